@@ -1,0 +1,60 @@
+# Two commands do everything on a fresh machine: `make leaderboard` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RECORDS ?= records
+
+.PHONY: leaderboard test app lint lock browser clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make leaderboard   set up, train and measure the QUICK profile, print the ranked table"
+	@echo "make app           browse the results in the browser"
+	@echo "make test          set up, check style and types, run all quick tests"
+
+leaderboard: $(VENV)/ready
+	$(BIN)/pebench data prepare
+	$(BIN)/pebench run --profile QUICK --records $(RECORDS)
+	$(BIN)/pebench board --profile QUICK --records $(RECORDS)
+
+app: $(VENV)/ready
+	$(BIN)/pebench app --records $(RECORDS)
+
+test: lint browser
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/ready build/types/pebench
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p pebench
+
+# mypy cannot follow the mapping of pyproject.toml, so it gets the folders under their import name.
+build/types/pebench:
+	mkdir -p $@
+	for part in suite tasks encodings leaderboard; do ln -sfn ../../../$$part $@/$$part; done
+
+# torch goes first and alone: where a wheel for the processor lies on disk, pip then takes that one.
+$(VENV)/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "pebench needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) -V 2>&1);" \
+	         "try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 3; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet "$$(grep '^torch==' requirements.lock)" && \
+	  $(BIN)/pip install --quiet -r requirements.lock && \
+	  $(BIN)/pip install --quiet --no-deps --no-build-isolation -e . || \
+	  { echo "the packages could not be installed: is there a network? A second call continues."; exit 3; }
+	touch $@
+
+# For the tests that walk the app; without it they are skipped, and say so.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "installing chromium for the browser tests" && \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
+	  echo "no Chromium found: the browser tests will be skipped (Debian: apt-get install chromium)"
+
+# After a change of the dependencies in pyproject.toml: write down what is installed.
+lock:
+	$(BIN)/pip freeze --all --exclude-editable | grep -v -e '^pip==' | sed 's/+cpu$$//' > requirements.lock
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,210 @@
+"""The one abstraction: an encoding is five hooks that do nothing by default.
+
+Letters used throughout the project: B batch, H heads, T tokens of this call, S keys seen so far
+(S = T in training), d head width, D = H * d model width, L training length.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+Family = Literal["none", "absolute", "multiplicative", "additive", "path-integral", "contextual"]
+Kernel = Literal["fused", "masked", "own"]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What an encoding may know about the model it is built into."""
+
+    layers: int
+    heads: int
+    head_dim: int
+    train_length: int
+
+    @property
+    def width(self) -> int:
+        return self.heads * self.head_dim
+
+    @property
+    def scale(self) -> float:
+        """The factor 1/sqrt(d) of every logit."""
+        return self.head_dim**-0.5
+
+
+class At(NamedTuple):
+    """Where a hook is called.
+
+    `x` (B, T, D) is the normalised input of the attention block, `pos` (T,) are the positions of its
+    tokens, and `memory` is a dict that lives as long as that layer's cache: running sums go there.
+    """
+
+    layer: int
+    x: Tensor
+    pos: Tensor
+    memory: dict[str, Tensor]
+
+
+class Encoding(nn.Module):
+    """A positional encoding; subclasses override the hooks that they need and nothing else.
+
+    A subclass states what it is in class attributes, and what it claims: `pebench check` tests each claim.
+    q and k come normalised (RMS norm over d, times a scalar per head), and logits are scaled by 1/sqrt(d).
+    """
+
+    title: ClassVar[str]
+    paper: ClassVar[str]  # "arXiv:1234.56789", or a few words where there is no paper
+    family: ClassVar[Family]
+    formula: ClassVar[str]  # LaTeX
+    relative: ClassVar[bool] = False  # claim: adding one number to all positions changes no output
+    norm_preserving: ClassVar[bool] = False  # claim: `qk` keeps the norms of q and k
+    max_length: int | None = None  # None: defined at every length
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        self.shape = shape
+
+    def positions(self, index: Tensor) -> Tensor:
+        """The positions (T,) of the tokens with these indices (T,)."""
+        return index
+
+    def embed(self, x: Tensor, pos: Tensor) -> Tensor:
+        """Add absolute positions to the token embeddings (B, T, D)."""
+        return x
+
+    def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
+        """Transform q and k (B, H, T, d); both may return wider. k is cached as it is returned."""
+        return q, k
+
+    def bias(self, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor | None:
+        """Logits (H, T, S) added to the scaled dot products; -inf hides a key."""
+        return None
+
+    def weights(self, q: Tensor, k: Tensor, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor | None:
+        """The attention weights (B, H, T, S) themselves, with the future (k_pos > q_pos) at zero."""
+        return None
+
+    @classmethod
+    def kernel(cls) -> Kernel:
+        """Which attention kernel this encoding needs; `suite/attention.py` picks the same way."""
+        if cls.weights is not Encoding.weights:
+            return "own"
+        return "masked" if cls.bias is not Encoding.bias else "fused"
+
+    @classmethod
+    def card(cls) -> dict[str, Any]:
+        """What a listing shows of this encoding."""
+        return {
+            "title": cls.title,
+            "family": cls.family,
+            "paper": cls.paper,
+            "kernel": cls.kernel(),
+            "formula": cls.formula,
+            "about": (cls.__doc__ or "").strip(),
+            "relative": cls.relative,
+            "norm_preserving": cls.norm_preserving,
+        }
+
+
+def rope_frequencies(head_dim: int, base: float = 10_000.0) -> Tensor:
+    """Angular frequencies base^(-2m/d) of the d/2 planes, fastest first (Su et al., 2021, section 3.2.2).
+
+    >>> rope_frequencies(4)
+    tensor([1.0000, 0.0100])
+    """
+    return base ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
+
+
+def rotate(x: Tensor, angle: Tensor) -> Tensor:
+    """Rotate the planes (m, m + d/2) of x (..., T, d) by angle (..., T, d/2), in float32.
+
+    >>> rotate(torch.tensor([[1.0, 2.0, 3.0, 4.0]]), 3 * rope_frequencies(4)[None])
+    tensor([[-1.4134,  1.8791, -2.8289,  4.0582]])
+    """
+    a, b = x.float().chunk(2, dim=-1)  # bfloat16 angles would be off by whole turns at long range
+    cos, sin = angle.cos(), angle.sin()
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1).type_as(x)
+
+
+def alibi_slopes(heads: int) -> Tensor:
+    """One slope per head (Press et al., 2022, section 3, and the authors' rule for other head counts).
+
+    >>> alibi_slopes(4).tolist()
+    [0.25, 0.0625, 0.015625, 0.00390625]
+    >>> alibi_slopes(6).tolist()
+    [0.25, 0.0625, 0.015625, 0.00390625, 0.5, 0.125]
+    """
+    power = 2 ** (heads.bit_length() - 1)
+    slopes = [2 ** (-8 * h / power) for h in range(1, power + 1)]
+    between = [2 ** (-4 * h / power) for h in range(1, 2 * power + 1, 2)]
+    return torch.tensor((slopes + between)[:heads])
+
+
+def distance(q_pos: Tensor, k_pos: Tensor) -> Tensor:
+    """How far each key lies behind each query, (T, S) in float32; the future is clamped to 0."""
+    return (q_pos[:, None] - k_pos).clamp(min=0).float()
+
+
+def running_sum(x: Tensor, memory: dict[str, Tensor], name: str) -> Tensor:
+    """Inclusive sums of x (..., T) along the tokens, in float32, continued from the cache's memory."""
+    total = x.float().cumsum(-1)
+    if name in memory:
+        total = total + memory[name]
+    memory[name] = total[..., -1:]
+    return total
+
+
+def widen(q: Tensor, k: Tensor, q_cols: Tensor, k_cols: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Append columns so that q.k * scale gains the sum over n of q_cols[n] * k_cols[n].
+
+    q and k are (B, H, T, d), the columns broadcast to (B, H, T, n). This is the homogeneous lift of
+    GRAPE (section 4): a bias of low rank rides on the plain fused kernel. In bfloat16 one column would
+    round positions above 256, so each side is split into parts that sum to the float32 value, and all
+    products of parts above float32's own rounding are kept.
+    """
+    q_cols = (q_cols / scale).float().expand(*q.shape[:-1], -1)
+    k_cols = k_cols.float().expand(*k.shape[:-1], -1)
+    if q.dtype == torch.bfloat16:
+        q_parts, k_parts = bf16_parts(q_cols), bf16_parts(k_cols)
+        pairs = [(a, b) for n, a in enumerate(q_parts) for b in k_parts[: 3 - n]]
+        q_cols, k_cols = (torch.cat(side, dim=-1) for side in zip(*pairs, strict=True))
+    return torch.cat([q, q_cols.type_as(q)], dim=-1), torch.cat([k, k_cols.type_as(k)], dim=-1)
+
+
+def bf16_parts(x: Tensor) -> list[Tensor]:
+    """Three bfloat16 values (as float32) that sum to x up to float32 rounding, largest first."""
+    parts: list[Tensor] = []
+    for _ in range(3):
+        # The rounding passes the gradient on to the first part alone, so that the parts' sum has slope one.
+        part = x.detach().bfloat16().float()
+        parts.append(part + (x - x.detach()) if not parts else part)
+        x = x.detach() - part
+    return parts
+
+
+def sum_after(x: Tensor) -> Tensor:
+    """Sums of x (..., S) over all later entries, exclusive; exact where few entries follow.
+
+    >>> sum_after(torch.tensor([1.0, 2.0, 3.0]))
+    tensor([5., 3., 0.])
+    """
+    later = nn.functional.pad(x.flip(-1)[..., :-1], (1, 0))
+    return later.cumsum(-1).flip(-1)
+
+
+def visible(q_pos: Tensor, k_pos: Tensor) -> Tensor:
+    """Which keys a query may see, itself included: bool (T, S)."""
+    return k_pos <= q_pos[:, None]
+
+
+def causal_conv(x: Tensor, weight: Tensor, memory: dict[str, Tensor], name: str) -> Tensor:
+    """Convolve each channel of x (B, T, C) over its last K tokens with weight (C, K), across cached chunks.
+
+    The last column of `weight` meets the token itself; before the first token there are zeros.
+    """
+    before = weight.shape[-1] - 1
+    past = memory[name] if name in memory else x.new_zeros(x.shape[0], before, x.shape[-1])
+    x = torch.cat([past, x], dim=1)
+    memory[name] = x[:, x.shape[1] - before :]
+    return nn.functional.conv1d(x.mT, weight[:, None].type_as(x), groups=x.shape[-1]).mT

@@ -1,0 +1,43 @@
+import torch
+from torch import Tensor, nn
+
+from pebench.encodings.base import Encoding, Shape, sum_after, visible
+from pebench.encodings.registry import register
+
+
+@register("cope")
+class CoPE(Encoding):
+    """A key's position is how many tokens since it the query counts (Golovneva et al., 2024, section 4).
+
+    Gates sigmoid(q.k) are summed from the key to the query, clamped to 63, and interpolate between learned
+    vectors that are shared by the heads of a layer and start at zero: CoPE starts as NoPE. As in the authors'
+    code, the positional logit is scaled by 1/sqrt(d) with the content logit.
+    """
+
+    title = "Contextual position encoding"
+    paper = "arXiv:2405.18719"
+    family = "contextual"
+    formula = (
+        r"\ell_{ij} = q_i^\top (k_j + e[p_{ij}])/\sqrt d,\quad "
+        r"p_{ij} = \min\Big(\sum_{s=j}^{i} \sigma(q_i^\top k_s/\sqrt d),\ 63\Big)"
+    )
+    relative = True
+
+    positions_known = 64
+
+    def __init__(self, shape: Shape):
+        super().__init__(shape)
+        self.table = nn.Parameter(torch.zeros(shape.layers, self.positions_known, shape.head_dim))
+
+    def weights(self, q: Tensor, k: Tensor, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor:
+        seen = visible(q_pos, k_pos)
+        content = (q @ k.mT).float() * self.shape.scale
+        gate = content.sigmoid().masked_fill(~seen, 0.0)
+        count = (sum_after(gate) + gate).clamp(max=self.positions_known - 1)  # (B, H, T, S)
+        at_whole = (q @ self.table[layer].type_as(q).mT).float() * self.shape.scale  # (B, H, T, 64)
+        low = count.floor()
+        share = count - low
+        below = at_whole.gather(-1, low.long())
+        above = at_whole.gather(-1, count.ceil().long())
+        logits = content + below * (1 - share) + above * share
+        return logits.masked_fill(~seen, -torch.inf).softmax(-1)

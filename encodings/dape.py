@@ -1,0 +1,46 @@
+import torch
+from torch import Tensor, nn
+
+from pebench.encodings.base import Encoding, Shape, visible
+from pebench.encodings.kerple_log import KerpleLog
+from pebench.encodings.registry import register
+
+
+@register("dape")
+class DAPE(Encoding):
+    """An MLP that sees the logits of all heads corrects a static bias (Zheng et al., 2024), here KERPLE.
+
+    For each pair of query and key the MLP (2H, 32, H; leaky ReLU; one per layer with PyTorch's initial
+    values) reads the scaled dot products and the biases of all heads, as in chuanyang-Zheng/DAPE.
+    """
+
+    title = "Data-adaptive bias (DAPE) over KERPLE"
+    paper = "arXiv:2405.14722"
+    family = "contextual"
+    formula = (
+        r"\ell_{ij} = s_{ij} + b_{ij} + f\big([s_{ij}; b_{ij}]\big),\quad "
+        r"s_{ij} = q_i^\top k_j/\sqrt d,\ b_{ij} = -p\log(1 + a\,(i-j)) \in \mathbb{R}^H"
+    )
+
+    relative = True
+
+    hidden = 32
+
+    def __init__(self, shape: Shape):
+        super().__init__(shape)
+        self.kerple = KerpleLog(shape)
+        # Over the heads, the first axis after the batch, a linear layer is a 1 x 1 convolution.
+        self.mlps = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(2 * shape.heads, self.hidden, 1),
+                nn.LeakyReLU(),
+                nn.Conv2d(self.hidden, shape.heads, 1),
+            )
+            for _ in range(shape.layers)
+        )
+
+    def weights(self, q: Tensor, k: Tensor, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor:
+        content = (q @ k.mT).float() * self.shape.scale
+        bias = self.kerple.bias(q_pos, k_pos, layer).expand_as(content)
+        logits = content + bias + self.mlps[layer](torch.cat([content, bias], dim=1))
+        return logits.masked_fill(~visible(q_pos, k_pos), -torch.inf).softmax(-1)

@@ -1,0 +1,124 @@
+"""Longer contexts at evaluation time: a trained encoding with its frequencies changed, its weights reused.
+
+Everything with a frequency vector takes part: a buffer `frequencies` or a parameter `log_frequencies`,
+whose last axis runs over the planes, fastest first.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from pebench.encodings.base import At, Encoding
+from pebench.encodings.registry import EncodingError, UnknownName, build
+from pebench.encodings.wrapper import Wrapper
+
+
+def pi(frequencies: Tensor, factor: float, length: int) -> Tensor:
+    """Position interpolation: all frequencies divided by the factor (Chen et al., 2023, arXiv:2306.15595).
+
+    >>> pi(torch.tensor([1.0, 0.01]), 4.0, 1024)
+    tensor([0.2500, 0.0025])
+    """
+    return frequencies / factor
+
+
+def ntk(frequencies: Tensor, factor: float, length: int) -> Tensor:
+    """A larger base: the fastest plane stays, the slowest is divided by the factor (bloc97, 2023).
+
+    The base times factor^(d/(d-2)) is plane m of n divided by factor^(m/(n-1)).
+
+    >>> ntk(torch.tensor([1.0, 0.1, 0.01]), 4.0, 1024)
+    tensor([1.0000, 0.0500, 0.0025])
+    """
+    planes = frequencies.shape[-1]
+    return frequencies * factor ** (-torch.arange(planes, device=frequencies.device) / max(1, planes - 1))
+
+
+def yarn(frequencies: Tensor, factor: float, length: int) -> Tensor:
+    """Planes that turn 32 times in training stay, those below one turn are divided (Peng et al., 2024).
+
+    Between the two a ramp over the planes' indices, its ends rounded outwards, as in jquesnelle/yarn and
+    Hugging Face transformers; the paper's text has the ramp linear in the number of turns instead. The
+    index of a plane follows from its frequency, so learned spectra have one too. `sharpening` belongs to
+    it.
+    """
+    used = frequencies.clamp(min=torch.finfo(frequencies.dtype).tiny).log()
+    top = used.amax(-1, keepdim=True)
+    planes = (frequencies > 0).sum(-1, keepdim=True)
+    slowest = used.masked_fill(frequencies <= 0, math.inf).amin(-1, keepdim=True)
+    step = ((top - slowest) / (planes - 1).clamp(min=1)).clamp(min=1e-9)  # log-frequency from plane to plane
+    low, high = ((top - math.log(turns * 2 * math.pi / length)) / step for turns in (32, 1))
+    low = low.floor().clamp(min=0)
+    high = high.ceil().clamp(max=2 * frequencies.shape[-1] - 1)
+    ramp = (((top - used) / step - low) / (high - low).clamp(min=1e-3)).clamp(0, 1)
+    return frequencies * (1 - ramp + ramp / factor)
+
+
+def sharpening(factor: float) -> float:
+    """What YaRN multiplies q and k by, each: 0.1 ln(factor) + 1 (Peng et al., 2024).
+
+    >>> round(sharpening(4), 6)
+    1.138629
+    """
+    return 0.1 * math.log(max(1.0, factor)) + 1
+
+
+METHODS: dict[str, Callable[[Tensor, float, int], Tensor]] = {"pi": pi, "ntk": ntk, "yarn": yarn}
+
+
+class Sharpened(Wrapper):
+    """An encoding whose q is multiplied by a constant after it has been turned."""
+
+    title = "sharpened"
+    relative = True
+    gain = 1.0
+
+    def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
+        q, k = super().qk(q, k, at)
+        return q * self.gain, k
+
+
+def extended(encoding: Encoding, method: str, factor: float) -> Encoding:
+    """A copy of a trained encoding for texts `factor` times as long, by "pi", "ntk" or "yarn".
+
+    UnknownName for another method, EncodingError where there is no frequency vector or the factor is below 1.
+    """
+    if method not in METHODS:
+        raise UnknownName("extension", method, METHODS)
+    if not factor >= 1:
+        raise EncodingError(f"an extension by {factor} would shorten the text; give a factor of at least 1")
+    owners = [part for part in encoding.modules() if isinstance(part, Encoding) and has_frequencies(part)]
+    if not owners:
+        raise EncodingError(
+            f"{encoding.title} has no frequencies to change; extend one that has, such as rope"
+        )
+    copies = {part: changed(part, method, factor) for part in owners}
+    memo: dict[int, object] = {id(part): new for part, new in copies.items()}
+    return copy.deepcopy(encoding, memo)  # each owner replaced by its changed copy
+
+
+def has_frequencies(part: nn.Module) -> bool:
+    """Whether this module itself, not a part of it, has a frequency vector."""
+    own = dict(part.named_buffers(recurse=False)) | dict(part.named_parameters(recurse=False))
+    return "frequencies" in own or "log_frequencies" in own
+
+
+@torch.no_grad()
+def changed(part: Encoding, method: str, factor: float) -> Encoding:
+    """A copy of this encoding with its frequency vector changed, sharpened where the method asks for it."""
+    part, change = copy.deepcopy(part), METHODS[method]
+    length = part.shape.train_length
+    for name, x in (*part.named_buffers(recurse=False), *part.named_parameters(recurse=False)):
+        if name == "frequencies":
+            x.copy_(change(x, factor, length))
+        elif name == "log_frequencies":
+            x.copy_(change(x.exp(), factor, length).log())
+    if method != "yarn" or part.family != "multiplicative":
+        return part
+    wrapped = build(Sharpened.over(type(part)), part.shape)
+    assert isinstance(wrapped, Sharpened)
+    wrapped.inner, wrapped.gain = part, sharpening(factor) ** 2
+    return wrapped.train(part.training)

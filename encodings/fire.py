@@ -1,0 +1,44 @@
+import torch
+from torch import Tensor, nn
+
+from pebench.encodings.base import Encoding, Shape, distance
+from pebench.encodings.registry import register
+
+
+@register("fire")
+class FIRE(Encoding):
+    """An MLP of how far back a key lies, as a share of how far back the text goes (Li et al., 2024).
+
+    Distances are log-scaled and divided by those of the query's first key (progressive interpolation), at
+    least by that of the threshold, so the MLP never meets an input above 1. One MLP (1, 32, H) with
+    PyTorch's initial values, one rate c = 0.1 and one threshold multiplier 1 per layer, as in
+    chuanyang-Zheng/DAPE; the threshold starts at the training length. Not a function of i - j alone once
+    the text is longer than the threshold.
+    """
+
+    title = "Functional interpolation (FIRE)"
+    paper = "arXiv:2310.04418"
+    family = "additive"
+    formula = (
+        r"\ell_{ij} = q_i^\top k_j / \sqrt d + \mathrm{MLP}_h\!\left("
+        r"\frac{\log(1 + c\,(i-j))}{\log(1 + c\,\max(i, \mu L))}\right)"
+    )
+    relative = True
+
+    hidden = 32
+
+    def __init__(self, shape: Shape):
+        super().__init__(shape)
+        self.rate = nn.Parameter(torch.full((shape.layers,), 0.1))
+        self.threshold = nn.Parameter(torch.ones(shape.layers))
+        self.mlps = nn.ModuleList(
+            nn.Sequential(nn.Linear(1, self.hidden), nn.ReLU(), nn.Linear(self.hidden, shape.heads))
+            for _ in range(shape.layers)
+        )
+
+    def bias(self, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor:
+        rate, threshold = self.rate[layer].abs(), self.threshold[layer].abs() * self.shape.train_length
+        far = distance(q_pos, k_pos)
+        longest = torch.maximum((q_pos - k_pos[0]).float(), threshold)[:, None]  # (T, 1)
+        share = torch.log1p(rate * far) / (torch.log1p(rate * longest) + 1e-6)
+        return self.mlps[layer](share[..., None]).permute(2, 0, 1)

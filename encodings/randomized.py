@@ -1,0 +1,46 @@
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from pebench.encodings.base import Encoding, Shape
+from pebench.encodings.registry import register
+from pebench.encodings.rope import RoPE
+from pebench.encodings.wrapper import Wrapper
+
+
+@register("randomized")
+class Randomized(Wrapper):
+    """Train on random positions from a longer range: none is new in a longer text (Ruoss et al., 2023).
+
+    Each training step draws T sorted positions of [0, 32 L) for all layers and examples, as
+    google-deepmind/randomized_positional_encodings does. The authors draw at test time too, which no cache
+    can follow: how dense the positions lie depends on a length that decoding does not know yet. Here one
+    draw of 16 L positions, made with the model, serves every text in evaluation. For 16 L tokens, the most
+    that it is defined for, that is the paper's law; shorter texts lie denser than in training. The gaps
+    between tokens differ, so moving a text does change its outputs.
+    """
+
+    title = "randomized positions"
+    paper = "arXiv:2305.16843"
+    family = "multiplicative"
+    formula = r"t \mapsto r_t,\quad \{r_0 < r_1 < \dots < r_{T-1}\} \subset [0, 32 L) \text{ uniform}"
+    relative = False
+
+    inner_class = RoPE
+    span = 32  # of trained positions, in training lengths
+    reach = 16  # of a text in evaluation
+
+    def __init__(self, shape: Shape):
+        Encoding.__init__(self, shape)
+        self.range = self.span * shape.train_length
+        self.inner = self.inner_class(replace(shape, train_length=self.range))
+        self.max_length = self.reach * shape.train_length
+        self.register_buffer("drawn", torch.randperm(self.range)[: self.max_length].sort().values)
+        self.drawn: Tensor
+
+    def positions(self, index: Tensor) -> Tensor:
+        if not self.training:
+            return self.inner.positions(self.drawn[index])
+        drawn = torch.randperm(self.range, device=index.device)[: index.shape[0]]
+        return self.inner.positions(drawn.sort().values)

@@ -1,0 +1,13 @@
+from pebench.encodings.registry import register
+from pebench.encodings.rope import RoPE
+
+
+@register("rope_500k")
+class RoPE500k(RoPE):
+    """RoPE with base 500,000, so slower planes, as in long-context models (Xiong et al., 2024; Llama 3)."""
+
+    title = "RoPE, base 500,000"
+    paper = "arXiv:2309.16039"
+    formula = r"\ell_{ij} = q_i^\top R\big((j-i)\theta\big)\,k_j / \sqrt d,\quad \theta_m = 500000^{-2m/d}"
+
+    base = 500_000.0

@@ -1,0 +1,33 @@
+import torch
+from torch import Tensor, nn
+
+from pebench.encodings.base import Encoding, Shape, distance, visible
+from pebench.encodings.registry import register
+
+
+@register("shaw")
+class Shaw(Encoding):
+    """The query meets a learned vector for each distance, up to 16 (Shaw et al., 2018, eq. 4).
+
+    One table per layer, shared by its heads, initially N(0, 0.02); larger distances share the last vector.
+    The paper's second table, added to the values, is left out (its own ablation finds it without effect).
+    """
+
+    title = "Relative positions in the keys"
+    paper = "arXiv:1803.02155"
+    family = "additive"
+    formula = r"\ell_{ij} = q_i^\top \big(k_j + a_{\min(i-j,\,16)}\big) / \sqrt d"
+    relative = True
+
+    clip = 16
+
+    def __init__(self, shape: Shape):
+        super().__init__(shape)
+        self.table = nn.Parameter(0.02 * torch.randn(shape.layers, self.clip + 1, shape.head_dim))
+
+    def weights(self, q: Tensor, k: Tensor, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor:
+        far = distance(q_pos, k_pos).clamp(max=self.clip).long()
+        by_distance = q @ self.table[layer].type_as(q).mT  # (B, H, T, 17)
+        position = by_distance.gather(-1, far.expand(*q.shape[:2], -1, -1))
+        logits = (q @ k.mT + position).float() * self.shape.scale
+        return logits.masked_fill(~visible(q_pos, k_pos), -torch.inf).softmax(-1)

@@ -1,0 +1,25 @@
+import torch
+from torch import Tensor
+
+from pebench.encodings.base import Encoding, rope_frequencies
+from pebench.encodings.registry import register
+
+
+@register("sinusoidal")
+class Sinusoidal(Encoding):
+    """Sines and cosines added to the token embeddings (Vaswani et al., 2017, section 3.5).
+
+    The paper scales the embeddings up by sqrt(D); here the sinusoids are scaled down by it, which is the
+    same sum up to one factor and leaves the rest of the model as it is for every other encoding.
+    """
+
+    title = "Absolute sinusoids"
+    paper = "arXiv:1706.03762"
+    family = "absolute"
+    formula = r"x_t \leftarrow x_t + D^{-1/2}\,[\sin(t\,\omega_m), \cos(t\,\omega_m)]_m,\quad \omega_m = 10000^{-2m/D}"
+
+    def embed(self, x: Tensor, pos: Tensor) -> Tensor:
+        width = x.shape[-1]
+        angle = pos[:, None] * rope_frequencies(width).to(x.device)
+        sinusoids = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)
+        return x + (sinusoids * width**-0.5).type_as(x)

@@ -1,0 +1,42 @@
+import torch
+from torch import Tensor
+
+from pebench.encodings.base import Shape, visible
+from pebench.encodings.registry import register
+from pebench.encodings.rope import RoPE
+
+
+@register("xpos")
+class XPos(RoPE):
+    """RoPE in which each plane also fades with distance, fast planes most (Sun et al., 2023).
+
+    As a factor of q and k the decay overflows float32 near position 36,000. So keys are cached rotated but
+    unscaled, and both sides are scaled when they meet, measured from the last query of the call: keys only
+    shrink, and a query grows by the decay over one call at most (whose queries must lie within 36,000
+    positions; the text need not). The authors' code, microsoft/torchscale, measures from the middle of the
+    text, which moves as the text grows, so that its cached keys go stale.
+    """
+
+    title = "xPos"
+    paper = "arXiv:2212.10554"
+    formula = (
+        r"\ell_{ij} = q_i^\top \zeta^{(i-j)/512} R\big((j-i)\theta\big)\,k_j / \sqrt d,\quad "
+        r"\zeta_m = \frac{2m/d + 0.4}{1.4}"
+    )
+    norm_preserving = False
+
+    scale_base = 512
+
+    def __init__(self, shape: Shape):
+        super().__init__(shape)
+        ramp = torch.arange(0, shape.head_dim, 2) / shape.head_dim
+        self.register_buffer("decay", ((ramp + 0.4) / 1.4).repeat(2), persistent=False)
+        self.decay: Tensor
+
+    def weights(self, q: Tensor, k: Tensor, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor:
+        last = q_pos[-1]
+        q = q.float() * self.decay ** ((q_pos - last)[:, None] / self.scale_base)
+        # Beyond float32's range a key fades to zero; a key of the future is masked, and must not overflow.
+        k = k.float() * self.decay ** ((last - k_pos).clamp(min=0)[:, None] / self.scale_base)
+        logits = (q @ k.mT) * self.shape.scale
+        return logits.masked_fill(~visible(q_pos, k_pos), -torch.inf).softmax(-1)

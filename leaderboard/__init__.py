@@ -1,0 +1,1 @@
+"""Records in, rankings, tables and the app out."""

@@ -1,0 +1,358 @@
+"""The leaderboard of one profile: made of a folder of records; printed, or as JSON, CSV or Markdown."""
+
+import math
+import os
+import re
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pebench.leaderboard import ranking, table
+from pebench.suite.record import Record, Unreadable, newest, read_all
+
+COSTS = ("train_ratio", "prefill_ratio", "decode_ratio", "cache_bytes")
+NOTHING = "no score yet on anything that another encoding has too"
+REMEDY = "make some with `pebench run --profile QUICK`"
+
+
+class BoardError(ValueError):
+    """A folder or profile that no board can be made of, with the remedy."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A score between the floor (0) and the oracle (1), with its 95 % interval."""
+
+    score: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One encoding on the board. What was not measured is None or absent."""
+
+    name: str
+    title: str
+    family: str
+    kernel: str
+    paper: str
+    rank: int | None  # shared by all encodings of a tier
+    tier: int | None
+    reason: str  # why there is no rank
+    score: float | None
+    low: float | None
+    high: float | None
+    p_best: float | None
+    coverage: float  # weight of the conditions that were measured
+    seeds: int
+    families: dict[str, Interval]  # by task family
+    gates: dict[str, float]  # by task: share of the seeds that learned it
+    costs: dict[str, float]  # ratios to RoPE, and bytes of cache per token
+    certificate: str  # passed, failed or missing
+    failed_checks: list[str]
+    failed_runs: list[str]  # "task, seed: outcome"
+    parameters: int | None  # of the encoding itself
+    clean: bool  # every run came from committed code
+    stale: bool  # some seeds were run with another version of the code than others
+
+    @property
+    def partial(self) -> bool:
+        """Some conditions of the board are missing."""
+        return 0 < self.coverage < ranking.WHOLE
+
+
+@dataclass(frozen=True)
+class Board:
+    """Everything a page or a printed table shows of one profile."""
+
+    profile: str
+    profiles: dict[str, int]  # all in the folder, with their numbers of records
+    entries: list[Entry]  # best first, those without a rank last
+    task_families: list[str]
+    seeds: list[int]
+    notes: list[str]
+    unreadable: list[Unreadable]
+    scores: pd.DataFrame  # table.score_table
+    runs: pd.DataFrame  # table.run_table
+    checks: pd.DataFrame  # table.check_table
+    cards: dict[str, dict[str, Any]]
+    ranking: ranking.Ranking
+
+
+def make_board(records_folder: Path, profile: str | None = None) -> Board:
+    """The board of a records folder; without a profile, of that with the most records.
+
+    BoardError where there is nothing to show.
+    """
+    if not records_folder.is_dir():
+        raise BoardError(f"there is no records folder {records_folder}; {REMEDY}")
+    every, unreadable = read_all(records_folder)
+    if not every:
+        broken = f" ({len(unreadable)} unreadable, first: {unreadable[0].reason})" if unreadable else ""
+        raise BoardError(f"no records in {records_folder}{broken}; {REMEDY}")
+    profiles = dict(Counter(r.profile for r in every).most_common())
+    profile = profile or next(iter(profiles))
+    if profile not in profiles:
+        raise BoardError(f"no records of profile {profile!r}; there are: {', '.join(profiles)}; {REMEDY}")
+    return board_of([r for r in newest(every) if r.profile == profile], profile, profiles, unreadable)
+
+
+def stamp(records_folder: Path) -> int:
+    """A number that changes when a record is added or removed: cheap, as it looks at the folders only."""
+    return hash(tuple((folder, os.stat(folder).st_mtime_ns) for folder, _, _ in os.walk(records_folder)))
+
+
+def board_of(
+    records: list[Record], profile: str, profiles: dict[str, int], unreadable: list[Unreadable]
+) -> Board:
+    """The board of these records, which are of one profile and hold no two of the same run."""
+    scores, runs, checks = table.score_table(records), table.run_table(records), table.check_table(records)
+    cards = table.card_table(records)
+    blocked = _blocked(runs, checks)
+    result = ranking.rank(scores, blocked)
+    families = sorted(set(result.data.names["task_family"]))
+    ranked = list(result.table["encoding"])
+    order = ranked + sorted(set(cards) - set(ranked))
+    facts = _Facts(result, blocked, scores, runs, checks, cards)
+    seeds = result.data.seeds
+    entries = [facts.entry(name) for name in order]
+    notes = _notes(entries, seeds, profile, profiles, unreadable)
+    return Board(
+        profile, profiles, entries, families, seeds, notes, unreadable, scores, runs, checks, cards, result
+    )
+
+
+def _blocked(runs: pd.DataFrame, checks: pd.DataFrame) -> dict[str, str]:
+    """Encodings whose certificate forbids a rank, with the reason."""
+    failed = checks[~checks["passed"]].groupby("encoding")["check"].unique()
+    reasons = {name: f"certificate failed: {', '.join(sorted(names))}" for name, names in failed.items()}
+    broken = runs[(runs["task"] == "certificate") & (runs["outcome"] != "measured")]
+    return reasons | {run.encoding: f"certificate {run.outcome}: {run.reason}" for run in broken.itertuples()}
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """Collects what is known of one encoding from all tables."""
+
+    result: ranking.Ranking
+    blocked: dict[str, str]
+    scores: pd.DataFrame
+    runs: pd.DataFrame
+    checks: pd.DataFrame
+    cards: dict[str, dict[str, Any]]
+
+    def entry(self, name: str) -> Entry:
+        found = self.result.table[self.result.table["encoding"] == name]
+        row = found.iloc[0].to_dict() if len(found) else {}
+        parts = self.result.families[self.result.families["encoding"] == name]
+        runs = self.runs[self.runs["encoding"] == name]
+        checks = self.checks[self.checks["encoding"] == name]
+        card = self.cards[name]
+        bad = runs[~runs["outcome"].isin(["measured", "undefined"])]
+        gates = runs.dropna(subset="learned").astype({"learned": float}).groupby("task")["learned"].mean()
+        broken = bool((bad["task"] == "certificate").any())
+        failed = sorted(checks.loc[~checks["passed"], "check"])
+        parameters = runs["parameters_encoding"].dropna()
+        return Entry(
+            name=name,
+            **{key: card[key] if isinstance(card.get(key), str) else "" for key in _CARD},
+            rank=_none(row.get("rank"), int),
+            tier=_none(row.get("tier"), int),
+            reason=row.get("reason") or self.blocked.get(name) or ("" if row else NOTHING),
+            **{key: _none(row.get(key), float) for key in ("score", "low", "high", "p_best")},
+            coverage=float(row.get("coverage", 0.0)),
+            seeds=int(row.get("seeds", 0)),
+            families={p.task_family: Interval(p.score, p.low, p.high) for p in parts.itertuples()},
+            gates={str(task): float(share) for task, share in gates.items()},
+            costs=self._costs(name),
+            certificate="failed" if failed or broken else "passed" if len(checks) else "missing",
+            failed_checks=failed,
+            failed_runs=[f"{r.task}, seed {r.seed}: {r.outcome}" for r in bad.itertuples()],
+            parameters=int(parameters.iloc[-1]) if len(parameters) else None,
+            clean=bool(runs["clean"].all()),
+            stale=bool(runs["stale"].any()),
+        )
+
+    def _costs(self, name: str) -> dict[str, float]:
+        """Geometric means over lengths and seeds, as ratios are."""
+        mine = self.scores[(self.scores["encoding"] == name) & (self.scores["value"] > 0)]
+        values = mine[mine["metric"].isin(COSTS)].groupby("metric")["value"]
+        return {metric: math.exp(value.map(math.log).mean()) for metric, value in values}
+
+
+_CARD = ("title", "family", "kernel", "paper")
+
+
+def _none(value: Any, kind: type) -> Any:
+    return None if value is None or pd.isna(value) else kind(value)
+
+
+def _notes(
+    entries: list[Entry],
+    seeds: list[int],
+    profile: str,
+    profiles: dict[str, int],
+    unreadable: list[Unreadable],
+) -> list[str]:
+    def names(kept: list[Entry]) -> str:
+        return ", ".join(e.name for e in kept)
+
+    notes = []
+    if len(seeds) == 1:
+        notes.append(
+            "One seed only: the intervals cover the sampling of the test answers, "
+            "not what another training would give."
+        )
+    if fewer := [e for e in entries if 0 < e.seeds < len(seeds)]:
+        notes.append(f"Fewer than the {len(seeds)} seeds of the others are complete for: {names(fewer)}.")
+    if partial := [e for e in entries if e.partial]:
+        notes.append(
+            "With coverage below 100 % the place comes from the conditions shared with others; the score "
+            f"itself is of other conditions than theirs: {names(partial)}."
+        )
+    if untested := [e for e in entries if e.certificate == "missing"]:
+        notes.append(f"No certificate yet: {names(untested)}.")
+    if stale := [e for e in entries if e.stale]:
+        notes.append(
+            f"Stale, because the seeds were run with different versions of the code: {names(stale)}."
+        )
+    if dirty := [e for e in entries if not e.clean]:
+        notes.append(f"Run from code that was not committed: {names(dirty)}.")
+    if failed := [f"{e.name} ({'; '.join(e.failed_runs)})" for e in entries if e.failed_runs]:
+        notes.append(f"Runs without a result: {', '.join(failed)}.")
+    if others := [f"{name} ({count})" for name, count in profiles.items() if name != profile]:
+        notes.append(f"Other profiles in this folder, never mixed in: {', '.join(others)}.")
+    notes += [f"Unreadable and left out: {file.path}: {file.reason}" for file in unreadable]
+    return notes
+
+
+def to_json(board: Board) -> dict[str, Any]:
+    """The board as plain JSON data: profile, seeds, notes and one object per encoding, best first."""
+    return {
+        "profile": board.profile,
+        "profiles": board.profiles,
+        "seeds": board.seeds,
+        "task_families": board.task_families,
+        "notes": board.notes,
+        "unreadable": [{"path": str(u.path), "reason": u.reason} for u in board.unreadable],
+        "encodings": [asdict(entry) for entry in board.entries],
+    }
+
+
+def to_frame(board: Board) -> pd.DataFrame:
+    """One flat row per encoding, best first: what the overview shows and the CSV holds."""
+    rows = []
+    for e in board.entries:
+        row = asdict(e)
+        for part in ("families", "gates", "costs", "failed_checks", "failed_runs"):
+            del row[part]
+        for family in board.task_families:
+            part = e.families.get(family)
+            row[family] = part.score if part else None
+        row["learned"] = sum(e.gates.values()) / len(e.gates) if e.gates else None
+        row |= {metric: e.costs.get(metric) for metric in COSTS}
+        rows.append(row)
+    return pd.DataFrame(rows).astype({"rank": "Int64", "tier": "Int64", "parameters": "Int64"})
+
+
+def to_csv(board: Board) -> str:
+    """The board as CSV; text that a spreadsheet would run as a formula is quoted with an apostrophe."""
+    return safe_csv(to_frame(board))
+
+
+def safe_csv(frame: pd.DataFrame) -> str:
+    """CSV of a frame in which no text is taken for a formula by a spreadsheet."""
+    text = frame.select_dtypes(include=["object", "str"]).columns
+    safe = {
+        c: frame[c].map(lambda v: f"'{v}" if isinstance(v, str) and v[:1] in _FORMULA else v) for c in text
+    }
+    return frame.assign(**safe).to_csv(index=False)
+
+
+_FORMULA = tuple("=+-@\t\r")
+
+
+def to_markdown(board: Board) -> str:
+    """The board as a Markdown table, with the notes below."""
+    header, rows = _printed(board)
+    lines = [f"| {' | '.join(map(plain, header))} |", f"|{'|'.join(' --- ' for _ in header)}|"]
+    lines += [f"| {' | '.join(plain(cell) for cell in row)} |" for row in rows]
+    return "\n".join([*lines, "", *(f"- {plain(note)}" for note in board.notes)]) + "\n"
+
+
+def plain(text: str) -> str:
+    """Text from a record, escaped so that Markdown shows it as it is."""
+    return re.sub(r"([\\`*_{}\[\]()<>#+!|$~:^&-])", r"\\\1", " ".join(text.split()))
+
+
+def _printed(board: Board) -> tuple[list[str], list[list[str]]]:
+    header = [
+        "tier",
+        "encoding",
+        "score",
+        "95 %",
+        "P(best)",
+        *board.task_families,
+        "cover",
+        "learned",
+        "train",
+    ]
+    rows = []
+    for e in board.entries:
+        parts = (e.families.get(family) for family in board.task_families)
+        rows.append(
+            [
+                str(e.tier) if e.tier else "-",
+                e.name,
+                _share(e.score) + "*" * e.partial,
+                f"{e.low:.2f}-{e.high:.2f}" if e.low is not None and e.high is not None else "-",
+                _share(e.p_best),
+                *(_share(part.score if part else None) for part in parts),
+                f"{e.coverage:.0%}",
+                f"{sum(e.gates.values()) / len(e.gates):.0%}" if e.gates else "-",
+                f"{e.costs['train_ratio']:.2f}x" if "train_ratio" in e.costs else "-",
+            ]
+        )
+    return header, rows
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def print_board(board: Board, console: Console) -> None:
+    """Print the ranking; it fits 80 columns by leaving out what matters least, and says so."""
+    header, rows = _printed(board)
+    # Least important first: each goes only if the table would not fit.
+    spare = ["train", "learned", "P(best)", *reversed(board.task_families), "cover"]
+    widths = {h: max(len(h), *(len(row[n]) for row in rows)) + 2 for n, h in enumerate(header)}
+    left_out = []
+    while sum(widths.values()) > console.width and spare:
+        left_out.append(spare.pop(0))
+        del widths[left_out[-1]]
+    seeds = "1 seed" if len(board.seeds) == 1 else f"{len(board.seeds)} seeds"
+    shown = Table(title=f"{board.profile}: {len(rows)} encodings, {seeds}", box=None, pad_edge=False)
+    for name in widths:
+        shown.add_column(escape(name), justify="left" if name == "encoding" else "right", overflow="fold")
+    for row in rows:
+        shown.add_row(*(escape(cell) for h, cell in zip(header, row, strict=True) if h in widths))
+    console.print(shown)
+    console.print(
+        "Encodings of one tier are not separable. Scores: 0 is what one gets without reading the input, 1 an "
+        "oracle; train: time of a training step over RoPE's.",
+        style="dim",
+    )
+    if left_out:
+        console.print(f"Not shown at this width: {escape(', '.join(left_out))} (see --json).", style="dim")
+    for e in board.entries:
+        if e.reason:
+            console.print(f"no rank: {escape(e.name)}: {escape(e.reason)}")
+    for note in board.notes:
+        console.print(f"note: {escape(note)}")

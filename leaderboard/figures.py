@@ -1,0 +1,188 @@
+"""Plotly figures from data frames. Colours are fixed by name, so that an encoding looks the same everywhere.
+
+Text from records is escaped, because plotly reads a little HTML in labels.
+"""
+
+import html
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from pebench.leaderboard.ranking import WHOLE
+
+# Okabe and Ito's colours (2008) without the yellow and the black, which vanish on one of the two backgrounds.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C6BB1", "#8A8A00")
+DASHES = ("solid", "dash", "dot", "dashdot")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x")
+GREY = "#888888"
+
+
+class Looks:
+    """Colour, dash and symbol of each encoding of a board."""
+
+    def __init__(self, names: Sequence[str]):
+        self.place = {name: n for n, name in enumerate(sorted(names))}
+
+    def colour(self, name: str) -> str:
+        return COLOURS[self.place[name] % len(COLOURS)]
+
+    def dash(self, name: str) -> str:
+        return DASHES[self.place[name] // len(COLOURS) % len(DASHES)]
+
+    def symbol(self, name: str) -> str:
+        return SYMBOLS[self.place[name] // len(COLOURS) % len(SYMBOLS)]
+
+
+def _laid_out(figure: go.Figure, height: int, **layout: object) -> go.Figure:
+    figure.update_layout(
+        height=height,
+        margin={"l": 8, "r": 8, "t": 24, "b": 8},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+    )
+    figure.update_xaxes(automargin=True)
+    figure.update_yaxes(automargin=True)
+    return figure.update_layout(**layout)
+
+
+def _bars(rows: pd.DataFrame, middle: str) -> dict[str, object]:
+    up, down = rows["high"] - rows[middle], rows[middle] - rows["low"]
+    return {"type": "data", "array": up, "arrayminus": down, "thickness": 1, "width": 3}
+
+
+def scores(frame: pd.DataFrame) -> go.Figure:
+    """Score and 95 % interval of each encoding (board.to_frame), best on top; hollow where conditions lack."""
+    shown = frame.dropna(subset="score")
+    figure = go.Figure()
+    tiers = shown["tier"].astype(object).where(shown["tier"].notna(), None)
+    for tier in sorted(set(tiers.dropna())) + ([None] if tiers.isna().any() else []):
+        rows = shown[tiers.isna() if tier is None else tiers == tier]
+        figure.add_scatter(
+            x=rows["score"],
+            y=rows["name"],
+            mode="markers",
+            name="no rank" if tier is None else f"tier {tier}",
+            marker={
+                "size": 10,
+                "color": GREY if tier is None else COLOURS[int(tier - 1) % len(COLOURS)],
+                "symbol": ["circle-open" if partial else "circle" for partial in rows["coverage"] < WHOLE],
+            },
+            error_x=_bars(rows, "score"),
+        )
+    figure.update_yaxes(
+        type="category", categoryorder="array", categoryarray=list(shown["name"])[::-1], title=None
+    )
+    figure.update_xaxes(title="score (0: without reading the input, 1: oracle)")
+    return _laid_out(figure, 120 + 26 * len(shown))
+
+
+def curves(
+    frame: pd.DataFrame, x: str, y_title: str, looks: Looks, trained_to: float | None = None
+) -> go.Figure:
+    """Value against length or position (columns encoding, x, value, low, high), bars from seed to seed."""
+    figure = go.Figure()
+    for name, rows in frame.groupby("encoding", sort=False):
+        figure.add_scatter(
+            x=rows[x],
+            y=rows["value"],
+            mode="lines+markers",
+            name=name,
+            line={"color": looks.colour(name), "dash": looks.dash(name), "width": 2},
+            marker={"symbol": looks.symbol(name), "size": 7},
+            error_y=_bars(rows, "value"),
+        )
+    places = sorted(frame[x].unique())
+    log = bool(places) and places[0] > 0
+    if log:
+        figure.update_xaxes(type="log", tickvals=places, ticktext=[f"{place:g}" for place in places])
+    if trained_to is not None and places and places[0] <= trained_to <= places[-1]:
+        figure.add_vline(x=trained_to, line={"dash": "dot", "color": GREY})
+        # On a logarithmic axis plotly places lines by value, but labels by the value's logarithm.
+        at = math.log10(trained_to) if log else trained_to
+        label = {"text": " trained to here", "showarrow": False, "font": {"color": GREY}}
+        figure.add_annotation(x=at, y=0, yref="paper", xanchor="left", yanchor="bottom", **label)
+    figure.update_xaxes(title=f"{x} (tokens)")
+    figure.update_yaxes(title=y_title)
+    return _laid_out(figure, 460)
+
+
+def heat_map(frame: pd.DataFrame, title: str) -> go.Figure:
+    """Length against depth of one encoding (columns length, depth, value), from 0 to 1."""
+    grid = frame.pivot(index="depth", columns="length", values="value")
+    figure = go.Figure()
+    figure.add_heatmap(
+        z=grid.to_numpy(),
+        x=[f"{length:g}" for length in grid.columns],
+        y=[f"{depth:g}" for depth in grid.index],
+        zmin=0,
+        zmax=1,
+        colorscale="Viridis",
+        colorbar={"thickness": 10},
+        hovertemplate="length %{x}, depth %{y}: %{z:.2f}<extra></extra>",
+    )
+    # Plotly would take "512" for a number and stretch the axis.
+    figure.update_xaxes(type="category", title="length")
+    figure.update_yaxes(type="category", title="depth", autorange="reversed")
+    return _laid_out(figure, 280, title={"text": title, "font": {"size": 14}}, margin_t=36)
+
+
+def cost_quality(frame: pd.DataFrame, cost_title: str, looks: Looks) -> go.Figure:
+    """Cost against score with intervals, and the Pareto front (views.cost_quality)."""
+    figure = go.Figure()
+    front = frame[frame["front"]]
+    figure.add_scatter(
+        x=front["cost"], y=front["score"], mode="lines", name="Pareto front",
+        line={"shape": "hv", "dash": "dot", "color": GREY}, hoverinfo="skip",
+    )  # fmt: skip
+    for row in frame.itertuples():
+        figure.add_scatter(
+            x=[row.cost],
+            y=[row.score],
+            mode="markers",
+            name=row.encoding,
+            marker={"color": looks.colour(row.encoding), "symbol": looks.symbol(row.encoding), "size": 11},
+            error_y={"array": [row.high - row.score], "arrayminus": [row.score - row.low], "thickness": 1},
+        )
+    figure.update_xaxes(title=cost_title)
+    figure.update_yaxes(title="score")
+    return _laid_out(figure, 500)
+
+
+def differences(frame: pd.DataFrame, first: str, looks: Looks) -> go.Figure:
+    """Paired differences with 95 % intervals (views.compare); right of zero `first` is better."""
+    figure = go.Figure()
+    for other, rows in frame.groupby("other", sort=False):
+        figure.add_scatter(
+            x=rows["difference"],
+            y=rows["task"].map(html.escape),
+            mode="markers",
+            name=f"minus {other}",
+            marker={"color": looks.colour(other), "symbol": looks.symbol(other), "size": 10},
+            error_x={
+                "array": rows["high"] - rows["difference"],
+                "arrayminus": rows["difference"] - rows["low"],
+            },
+        )
+    figure.add_vline(x=0, line={"color": GREY, "dash": "dot"})
+    order = list(dict.fromkeys(frame["task"].map(html.escape)))
+    figure.update_yaxes(type="category", categoryorder="array", categoryarray=order[::-1])
+    figure.update_xaxes(title=f"score of {first} minus the other's")
+    return _laid_out(figure, 160 + 60 * len(order), scattermode="group", showlegend=True)
+
+
+def critical_difference(ranks: pd.Series, distance: float) -> go.Figure:
+    """Mean ranks (index: encoding) with bars as long as the critical difference: none that overlap differ."""
+    figure = go.Figure()
+    figure.add_scatter(
+        x=ranks,
+        y=list(ranks.index),
+        mode="markers",
+        marker={"size": 10, "color": COLOURS[0]},
+        error_x={"array": [distance / 2] * len(ranks), "color": GREY},
+    )
+    figure.update_yaxes(type="category", categoryorder="array", categoryarray=list(ranks.index)[::-1])
+    figure.update_xaxes(title="mean rank over tasks")
+    return _laid_out(figure, 90 + 26 * len(ranks), showlegend=False)

@@ -1,0 +1,73 @@
+"""Start the app as a child process on this machine."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from pebench.leaderboard.board import BoardError
+
+ADDRESS = "127.0.0.1"
+DEFAULT_PORT = 8501
+FOLDER_VARIABLE = "PEBENCH_RECORDS"
+
+
+class PortTaken(ValueError):
+    """The port that the app should listen on is in use."""
+
+
+def run_app(records: Path, port: int | None = None, open_browser: bool = True) -> int:
+    """Serve the app until Ctrl-C, and return its exit status (130 where it was interrupted).
+
+    Without a port the first free one from 8501 on is taken. It listens on this machine alone, sends no
+    statistics and asks nothing of other hosts. PortTaken and BoardError tell what to do instead.
+    """
+    if not records.is_dir():
+        raise BoardError(f"there is no records folder {records}; make one with `pebench run --profile QUICK`")
+    child = subprocess.Popen(
+        command(free_port(port), open_browser), env={**os.environ, FOLDER_VARIABLE: str(records.resolve())}
+    )
+    try:
+        return child.wait()
+    except KeyboardInterrupt:
+        child.send_signal(signal.SIGINT)
+        try:
+            child.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+        return 130
+
+
+def command(port: int, open_browser: bool) -> list[str]:
+    """The command line that serves the app on this port."""
+    options = {
+        "server.address": ADDRESS,
+        "server.port": port,
+        "server.headless": not open_browser,
+        "server.fileWatcherType": "none",
+        "browser.gatherUsageStats": False,
+        "client.toolbarMode": "minimal",
+        "client.showErrorLinks": False,
+        "theme.light.primaryColor": "#0072b2",
+        "theme.dark.primaryColor": "#56b4e9",
+    }
+    flags = [f"--{name}={str(value).lower()}" for name, value in options.items()]
+    return [sys.executable, "-m", "streamlit", "run", str(Path(__file__).with_name("app.py")), *flags]
+
+
+def free_port(wanted: int | None) -> int:
+    """The wanted port, or the first free one from 8501 on. PortTaken where there is none."""
+    for port in [wanted] if wanted else range(DEFAULT_PORT, DEFAULT_PORT + 50):
+        with socket.socket() as probe:
+            # A port that was just closed is free: streamlit reuses it as well.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((ADDRESS, port))
+            except OSError:
+                continue
+            return port
+    taken = f"port {wanted} is" if wanted else f"ports {DEFAULT_PORT} to {DEFAULT_PORT + 49} are"
+    raise PortTaken(f"{taken} in use; choose another with `pebench app --port N`")

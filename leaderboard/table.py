@@ -1,0 +1,133 @@
+"""Records as data frames: long, one row a fact, and pure: no file is read here."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from pebench.suite.record import Condition, Record, Row
+
+SCORE_COLUMNS = [
+    *("encoding", "task", "task_family", "seed", "metric"),
+    *("condition", "length", "depth", "position"),
+    *("value", "n", "floor", "ceiling", "score", "fingerprint", "file"),
+]
+
+
+def score_table(records: Iterable[Record]) -> pd.DataFrame:
+    """One row per measured number; `score` is 0 at the floor, 1 at the ceiling, NaN where it does not count.
+
+    `length`, `depth` and `position` repeat what the condition says; `condition` is all of it, as text.
+    """
+    rows = [
+        (
+            *(r.encoding, r.task, _text(r.setup.get("task_family"), r.task), r.seed, row.metric),
+            label(row.condition),
+            *(_number(row.condition.get(key)) for key in ("length", "depth", "position")),
+            *(row.value, row.n, row.floor, row.ceiling, _score(row)),
+            *(r.fingerprint, str(r.path)),
+        )
+        for r in records
+        if r.task != "certificate"
+        for row in r.rows
+    ]
+    frame = pd.DataFrame(rows, columns=SCORE_COLUMNS)
+    for column in ("length", "depth", "position", "value", "floor", "ceiling", "score"):
+        frame[column] = frame[column].astype(float)
+    # A task is in the family that most of its rows name: one record cannot move it.
+    family = frame.groupby("task")["task_family"].agg(lambda names: names.mode().iloc[0])
+    frame["task_family"] = frame["task"].map(family)
+    return frame
+
+
+def run_table(records: Iterable[Record]) -> pd.DataFrame:
+    """One row per record: what was run, how it ended, on what, how to repeat it."""
+    runs = []
+    for r in records:
+        p, s = r.provenance, r.setup
+        learned = next((row.value for row in r.rows if row.metric == "gate"), None)
+        threshold = _number(s.get("gate"))
+        runs.append(
+            {
+                "encoding": r.encoding,
+                "task": r.task,
+                "task_family": _text(s.get("task_family"), r.task),
+                "seed": r.seed,
+                "outcome": r.outcome,
+                "reason": r.reason,
+                "gate": learned,
+                "threshold": threshold,
+                "learned": None if learned is None or threshold is None else bool(learned >= threshold),
+                "train_length": _number(s.get("train_length")),
+                "started": _text(p.get("started")),
+                "seconds": _number(p.get("seconds")),
+                "tokens": _number(p.get("tokens")),
+                "tokens_per_second": _number(p.get("tokens_per_second")),
+                "peak_memory_bytes": _number(p.get("peak_memory_bytes")),
+                "parameters": _number(_part(p, "parameters", "total")),
+                "parameters_encoding": _number(_part(p, "parameters", "encoding")),
+                "versions": _pairs(p.get("versions")),
+                "platform": _text(p.get("platform")),
+                "cpu": _text(p.get("cpu")),
+                "device": _text(p.get("device")),
+                "threads": _number(p.get("threads")),
+                "precision": _text(p.get("precision")),
+                "commit": _text(p.get("commit")),
+                "clean": p.get("dirty") is False,
+                "corpus": _text(_part(s, "corpus", "name")),
+                "command": _text(p.get("command")),
+                "fingerprint": r.fingerprint,
+                "file": str(r.path),
+            }
+        )
+    frame = pd.DataFrame(runs)
+    if runs:
+        kinds = frame.groupby(["encoding", "task"])["fingerprint"].transform("nunique")
+        frame["stale"] = kinds > 1
+    return frame
+
+
+def check_table(records: Iterable[Record]) -> pd.DataFrame:
+    """One row per check of a certificate: encoding, check, passed, detail."""
+    rows = [
+        (r.encoding, *(str(row.condition.get(key, "")) for key in ("check", "detail")), row.value >= 1)
+        for r in records
+        for row in r.rows
+        if row.metric == "pass"
+    ]
+    frame = pd.DataFrame(rows, columns=["encoding", "check", "detail", "passed"])
+    return frame.astype({"passed": bool})
+
+
+def card_table(records: Iterable[Record]) -> dict[str, dict[str, Any]]:
+    """The card of each encoding, from its record that started last."""
+    ordered = sorted(records, key=lambda r: _text(r.provenance.get("started")))
+    return {r.encoding: r.card for r in ordered}
+
+
+def label(condition: Condition) -> str:
+    """A condition as text, the same for equal conditions: 'depth 0.5, length 256'."""
+    return ", ".join(f"{key} {value}" for key, value in sorted(condition.items()))
+
+
+def _score(row: Row) -> float | None:
+    # The gate is measured on the training distribution: it says who learned the task, and counts no more.
+    return None if row.metric == "gate" else row.score
+
+
+def _number(value: object) -> float | None:
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+    return float(value) if fits else None
+
+
+def _text(value: object, default: str = "") -> str:
+    return value if isinstance(value, str) and value else default
+
+
+def _part(data: dict[str, Any], name: str, key: str) -> object:
+    part = data.get(name)
+    return part.get(key) if isinstance(part, dict) else None
+
+
+def _pairs(value: object) -> str:
+    return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else ""

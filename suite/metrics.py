@@ -1,0 +1,35 @@
+"""What a record may say: the metrics, their units and which way is better. Standard library only."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One kind of number in a record."""
+
+    title: str
+    unit: str
+    better: Literal["higher", "lower"]
+    about: str
+
+
+METRICS: dict[str, Metric] = {
+    "exact": Metric("exact match", "share", "higher", "answers with every token right"),
+    "per_token": Metric("token accuracy", "share", "higher", "answer tokens that are right"),
+    "bits_per_byte": Metric(
+        "bits per byte", "bits", "lower", "mean negative log2-likelihood of the next byte"
+    ),
+    "bits_at": Metric("bits by position", "bits", "lower", "bits per byte of the bytes at these positions"),
+    "gate": Metric("gate", "score", "higher", "normalised score on the training distribution (validation)"),
+    "train_ratio": Metric("training step", "x RoPE", "lower", "time of a training step over RoPE's"),
+    "prefill_ratio": Metric("prefill", "x RoPE", "lower", "time of a forward pass over RoPE's"),
+    "decode_ratio": Metric("decode", "x RoPE", "lower", "time of one cached token over RoPE's"),
+    "train_speed": Metric("training speed", "tokens/s", "higher", "tokens trained a second"),
+    "prefill_speed": Metric("prefill speed", "tokens/s", "higher", "tokens read a second"),
+    "decode_speed": Metric(
+        "decoding speed", "tokens/s", "higher", "tokens decoded a second, through the cache"
+    ),
+    "cache_bytes": Metric("cache", "bytes/token", "lower", "bytes that the cache holds for a token"),
+    "pass": Metric("check", "0 or 1", "higher", "a check of the certificate holds"),
+}

@@ -1,0 +1,190 @@
+"""The standard language model: one small pre-norm decoder, in which only the encoding differs.
+
+RMS norm, q and k normalised before the encoding, SwiGLU, tied embeddings. Nothing here knows a position;
+positions, rotations, biases and attention weights are the encoding's five hooks.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear, rms_norm, silu
+
+from pebench.encodings.base import At, Encoding, Shape
+from pebench.encodings.registry import build, stream
+from pebench.suite.attention import attend
+
+EPS = 1e-6
+
+
+@dataclass(frozen=True)
+class Size:
+    """The size of a standard LM. The feed-forward width is 8/3 of the model's, rounded up to a multiple of 32."""
+
+    layers: int
+    width: int
+    heads: int
+    vocab: int
+
+    @property
+    def hidden(self) -> int:
+        return -(-self.width * 8 // (3 * 32)) * 32
+
+    def shape(self, train_length: int) -> Shape:
+        """What the encoding may know of this model."""
+        return Shape(self.layers, self.heads, self.width // self.heads, train_length)
+
+
+class LengthError(ValueError):
+    """More tokens than an encoding is defined for."""
+
+
+@dataclass
+class LayerCache:
+    """Keys and values (B, H, S, *) of one layer in buffers that double when full, and the encoding's memory."""
+
+    k: Tensor | None = None
+    v: Tensor | None = None
+    memory: dict[str, Tensor] = field(default_factory=dict)
+
+    def append(self, k: Tensor, v: Tensor, start: int) -> tuple[Tensor, Tensor]:
+        """Store new keys and values from position `start` on; return all so far."""
+        self.k, self.v = _store(self.k, k, start), _store(self.v, v, start)
+        end = start + k.shape[-2]
+        return self.k[..., :end, :], self.v[..., :end, :]
+
+
+def _store(buffer: Tensor | None, new: Tensor, start: int) -> Tensor:
+    end = start + new.shape[-2]
+    if buffer is None or buffer.shape[-2] < end:
+        room = new.new_empty(*new.shape[:-2], max(64, 2 * end), new.shape[-1])
+        if buffer is not None:
+            room[..., :start, :] = buffer[..., :start, :]
+        buffer = room
+    buffer[..., start:end, :] = new
+    return buffer
+
+
+class Cache:
+    """What decoding remembers: `LM.forward` continues after the tokens that it has seen."""
+
+    def __init__(self, layers: int):
+        self.length = 0
+        self.pos: Tensor | None = None
+        self.layers = [LayerCache() for _ in range(layers)]
+
+
+class Attention(nn.Module):
+    def __init__(self, size: Size):
+        super().__init__()
+        self.heads = size.heads
+        self.qkv = nn.Linear(size.width, 3 * size.width, bias=False)
+        self.out = nn.Linear(size.width, size.width, bias=False)
+        # Normalised q and k bound the logits by sqrt(d), flat for retrieval in narrow heads: a scalar per head
+        # lifts the bound, and commutes with every rotation as a gain per channel would not.
+        self.temperature = nn.Parameter(torch.empty(size.heads, 1, 1))
+
+    def forward(
+        self,
+        x: Tensor,
+        encoding: Encoding,
+        layer: int,
+        q_pos: Tensor,
+        k_pos: Tensor,
+        cache: LayerCache | None,
+        start: int,
+    ) -> Tensor:
+        q, k, v = (part.transpose(1, 2) for part in self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2))
+        q = (rms_norm(q, q.shape[-1:], eps=EPS) * self.temperature).type_as(v)
+        k = rms_norm(k, k.shape[-1:], eps=EPS).type_as(v)
+        q, k = encoding.qk(q, k, At(layer, x, q_pos, cache.memory if cache else {}))
+        if cache:
+            k, v = cache.append(k, v, start)
+        y = attend(encoding, layer, q, k, v, q_pos, k_pos)
+        return self.out(y.transpose(1, 2).flatten(2))
+
+
+class SwiGLU(nn.Module):
+    def __init__(self, size: Size):
+        super().__init__()
+        self.gate_up = nn.Linear(size.width, 2 * size.hidden, bias=False)
+        self.down = nn.Linear(size.hidden, size.width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        return self.down(silu(gate) * up)
+
+
+class Block(nn.Module):
+    def __init__(self, size: Size):
+        super().__init__()
+        self.norm1 = nn.RMSNorm(size.width, eps=EPS)
+        self.attention = Attention(size)
+        self.norm2 = nn.RMSNorm(size.width, eps=EPS)
+        self.mlp = SwiGLU(size)
+
+    def forward(
+        self,
+        x: Tensor,
+        encoding: Encoding,
+        layer: int,
+        q_pos: Tensor,
+        k_pos: Tensor,
+        cache: LayerCache | None,
+        start: int,
+    ) -> Tensor:
+        x = x + self.attention(self.norm1(x), encoding, layer, q_pos, k_pos, cache, start)
+        return x + self.mlp(self.norm2(x))
+
+
+class LM(nn.Module):
+    """Tokens (B, T) in, logits (B, T, vocab) out.
+
+    Every weight outside the encoding is drawn from a random stream named by (seed, parameter name), so two
+    encodings with one seed share all of them bit for bit.
+    """
+
+    def __init__(self, size: Size, encoding: type[Encoding], train_length: int, seed: int):
+        super().__init__()
+        self.size = size
+        self.embedding = nn.Embedding(size.vocab, size.width)
+        self.blocks = nn.ModuleList(Block(size) for _ in range(size.layers))
+        self.norm = nn.RMSNorm(size.width, eps=EPS)
+        self.initialise(seed)
+        self.encoding = build(encoding, size.shape(train_length), seed)
+
+    @torch.no_grad()
+    def initialise(self, seed: int) -> None:
+        """Matrices N(0, 0.5/sqrt(fan-in)), as in the GRAPE reference; embeddings N(0, 0.02); gains and scalars 1.
+
+        Matrices that write to the residual stream start smaller by sqrt(2 * layers), as in GPT-2.
+        """
+        for name, p in self.named_parameters():
+            if p.dim() != 2:
+                p.fill_(1.0)
+                continue
+            std = 0.02 if name == "embedding.weight" else 0.5 * p.shape[1] ** -0.5
+            if name.endswith(("out.weight", "down.weight")):
+                std *= (2 * self.size.layers) ** -0.5
+            p.normal_(0.0, std, generator=torch.Generator().manual_seed(stream(seed, name)))
+
+    def cache(self) -> Cache:
+        """An empty cache; pass it to successive calls of `forward`."""
+        return Cache(self.size.layers)
+
+    def forward(self, tokens: Tensor, cache: Cache | None = None, asked: Tensor | None = None) -> Tensor:
+        """Logits of all tokens, or (N, vocab) of the N that `asked` (B, T), bool, marks."""
+        start, length = (cache.length if cache else 0), tokens.shape[1]
+        limit = self.encoding.max_length
+        if limit is not None and start + length > limit:
+            raise LengthError(f"{start + length} tokens, but this encoding is defined up to {limit}")
+        index = torch.arange(start, start + length, device=tokens.device)
+        q_pos = k_pos = self.encoding.positions(index)
+        if cache and cache.pos is not None:
+            k_pos = torch.cat([cache.pos, q_pos])
+        x = self.encoding.embed(self.embedding(tokens), q_pos)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, self.encoding, layer, q_pos, k_pos, cache.layers[layer] if cache else None, start)
+        if cache:
+            cache.length, cache.pos = start + length, k_pos
+        return linear(self.norm(x if asked is None else x[asked]), self.embedding.weight)

@@ -1,0 +1,74 @@
+"""The profiles: how big, how long and how far each task is trained and measured.
+
+No option of the command line changes a number that affects a score; a different benchmark is a different profile.
+"""
+
+from dataclasses import dataclass
+
+from pebench.suite.model import Size
+from pebench.suite.training import Recipe
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One task of a profile."""
+
+    layers: int
+    width: int
+    heads: int
+    recipe: Recipe
+    multiples: tuple[float, ...]  # of the training length, at which the task is measured
+    examples: int  # per condition; timings of each kind for `throughput`
+
+    def size(self, vocab: int) -> Size:
+        """The model's size for a task of this vocabulary."""
+        return Size(self.layers, self.width, self.heads, vocab)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A benchmark: tasks with their plans, and what runs where nothing is chosen."""
+
+    name: str
+    about: str
+    encodings: tuple[str, ...]  # empty: all that are registered
+    seeds: int
+    plans: dict[str, Plan]
+    timeout: float  # seconds of one run
+
+
+SMOKE = Profile(
+    name="SMOKE",
+    about="seconds: does it run at all? Its scores mean nothing",
+    encodings=("rope", "alibi"),
+    seeds=1,
+    plans={
+        "copy": Plan(1, 16, 2, Recipe(length=4, steps=4, tokens=128), (1, 2), 8),
+        "needle": Plan(1, 16, 2, Recipe(length=64, steps=4, tokens=256), (1, 2), 4),
+        "language": Plan(1, 16, 2, Recipe(length=64, steps=4, tokens=256), (1, 2), 1),
+        "throughput": Plan(1, 16, 2, Recipe(length=32, steps=0, tokens=64), (1,), 3),
+    },
+    timeout=120,
+)
+
+QUICK = Profile(
+    name="QUICK",
+    about="ten minutes on two cores: small models, one seed, a first ranking",
+    encodings=("nope", "rope", "alibi", "fox", "grape_m_nonctx", "grape_a_qk", "grape_ap"),
+    seeds=1,
+    plans={
+        "copy": Plan(
+            2, 64, 4, Recipe(length=8, steps=1500, tokens=768, learning_rate=6e-3), (1, 1.25, 1.5, 2), 256
+        ),
+        "needle": Plan(
+            2, 64, 4, Recipe(length=64, steps=2000, tokens=1024, learning_rate=6e-3), (1, 2, 4, 8), 64
+        ),
+        "language": Plan(
+            2, 64, 4, Recipe(length=128, steps=500, tokens=2048, learning_rate=6e-3), (1, 2, 4, 8), 16
+        ),
+        "throughput": Plan(2, 64, 4, Recipe(length=128, steps=0, tokens=2048), (1, 8), 9),
+    },
+    timeout=900,
+)
+
+PROFILES = {profile.name: profile for profile in (SMOKE, QUICK)}

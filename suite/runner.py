@@ -1,0 +1,282 @@
+"""Runs the cells of a sweep: each in a process of its own, several at a time, and only those that are missing.
+
+Ctrl-C and kill -9 lose at most the cells that are running, and a second call continues. Two sweeps may share
+a folder: a cell is locked while it runs.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import psutil
+import torch
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from pebench.suite.cell import CERTIFICATE, Cell, provenance_now
+from pebench.suite.profiles import Profile
+from pebench.suite.record import Record, RecordError, read, write
+
+POLL = 0.1  # seconds
+AGAIN = ("failed", "timed out", "out of memory")  # outcomes that another attempt may change
+
+
+class SweepError(OSError):
+    """The sweep cannot go on: the records folder cannot be read or written."""
+
+
+def cells(
+    profile: Profile, encodings: list[str], tasks: list[str], seeds: list[int], corpus: Path | None
+) -> list[Cell]:
+    """The sweep in the order in which it runs: certificates first, then task by task. Costs need one seed only."""
+    chosen = [Cell(e, CERTIFICATE, profile.name, 0) for e in encodings if CERTIFICATE in tasks]
+    for task in tasks:
+        if task != CERTIFICATE:
+            chosen += [
+                Cell(e, task, profile.name, seed, corpus)
+                for seed in (seeds if profile.plans[task].recipe.steps else [0])
+                for e in encodings
+            ]
+    return chosen
+
+
+def existing(cell: Cell, folder: Path) -> Record | None:
+    """The record that this cell has, if any. A file in its place that is no record is set aside, and said so."""
+    path = folder / cell.path
+    if not path.exists():
+        return None
+    try:
+        return read(path, folder)
+    except RecordError as e:
+        aside = path.with_suffix(".broken")
+        path.replace(aside)
+        Console(stderr=True).print(f"{path} is no record ({e}); set aside as {aside.name}, running it again")
+        return None
+
+
+@dataclass
+class Job:
+    """A cell that is running."""
+
+    cell: Cell
+    process: subprocess.Popen[str]
+    lock: FileLock
+    log: Path
+    bar: TaskID
+    ear: threading.Thread = field(init=False)
+    started: float = field(default_factory=time.monotonic)
+    done: float = 0.0  # share
+    error: str = ""  # why it could not write its record
+    ended: tuple[str, str] | None = None  # outcome and reason, where we killed it
+
+    def __post_init__(self) -> None:
+        self.ear = threading.Thread(target=self.listen, daemon=True)
+        self.ear.start()
+
+    def listen(self) -> None:
+        """Take in what the process says, until it ends."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            said = json.loads(line)
+            if "error" in said:
+                self.error = said["error"]
+            else:
+                self.done = said["done"] / said["total"]
+
+    def kill(self, outcome: str, reason: str) -> None:
+        """Stop it, and remember why."""
+        self.ended = (outcome, reason)
+        self.process.kill()
+
+    def close(self) -> None:
+        """Wait for its end, hear its last words, and let go of what it held."""
+        self.process.wait()
+        self.ear.join()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+
+
+@dataclass
+class Sweep:
+    """A sweep over cells into a records folder."""
+
+    cells: list[Cell]
+    folder: Path
+    jobs: int
+    timeout: float  # seconds of one cell
+    memory: int  # bytes of one cell
+    device: str = "cpu"
+    retry: bool = False  # run again what failed before
+    console: Console = field(default_factory=Console)
+    outcomes: Counter[str] = field(default_factory=Counter)
+
+    def run(self) -> Counter[str]:
+        """Run what is missing; how many cells ended in which way, "kept" being those that had their record."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            missing = [cell for cell in self.cells if self.wanted(cell)]
+            with self.bars() as progress:
+                self.go(missing, progress)
+        except OSError as e:
+            raise SweepError(f"cannot use the records folder {self.folder}: {e}") from e
+        return self.outcomes
+
+    def wanted(self, cell: Cell) -> bool:
+        """Whether the cell is to be run: it has no record, or a failed one that is to be tried again."""
+        record = existing(cell, self.folder)
+        if record is None or (self.retry and record.outcome in AGAIN):
+            return True
+        self.outcomes["kept" if record.outcome not in AGAIN else record.outcome] += 1
+        return False
+
+    def bars(self) -> Progress:
+        """Progress for a terminal; in a pipe only the line of each finished cell appears."""
+        return Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+
+    def go(self, missing: list[Cell], progress: Progress) -> None:
+        """The loop: start, watch, reap."""
+        whole = progress.add_task(f"{len(missing)} runs", total=len(missing))
+        waiting, finished = list(missing), 0
+        running: list[Job] = []
+        try:
+            while waiting or running:
+                while waiting and len(running) < self.jobs:
+                    if job := self.start(waiting.pop(0), progress):
+                        running.append(job)
+                    else:
+                        finished += 1
+                time.sleep(POLL)
+                for job in list(running):
+                    self.watch(job)
+                    progress.update(job.bar, completed=job.done)
+                    if job.process.poll() is not None:
+                        running.remove(job)
+                        progress.remove_task(job.bar)
+                        finished += 1
+                        self.reap(job, f"{finished}/{len(missing)}")
+                progress.update(whole, completed=finished + sum(job.done for job in running))
+        finally:
+            for job in running:
+                job.process.kill()
+                job.close()
+                job.lock.release()
+
+    def start(self, cell: Cell, progress: Progress) -> Job | None:
+        """Start a cell's process; None where another sweep has it."""
+        place = self.folder / ".running" / cell.path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(place.with_suffix(".lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            self.console.print(f"{cell.title} is being run by another sweep")
+            self.outcomes["elsewhere"] += 1
+            return None
+        if not self.wanted(cell):  # another sweep has just finished it
+            lock.release()
+            return None
+        log = place.with_suffix(".log")
+        with log.open("w") as errors:
+            process = spawn(errors)
+        order = {
+            "encoding": cell.encoding,
+            "task": cell.task,
+            "profile": cell.profile,
+            "seed": cell.seed,
+            "corpus": os.fspath(cell.corpus) if cell.corpus else None,
+            "device": self.device,
+            "folder": os.fspath(self.folder),
+        }
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it died at once: `reap` says why
+            process.stdin.write(json.dumps(order) + "\n")
+            process.stdin.flush()
+        return Job(cell, process, lock, log, progress.add_task(cell.title, total=1))
+
+    def watch(self, job: Job) -> None:
+        """Kill a cell that takes too long or too much."""
+        if job.ended or job.process.poll() is not None:
+            return
+        if time.monotonic() - job.started > self.timeout:
+            job.kill("timed out", f"took longer than {self.timeout:.0f} s")
+            return
+        with contextlib.suppress(psutil.NoSuchProcess):
+            used = psutil.Process(job.process.pid).memory_info().rss
+            if used > self.memory:
+                job.kill("out of memory", f"used {used / 2**30:.1f} GiB, more than {self.memory / 2**30:.1f}")
+
+    def reap(self, job: Job, place: str) -> None:
+        """Tell how a cell ended, and record it where it could not itself."""
+        job.close()
+        if job.error:
+            job.lock.release()
+            raise OSError(job.error)
+        record = existing(job.cell, self.folder) if job.process.returncode == 0 else None
+        if record is None:
+            code = job.process.returncode
+            outcome, reason = job.ended or ("failed", died(code, job.log))
+            record = job.cell.record(
+                outcome=outcome, reason=reason, provenance=provenance_now(job.cell, torch.device("cpu"))
+            )
+            write(record, self.folder)
+        job.lock.release()
+        self.outcomes[record.outcome] += 1
+        took = time.monotonic() - job.started
+        why = f": {record.reason}" if record.reason else ""
+        self.console.print(f"[{place}] {job.cell.title} {record.outcome} in {took:.0f} s{why}", markup=False)
+
+
+def spawn(errors: IO[str]) -> subprocess.Popen[str]:
+    """A worker process that waits for its cell."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "pebench.suite.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+        start_new_session=True,  # Ctrl-C reaches us alone; we end the workers
+    )
+
+
+def died(code: int, log: Path) -> str:
+    """Why a process ended without a record: the signal, or the last line that it wrote."""
+    if code < 0:
+        return f"killed by signal {-code}" + (" (often: the system ran out of memory)" if code == -9 else "")
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return f"ended with status {code}: {lines[-1] if lines else 'said nothing'}"
+
+
+def states(sweep_cells: list[Cell], folder: Path) -> Iterator[tuple[Cell, str]]:
+    """Each cell's outcome, "missing", or "stale" where only a record of other code exists."""
+    for cell in sweep_cells:
+        path = folder / cell.path
+        if path.exists():
+            try:
+                yield cell, read(path, folder).outcome
+            except RecordError:
+                yield cell, "unreadable"
+        else:
+            yield cell, "stale" if any(path.parent.glob(f"{cell.seed}-*.json")) else "missing"

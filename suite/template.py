@@ -1,0 +1,58 @@
+"""The file that `pebench new` writes."""
+
+import keyword
+import re
+
+TEMPLATE = '''"""Say in a sentence what is new here, and cite the paper."""
+
+import torch
+from torch import Tensor, nn
+
+from pebench.encodings.base import At, Encoding, Shape, rope_frequencies, rotate
+from pebench.encodings.registry import register
+
+
+@register("{name}")
+class {cls}(Encoding):
+    """RoPE with one learned clock speed per head. Change this into your encoding.
+
+    The other hooks are `positions`, `embed`, `bias` and `weights`; their docstrings in pebench.encodings.base
+    say what each receives and returns. Positions are always passed in: never guess them from a shape.
+    """
+
+    title = "{title}"
+    paper = "unpublished"
+    family = "multiplicative"
+    formula = r"\\ell_{{ij}} = q_i^\\top R\\big((j-i)\\,s_h\\theta\\big)\\,k_j / \\sqrt d"
+    relative = True  # claimed, and checked: a shift of all positions changes nothing
+    norm_preserving = True  # claimed, and checked: q and k keep their norms
+
+    def __init__(self, shape: Shape):
+        super().__init__(shape)
+        self.register_buffer("frequencies", rope_frequencies(shape.head_dim), persistent=False)
+        self.frequencies: Tensor
+        self.log_speed = nn.Parameter(torch.zeros(shape.layers, shape.heads))
+
+    def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
+        speed = self.log_speed[at.layer].exp()  # (H,)
+        angle = at.pos[:, None] * self.frequencies * speed[:, None, None]  # (H, T, d/2)
+        return rotate(q, angle), rotate(k, angle)
+'''
+
+
+class TemplateError(ValueError):
+    """A name that no new encoding can have."""
+
+
+def encoding_file(name: str) -> tuple[str, str]:
+    """The text of the file and the name of its class.
+
+    >>> encoding_file("my_idea")[1]
+    'MyIdea'
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
+        raise TemplateError(
+            f"{name!r} cannot name an encoding: use lower-case letters, digits and underscores"
+        )
+    cls = "".join(part.capitalize() for part in name.split("_"))
+    return TEMPLATE.format(name=name, cls=cls, title=name.replace("_", " ").capitalize()), cls

@@ -1,0 +1,125 @@
+"""How every model is trained: the same batches, the same steps, the same optimiser, whatever the encoding."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from pebench.encodings.registry import stream
+from pebench.suite.model import LM
+from pebench.tasks.base import IGNORE, Batch, Task
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and how fast to train. The learning rate warms up linearly, then falls to a tenth on a cosine."""
+
+    length: int
+    steps: int
+    tokens: int = 2048  # per step
+    learning_rate: float = 3e-3
+    warmup: float = 0.05  # share of the steps
+    weight_decay: float = 0.1
+    clip: float = 1.0
+
+
+class Diverged(ArithmeticError):
+    """Training met a loss or a gradient that is not finite."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training took."""
+
+    tokens: int
+    seconds: float
+    final_loss: float  # nats, mean over the last twentieth of the steps
+
+
+def batch(task: Task, recipe: Recipe, seed: int, step: int) -> Batch:
+    """The batch of this step: a function of (task, seed, step) alone, so no encoding sees another."""
+    rng = torch.Generator().manual_seed(stream(seed, f"{task.name}:train:{step}"))
+    return task.training(recipe.length, recipe.tokens, rng)
+
+
+def optimiser(lm: LM, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW with weight decay on the model's matrices alone.
+
+    Scalars, gains and all of the encoding's parameters are exempt: decay would pull every learned frequency
+    towards 1 and every learned slope towards 0 by its schedule, not by the data.
+    """
+    inside = {id(p) for p in lm.encoding.parameters()}
+    matrices = [p for p in lm.parameters() if p.dim() == 2 and id(p) not in inside]
+    others = [p for p in lm.parameters() if p.dim() != 2 or id(p) in inside]
+    groups = [
+        {"params": matrices, "weight_decay": recipe.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.99), eps=1e-8, fused=True)
+
+
+def rate(step: int, recipe: Recipe) -> float:
+    """The learning rate of this step, as a share of its peak.
+
+    >>> recipe = Recipe(length=8, steps=100)
+    >>> [round(rate(step, recipe), 2) for step in (0, 4, 99)]
+    [0.2, 1.0, 0.1]
+    """
+    warm = max(1, round(recipe.warmup * recipe.steps))
+    if step < warm:
+        return (step + 1) / warm
+    done = (step - warm + 1) / max(1, recipe.steps - warm)
+    return 0.1 + 0.45 * (1 + math.cos(math.pi * done))
+
+
+def loss(lm: LM, data: Batch) -> torch.Tensor:
+    """Mean cross-entropy (nats) of the targets that are asked for."""
+    asked = data.targets != IGNORE
+    return cross_entropy(lm(data.tokens, asked=asked).float(), data.targets[asked])
+
+
+def train(
+    lm: LM, task: Task, recipe: Recipe, seed: int, tick: Callable[[int], None] = lambda step: None
+) -> Trained:
+    """Train in place. `tick` is called after every step. Diverged where a loss or gradient is not finite."""
+    opt = optimiser(lm, recipe)
+    device = next(lm.parameters()).device
+    started, tokens, losses = time.perf_counter(), 0, []
+    lm.train()
+    for step in range(recipe.steps):
+        data = Batch(*(part.to(device) for part in batch(task, recipe, seed, step)))
+        for group in opt.param_groups:
+            group["lr"] = recipe.learning_rate * rate(step, recipe)
+        with precision(device):
+            value = loss(lm, data)
+        value.backward()
+        norm = nn.utils.clip_grad_norm_(lm.parameters(), recipe.clip)
+        if not (value.isfinite() and norm.isfinite()):
+            raise Diverged(
+                f"loss {value.item():g}, gradient norm {norm.item():g} at step {step + 1} of {recipe.steps}"
+            )
+        opt.step()
+        opt.zero_grad()
+        tokens += data.tokens.numel()
+        losses.append(value.detach())
+        tick(step)
+    last = torch.stack(losses[-max(1, recipe.steps // 20) :]).mean().item()
+    return Trained(tokens, time.perf_counter() - started, last)
+
+
+def fast_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 matrix products are faster than float32's here: a GPU that has them, or a CPU with AMX."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    cpuinfo = Path("/proc/cpuinfo")
+    return cpuinfo.exists() and "amx_bf16" in cpuinfo.read_text()
+
+
+def precision(device: torch.device) -> torch.autocast:
+    """bfloat16 matrix products over float32 parameters, residuals and softmax where that is faster, else float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast_bf16(device))

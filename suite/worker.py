@@ -1,0 +1,75 @@
+"""The process of one cell: reads the cell from standard input, says how far it is, and writes the record.
+
+Whatever goes wrong in here becomes a record with its reason. The parent records what this process cannot:
+that it was killed, ran out of time or of memory.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import TextIO
+
+import torch
+
+from pebench.suite.cell import Cell, provenance_now, run
+from pebench.suite.record import Record, write
+
+
+def main() -> int:
+    """Run the cell that one line of JSON on standard input names. 0: a record is written; 3: it could not be."""
+    order = json.loads(sys.stdin.readline())
+    threading.Thread(target=follow, args=(sys.stdin,), daemon=True).start()
+    # Denormal weights, which decaying biases make, cost a factor of 2 to 5; only the first parallel operation
+    # finds this setting in time.
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(1)
+    corpus = order["corpus"] and Path(order["corpus"])
+    cell = Cell(order["encoding"], order["task"], order["profile"], order["seed"], corpus)
+    device = torch.device(order["device"])
+    said = sys.stdout
+    sys.stdout = sys.stderr  # what an encoding prints must not disturb the protocol
+    record = attempt(cell, device, said)
+    try:
+        write(record, Path(order["folder"]))
+    except OSError as e:
+        print(json.dumps({"error": f"cannot write the record: {e}"}), file=said, flush=True)
+        return 3
+    return 0
+
+
+def follow(parent: TextIO) -> None:
+    """End with the parent: its end of our standard input closes when it is gone, however it went."""
+    parent.read()
+    os._exit(1)
+
+
+def attempt(cell: Cell, device: torch.device, said: TextIO) -> Record:
+    """The cell's record, whatever happens."""
+    last = 0.0
+
+    def tick(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > 0.2 or done == total:
+            last = time.monotonic()
+            print(json.dumps({"done": done, "total": total}), file=said, flush=True)
+
+    try:
+        return run(cell, device, tick)
+    except MemoryError as e:
+        outcome, reason = "out of memory", f"out of memory: {e}"
+    except Exception as e:
+        traceback.print_exc()
+        where = traceback.extract_tb(e.__traceback__)[-1]
+        reason = f"{type(e).__name__}: {e} ({Path(where.filename).name}, line {where.lineno})"
+        outcome = (
+            "out of memory" if "can't allocate memory" in str(e) or "out of memory" in str(e) else "failed"
+        )
+    return cell.record(outcome=outcome, reason=reason, provenance=provenance_now(cell, device))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

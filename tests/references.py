@@ -1,0 +1,308 @@
+"""Definitions of encodings as their papers write them: dense T x T formulas, to hold the fast code against.
+
+Nothing here is shared with `encodings/` but the parameters of the encoding that is given: no lift, no running
+sum, no helper. Everything is computed in the dtype of q, which is float64 in the tests.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What one attention layer is given: x (B, T, D), q, k and v (B, H, T, d) and positions (T,)."""
+
+    layer: int
+    x: Tensor
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    pos: Tensor
+
+    @property
+    def heads(self) -> int:
+        return self.q.shape[1]
+
+    @property
+    def scores(self) -> Tensor:
+        """q_i.k_j / sqrt(d), (B, H, T, T)."""
+        return torch.einsum("bhid,bhjd->bhij", self.q, self.k) / math.sqrt(self.q.shape[-1])
+
+    @property
+    def far(self) -> Tensor:
+        """i - j, (T, T)."""
+        return (self.pos[:, None] - self.pos[None, :]).to(self.q.dtype)
+
+
+Definition = Callable[[Any, Inputs], Tensor]
+
+
+def attention(logits: Tensor, v: Tensor) -> Tensor:
+    """Causal softmax attention with these logits (B, H, T, T)."""
+    future = torch.ones(logits.shape[-2:], dtype=torch.bool).triu(1)
+    return logits.masked_fill(future, -math.inf).softmax(-1) @ v
+
+
+def slopes(heads: int, like: Tensor) -> Tensor:
+    """2^(-8 h / n) for n = 2^p heads; else those of the power below, then every other one of the next power."""
+
+    def of(n: int) -> list[float]:
+        return [2 ** (-8 * h / n) for h in range(1, n + 1)]
+
+    below = 2 ** math.floor(math.log2(heads))
+    values = of(heads) if below == heads else of(below) + of(2 * below)[0::2][: heads - below]
+    return torch.tensor(values, dtype=like.dtype)[:, None, None]
+
+
+def path_sum(cost: Tensor) -> Tensor:
+    """Sum over s = j+1 .. i of cost[..., i, s]: (..., T, T)."""
+    length = cost.shape[-1]
+    rows = []
+    for i in range(length):
+        sums = [cost[..., i, j + 1 : i + 1].sum(-1) for j in range(length)]
+        rows.append(torch.stack(sums, dim=-1))
+    return torch.stack(rows, dim=-2)
+
+
+def turned(x: Tensor, angle: Tensor) -> Tensor:
+    """x (B, H, T, d) with the plane (m, m + d/2) turned by angle (..., T, d/2), as complex numbers."""
+    half = x.shape[-1] // 2
+    z = torch.complex(x[..., :half], x[..., half:]) * torch.polar(torch.ones_like(angle), angle)
+    return torch.cat([z.real, z.imag], dim=-1)
+
+
+def rotary(at: Inputs, angle: Tensor) -> Tensor:
+    """Attention whose plane m of q and k is turned by angle (..., T, d/2)."""
+    q, k = turned(at.q, angle), turned(at.k, angle)
+    return attention(torch.einsum("bhid,bhjd->bhij", q, k) / math.sqrt(q.shape[-1]), at.v)
+
+
+def spectrum(d: int, like: Tensor, base: float = 10_000.0) -> Tensor:
+    return torch.tensor([base ** (-2 * m / d) for m in range(d // 2)], dtype=like.dtype)
+
+
+def of(parameter: Tensor, at: Inputs) -> Tensor:
+    """This layer's slice of a parameter (layers, ...), in the dtype of the definition."""
+    return parameter[at.layer].to(at.q.dtype)
+
+
+def nope(e: Any, at: Inputs) -> Tensor:
+    return attention(at.scores, at.v)
+
+
+def alibi(e: Any, at: Inputs) -> Tensor:
+    """Press et al., 2022: -m_h (i - j)."""
+    return attention(at.scores - slopes(at.heads, at.q) * at.far, at.v)
+
+
+def nape(e: Any, at: Inputs) -> Tensor:
+    """Vasylenko et al., 2025: the first half of the heads -(i - j) / h, the others nothing."""
+    m = torch.zeros(at.heads, 1, 1, dtype=at.q.dtype)
+    for h in range(at.heads // 2):
+        m[h] = 1 / (h + 1)
+    return attention(at.scores - m * at.far, at.v)
+
+
+def fox(e: Any, at: Inputs) -> Tensor:
+    """Lin et al., 2025, eq. 4: the sum of log f_s over s = j+1 .. i, f = sigmoid(w.x + b)."""
+    gate = torch.einsum("btw,hw->bht", at.x, of(e.weight, at)) + of(e.gate_bias, at)[:, None]
+    log_f = gate.sigmoid().log()[:, :, None, :].expand_as(at.scores)
+    return attention(at.scores + path_sum(log_f), at.v)
+
+
+def cable(e: Any, at: Inputs) -> Tensor:
+    """Veisi et al., 2025: minus the sum of softplus(w.x_s + b) over s = j+1 .. i."""
+    step = torch.einsum("btw,hw->bht", at.x, of(e.weight, at)) + of(e.step_bias, at)[:, None]
+    cost = -softplus(step)[:, :, None, :].expand_as(at.scores)
+    return attention(at.scores + path_sum(cost), at.v)
+
+
+def grape_a(e: Any, at: Inputs, query: Tensor | None, key: Tensor | None) -> Tensor:
+    """GRAPE, eq. 5.3: -(i - j) w_h (softplus(v.q_i / sqrt d) + softplus(u.k_j / sqrt d)), or one of the two."""
+    w = softplus(of(e.log_slope, at))[:, None, None] * slopes(at.heads, at.q)
+    gates = torch.zeros_like(at.scores)
+    if query is not None:
+        gates = (
+            gates + softplus(torch.einsum("bhid,hd->bhi", at.q, query) / math.sqrt(at.q.shape[-1]))[..., None]
+        )
+    if key is not None:
+        gates = (
+            gates + softplus(torch.einsum("bhjd,hd->bhj", at.k, key) / math.sqrt(at.k.shape[-1]))[:, :, None]
+        )
+    return attention(at.scores - at.far * w * gates, at.v)
+
+
+def unit(gate: Tensor) -> Tensor:
+    return gate / gate.square().sum(-1, keepdim=True).sqrt()
+
+
+def grape_a_q(e: Any, at: Inputs) -> Tensor:
+    return grape_a(e, at, unit(of(e.query_gate, at)), None)
+
+
+def grape_a_k(e: Any, at: Inputs) -> Tensor:
+    return grape_a(e, at, None, unit(of(e.key_gate, at)))
+
+
+def grape_a_qk(e: Any, at: Inputs) -> Tensor:
+    return grape_a(e, at, unit(of(e.query_gate, at)), unit(of(e.key_gate, at)))
+
+
+def grape_a_qk_free(e: Any, at: Inputs) -> Tensor:
+    return grape_a(e, at, of(e.query_gate, at), of(e.key_gate, at))
+
+
+def grape_a_phase(e: Any, at: Inputs) -> Tensor:
+    """-w_h (Phi_i - Phi_j), the phase being the inclusive sum of softplus(w.x + b)."""
+    step = softplus(at.x @ of(e.weight, at) + of(e.step_bias, at))[:, None, None, :].expand_as(at.scores)
+    w = softplus(of(e.log_slope, at))[:, None, None] * slopes(at.heads, at.q)
+    return attention(at.scores - w * path_sum(step), at.v)
+
+
+def t5_bias(e: Any, at: Inputs) -> Tensor:
+    """Raffel et al., 2020: one bucket per distance below 16, then 16 log-spaced ones up to 128."""
+    firsts = (*range(16), 16, 19, 21, 24, 27, 31, 35, 40, 46, 52, 59, 67, 77, 87, 99, 113)
+    bias = torch.zeros(at.heads, *at.far.shape, dtype=at.q.dtype)
+    for first, column in zip(firsts, e.table.to(at.q.dtype).T, strict=True):
+        bias = torch.where(at.far >= first, column[:, None, None], bias)
+    return attention(at.scores + bias, at.v)
+
+
+def rope(e: Any, at: Inputs) -> Tensor:
+    """Su et al., 2021: plane m by i * 10000^(-2m/d)."""
+    return rotary(at, at.pos[:, None] * spectrum(at.q.shape[-1], at.q))
+
+
+def grape_m_nonctx(e: Any, at: Inputs) -> Tensor:
+    """GRAPE, section 3: plane m by i * exp(rho_m), rho per layer or per layer and head."""
+    return rotary(at, at.pos[:, None] * of(e.log_frequencies, at)[:, None].exp())
+
+
+def grape_m_ctx(e: Any, at: Inputs) -> Tensor:
+    """Plane m by Phi_t exp(rho_m), Phi_t the sum over s < t of sigmoid((w.x_s + b) / 16)."""
+    return clocked(e, at, lambda logit: (logit / 16).sigmoid())
+
+
+def grape_m_ctx_softplus(e: Any, at: Inputs) -> Tensor:
+    return clocked(e, at, softplus)
+
+
+def clocked(e: Any, at: Inputs, step: Callable[[Tensor], Tensor]) -> Tensor:
+    steps = step(torch.einsum("btw,cw->bct", at.x, of(e.weight, at)) + of(e.step_bias, at)[:, None])
+    phase = torch.stack([steps[..., :t].sum(-1) for t in range(steps.shape[-1])], dim=-1)
+    return rotary(at, phase[..., None] * of(e.log_frequencies, at).exp())
+
+
+def pope(e: Any, at: Inputs) -> Tensor:
+    """Gopalakrishnan et al., 2025: sum over c of sp(q_c) sp(k_c) cos((j - i) 10000^(-c/d) + delta_c)."""
+    d = at.q.shape[-1]
+    logits = torch.zeros_like(at.scores)
+    for c in range(d):
+        angle = -at.far * 10_000 ** (-c / d) + of(e.phase, at)[:, :, c, None]
+        logits = logits + softplus(at.q[..., c, None]) * softplus(at.k[..., None, :, c]) * angle.cos()
+    return attention(logits / math.sqrt(d), at.v)
+
+
+def grape_ap(e: Any, at: Inputs) -> Tensor:
+    return path_integral(e, at, tied_to_x(e, at), both=False, turn=True)
+
+
+def grape_ap_both(e: Any, at: Inputs) -> Tensor:
+    return path_integral(e, at, tied_to_x(e, at), both=True, turn=True)
+
+
+def grape_ap_still(e: Any, at: Inputs) -> Tensor:
+    return path_integral(e, at, tied_to_x(e, at), both=False, turn=False)
+
+
+def grape_ap_q(e: Any, at: Inputs) -> Tensor:
+    return path_integral(e, at, at.q, both=False, turn=True)
+
+
+def grape_ap_k(e: Any, at: Inputs) -> Tensor:
+    return path_integral(e, at, at.k, both=False, turn=True)
+
+
+def tied_to_x(e: Any, at: Inputs) -> Tensor:
+    """The features p (B, H, T, 8) that are read from x."""
+    return (at.x @ of(e.weight, at).T).unflatten(-1, (at.heads, -1)).transpose(1, 2)
+
+
+def path_integral(e: Any, at: Inputs, p: Tensor, both: bool, turn: bool) -> Tensor:
+    """GRAPE, eq. 5.1: the sum over s = j+1 .. i of alpha_h log sigmoid(p_i.R_s p_s / d_p), R_s turns by s."""
+    width = p.shape[-1]
+    normal = p / (p.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+    radians = at.pos[:, None].to(p.dtype).expand(-1, width // 2)
+    key = turned(normal, radians) if turn else normal
+    match = torch.einsum("bhip,bhsp->bhis", normal if both else p, key)
+    cost = slopes(at.heads, at.q) * (match / width).sigmoid().log()
+    return attention(at.scores + path_sum(cost), at.v)
+
+
+def cope(e: Any, at: Inputs) -> Tensor:
+    """Golovneva et al., 2024, section 4, pair by pair: p_ij = min(sum of the gates from j to i, 63)."""
+    table, scores = of(e.table, at), at.scores
+    gates = scores.sigmoid()
+    length, last = at.q.shape[-2], len(table) - 1
+    rows = []
+    for i in range(length):
+        known = torch.einsum("bhd,nd->bhn", at.q[:, :, i], table) / math.sqrt(at.q.shape[-1])
+        row = []
+        for j in range(length):
+            p = gates[:, :, i, j : i + 1].sum(-1).clamp(max=last)
+            low = p.floor()
+            below = known.gather(-1, low.long()[..., None])[..., 0]
+            above = known.gather(-1, (low.long() + 1).clamp(max=last)[..., None])[..., 0]
+            row.append(scores[:, :, i, j] + below + (above - below) * (p - low))
+        rows.append(torch.stack(row, dim=-1))
+    return attention(torch.stack(rows, dim=-2), at.v)
+
+
+def stick_breaking(e: Any, at: Inputs) -> Tensor:
+    """Tan et al., 2025, section 3.1: sigma(z_ij) times the product over j < s < i of 1 - sigma(z_is)."""
+    share = at.scores.sigmoid()
+    length = at.q.shape[-2]
+    nothing = torch.zeros_like(share[:, :, 0, 0])
+    rows = []
+    for i in range(length):
+        row = [
+            share[:, :, i, j] * (1 - share[:, :, i, j + 1 : i]).prod(-1) if j < i else nothing
+            for j in range(length)
+        ]
+        rows.append(torch.stack(row, dim=-1))
+    return torch.stack(rows, dim=-2) @ at.v
+
+
+DEFINITIONS: dict[str, Definition] = {
+    "alibi": alibi,
+    "cable": cable,
+    "cope": cope,
+    "fox": fox,
+    "grape_a_k": grape_a_k,
+    "grape_a_phase": grape_a_phase,
+    "grape_a_q": grape_a_q,
+    "grape_a_qk": grape_a_qk,
+    "grape_a_qk_free": grape_a_qk_free,
+    "grape_ap": grape_ap,
+    "grape_ap_both": grape_ap_both,
+    "grape_ap_k": grape_ap_k,
+    "grape_ap_q": grape_ap_q,
+    "grape_ap_still": grape_ap_still,
+    "grape_m_ctx": grape_m_ctx,
+    "grape_m_ctx_per_head": grape_m_ctx,
+    "grape_m_ctx_softplus": grape_m_ctx_softplus,
+    "grape_m_nonctx": grape_m_nonctx,
+    "grape_m_per_head": grape_m_nonctx,
+    "nape": nape,
+    "nope": nope,
+    "pope": pope,
+    "rope": rope,
+    "stick_breaking": stick_breaking,
+    "t5_bias": t5_bias,
+}

@@ -1,0 +1,341 @@
+import ast
+import io
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from pebench.leaderboard import views
+from pebench.leaderboard.board import (
+    Board,
+    BoardError,
+    make_board,
+    plain,
+    print_board,
+    safe_csv,
+    stamp,
+    to_csv,
+    to_json,
+    to_markdown,
+)
+from pebench.suite.record import Record, Row, write
+from pebench.suite.record import to_json as record_text
+from tests.made_records import SKILL, Sweep, checks, facts, write_failure, write_sweep
+
+HOSTILE = "<script>alert(1)</script> [x](javascript:alert(1)) ![i](http://evil.example/i.png) **b** | `c` $x$"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sweep(tmp_path_factory.mktemp("records"))
+
+
+@pytest.fixture(scope="module")
+def board(folder: Path) -> Board:
+    return make_board(folder)
+
+
+def printed(board: Board, width: int = 80) -> str:
+    text = io.StringIO()
+    print_board(board, Console(file=text, width=width))
+    return text.getvalue()
+
+
+def entry(board: Board, name: str):
+    return next(e for e in board.entries if e.name == name)
+
+
+def test_the_best_is_first_and_says_how_sure_it_is(board):
+    data = to_json(board)
+    assert data["profile"] == "QUICK"
+    assert data["seeds"] == [0, 1, 2]
+    first = data["encodings"][0]
+    assert {first["name"], data["encodings"][1]["name"], data["encodings"][2]["name"]} == {
+        *("grape_a_qk", "grape_ap", "fox"),
+    }
+    assert first["rank"] == first["tier"] == 1
+    assert first["low"] < first["score"] < first["high"]
+    assert set(first["families"]) == {"copying", "needle", "language"}
+    assert set(first["families"]["copying"]) == {"score", "low", "high"}
+    assert len(data["encodings"]) == len(SKILL)
+    assert sum(e["p_best"] for e in data["encodings"] if e["p_best"]) == pytest.approx(1)
+    json.dumps(data, allow_nan=False)
+
+
+def test_costs_are_ratios_beside_the_score(board):
+    assert entry(board, "rope").costs["train_ratio"] == pytest.approx(1.0)
+    assert entry(board, "grape_ap").costs["train_ratio"] == pytest.approx(1.9)
+    assert "throughput" not in set(board.ranking.data.names["task"])
+    assert "cost" not in board.task_families
+
+
+def test_what_lies_beyond_max_length_is_missing_and_shown_as_coverage(board):
+    ape = entry(board, "learned_ape")
+    assert ape.coverage == pytest.approx(0.5)
+    assert ape.partial
+    assert any("coverage" in note and "learned_ape" in note for note in board.notes)
+    rows = board.scores[(board.scores["encoding"] == "learned_ape") & board.scores["score"].notna()]
+    assert rows["length"].max() == 128
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_the_table_fits_its_width_and_loses_no_encoding(board, width):
+    text = printed(board, width)
+    assert max(len(line) for line in text.splitlines()) <= width
+    if width >= 80:
+        assert all(name in text for name in SKILL)
+        assert "\x1b" not in text
+
+
+def test_one_seed_says_plainly_what_the_interval_covers(tmp_path):
+    board = make_board(write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0}, seeds=1))
+    assert "One seed only" in printed(board)
+    assert "sampling of the test answers" in board.notes[0]
+
+
+def test_a_failed_certificate_blocks_the_rank_and_not_the_listing(tmp_path):
+    write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0})
+    sweep = Sweep({"fox": 6.0})
+    write(sweep.record("fox", "certificate", 0, tuple(checks(failed="the future is hidden"))), tmp_path)
+    board = make_board(tmp_path)
+    fox = entry(board, "fox")
+    assert fox.rank is None
+    assert fox.tier is None
+    assert fox.reason == "certificate failed: the future is hidden"
+    assert fox.score is not None
+    assert board.entries[-1] is fox
+    assert entry(board, "rope").rank == 1
+    assert "no rank: fox" in printed(board)
+
+
+def test_a_failed_run_is_shown_and_blocks_its_family(tmp_path):
+    write_sweep(tmp_path, {"rope": 1.0})
+    for task in ("copy", "language"):
+        write_failure(tmp_path, "fox", task, "diverged", "loss is NaN at step 12")
+    write_failure(tmp_path, "alibi", "copy", "undefined", "length 512 is beyond max_length")
+    board = make_board(tmp_path)
+    fox = entry(board, "fox")
+    assert fox.score is None
+    assert fox.failed_runs == ["copy, seed 0: diverged", "language, seed 0: diverged"]
+    assert entry(board, "alibi").failed_runs == []
+    json.dumps(to_json(board), allow_nan=False)
+    assert "diverged" in printed(board)
+
+
+def test_profiles_are_never_mixed(tmp_path):
+    write_sweep(tmp_path, {"rope": 1.0}, profile="SMOKE", seeds=1)
+    write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0}, profile="QUICK", seeds=2)
+    board = make_board(tmp_path)
+    assert board.profile == "QUICK"
+    assert any("SMOKE" in note for note in board.notes)
+    smoke = make_board(tmp_path, "SMOKE")
+    assert [e.name for e in smoke.entries] == ["rope"]
+    with pytest.raises(BoardError, match="QUICK, SMOKE"):
+        make_board(tmp_path, "STANDARD")
+
+
+def test_only_the_newest_record_of_a_run_counts(tmp_path):
+    write_sweep(tmp_path, {"rope": 1.0})
+    old = Record(
+        *("rope", "copy", "QUICK", 0, "ef" * 8),
+        (Row("exact", 0.0, 256, {"length": 64}, 0.0, 1.0),),
+        **facts("rope", "copy", 0) | {"provenance": {"started": "2020-01-01T00:00:00+00:00"}},
+    )
+    before = entry(make_board(tmp_path), "rope")
+    write(old, tmp_path)
+    assert entry(make_board(tmp_path), "rope") == before
+
+
+def test_seeds_of_different_code_are_called_stale(tmp_path):
+    write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0})
+    seed = Sweep({"rope": 1.0}).records()[0]
+    newer = {**seed.provenance, "started": "2027-01-01T00:00:00+00:00"}
+    write(Record(**{**vars(seed), "fingerprint": "12" * 8, "provenance": newer}), tmp_path)
+    board = make_board(tmp_path)
+    assert entry(board, "rope").stale
+    assert not entry(board, "fox").stale
+    assert any(note.startswith("Stale") and "rope" in note for note in board.notes)
+
+
+def test_nothing_to_show_is_one_sentence_with_the_remedy(tmp_path):
+    for folder in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(BoardError, match="pebench run --profile QUICK"):
+            make_board(folder)
+
+
+def test_an_unreadable_record_is_named_and_the_rest_shown(tmp_path):
+    write_sweep(tmp_path, {"rope": 1.0})
+    broken = tmp_path / "QUICK" / "copy" / "rope" / "9-0000.json"
+    broken.write_text("{", encoding="utf-8")
+    board = make_board(tmp_path)
+    assert [u.path for u in board.unreadable] == [broken]
+    assert "9-0000.json" in printed(board).replace("\n", "")
+    assert to_json(board)["unreadable"][0]["path"] == str(broken)
+
+
+def test_only_certificates_is_a_board_without_scores(tmp_path):
+    sweep = Sweep({"rope": 1.0})
+    write(sweep.record("rope", "certificate", 0, tuple(checks())), tmp_path)
+    board = make_board(tmp_path)
+    rope = entry(board, "rope")
+    assert (rope.rank, rope.score, rope.certificate) == (None, None, "passed")
+    assert "rope" in printed(board)
+    assert "rope" in to_csv(board)
+
+
+def hostile(folder: Path) -> Path:
+    """A record whose every free text tries something, and whose facts have the wrong types."""
+    known = facts("evil", "copy", 0)
+    card = {key: HOSTILE for key in known["card"]} | {"relative": HOSTILE, "formula": f"$$\n{HOSTILE}"}
+    setup = {"task_family": HOSTILE, "gate": "high", "train_length": [1], "corpus": 3}
+    provenance = {
+        "started": 7,
+        "parameters": [1],
+        "command": HOSTILE,
+        "versions": HOSTILE,
+        "seconds": 10**400,
+    }
+    rows = (
+        Row("exact", 1e308, 1, {"length": "long"}, 0.0, 1e-3),
+        Row("bits_at", 1.0, 1, {HOSTILE: HOSTILE, "length": 64, "position": -5}),
+        Row("exact", 0.5, 3, {"length": 64, "depth": 0.5}, 0.0, 1.0),
+    )
+    write(
+        Record("evil", "copy", "QUICK", 0, "aa" * 8, rows, card=card, setup=setup, provenance=provenance),
+        folder,
+    )
+    check = (Row("pass", 0.0, 1, {"check": HOSTILE, "detail": HOSTILE}),)
+    write(Record("evil", "certificate", "QUICK", 0, "aa" * 8, check, card=card), folder)
+    return folder
+
+
+def test_hostile_text_and_wrong_types_are_data(tmp_path):
+    calm = make_board(write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0}))
+    board = make_board(hostile(tmp_path))
+    assert entry(board, "evil").rank is None
+    for name in ("rope", "fox"):  # invented tasks and conditions move nobody else
+        assert entry(board, name) == entry(calm, name)
+    assert "no rank: evil" in printed(board, 200)
+    markdown = to_markdown(board)
+    assert "<script>" not in markdown
+    assert "](http" not in markdown
+    for line in markdown.splitlines():
+        if line.startswith("| "):
+            assert line.replace(r"\|", "").count("|") == markdown.splitlines()[0].replace(r"\|", "").count(
+                "|"
+            )
+    json.dumps(to_json(board), allow_nan=False)
+    assert len(to_csv(board).splitlines()) == 1 + len(board.entries)
+
+
+def test_rich_markup_in_records_is_not_run(tmp_path):
+    write_sweep(tmp_path, {"rope": 1.0})
+    write_failure(tmp_path, "fox", "certificate", "failed", "[red]oh[/red] [/nothing]")
+    assert "[red]oh[/red] [/nothing]" in printed(make_board(tmp_path), 200)
+
+
+def test_csv_text_is_no_formula():
+    frame = pd.DataFrame({"name": ["=cmd()", "rope", "-x"], "score": [-1.0, 2.0, 3.0]})
+    assert safe_csv(frame).splitlines() == ["name,score", "'=cmd(),-1.0", "rope,2.0", "'-x,3.0"]
+
+
+def test_markdown_is_escaped_and_a_table_row_stays_one():
+    assert plain("a|b\n\n# c") == r"a\|b \# c"
+
+
+def test_the_csv_has_a_row_for_each_encoding(board):
+    frame = pd.read_csv(io.StringIO(to_csv(board)))
+    assert list(frame["name"]) == [e.name for e in board.entries]
+    assert {"tier", "score", "low", "high", "coverage", "copying", "train_ratio"} <= set(frame.columns)
+
+
+def test_the_stamp_changes_with_the_folder(tmp_path):
+    write_sweep(tmp_path, {"rope": 1.0}, seeds=1)
+    before = stamp(tmp_path)
+    assert stamp(tmp_path) == before
+    write_failure(tmp_path, "fox", "copy", "failed", "x")
+    assert stamp(tmp_path) != before
+
+
+def test_a_length_curve_leaves_out_what_was_not_learned(tmp_path):
+    write_sweep(tmp_path, {"rope": 1.0})
+    low = (Row("exact", 0.1, 9, {"length": 64}, 0.0, 1.0), Row("gate", 0.2, 9))
+    write(Sweep({"fox": 1.0}).record("fox", "copy", 0, low), tmp_path)
+    board = make_board(tmp_path)
+    assert set(views.by_length(board, "copy", "exact", ["rope", "fox"])["encoding"]) == {"rope"}
+    everyone = views.by_length(board, "copy", "exact", ["rope", "fox"], learned_only=False)
+    assert set(everyone["encoding"]) == {"rope", "fox"}
+    assert entry(board, "fox").gates == {"copy": 0.0}
+
+
+def test_the_effective_length_is_the_longest_unbroken_one(tmp_path):
+    def row(length: int, value: float) -> Row:
+        return Row("exact", value, 100, {"length": length}, 0.0, 1.0)
+
+    sweep = Sweep({"rope": 1.0})
+    rows = (row(32, 0.9), row(64, 0.6), row(128, 0.4), row(256, 0.8))
+    write(sweep.record("rope", "copy", 0, rows), tmp_path)
+    write(sweep.record("fox", "copy", 0, (row(32, 0.1), row(64, 0.9))), tmp_path)
+    table = views.effective_lengths(make_board(tmp_path)).set_index("encoding")["copy"]
+    assert table.to_dict() == {"rope": 64, "fox": 0}
+
+
+def test_the_pareto_front_holds_what_nothing_beats_in_both(board):
+    frame = views.cost_quality(board, "train_ratio")
+    whole = frame[frame["encoding"] != "learned_ape"]
+    for row in whole.itertuples():
+        beaten = (
+            ((whole["cost"] <= row.cost) & (whole["score"] > row.score))
+            | ((whole["cost"] < row.cost) & (whole["score"] >= row.score))
+        ).any()
+        assert row.front == (not beaten), row.encoding
+
+
+def test_filters_narrow_the_overview(board):
+    def names(**chosen) -> set[str]:
+        return set(views.overview(board, views.Filter(**chosen))["name"])
+
+    assert names() == set(SKILL)
+    assert names(search="GRAPE qk") == {"grape_a_qk"}
+    assert names(families=["path-integral"]) == {"grape_ap"}
+    assert names(kernels=["own"], families=["contextual"]) == {"stick_breaking"}
+    assert names(seeds=4) == set()
+    assert names(certified=True) == set(SKILL)
+
+
+def test_a_large_folder_is_read_in_seconds(tmp_path):
+    """A second on a free machine; the app caches what it made of a folder."""
+    skills = {f"e{n}": n / 4 for n in range(20)}
+    depths = [n / 80 for n in range(80)]
+    write_sweep(tmp_path, skills, seeds=3, depths=depths)
+    begin = time.process_time()
+    board = make_board(tmp_path)
+    seconds = time.process_time() - begin
+    assert len(board.scores) > 20_000
+    assert seconds < 10
+
+
+def test_the_leaderboard_imports_no_torch():
+    code = "import sys, pebench.leaderboard.app; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env=os.environ, check=False).returncode == 0
+
+
+def test_the_leaderboard_reads_records_and_metrics_only():
+    for file in Path(views.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pebench"):
+                allowed = ("pebench.leaderboard", "pebench.suite.record", "pebench.suite.metrics")
+                assert node.module.startswith(allowed), f"{file.name}: {node.module}"
+
+
+def test_made_records_are_valid_and_the_same_every_time():
+    first, second = ([record_text(r) for r in Sweep({"fox": 6.0}).records()] for _ in range(2))
+    assert first == second
+    assert all(math.isfinite(row.value) for r in Sweep(SKILL).records() for row in r.rows)

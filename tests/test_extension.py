@@ -1,0 +1,127 @@
+"""Longer contexts at evaluation time, against Hugging Face transformers where it is installed."""
+
+import importlib.util
+import math
+
+import pytest
+import torch
+
+from pebench.encodings.base import Shape, rope_frequencies
+from pebench.encodings.extension import METHODS, Sharpened, extended, ntk, pi, sharpening, yarn
+from pebench.encodings.p_rope import PRoPE
+from pebench.encodings.registry import EncodingError, UnknownName, resolve
+from pebench.encodings.rope import RoPE
+from pebench.suite.model import LM, Size
+from pebench.suite.prove import make
+
+SIZE = Size(layers=2, width=32, heads=2, vocab=16)
+
+
+@pytest.mark.parametrize(
+    ("factor", "base"), [(2, 20_221.26), (4, 40_889.94), (8, 82_684.62), (16, 167_198.74)]
+)
+def test_ntk_has_the_known_bases(factor, base):
+    torch.testing.assert_close(ntk(rope_frequencies(128), factor, 1024), rope_frequencies(128, base))
+
+
+@pytest.mark.parametrize(("head_dim", "length", "low", "high"), [(128, 4096, 20, 46), (64, 1024, 5, 18)])
+def test_yarn_ramps_between_the_known_planes(head_dim, length, low, high):
+    frequencies = rope_frequencies(head_dim)
+    ramp = ((torch.arange(head_dim // 2) - low) / (high - low)).clamp(0, 1)
+    expected = frequencies * (1 - ramp) + frequencies / 4 * ramp
+    torch.testing.assert_close(yarn(frequencies, 4.0, length), expected)
+
+
+@pytest.mark.parametrize(("factor", "gain"), [(1, 1.0), (4, 1.138629), (8, 1.207944), (16, 1.277259)])
+def test_yarn_sharpens_by_the_known_gain(factor, gain):
+    assert sharpening(factor) == pytest.approx(gain, abs=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_zero_frequencies_stay_zero(method):
+    frequencies = PRoPE(Shape(1, 1, 32, 64)).frequencies
+    changed = METHODS[method](frequencies, 4.0, 64)
+    assert ((changed == 0) == (frequencies == 0)).all()
+
+
+EXTENSIBLE = [
+    "rope",
+    "rope_500k",
+    "p_rope",
+    "hope",
+    "xpos",
+    "partial_rope",
+    "pope",
+    "selective_rope",
+    "grape_m_nonctx",
+    "grape_m_per_head",
+]
+WRAPPED = ["grape_m_ctx", "grape_m_basis", "grape_m_rank2", "rope+fox", "rope+ssmax", "swan", "randomized"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("spec", EXTENSIBLE + WRAPPED)
+def test_extended_is_a_working_copy(spec, method):
+    lm = LM(SIZE, resolve(spec)[1], 32, 0).eval()
+    tokens = torch.randint(16, (1, 48), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before, original = lm(tokens), lm.encoding
+        lm.encoding = extended(original, method, 4.0)
+        longer, cache = lm(tokens), lm.cache()
+        parts = [lm(part, cache) for part in tokens.split([20, 1, 27], dim=1)]
+        lm.encoding = original
+        assert torch.equal(lm(tokens), before)
+    assert not torch.equal(longer, before) or spec == "selective_rope"  # that one starts too close to NoPE
+    torch.testing.assert_close(torch.cat(parts, dim=1), longer, rtol=0, atol=1e-5)
+
+
+def test_yarn_sharpens_the_dot_product_and_not_the_bias():
+    longer = extended(make(resolve("rope+fox")[1]), "yarn", 4.0)
+    rotation, fox = longer.parts
+    assert isinstance(rotation, Sharpened)
+    assert rotation.gain == pytest.approx(1.138629**2, abs=1e-5)
+    assert not isinstance(fox, Sharpened)
+
+
+def test_randomised_positions_are_extended_from_their_whole_range():
+    longer = extended(make(resolve("randomized")[1]), "pi", 2.0)
+    torch.testing.assert_close(longer.inner.frequencies, rope_frequencies(8) / 2)
+
+
+@pytest.mark.parametrize(
+    ("spec", "method", "factor", "error"),
+    [("alibi", "pi", 2, EncodingError), ("rope", "pie", 2, UnknownName), ("rope", "pi", 0.5, EncodingError)],
+)
+def test_what_cannot_be_extended_says_why(spec, method, factor, error):
+    with pytest.raises(error):
+        extended(make(resolve(spec)[1]), method, factor)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("transformers") is None, reason="needs `pip install transformers`"
+)
+@pytest.mark.parametrize("factor", [2.0, 8.0])
+@pytest.mark.parametrize("head_dim", [64, 128])
+def test_extensions_agree_with_hugging_face_transformers(head_dim, factor):
+    from transformers import LlamaConfig
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    def theirs(kind: str, length: int | None = None) -> tuple[torch.Tensor, float]:
+        rope = {"rope_type": kind, "rope_theta": 10_000.0, "factor": factor}
+        if kind == "yarn":
+            rope["original_max_position_embeddings"] = 2048
+        config = LlamaConfig(
+            hidden_size=4 * head_dim,
+            num_attention_heads=4,
+            max_position_embeddings=2048,
+            rope_parameters=rope,
+        )
+        return ROPE_INIT_FUNCTIONS[kind](config, torch.device("cpu"), seq_len=length)
+
+    frequencies = RoPE(Shape(1, 4, head_dim, 2048)).frequencies
+    torch.testing.assert_close(pi(frequencies, factor, 2048), theirs("linear")[0])
+    stretch = factor * 3 - (factor - 1)  # dynamic NTK at three times the trained length
+    torch.testing.assert_close(ntk(frequencies, stretch, 2048), theirs("dynamic", 3 * 2048)[0])
+    expected, gain = theirs("yarn")
+    torch.testing.assert_close(yarn(frequencies, factor, 2048), expected)
+    assert math.isclose(sharpening(factor), gain, rel_tol=1e-6)

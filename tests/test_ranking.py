@@ -1,0 +1,307 @@
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import special, stats
+
+from pebench.leaderboard import ranking
+from pebench.leaderboard.table import run_table, score_table
+from pebench.suite.record import Row
+from tests.made_records import SKILL, Sweep
+
+ANSWERS = 256
+
+
+def scores(means, rng, seeds=3, tasks=4, lengths=3, common=0.05, own=0.03, harder=0.2):
+    """Shares around means (E,): harder tasks, parts common to a seed, parts of a run, binomial answers."""
+    shape = (len(means), tasks, seeds, lengths)
+    e, t, s, c = (index.ravel() for index in np.indices(shape))
+    own = np.broadcast_to(own, (len(means),))
+    p = np.asarray(means)[:, None, None, None] + rng.uniform(-harder, harder, (tasks, 1, lengths))
+    p = p + rng.normal(scale=common, size=(1, tasks, seeds, 1))
+    p = p + own[:, None, None, None] * rng.normal(size=(len(means), tasks, seeds, 1))
+    value = rng.binomial(ANSWERS, p.clip(0.02, 0.98)).ravel() / ANSWERS
+    return pd.DataFrame(
+        {
+            "encoding": [f"e{i:02}" for i in e],
+            "task": [f"task{i}" for i in t],
+            "task_family": [f"family{i // 2}" for i in t],
+            "seed": s,
+            "metric": "exact",
+            "condition": [f"length {2**i}" for i in c],
+            "length": 2.0**c,
+            "value": value,
+            "n": ANSWERS,
+            "floor": 0.0,
+            "ceiling": 1.0,
+            "score": value,
+        }
+    )
+
+
+@pytest.mark.parametrize("unequal", [False, True], ids=["equal variances", "unequal variances"])
+@pytest.mark.parametrize("seeds", [1, 3, 5])
+def test_one_encoding_under_ten_names_is_split_in_at_most_five_percent_of_trials(seeds, unequal):
+    trials, split = 200, 0
+    rng = np.random.default_rng(seeds)
+    for _ in range(trials):
+        own = 0.03 * np.exp(0.8 * rng.normal(size=10)) if unequal else 0.03
+        # With one seed nobody can know how much a run varies: the board says so, and here it does not.
+        table = scores(np.full(10, 0.5), rng, seeds=seeds, own=own if seeds > 1 else 0.0)
+        data = ranking.cells(table)
+        order = np.argsort(-ranking.averages(data)[0].mean(axis=1))
+        tiers = ranking.tiers(order, ranking.corrected(ranking.pairs(data).p))
+        split += max(tiers.values()) > 1
+    assert split <= 0.05 * trials, f"{split} of {trials} trials"
+
+
+def test_a_real_difference_is_found():
+    rng = np.random.default_rng(0)
+    found = [
+        ranking.rank(scores([0.6, 0.45, 0.45, 0.45, 0.3], rng)).table["tier"].tolist() for _ in range(20)
+    ]
+    assert found.count([1, 2, 2, 2, 3]) >= 19
+
+
+def test_intervals_hold_the_true_score_about_as_often_as_they_say():
+    rng, inside = np.random.default_rng(1), []
+    for _ in range(200):
+        r = ranking.rank(scores(np.full(6, 0.5), rng, seeds=5, harder=0.0)).table
+        inside.append(((r["low"] <= 0.5) & (r["high"] >= 0.5)).mean())
+    assert 0.92 <= np.mean(inside) <= 0.99
+
+
+def test_families_tasks_lengths_and_conditions_weigh_the_same():
+    names = pd.DataFrame(
+        [("f", "a", 1, 0), ("f", "a", 1, 1), ("f", "a", 2, 2), ("f", "b", 1, 3), ("g", "c", 1, 4)],
+        columns=ranking.NESTING,
+    )
+    groups = pd.DataFrame(
+        {
+            level: names.groupby(list(ranking.NESTING[:n]), sort=True).ngroup()
+            for n, level in enumerate(ranking.NESTING, 1)
+        }
+    )
+    whole = ranking.weights(groups, np.ones(5, bool))
+    assert whole == pytest.approx([1 / 16, 1 / 16, 1 / 8, 1 / 4, 1 / 2])
+    part = ranking.weights(groups, np.array([True, False, True, False, False]))
+    assert part == pytest.approx([1 / 2, 0, 1 / 2, 0, 0])
+
+
+def test_what_is_missing_is_not_zero_and_not_compared():
+    rng = np.random.default_rng(2)
+    table = scores([0.5, 0.5, 0.5], rng, own=0.01)
+    # The third encoding has only the length that is easy for all.
+    easy = table["length"] == 1
+    table.loc[easy, ["value", "score"]] = 0.9
+    table = table[(table["encoding"] != "e02") | easy | (table["length"] == 2)]
+    r = ranking.rank(table)
+    row = r.table.set_index("encoding").loc["e02"]
+    assert row["coverage"] == pytest.approx(2 / 3)
+    assert row["score"] > 0.6
+    assert row["tier"] == 1
+    assert abs(row["advantage"]) < 0.05  # not the 0.15 that the easy length would give
+
+
+def test_too_little_covered_means_no_rank_and_a_reason():
+    table = scores([0.5, 0.5], np.random.default_rng(3))
+    short = ranking.rank(table[(table["encoding"] == "e00") | (table["length"] == 1)]).table
+    assert (
+        short.set_index("encoding").loc["e01", "reason"] == "covers 33% of the conditions; a rank needs 50%"
+    )
+    lacking = (table["encoding"] == "e01") & (table["task_family"] == "family1")
+    family = ranking.rank(table[~lacking]).table
+    row = family.set_index("encoding").loc["e01"]
+    assert row["reason"] == "no result yet in family1"
+    assert pd.isna(row["rank"])
+    assert np.isfinite(row["score"])
+
+
+def test_a_blocked_encoding_is_listed_without_a_rank_and_changes_no_other():
+    table = scores([0.6, 0.5, 0.4], np.random.default_rng(4))
+    blocked = ranking.rank(table, {"e00": "certificate failed"}).table.set_index("encoding")
+    without = ranking.rank(table[table["encoding"] != "e00"]).table.set_index("encoding")
+    assert pd.isna(blocked.loc["e00", "tier"])
+    assert blocked.loc["e00", "score"] > 0.5
+    assert blocked.loc["e01", "rank"] == without.loc["e01", "rank"] == 1
+    assert list(blocked.index) == ["e01", "e02", "e00"]
+
+
+def test_an_unfinished_seed_is_left_out_of_the_comparison():
+    table = scores([0.5, 0.5], np.random.default_rng(5))
+    late = (table["encoding"] == "e01") & (table["seed"] == 2) & (table["task"] == "task3")
+    data = ranking.cells(table[~late])
+    assert data.has_seed.tolist() == [[True] * 3, [True, True, False]]
+    assert data.has_cell.all()
+    assert data.shared_seeds.tolist() == [[3, 2], [2, 2]]
+
+
+def test_encodings_without_a_shared_seed_are_not_separated():
+    table = scores([0.8, 0.2], np.random.default_rng(6), seeds=2)
+    r = ranking.rank(table[(table["encoding"] == "e00") == (table["seed"] == 0)])
+    assert r.table["tier"].tolist() == [1, 1]
+
+
+def test_one_encoding_alone_is_ranked_first():
+    r = ranking.rank(scores([0.5], np.random.default_rng(7)))
+    assert r.table["rank"].tolist() == [1]
+    assert r.table["p_best"].tolist() == [1.0]
+    assert r.table["low"][0] < r.table["score"][0] < r.table["high"][0]
+
+
+def test_nothing_measured_is_an_empty_ranking():
+    r = ranking.rank(score_table([]))
+    assert r.table.empty
+    assert r.families.empty
+
+
+def test_a_paired_test_of_two_encodings_is_the_textbook_one():
+    rng = np.random.default_rng(8)
+    table = scores([0.55, 0.5], rng, seeds=6, own=0.2, common=0.0)
+    data = ranking.cells(table)
+    average = ranking.averages(data)[0]
+    r = ranking.pairs(data)
+    # Without test sampling, two encodings have one paired variance and nothing to moderate it with.
+    data.noise[:] = 0.0
+    exact = ranking.pairs(data)
+    expected = stats.ttest_rel(average[0], average[1])
+    assert exact.difference[0, 1] == pytest.approx((average[0] - average[1]).mean())
+    assert exact.p[0, 1] == pytest.approx(expected.pvalue)
+    assert r.p[0, 1] > exact.p[0, 1]  # the sampling of the test answers only adds doubt
+
+
+def test_moderated_variances_are_those_of_the_paper():
+    # Formulas of Smyth (2004), section 6.2, with the root found by bisection.
+    rng = np.random.default_rng(9)
+    df = np.full(50, 4.0)
+    variance = rng.chisquare(4, 50) / 4 * rng.gamma(1.5, 1, 50)
+    e = np.log(variance) - special.digamma(2) + np.log(2)
+    target = e.var(ddof=1) - special.polygamma(1, 2)
+    low, high = 1e-6, 1e6
+    for _ in range(200):
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if special.polygamma(1, middle) > target else (low, middle)
+    d0 = 2 * low
+    s0 = np.exp(e.mean() + special.digamma(d0 / 2) - np.log(d0 / 2))
+    moderated, total = ranking.moderate(variance, df)
+    assert moderated == pytest.approx((d0 * s0 + 4 * variance) / (d0 + 4))
+    assert total == pytest.approx(np.full(50, d0 + 4))
+
+
+def test_equal_variances_are_pooled():
+    moderated, df = ranking.moderate(np.array([1.0, 1.1, 0.9]), np.full(3, 2.0))
+    assert moderated == pytest.approx(np.ones(3))
+    assert df == pytest.approx(np.full(3, 6.0))
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_holm_is_the_stepwise_rule(p):
+    """Reject in order while p < level / (tests left), as in the paper, for any level."""
+    adjusted = ranking.holm(np.array(p))
+    for level in (0.01, 0.05, 0.3):
+        rejected = 0
+        for k, value in enumerate(sorted(p)):
+            if value * (len(p) - k) >= level:
+                break
+            rejected += 1
+        assert (adjusted < level).sum() == rejected
+    assert (adjusted >= np.array(p)).all()
+
+
+def test_a_tier_is_what_its_leader_is_not_separable_from():
+    p = np.ones((4, 4))
+    for a, b in ((0, 2), (0, 3), (1, 3)):
+        p[a, b] = p[b, a] = 0.01
+    assert ranking.tiers(range(4), p) == {0: 1, 1: 1, 2: 2, 3: 2}
+
+
+@settings(max_examples=10)
+@given(st.permutations(range(5)))
+def test_the_ranking_does_not_depend_on_the_order_of_the_rows(order):
+    table = scores([0.6, 0.5, 0.4, 0.3, 0.2], np.random.default_rng(10), tasks=2, lengths=2)
+    shuffled = pd.concat([table[table["encoding"] == f"e0{n}"] for n in order])
+    pd.testing.assert_frame_equal(ranking.rank(table).table, ranking.rank(shuffled).table)
+
+
+def test_sampling_error_of_a_share_is_binomial_and_never_zero():
+    rows = pd.DataFrame(
+        {
+            "metric": ["exact", "exact", "bits_per_byte"],
+            "value": [0.5, 1.0, 2.0],
+            "n": [400, 100, 10_000],
+            "floor": [0.0, 0.5, 5.0],
+            "ceiling": [1.0, 1.0, 1.0],
+        }
+    )
+    half, all_right, bits = ranking.sampling_error(rows)
+    assert half == pytest.approx(0.5 / 20)
+    assert all_right == pytest.approx(np.sqrt(100.5 * 0.5) / 101 / 10 / 0.5)
+    assert bits == pytest.approx(2 / 100 / 4)
+
+
+def test_comparisons_name_the_difference_per_task_with_intervals():
+    r = ranking.rank(score_table(Sweep({"fox": 6.0, "rope": 1.0, "alibi": 4.0}).records()))
+    table = ranking.differences(r.data, "fox", "rope")
+    assert table["task"].tolist() == ["all", "copy", "language", "needle"]
+    assert (table["low"] > 0).all()
+    mirrored = ranking.differences(r.data, "rope", "fox")
+    assert mirrored["difference"].to_numpy() == pytest.approx(-table["difference"].to_numpy())
+
+
+def test_more_seeds_separate_neighbours_as_promised():
+    variance, difference = 0.02**2, 0.02
+    seeds = ranking.seeds_needed(difference, variance)
+    rng = np.random.default_rng(11)
+    gaps = rng.normal(difference, 0.02, (4000, seeds)).mean(axis=1) / (0.02 / np.sqrt(seeds))
+    assert (np.abs(gaps) > stats.norm.isf(0.025)).mean() == pytest.approx(0.8, abs=0.05)
+    assert ranking.seeds_needed(0.0, variance) is None
+    assert ranking.seeds_needed(1e-9, variance) is None
+
+
+def test_other_aggregations_agree_where_one_encoding_wins_everything():
+    r = ranking.rank(score_table(Sweep({"fox": 9.0, "alibi": 3.0, "rope": 0.5}, seed_spread=0.0).records()))
+    orders = ranking.other_orders(r)
+    assert list(orders.columns) == [
+        *("this board", "mean rank", "reciprocal rank", "Borda"),
+        *("without copying", "without language", "without needle"),
+    ]
+    for column in orders:
+        assert orders[column].to_dict() == {"fox": 1, "alibi": 2, "rope": 3}
+
+
+def test_the_critical_difference_is_that_of_the_published_table():
+    # Demsar (2006), table 5(a): q at 0.05 for 5 and 10 classifiers.
+    for count, q in ((5, 2.728), (10, 3.164)):
+        expected = q * np.sqrt(count * (count + 1) / (6 * 14))
+        assert ranking.critical_difference(count, 14) == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_gate_does_not_count():
+    sweep = Sweep({"rope": 1.0})
+    gate = Row("gate", 1.0, 10, floor=0.0, ceiling=1.0)
+    table = score_table([sweep.record("rope", "copy", 0, (gate, Row("exact", 0.5, 10, {}, 0.0, 1.0)))])
+    assert table.set_index("metric")["score"].isna().to_dict() == {"gate": True, "exact": False}
+
+
+def test_seeds_of_different_code_are_stale():
+    runs = run_table(Sweep(SKILL, seeds=2).records())
+    assert not runs["stale"].any()
+    runs = run_table([_with_fingerprint(r) for r in Sweep({"rope": 1.0}, seeds=2).records()])
+    assert set(runs.loc[runs["stale"], "task"]) == {"copy", "needle", "language"}
+
+
+def _with_fingerprint(record):
+    return type(record)(**{**vars(record), "fingerprint": f"{record.seed:016x}"})
+
+
+def test_a_board_of_the_planned_size_is_ranked_in_seconds():
+    """40 encodings, 12 tasks, 5 seeds, 50 conditions; a second on a free machine."""
+    table = scores(np.linspace(0.3, 0.7, 40), np.random.default_rng(12), seeds=5, tasks=12, lengths=50)
+    begin = time.process_time()
+    r = ranking.rank(table)
+    assert time.process_time() - begin < 10
+    assert r.table["rank"].notna().all()
+    assert r.table["encoding"][0] == "e39"

@@ -1,0 +1,234 @@
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+from rich.console import Console
+
+from pebench.suite import runner
+from pebench.suite.cell import CERTIFICATE, Cell
+from pebench.suite.profiles import PROFILES, SMOKE
+from pebench.suite.record import Record, read_all
+from pebench.suite.runner import Sweep, SweepError, cells, existing, states
+
+BAD = Path(__file__).with_name("bad_encodings.py")
+
+
+def sweep(folder: Path, chosen: list[Cell], **limits: float) -> tuple[Counter[str], str]:
+    """Run cells, two at a time; how they ended, and what was printed."""
+    text = io.StringIO()
+    run = Sweep(
+        cells=chosen,
+        folder=folder,
+        jobs=2,
+        timeout=limits.get("timeout", 120),
+        memory=int(limits.get("memory", 4 * 2**30)),
+        retry=bool(limits.get("retry", False)),
+        console=Console(file=text, width=200),
+    )
+    return run.run(), text.getvalue()
+
+
+def bad(name: str) -> Cell:
+    return Cell(f"{BAD}:{name}", "copy", "SMOKE", 0)
+
+
+def record_of(cell: Cell, folder: Path) -> Record:
+    record = existing(cell, folder)
+    assert record is not None
+    return record
+
+
+def test_a_sweep_has_each_run_once_and_times_need_one_seed() -> None:
+    chosen = cells(SMOKE, ["rope", "fox"], [CERTIFICATE, *SMOKE.plans], [0, 1, 2], None)
+    assert len(set(chosen)) == len(chosen)
+    assert Counter(c.task for c in chosen) == {
+        CERTIFICATE: 2,
+        "copy": 6,
+        "needle": 6,
+        "language": 6,
+        "throughput": 2,
+    }
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda p: p.name)
+def test_every_profile_is_sound(profile) -> None:
+    from pebench.encodings.registry import names
+    from pebench.tasks import TASKS, make
+    from pebench.tasks.base import Task
+
+    assert set(profile.encodings) <= set(names())
+    assert set(profile.plans) <= set(TASKS)
+    for name, plan in profile.plans.items():
+        task = make(name)
+        assert plan.width % plan.heads == 0
+        lengths = [c["length"] for c in task.conditions(plan.recipe.length, plan.multiples)]
+        assert plan.recipe.length in lengths
+        if isinstance(task, Task):
+            assert plan.recipe.steps > 0
+            assert sorted(set(lengths)) == [round(plan.recipe.length * m) for m in plan.multiples]
+
+
+def test_one_bad_cell_stops_nothing_else(tmp_path: Path) -> None:
+    outcomes, text = sweep(
+        tmp_path, [bad("Raises"), bad("Diverges"), bad("Dies"), Cell("nope", "copy", "SMOKE", 0)], timeout=120
+    )
+    assert outcomes == {"failed": 2, "diverged": 1, "measured": 1}
+    raised = record_of(bad("Raises"), tmp_path)
+    assert raised.reason.startswith("RuntimeError: a bug of [bold]mine[/] (bad_encodings.py, line ")
+    assert "a bug of [bold]mine[/]" in text
+    assert "at step 1 of 4" in record_of(bad("Diverges"), tmp_path).reason
+    assert record_of(bad("Dies"), tmp_path).reason.startswith("killed by signal 9")
+    good = record_of(Cell("nope", "copy", "SMOKE", 0), tmp_path)
+    assert {r.metric for r in good.rows} == {"gate", "exact", "per_token"}
+    assert good.provenance["parameters"]["encoding"] == 0
+    assert good.provenance["threads"] == 1
+    assert good.setup["gate"] == 0.9
+
+    again, _ = sweep(tmp_path, [bad("Raises"), Cell("nope", "copy", "SMOKE", 0)])
+    assert again == {"failed": 1, "kept": 1}
+    retried, text = sweep(tmp_path, [bad("Raises")], retry=True)
+    assert retried == {"failed": 1}
+    assert "[1/1] raises copy seed 0 failed" in text
+
+
+def test_time_and_memory_are_limited(tmp_path: Path) -> None:
+    outcomes, _ = sweep(tmp_path, [bad("Swallows")], memory=2**30)
+    assert outcomes == {"out of memory": 1}
+    assert "more than 1.0" in record_of(bad("Swallows"), tmp_path).reason
+    outcomes, _ = sweep(tmp_path, [bad("Hangs")], timeout=6)
+    assert outcomes == {"timed out": 1}
+    assert record_of(bad("Hangs"), tmp_path).reason == "took longer than 6 s"
+
+
+def test_the_same_run_twice_gives_the_same_rows(tmp_path: Path) -> None:
+    cell = Cell("fox", "copy", "SMOKE", 3)
+    for folder in ("one", "two"):
+        sweep(tmp_path / folder, [cell])
+    assert record_of(cell, tmp_path / "one").rows == record_of(cell, tmp_path / "two").rows
+
+
+def order(cell: Cell, folder: Path, profile: str = "QUICK") -> list[str]:
+    return [
+        *(sys.executable, "-m", "pebench.suite.cli", "run", "--profile", profile),
+        *("-e", cell.encoding, "-t", cell.task, "--records", os.fspath(folder)),
+    ]
+
+
+def worker_of(process: subprocess.Popen[str]) -> psutil.Process:
+    """The worker of a sweep, once it trains."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for child in psutil.Process(process.pid).children():
+            if child.cpu_times().user > 2:
+                return child
+        time.sleep(0.05)
+    raise AssertionError("no worker started")
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_sweep_that_is_stopped_loses_only_what_runs(how: signal.Signals, tmp_path: Path) -> None:
+    cell = Cell("rope", "copy", "QUICK", 0)
+    process = subprocess.Popen(
+        order(cell, tmp_path), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    worker = worker_of(process)
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == (130 if how == signal.SIGINT else -9)
+    assert "Traceback" not in errors
+    worker.wait(timeout=10)  # it ends with its parent
+    assert read_all(tmp_path) == ([], [])
+    assert [state for _, state in states([cell], tmp_path)] == ["missing"]
+    assert not [p for p in tmp_path.rglob("*.tmp")]
+
+
+def test_two_sweeps_on_one_folder_share_the_work(tmp_path: Path) -> None:
+    chosen = cells(SMOKE, ["rope", "alibi"], ["copy"], [0, 1], None)
+    command = [
+        *(sys.executable, "-m", "pebench.suite.cli", "run", "--profile", "SMOKE", "-e", "rope,alibi"),
+        *("-t", "copy", "--seeds", "2", "--jobs", "1", "--records", os.fspath(tmp_path)),
+    ]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    texts = [process.communicate(timeout=200)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sum(text.count(" measured in ") for text in texts) == len(chosen)
+    found, unreadable = read_all(tmp_path)
+    assert len(found) == len(chosen)
+    assert not unreadable
+
+
+def test_a_corrupt_record_is_set_aside_and_run_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cell = Cell("nope", "copy", "SMOKE", 0)
+    path = tmp_path / cell.path
+    path.parent.mkdir(parents=True)
+    path.write_text('{"schema": 1, "rows"')
+    assert [state for _, state in states([cell], tmp_path)] == ["unreadable"]
+    assert path.exists()  # looking changes nothing
+    assert existing(cell, tmp_path) is None
+    assert path.with_suffix(".broken").exists()
+    assert "is no record" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_records_of_other_code_are_stale(tmp_path: Path) -> None:
+    cell = Cell("nope", "copy", "SMOKE", 0)
+    path = tmp_path / cell.path
+    path.parent.mkdir(parents=True)
+    (path.parent / "0-0123456789abcdef.json").write_text("{}")
+    assert [state for _, state in states([cell], tmp_path)] == ["stale"]
+    assert [state for _, state in states([Cell("nope", "copy", "SMOKE", 1)], tmp_path)] == ["missing"]
+
+
+def test_a_folder_that_cannot_be_used_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SweepError, match="cannot use the records folder"):
+        sweep(tmp_path / "file" / "records", [Cell("nope", "copy", "SMOKE", 0)])
+
+
+def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no /dev/full")
+    cell = Cell("nope", "copy", "SMOKE", 0)
+    (tmp_path / "SMOKE" / "copy").mkdir(parents=True)
+    (tmp_path / "SMOKE" / "copy" / "nope").symlink_to(full)  # writing below it fails in the worker
+    with pytest.raises(SweepError, match="cannot write the record"):
+        sweep(tmp_path, [cell])
+
+
+def test_a_worker_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner.sys, "executable", "/bin/false")
+    outcomes, text = sweep(tmp_path, [Cell("nope", "copy", "SMOKE", 0)])
+    assert outcomes == {"failed": 1}
+    assert "ended with status 1: said nothing" in text
+
+
+def test_the_worker_speaks_lines_of_json(tmp_path: Path) -> None:
+    line = {
+        **{"encoding": "nope", "task": "copy", "profile": "SMOKE", "seed": 0},
+        **{"corpus": None, "device": "cpu", "folder": os.fspath(tmp_path)},
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pebench.suite.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(json.dumps(line) + "\n")
+    process.stdin.flush()
+    said = [json.loads(text) for text in process.stdout]
+    process.stdin.close()
+    process.stdout.close()
+    assert process.wait() == 0
+    assert said[-1] == {"done": 7, "total": 7}  # 4 steps, the gate, 2 lengths
