@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from pebench.encodings.base import At, Encoding
-from pebench.encodings.registry import EncodingError, UnknownName, build
+from pebench.encodings.registry import EncodingError, UnknownName
+from pebench.encodings.streams import build
 from pebench.encodings.wrapper import Wrapper
 
 

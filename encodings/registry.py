@@ -15,9 +15,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 
-import torch
-
-from pebench.encodings.base import Encoding, Shape
+from pebench.encodings.base import Encoding
 
 FOLDER = Path(__file__).parent
 GROUP = "pebench.encodings"
@@ -133,15 +131,3 @@ def _import(file: Path) -> ModuleType:
             raise
         raise EncodingError(f"{file} does not load: {type(e).__name__}: {e}") from e
     return module
-
-
-def build(cls: type[Encoding], shape: Shape, seed: int = 0) -> Encoding:
-    """An encoding whose initial values come from a random stream of its own."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream(seed, "encoding"))
-        return cls(shape)
-
-
-def stream(seed: int, name: str) -> int:
-    """The seed of the random stream that belongs to this name: independent of all others'."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "big") >> 1

@@ -17,7 +17,10 @@ class StickBreaking(Encoding):
     title = "Stick-breaking attention"
     paper = "arXiv:2410.17980"
     family = "contextual"
-    formula = r"A_{ij} = \sigma(z_{ij}) \prod_{j<s<i} \big(1-\sigma(z_{is})\big),\quad z_{ij} = q_i^\top k_j/\sqrt d,\ j<i"
+    formula = (
+        r"A_{ij} = \sigma(z_{ij}) \prod_{j<s<i} \big(1-\sigma(z_{is})\big),\quad "
+        r"z_{ij} = q_i^\top k_j/\sqrt d,\ j<i"
+    )
     relative = True
 
     def weights(self, q: Tensor, k: Tensor, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor:

@@ -7,8 +7,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,18 +19,16 @@ from pebench.encodings import registry
 from pebench.encodings.base import Encoding
 from pebench.suite.certificate import certify
 from pebench.suite.fingerprint import fingerprint
-from pebench.suite.model import LM, LengthError
+from pebench.suite.measure import Learned, Tick, learn, timings
 from pebench.suite.profiles import PROFILES, Plan
 from pebench.suite.record import Record, Row, record_path
-from pebench.suite.speed import Timed
-from pebench.suite.training import Diverged, Trained, precision, train
+from pebench.suite.training import Diverged, precision
 from pebench.tasks import TASKS, make
-from pebench.tasks.base import Score, Task
+from pebench.tasks.base import Task
 from pebench.tasks.corpus import identity
 from pebench.tasks.throughput import Throughput
 
 CERTIFICATE = "certificate"  # stands among the tasks of every sweep
-Tick = Callable[[int, int], None]  # (done, of all)
 
 
 @dataclass(frozen=True)
@@ -132,7 +129,8 @@ def run(cell: Cell, device: torch.device, tick: Tick = lambda done, total: None)
             if isinstance(task, Throughput):
                 rows = timings(cls, task, cell.plan, device, tick)
             else:
-                rows, about = learn(cls, task, cell.plan, cell.seed, device, tick)
+                learned = learn(cls, task, cell.plan, cell.seed, device, tick)
+                rows, about = learned.rows, training_facts(learned)
     except Diverged as e:
         return cell.record(
             outcome="diverged", reason=str(e), provenance=provenance(cell, started, clock, device)
@@ -151,70 +149,19 @@ def checks(name: str, cls: type[Encoding]) -> Iterator[Row]:
         yield Row("pass", float(check.passed), 1, {"check": check.name, "detail": f"{check.measured}"})
 
 
-def learn(
-    cls: type[Encoding], task: Task, plan: Plan, seed: int, device: torch.device, tick: Tick
-) -> tuple[list[Row], dict[str, Any]]:
-    """Train a model and measure it: validation at the training length first (the gate), then every condition."""
-    conditions = task.conditions(plan.recipe.length, plan.multiples)
-    total = plan.recipe.steps + len(conditions) + 1
-    lm = LM(plan.size(task.vocab), cls, task.context(plan.recipe.length), seed).to(device)
-    trained = train(lm, task, plan.recipe, seed, lambda step: tick(step + 1, total))
-    lm.eval()
-
-    @torch.no_grad()
-    def model(tokens: torch.Tensor) -> torch.Tensor:
-        with precision(device):
-            return lm(tokens.to(device)).float().cpu()
-
-    near = [c for c in conditions if c["length"] == plan.recipe.length]
-    gates = [
-        row for c in near for row in measured(task, model, c, plan.examples, "valid") if row.score is not None
-    ]
-    gate = sum(row.score or 0.0 for row in gates) / len(gates)
-    rows = [Row("gate", gate, sum(row.n for row in gates))]
-    for done, condition in enumerate(conditions, start=plan.recipe.steps + 2):
-        with suppress(LengthError):  # beyond what the encoding is defined for: missing, never zero
-            rows += measured(task, model, condition, plan.examples, "test")
-        tick(done, total)
-    parameters = {"total": count(lm), "encoding": count(lm.encoding)}
-    return rows, training_facts(trained, parameters)
-
-
-def measured(task: Task, model: Any, condition: dict[str, Any], n: int, split: Any) -> list[Row]:
-    """The rows of one condition, on examples that are the same for every encoding and seed."""
-    name = ":".join(f"{key}={value}" for key, value in sorted(condition.items()))
-    rng = torch.Generator().manual_seed(registry.stream(0, f"{task.name}:{split}:{name}"))
-    return as_rows(task.measure(model, condition, n, rng, split))
-
-
-def as_rows(scores: list[Score]) -> list[Row]:
-    return [Row(s.metric, s.value, s.n, s.condition, s.floor, s.ceiling) for s in scores]
-
-
-def timings(cls: type[Encoding], task: Throughput, plan: Plan, device: torch.device, tick: Tick) -> list[Row]:
-    """Time the encoding against RoPE."""
-    rope = Timed(registry.resolve("rope")[1], plan, device)
-    subject = Timed(cls, plan, device)
-    conditions = task.conditions(plan.recipe.length, plan.multiples)
-    rows: list[Row] = []
-    for done, condition in enumerate(conditions, start=1):
-        with suppress(LengthError):
-            rows += as_rows(list(task.measure(subject, rope, condition, plan.examples)))
-        tick(done, len(conditions))
-    return rows
+def training_facts(learned: Learned) -> dict[str, Any]:
+    """What training took, for the record."""
+    trained = learned.trained
+    return {
+        "parameters": {"total": count(learned.lm), "encoding": count(learned.lm.encoding)},
+        "tokens": trained.tokens,
+        "tokens_per_second": round(trained.tokens / trained.seconds, 1),
+        "final_loss": trained.final_loss,
+    }
 
 
 def count(module: torch.nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
-
-
-def training_facts(trained: Trained, parameters: dict[str, int]) -> dict[str, Any]:
-    return {
-        "parameters": parameters,
-        "tokens": trained.tokens,
-        "tokens_per_second": round(trained.tokens / trained.seconds, 1) if trained.seconds else 0.0,
-        "final_loss": trained.final_loss,
-    }
 
 
 def provenance(cell: Cell, started: datetime.datetime, clock: float, device: torch.device) -> dict[str, Any]:

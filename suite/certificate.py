@@ -20,8 +20,8 @@ from torch.nn.functional import cross_entropy
 
 from pebench.encodings.base import At, Encoding
 from pebench.encodings.nope import NoPE
-from pebench.encodings.registry import stream
 from pebench.encodings.rope import RoPE
+from pebench.encodings.streams import stream
 from pebench.suite.model import LM, LengthError, Size
 
 SIZE = Size(layers=2, width=64, heads=4, vocab=64)

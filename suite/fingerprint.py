@@ -5,11 +5,16 @@ import functools
 import hashlib
 import sys
 from pathlib import Path
+from types import FunctionType
 
-from pebench.encodings.base import Encoding
+from pebench.encodings.base import Encoding, Shape
+from pebench.encodings.streams import build
+from pebench.tasks import TASKS
 
 SUITE = Path(__file__).parent
-ALWAYS = (SUITE / "model.py", SUITE / "attention.py", SUITE / "training.py")
+ALWAYS = tuple(SUITE / name for name in ("model.py", "attention.py", "training.py", "measure.py"))
+ANY = Shape(layers=2, heads=2, head_dim=16, train_length=16)
+FINDS = ("pebench.encodings.registry", "pebench.encodings.compose")  # find encodings, but compute nothing
 PER_TASK = {"throughput": (SUITE / "speed.py",), "certificate": (SUITE / "certificate.py",)}
 
 
@@ -20,25 +25,31 @@ def fingerprint(encoding: type[Encoding], task: str, plan: str, corpus: str) -> 
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
+@functools.cache
 def encoding_files(encoding: type[Encoding]) -> list[Path]:
-    """The files of the class and of all that it inherits from."""
-    modules = {cls.__module__ for cls in encoding.__mro__ if issubclass(cls, Encoding)}
-    return sorted(Path(sys.modules[name].__file__ or "") for name in modules)
+    """The files of the class, of what it inherits from and is made of, and of what those use from `encodings`."""
+    parts = build(encoding, ANY).modules()
+    todo = {cls.__module__ for part in parts for cls in type(part).__mro__ if issubclass(cls, Encoding)}
+    found: set[str] = set()
+    while todo:
+        found.add(name := todo.pop())
+        values = vars(sys.modules[name]).values()
+        used = {value.__module__ for value in values if isinstance(value, type | FunctionType)}
+        todo |= {name for name in used if name.startswith("pebench.encodings.") and name not in FINDS} - found
+    return files(found)
 
 
 def task_files(task: str) -> list[Path]:
     """The files that a task is made of."""
-    from pebench.tasks import TASKS
+    if task not in TASKS:
+        return []
+    modules = {cls.__module__ for cls in TASKS[task].__mro__ if cls.__module__.startswith("pebench.")}
+    return files(modules | ({"pebench.tasks.text"} if TASKS[task].reads_text else set()))
 
-    modules = (
-        {cls.__module__ for cls in TASKS[task].__mro__ if cls.__module__.startswith("pebench.")}
-        if task in TASKS
-        else set()
-    )
-    files = {Path(sys.modules[name].__file__ or "") for name in modules}
-    if task in TASKS and TASKS[task].reads_text:
-        files.add(Path(sys.modules["pebench.tasks.text"].__file__ or ""))
-    return sorted(files)
+
+def files(modules: set[str]) -> list[Path]:
+    """The files of these modules, in the order of their names."""
+    return [Path(sys.modules[name].__file__ or "") for name in sorted(modules)]
 
 
 @functools.cache

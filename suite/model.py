@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, rms_norm, silu
 
 from pebench.encodings.base import At, Encoding, Shape
-from pebench.encodings.registry import build, stream
+from pebench.encodings.streams import build, stream
 from pebench.suite.attention import attend
 
 EPS = 1e-6

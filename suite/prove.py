@@ -50,7 +50,6 @@ from pebench.encodings.partial_rope import PartialRoPE
 from pebench.encodings.path import PaTH, PaTHFoX
 from pebench.encodings.pope import PoPE
 from pebench.encodings.randomized import Randomized
-from pebench.encodings.registry import build, stream
 from pebench.encodings.rnope import RNoPE
 from pebench.encodings.rope import RoPE
 from pebench.encodings.sandwich import Sandwich
@@ -58,6 +57,7 @@ from pebench.encodings.selective_rope import SelectiveRoPE
 from pebench.encodings.shaw import Shaw
 from pebench.encodings.ssmax import SSMax
 from pebench.encodings.stick_breaking import StickBreaking
+from pebench.encodings.streams import build, stream
 from pebench.encodings.t5_bias import T5Bias
 from pebench.encodings.transformer_xl import TransformerXL
 from pebench.encodings.xpos import XPos

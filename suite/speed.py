@@ -5,7 +5,7 @@ import time
 import torch
 
 from pebench.encodings.base import Encoding
-from pebench.encodings.registry import stream
+from pebench.encodings.streams import stream
 from pebench.suite.model import LM
 from pebench.suite.profiles import Plan
 from pebench.suite.training import loss, optimiser, precision

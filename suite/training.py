@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from pebench.encodings.registry import stream
+from pebench.encodings.streams import stream
 from pebench.suite.model import LM
 from pebench.tasks.base import IGNORE, Batch, Task
 

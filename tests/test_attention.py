@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from pebench.encodings.base import At, Encoding, Shape
-from pebench.encodings.registry import build, names, resolve
+from pebench.encodings.registry import names, resolve
+from pebench.encodings.streams import build
 from pebench.suite import attention
 from pebench.suite.attention import attend, fused
 

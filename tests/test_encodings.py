@@ -23,7 +23,8 @@ from pebench.encodings.base import (
     visible,
     widen,
 )
-from pebench.encodings.registry import build, names, resolve
+from pebench.encodings.registry import names, resolve
+from pebench.encodings.streams import build
 from pebench.encodings.t5_bias import bucket
 from pebench.suite.attention import attend
 from tests.references import DEFINITIONS, Inputs, attention

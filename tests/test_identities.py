@@ -18,9 +18,9 @@ from pebench.encodings.nape import NAPE
 from pebench.encodings.nope import NoPE
 from pebench.encodings.partial_rope import PartialRoPE
 from pebench.encodings.path import PaTH
-from pebench.encodings.registry import build
 from pebench.encodings.sandwich import Sandwich
 from pebench.encodings.ssmax import SSMax
+from pebench.encodings.streams import build
 from pebench.encodings.swan import SWAN
 from pebench.encodings.xpos import XPos
 from pebench.suite.model import LM, Size

@@ -68,7 +68,7 @@ def test_a_real_difference_is_found():
 
 def test_intervals_hold_the_true_score_about_as_often_as_they_say():
     rng, inside = np.random.default_rng(1), []
-    for _ in range(200):
+    for _ in range(100):
         r = ranking.rank(scores(np.full(6, 0.5), rng, seeds=5, harder=0.0)).table
         inside.append(((r["low"] <= 0.5) & (r["high"] >= 0.5)).mean())
     assert 0.92 <= np.mean(inside) <= 0.99
@@ -107,8 +107,8 @@ def test_what_is_missing_is_not_zero_and_not_compared():
 
 
 def test_too_little_covered_means_no_rank_and_a_reason():
-    table = scores([0.5, 0.5], np.random.default_rng(3))
-    short = ranking.rank(table[(table["encoding"] == "e00") | (table["length"] == 1)]).table
+    table = scores([0.5, 0.5, 0.5], np.random.default_rng(3))
+    short = ranking.rank(table[(table["encoding"] != "e01") | (table["length"] == 1)]).table
     assert (
         short.set_index("encoding").loc["e01", "reason"] == "covers 33% of the conditions; a rank needs 50%"
     )
@@ -128,6 +128,12 @@ def test_a_blocked_encoding_is_listed_without_a_rank_and_changes_no_other():
     assert blocked.loc["e00", "score"] > 0.5
     assert blocked.loc["e01", "rank"] == without.loc["e01", "rank"] == 1
     assert list(blocked.index) == ["e01", "e02", "e00"]
+
+
+def test_what_only_one_encoding_has_compares_nothing_and_does_not_count():
+    table = scores([0.5, 0.4], np.random.default_rng(13))
+    invented = table[table["encoding"] == "e01"].assign(task="invented", task_family="invented", score=1.0)
+    pd.testing.assert_frame_equal(ranking.rank(pd.concat([table, invented])).table, ranking.rank(table).table)
 
 
 def test_an_unfinished_seed_is_left_out_of_the_comparison():

@@ -1,0 +1,89 @@
+"""How a model is measured: the gate first, then every condition on examples that are the same for everyone."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import torch
+
+from pebench.encodings.base import Encoding
+from pebench.encodings.registry import resolve
+from pebench.encodings.streams import stream
+from pebench.suite.model import LM, LengthError
+from pebench.suite.profiles import Plan
+from pebench.suite.record import Row
+from pebench.suite.speed import Timed
+from pebench.suite.training import Trained, precision, train
+from pebench.tasks.base import Condition, LanguageModel, Score, Task
+from pebench.tasks.corpus import Split
+from pebench.tasks.throughput import Throughput
+
+Tick = Callable[[int, int], None]  # (done, of all)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A trained model and what it scored."""
+
+    lm: LM
+    trained: Trained
+    rows: list[Row]
+
+
+def learn(
+    cls: type[Encoding], task: Task, plan: Plan, seed: int, device: torch.device, tick: Tick
+) -> Learned:
+    """Train a model and measure it: validation at the training length (the gate), then every condition."""
+    conditions = task.conditions(plan.recipe.length, plan.multiples)
+    total = plan.recipe.steps + len(conditions) + 1
+    lm = LM(plan.size(task.vocab), cls, task.context(plan.recipe.length), seed).to(device)
+    trained = train(lm, task, plan.recipe, seed, lambda step: tick(step + 1, total))
+    model = function(lm, device)
+    rows = [gate(task, model, [c for c in conditions if c["length"] == plan.recipe.length], plan.examples)]
+    for done, condition in enumerate(conditions, start=plan.recipe.steps + 2):
+        with suppress(LengthError):  # beyond what the encoding is defined for: missing, never zero
+            rows += measure(task, model, condition, plan.examples, "test")
+        tick(done, total)
+    return Learned(lm, trained, rows)
+
+
+def function(lm: LM, device: torch.device) -> LanguageModel:
+    """The model as a task sees it."""
+    lm.eval()
+
+    @torch.no_grad()
+    def model(tokens: torch.Tensor) -> torch.Tensor:
+        with precision(device):
+            return lm(tokens.to(device)).float().cpu()
+
+    return model
+
+
+def gate(task: Task, model: LanguageModel, near: list[Condition], n: int) -> Row:
+    """The mean normalised score on validation examples of the training length."""
+    rows = [row for c in near for row in measure(task, model, c, n, "valid") if row.score is not None]
+    return Row("gate", sum(row.score or 0.0 for row in rows) / len(rows), sum(row.n for row in rows))
+
+
+def measure(task: Task, model: LanguageModel, condition: Condition, n: int, split: Split) -> list[Row]:
+    """The rows of one condition, on examples that are the same for every encoding and seed."""
+    name = ":".join(f"{key}={value}" for key, value in sorted(condition.items()))
+    rng = torch.Generator().manual_seed(stream(0, f"{task.name}:{split}:{name}"))
+    return as_rows(task.measure(model, condition, n, rng, split))
+
+
+def as_rows(scores: list[Score]) -> list[Row]:
+    return [Row(s.metric, s.value, s.n, s.condition, s.floor, s.ceiling) for s in scores]
+
+
+def timings(cls: type[Encoding], task: Throughput, plan: Plan, device: torch.device, tick: Tick) -> list[Row]:
+    """Time the encoding against RoPE."""
+    rope = Timed(resolve("rope")[1], plan, device)
+    subject = Timed(cls, plan, device)
+    conditions = task.conditions(plan.recipe.length, plan.multiples)
+    rows: list[Row] = []
+    for done, condition in enumerate(conditions, start=1):
+        with suppress(LengthError):
+            rows += as_rows(list(task.measure(subject, rope, condition, plan.examples)))
+        tick(done, len(conditions))
+    return rows

@@ -1,0 +1,170 @@
+import socket
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from pebench.leaderboard import app, launch
+from pebench.leaderboard.board import BoardError
+from pebench.suite.record import write
+from tests.made_records import Sweep, checks, write_failure, write_sweep
+from tests.test_board import HOSTILE, hostile
+
+TIMEOUT = 120
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sweep(tmp_path_factory.mktemp("records"))
+
+
+def one_page(name: str) -> None:
+    from pebench.leaderboard.app import ENTRIES
+
+    ENTRIES[name][1]()
+
+
+def opened(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str) -> AppTest:
+    monkeypatch.setenv(launch.FOLDER_VARIABLE, str(folder))
+    page = AppTest.from_function(one_page, default_timeout=TIMEOUT, args=(name,)).run()
+    assert not page.exception, page.exception
+    return page
+
+
+def said(page: AppTest) -> str:
+    parts = (page.markdown, page.caption, page.title, page.warning, page.error, page.info, page.latex)
+    return "\n".join(str(element.value) for part in parts for element in part)
+
+
+@pytest.mark.parametrize("name", app.ENTRIES)
+def test_a_page_shows_without_an_exception(monkeypatch, folder, name):
+    page = opened(monkeypatch, folder, name)
+    assert page.title
+    assert not page.error
+
+
+@pytest.mark.parametrize("name", app.ENTRIES)
+def test_a_hostile_record_is_shown_as_text(monkeypatch, tmp_path, name):
+    page = opened(monkeypatch, hostile(write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0})), name)
+    if name == "encoding":
+        page.selectbox(key="encoding").set_value("evil").run()
+        assert not page.exception
+        assert page.title[0].value != HOSTILE
+        assert all("$" not in element.value.strip("$") for element in page.latex)
+    for text in said(page).splitlines():
+        for trap in ("<script>", "[x](java", "![i](http", "**b**"):
+            assert trap not in text or (name == "encoding" and text in [e.value for e in page.latex])
+
+
+@pytest.mark.parametrize("name", set(app.ENTRIES) - {"submit"})
+def test_an_empty_folder_is_an_error_with_the_remedy(monkeypatch, tmp_path, name):
+    page = opened(monkeypatch, tmp_path, name)
+    assert len(page.error) == 1
+    assert "pebench run" in page.error[0].value.replace("\\", "")
+
+
+@pytest.mark.parametrize("name", app.ENTRIES)
+def test_a_board_without_scores_breaks_no_page(monkeypatch, tmp_path, name):
+    write(Sweep({"rope": 1.0}).record("rope", "certificate", 0, tuple(checks())), tmp_path)
+    write_failure(tmp_path, "fox", "copy", "out of memory", "killed at 4 GiB")
+    opened(monkeypatch, tmp_path, name)
+
+
+def test_the_whole_app_starts_on_the_overview(monkeypatch, folder):
+    monkeypatch.setenv(launch.FOLDER_VARIABLE, str(folder))
+    page = AppTest.from_file(app.__file__, default_timeout=TIMEOUT).run()
+    assert not page.exception
+    assert page.title[0].value == "Positional encodings, ranked"
+
+
+def test_search_and_filters_narrow_the_table(monkeypatch, folder):
+    page = opened(monkeypatch, folder, "overview")
+    assert len(page.dataframe[0].value) == 11
+    page.text_input(key="search").set_value("grape").run()
+    assert set(page.dataframe[0].value["name"]) == {"grape_a_qk", "grape_ap", "grape_m_nonctx"}
+    page.slider(key="seeds").set_value(3).run()
+    assert len(page.dataframe[0].value) == 3
+    page.text_input(key="search").set_value("no such thing").run()
+    assert [info.value for info in page.info] == ["No encoding passes these filters."]
+
+
+def test_a_link_reproduces_a_view(monkeypatch, folder):
+    monkeypatch.setenv(launch.FOLDER_VARIABLE, str(folder))
+    page = AppTest.from_function(one_page, default_timeout=TIMEOUT, args=("encoding",))
+    page.query_params["encoding"] = "fox"
+    page.run()
+    assert page.title[0].value == "Forgetting attention"
+
+
+def test_another_folder_and_profile_can_be_opened(monkeypatch, folder, tmp_path):
+    write_sweep(tmp_path, {"rope": 1.0}, profile="SMOKE", seeds=1)
+    write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0}, profile="QUICK", seeds=2)
+    page = opened(monkeypatch, folder, "overview")
+    page.text_input(key="records").set_value(str(tmp_path)).run()
+    assert len(page.dataframe[0].value) == 2
+    page.selectbox(key="profile").set_value("SMOKE").run()
+    assert set(page.dataframe[0].value["name"]) == {"rope"}
+    assert "One seed only" in said(page)
+
+
+def test_a_comparison_is_of_what_was_chosen(monkeypatch, folder):
+    page = opened(monkeypatch, folder, "compare")
+    page.selectbox(key="first").set_value("fox").run()
+    page.multiselect(key="others").set_value(["rope", "alibi"]).run()
+    table = page.dataframe[0].value
+    assert set(table["other"]) == {"rope", "alibi"}
+    assert (table.loc[table["other"] == "rope", "low"] > 0).all()
+
+
+def test_a_new_record_shows_without_a_restart(monkeypatch, tmp_path):
+    write_sweep(tmp_path, {"rope": 1.0}, seeds=1)
+    page = opened(monkeypatch, tmp_path, "overview")
+    write_sweep(tmp_path, {"fox": 6.0}, seeds=1)
+    page.run()
+    assert set(page.dataframe[0].value["name"]) == {"rope", "fox"}
+
+
+def test_the_page_code_shows_no_html():
+    assert "unsafe_allow_html" not in Path(app.__file__).read_text(encoding="utf-8")
+
+
+def test_a_taken_port_says_so():
+    with socket.socket() as taken:
+        taken.bind((launch.ADDRESS, 0))
+        taken.listen()
+        with pytest.raises(launch.PortTaken, match="choose another"):
+            launch.free_port(taken.getsockname()[1])
+
+
+def test_a_missing_folder_starts_nothing(tmp_path):
+    with pytest.raises(BoardError, match="pebench run"):
+        launch.run_app(tmp_path / "absent", None, False)
+
+
+def test_the_app_serves_this_machine_alone_and_stops_with_its_parent(monkeypatch, folder):
+    """Ctrl-C in the parent ends the child: no process is left behind."""
+    children = []
+    start = launch.subprocess.Popen
+    monkeypatch.setattr(
+        launch.subprocess, "Popen", lambda *a, **k: children.append(start(*a, **k)) or children[0]
+    )
+    port = launch.free_port(None)
+    url = f"http://{launch.ADDRESS}:{port}/_stcore/health"
+
+    def interrupt() -> None:
+        for _ in range(TIMEOUT * 5):
+            try:
+                urllib.request.urlopen(url, timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.2)
+        launch.signal.raise_signal(launch.signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    assert launch.run_app(folder, port, False) == 130
+    assert children[0].poll() is not None
+    assert f"--server.address={launch.ADDRESS}" in children[0].args
+    assert "--browser.gatherUsageStats=false" in children[0].args

@@ -1,0 +1,150 @@
+"""Walks the app in a real Chromium: no exception, no request to another host, readable in dark and on a phone."""
+
+import os
+import shutil
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from pebench.leaderboard import launch
+from pebench.leaderboard.app import ENTRIES
+from tests.made_records import SKILL, write_sweep
+from tests.test_board import hostile
+
+pytestmark = pytest.mark.browser
+
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+PATIENCE = 60_000
+
+
+def chromium() -> str:
+    """The browser's path; without one the tests are skipped, but never where CI counts on them."""
+    for name in ("chromium", "chromium-browser", "google-chrome", "chrome"):
+        if path := shutil.which(name):
+            return path
+    if os.environ.get("CI"):
+        pytest.fail("no Chromium on the PATH, and CI is set")
+    pytest.skip("no Chromium on the PATH (apt install chromium)")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return hostile(write_sweep(tmp_path_factory.mktemp("records")))
+
+
+@pytest.fixture(scope="module")
+def site(folder: Path) -> Iterator[str]:
+    port = launch.free_port(None)
+    environment = {**os.environ, launch.FOLDER_VARIABLE: str(folder)}
+    child = subprocess.Popen(launch.command(port, False), env=environment, stdout=subprocess.DEVNULL)
+    url = f"http://{launch.ADDRESS}:{port}"
+    try:
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"{url}/_stcore/health", timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.2)
+        yield url
+    finally:
+        child.terminate()
+        child.wait()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = chromium()
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield started
+        started.close()
+
+
+@pytest.fixture(params=["light", "dark", "phone"])
+def page(browser: Browser, site: str, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A page that fails the test when it asks another host for anything."""
+    phone = request.param == "phone"
+    context = browser.new_context(
+        base_url=site,
+        color_scheme="dark" if request.param == "dark" else "light",
+        viewport={"width": 390, "height": 844} if phone else {"width": 1280, "height": 900},
+    )
+    context.set_default_timeout(PATIENCE)
+    outside: list[str] = []
+    own = (site, site.replace("http:", "ws:"), "data:", "blob:")
+    context.on("request", lambda r: None if r.url.startswith(own) else outside.append(r.url))
+    yield context.new_page()
+    context.close()
+    assert outside == []
+
+
+def shown(page: Page, path: str) -> None:
+    """Open a page and wait until its script has run and its tables and figures are drawn."""
+    page.goto(path, wait_until="domcontentloaded")
+    expect(page.get_by_test_id("stHeading").first).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0, timeout=PATIENCE)
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0, timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_a_page_shows_in_a_browser(page, name):
+    shown(page, "/" if name == "overview" else f"/{name}")
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+    expect(page.get_by_test_id("stAlertContentError")).to_have_count(0)
+    wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+    assert wide <= 0, "the page scrolls sideways"
+
+
+def test_dark_is_dark_and_light_is_light(page):
+    shown(page, "/submit")
+    colour = page.evaluate("getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor")
+    brightness = sum(int(part) for part in colour.strip("rgba()").split(",")[:3])
+    dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    assert (brightness < 200) if dark else (brightness > 600)
+
+
+def test_a_hostile_encoding_is_only_text(page):
+    page.on("dialog", lambda dialog: pytest.fail(f"a script ran: {dialog.message}"))
+    shown(page, "/encoding?encoding=evil")
+    main = page.get_by_test_id("stMain")
+    expect(main.get_by_role("heading").first).to_contain_text("<script>alert(1)</script>")
+    assert main.locator("script, img[src^='http'], a[href^='javascript']").count() == 0
+
+
+def test_a_link_opens_the_view_that_it_names(page):
+    shown(page, "/encoding?encoding=grape_ap")
+    expect(page.get_by_test_id("stMain").get_by_role("heading").first).to_have_text("Path-integral GRAPE")
+    assert page.locator(".katex").count() > 0
+
+
+def test_the_menu_leads_to_each_page(browser, site):
+    context = browser.new_context(base_url=site, viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    shown(page, "/")
+    for title, _ in ENTRIES.values():
+        page.get_by_test_id("stSidebarNav").get_by_role("link", name=title, exact=True).click()
+        expect(page.get_by_test_id("stStatusWidget")).to_have_count(0, timeout=PATIENCE)
+        expect(page.get_by_test_id("stHeading").first).to_be_visible()
+        expect(page.get_by_test_id("stException")).to_have_count(0)
+    context.close()
+
+
+def test_what_one_sees_can_be_downloaded(browser, site):
+    context = browser.new_context(base_url=site, accept_downloads=True)
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    shown(page, "/")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download as CSV").first.click()
+    text = Path(download.value.path()).read_text(encoding="utf-8")
+    assert len(text.splitlines()) == 1 + len(SKILL) + 1  # and the hostile one
+    context.close()

@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+
+from pebench.encodings.registry import names, resolve
+from pebench.suite import fingerprint as module
+from pebench.suite.cell import Cell
+from pebench.suite.fingerprint import code, encoding_files, fingerprint
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / f"{len(list(folder.iterdir()))}.py"
+    path.write_text(text)
+    return path
+
+
+def test_comments_and_docstrings_do_not_count(tmp_path: Path) -> None:
+    plain = written(tmp_path, "def f(x):\n    return x + 1\n")
+    told = written(tmp_path, '"""Adds."""\n# why\n\ndef f(x):\n    """One\n    more."""\n    return x + 1\n')
+    other = written(tmp_path, "def f(x):\n    return x + 2\n")
+    assert code(plain) == code(told) != code(other)
+
+
+def test_a_string_that_is_no_docstring_counts(tmp_path: Path) -> None:
+    one, two = (written(tmp_path, f'def f():\n    return """\n{word}\n"""\n') for word in ("a", "b"))
+    assert code(one) != code(two)
+
+
+def test_what_an_encoding_uses_counts() -> None:
+    used = {
+        name: {f.name for f in encoding_files(resolve(name)[1])} for name in ("rope", "rnope", "rope+fox")
+    }
+    assert used["rope"] == {"rope.py", "base.py"}
+    assert {"rnope.py", "rope.py", "base.py"} <= used["rnope"]
+    assert {"rope.py", "fox.py", "compose.py"} <= used["rope+fox"]
+
+
+@pytest.mark.parametrize("changed", ["encoding", "task", "plan", "corpus"])
+def test_each_part_counts(changed: str) -> None:
+    parts = {"encoding": resolve("rope")[1], "task": "copy", "plan": "p", "corpus": "c"}
+    others = {"encoding": resolve("alibi")[1], "task": "needle", "plan": "q", "corpus": "d"}
+    assert fingerprint(**parts) != fingerprint(**{**parts, changed: others[changed]})
+
+
+@pytest.mark.parametrize("file", ["model.py", "training.py", "rope.py", "copy.py"])
+def test_a_change_of_the_code_makes_results_stale(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = Cell("rope", "copy", "QUICK", 0)
+    before = cell.fingerprint()
+    monkeypatch.setattr(module, "code", lambda path: code(path) + ("# changed" if path.name == file else ""))
+    assert cell.fingerprint() != before
+
+
+def test_all_encodings_have_fingerprints_of_their_own() -> None:
+    found = {fingerprint(resolve(name)[1], "copy", "", "") for name in names()}
+    assert len(found) == len(names())
