@@ -159,28 +159,12 @@ def widen(q: Tensor, k: Tensor, q_cols: Tensor, k_cols: Tensor, scale: float) ->
     """Append columns so that q.k * scale gains the sum over n of q_cols[n] * k_cols[n].
 
     q and k are (B, H, T, d), the columns broadcast to (B, H, T, n). This is the homogeneous lift of
-    GRAPE (section 4): a bias of low rank rides on the plain fused kernel. In bfloat16 one column would
-    round positions above 256, so each side is split into parts that sum to the float32 value, and all
-    products of parts above float32's own rounding are kept.
+    GRAPE (section 4): a bias of low rank rides on the plain fused kernel. The result is float32 and so is
+    the attention that follows: bfloat16 would round positions above 256, and even exact columns would
+    leave the gradient of a gate, a difference of large sums, to the kernel's rounding.
     """
-    q_cols = (q_cols / scale).float().expand(*q.shape[:-1], -1)
-    k_cols = k_cols.float().expand(*k.shape[:-1], -1)
-    if q.dtype == torch.bfloat16:
-        q_parts, k_parts = bf16_parts(q_cols), bf16_parts(k_cols)
-        pairs = [(a, b) for n, a in enumerate(q_parts) for b in k_parts[: 3 - n]]
-        q_cols, k_cols = (torch.cat(side, dim=-1) for side in zip(*pairs, strict=True))
-    return torch.cat([q, q_cols.type_as(q)], dim=-1), torch.cat([k, k_cols.type_as(k)], dim=-1)
-
-
-def bf16_parts(x: Tensor) -> list[Tensor]:
-    """Three bfloat16 values (as float32) that sum to x up to float32 rounding, largest first."""
-    parts: list[Tensor] = []
-    for _ in range(3):
-        # The rounding passes the gradient on to the first part alone, so that the parts' sum has slope one.
-        part = x.detach().bfloat16().float()
-        parts.append(part + (x - x.detach()) if not parts else part)
-        x = x.detach() - part
-    return parts
+    q_cols, k_cols = (q_cols / scale).expand(*q.shape[:-1], -1), k_cols.expand(*k.shape[:-1], -1)
+    return torch.cat([q.float(), q_cols.float()], dim=-1), torch.cat([k.float(), k_cols.float()], dim=-1)
 
 
 def sum_after(x: Tensor) -> Tensor:

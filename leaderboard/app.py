@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import streamlit as st
@@ -19,7 +19,7 @@ from pebench.leaderboard.figures import Looks
 from pebench.leaderboard.launch import FOLDER_VARIABLE
 from pebench.suite.metrics import METRICS
 
-MAP_WIDTH = 340
+MAP_WIDTH = 260
 BOUND: dict[str, Any] = {"bind": "query-params", "persist_state": "session"}  # links reproduce a view
 
 NUMBER = st.column_config.NumberColumn
@@ -79,7 +79,7 @@ def download(frame: pd.DataFrame, name: str) -> None:
     st.download_button("Download as CSV", safe_csv(frame), f"{name}.csv", "text/csv", key=f"csv-{name}")
 
 
-def draw(figure: Any, key: str, width: int | str = "stretch") -> None:
+def draw(figure: Any, key: str, width: int | Literal["stretch"] = "stretch") -> None:
     """A figure that can be saved as a picture from its own menu."""
     picture = {"toImageButtonOptions": {"format": "svg", "filename": f"pebench-{key}"}, "displaylogo": False}
     st.plotly_chart(figure, key=f"figure-{key}", config=picture, width=width)
@@ -117,15 +117,9 @@ def overview() -> None:
         kernels = sorted({entry.kernel for entry in board.entries})
         chosen = views.Filter(
             search=search or "",
-            families=st.pills(
-                "Family", families, selection_mode="multi", key="family", format_func=plain, **BOUND
-            ),
-            kernels=st.pills(
-                "Kernel", kernels, selection_mode="multi", key="kernel", format_func=plain, **BOUND
-            ),
-            seeds=st.number_input(
-                "Seeds, at least", 0, max(board.seeds, default=0) + 1, key="seeds", **BOUND
-            ),
+            families=many("Family", families, "family"),
+            kernels=many("Kernel", kernels, "kernel"),
+            seeds=st.number_input("Seeds, at least", 0, max(1, len(board.seeds)), key="seeds", **BOUND),
             certified=st.toggle("Certificate passed", key="certified", **BOUND),
         )
         frame = views.overview(board, chosen)

@@ -120,7 +120,7 @@ def board_of(
     families = sorted(set(result.data.names["task_family"]))
     ranked = list(result.table["encoding"])
     order = ranked + sorted(set(cards) - set(ranked))
-    facts = _Facts(result, blocked, scores, runs, checks, cards)
+    facts = _Facts(result, blocked, _costs(scores), runs, checks, cards)
     seeds = result.data.seeds
     entries = [facts.entry(name) for name in order]
     notes = _notes(entries, seeds, profile, profiles, unreadable)
@@ -143,7 +143,7 @@ class _Facts:
 
     result: ranking.Ranking
     blocked: dict[str, str]
-    scores: pd.DataFrame
+    costs: dict[str, dict[str, float]]
     runs: pd.DataFrame
     checks: pd.DataFrame
     cards: dict[str, dict[str, Any]]
@@ -162,16 +162,22 @@ class _Facts:
         parameters = runs["parameters_encoding"].dropna()
         return Entry(
             name=name,
-            **{key: card[key] if isinstance(card.get(key), str) else "" for key in _CARD},
+            title=_text(card, "title"),
+            family=_text(card, "family"),
+            kernel=_text(card, "kernel"),
+            paper=_text(card, "paper"),
             rank=_none(row.get("rank"), int),
             tier=_none(row.get("tier"), int),
             reason=row.get("reason") or self.blocked.get(name) or ("" if row else NOTHING),
-            **{key: _none(row.get(key), float) for key in ("score", "low", "high", "p_best")},
+            score=_none(row.get("score"), float),
+            low=_none(row.get("low"), float),
+            high=_none(row.get("high"), float),
+            p_best=_none(row.get("p_best"), float),
             coverage=float(row.get("coverage", 0.0)),
             seeds=int(row.get("seeds", 0)),
             families={p.task_family: Interval(p.score, p.low, p.high) for p in parts.itertuples()},
             gates={str(task): float(share) for task, share in gates.items()},
-            costs=self._costs(name),
+            costs=self.costs.get(name, {}),
             certificate="failed" if failed or broken else "passed" if len(checks) else "missing",
             failed_checks=failed,
             failed_runs=[f"{r.task}, seed {r.seed}: {r.outcome}" for r in bad.itertuples()],
@@ -180,14 +186,19 @@ class _Facts:
             stale=bool(runs["stale"].any()),
         )
 
-    def _costs(self, name: str) -> dict[str, float]:
-        """Geometric means over lengths and seeds, as ratios are."""
-        mine = self.scores[(self.scores["encoding"] == name) & (self.scores["value"] > 0)]
-        values = mine[mine["metric"].isin(COSTS)].groupby("metric")["value"]
-        return {metric: math.exp(value.map(math.log).mean()) for metric, value in values}
+
+def _costs(scores: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Geometric means over lengths and seeds, as ratios are, by encoding and metric."""
+    rows = scores[scores["metric"].isin(COSTS) & (scores["value"] > 0)]
+    costs: dict[str, dict[str, float]] = {}
+    for (name, metric), values in rows.groupby(["encoding", "metric"])["value"]:
+        costs.setdefault(name, {})[metric] = math.exp(values.map(math.log).mean())
+    return costs
 
 
-_CARD = ("title", "family", "kernel", "paper")
+def _text(card: dict[str, Any], key: str) -> str:
+    value = card.get(key)
+    return value if isinstance(value, str) else ""
 
 
 def _none(value: Any, kind: type) -> Any:
@@ -254,8 +265,8 @@ def to_frame(board: Board) -> pd.DataFrame:
         for part in ("families", "gates", "costs", "failed_checks", "failed_runs"):
             del row[part]
         for family in board.task_families:
-            part = e.families.get(family)
-            row[family] = part.score if part else None
+            found = e.families.get(family)
+            row[family] = found.score if found else None
         row["learned"] = sum(e.gates.values()) / len(e.gates) if e.gates else None
         row |= {metric: e.costs.get(metric) for metric in COSTS}
         rows.append(row)

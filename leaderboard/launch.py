@@ -7,38 +7,42 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pebench.leaderboard.board import BoardError
-
 ADDRESS = "127.0.0.1"
 DEFAULT_PORT = 8501
 FOLDER_VARIABLE = "PEBENCH_RECORDS"
 
 
-class PortTaken(ValueError):
-    """The port that the app should listen on is in use."""
+class LaunchError(ValueError):
+    """The app cannot be started, with the remedy."""
 
 
 def run_app(records: Path, port: int | None = None, open_browser: bool = True) -> int:
     """Serve the app until Ctrl-C, and return its exit status (130 where it was interrupted).
 
     Without a port the first free one from 8501 on is taken. It listens on this machine alone, sends no
-    statistics and asks nothing of other hosts. PortTaken and BoardError tell what to do instead.
+    statistics and asks nothing of other hosts. LaunchError tells what to do instead.
     """
     if not records.is_dir():
-        raise BoardError(f"there is no records folder {records}; make one with `pebench run --profile QUICK`")
+        raise LaunchError(
+            f"there is no records folder {records}; make one with `pebench run --profile QUICK`"
+        )
+    # A termination ends the child as Ctrl-C does, and leaves no server behind.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     child = subprocess.Popen(
         command(free_port(port), open_browser), env={**os.environ, FOLDER_VARIABLE: str(records.resolve())}
     )
     try:
         return child.wait()
     except KeyboardInterrupt:
-        child.send_signal(signal.SIGINT)
+        return 130
+    finally:
+        child.terminate()  # no harm where Ctrl-C in a terminal has reached it as well
         try:
             child.wait(timeout=5)
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
-        return 130
+        signal.signal(signal.SIGTERM, before)
 
 
 def command(port: int, open_browser: bool) -> list[str]:
@@ -51,6 +55,8 @@ def command(port: int, open_browser: bool) -> list[str]:
         "browser.gatherUsageStats": False,
         "client.toolbarMode": "minimal",
         "client.showErrorLinks": False,
+        # The tables' own export would not keep a spreadsheet from running text as formulas; ours does.
+        "client.disableDataExport": True,
         "theme.light.primaryColor": "#0072b2",
         "theme.dark.primaryColor": "#56b4e9",
     }
@@ -59,7 +65,7 @@ def command(port: int, open_browser: bool) -> list[str]:
 
 
 def free_port(wanted: int | None) -> int:
-    """The wanted port, or the first free one from 8501 on. PortTaken where there is none."""
+    """The wanted port, or the first free one from 8501 on. LaunchError where there is none."""
     for port in [wanted] if wanted else range(DEFAULT_PORT, DEFAULT_PORT + 50):
         with socket.socket() as probe:
             # A port that was just closed is free: streamlit reuses it as well.
@@ -70,4 +76,4 @@ def free_port(wanted: int | None) -> int:
                 continue
             return port
     taken = f"port {wanted} is" if wanted else f"ports {DEFAULT_PORT} to {DEFAULT_PORT + 49} are"
-    raise PortTaken(f"{taken} in use; choose another with `pebench app --port N`")
+    raise LaunchError(f"{taken} in use; choose another with `pebench app --port N`")

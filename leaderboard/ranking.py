@@ -50,12 +50,12 @@ class Cells:
     @property
     def has_cell(self) -> Mask:
         """Which cells an encoding is compared on, (E, C)."""
-        return np.isfinite(self.score).any(axis=1)
+        return np.asarray(np.isfinite(self.score).any(axis=1))
 
     @property
     def has_seed(self) -> Mask:
         """Which seeds an encoding is compared on, (E, S)."""
-        return np.isfinite(self.score).any(axis=2)
+        return np.asarray(np.isfinite(self.score).any(axis=2))
 
     @property
     def shared_seeds(self) -> NDArray[np.int64]:

@@ -19,18 +19,16 @@ def score_table(records: Iterable[Record]) -> pd.DataFrame:
 
     `length`, `depth` and `position` repeat what the condition says; `condition` is all of it, as text.
     """
-    rows = [
-        (
-            *(r.encoding, r.task, _text(r.setup.get("task_family"), r.task), r.seed, row.metric),
-            label(row.condition),
-            *(_number(row.condition.get(key)) for key in ("length", "depth", "position")),
-            *(row.value, row.n, row.floor, row.ceiling, _score(row)),
-            *(r.fingerprint, str(r.path)),
-        )
-        for r in records
-        if r.task != "certificate"
-        for row in r.rows
-    ]
+    rows: list[tuple[object, ...]] = []
+    for r in records:
+        if r.task == "certificate":
+            continue
+        run = (r.encoding, r.task, _text(r.setup.get("task_family"), r.task), r.seed)
+        origin = (r.fingerprint, str(r.path))
+        for row in r.rows:
+            where = (_number(row.condition.get(key)) for key in ("length", "depth", "position"))
+            number = (row.value, row.n, row.floor, row.ceiling, _score(row))
+            rows.append((*run, row.metric, label(row.condition), *where, *number, *origin))
     frame = pd.DataFrame(rows, columns=SCORE_COLUMNS)
     for column in ("length", "depth", "position", "value", "floor", "ceiling", "score"):
         frame[column] = frame[column].astype(float)
@@ -116,8 +114,9 @@ def _score(row: Row) -> float | None:
 
 
 def _number(value: object) -> float | None:
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
-    return float(value) if fits else None
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300:
+        return float(value)
+    return None
 
 
 def _text(value: object, default: str = "") -> str:

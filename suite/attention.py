@@ -52,8 +52,8 @@ def fused(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None, ca
     """PyTorch's kernel. It is fast for one common width of q, k and v, a multiple of 8, so all are padded to it."""
     width = -(-max(q.shape[-1], v.shape[-1]) // 8) * 8
     q, k, value = (x if x.shape[-1] == width else pad(x, (0, width - x.shape[-1])) for x in (q, k, v))
-    y = scaled_dot_product_attention(q, k, value, attn_mask=mask, is_causal=causal, scale=scale)
-    return y[..., : v.shape[-1]]
+    y = scaled_dot_product_attention(q, k, value.type_as(q), attn_mask=mask, is_causal=causal, scale=scale)
+    return y[..., : v.shape[-1]].type_as(v)
 
 
 def in_blocks(block: Callable[[Tensor, Tensor], Tensor], q: Tensor, q_pos: Tensor, keys: int) -> Tensor:

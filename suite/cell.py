@@ -18,6 +18,7 @@ import torch
 from pebench.encodings import registry
 from pebench.encodings.base import Encoding
 from pebench.suite.certificate import certify
+from pebench.suite.checkpoint import describe, save
 from pebench.suite.fingerprint import fingerprint
 from pebench.suite.measure import Learned, Tick, learn, timings
 from pebench.suite.profiles import PROFILES, Plan
@@ -29,6 +30,7 @@ from pebench.tasks.corpus import identity
 from pebench.tasks.throughput import Throughput
 
 CERTIFICATE = "certificate"  # stands among the tasks of every sweep
+SAVED = ("language",)  # tasks whose models are saved unasked
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class Cell:
     def path(self) -> Path:
         """Where its record belongs in a records folder."""
         return record_path(self.name, self.task, self.profile, self.seed, self.fingerprint())
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where its model belongs in a records folder, where it is saved."""
+        return Path("checkpoints", self.path).with_suffix(".safetensors")
 
     @property
     def plan(self) -> Plan | None:
@@ -115,8 +122,13 @@ def provenance_now(cell: Cell, device: torch.device) -> dict[str, Any]:
     return provenance(cell, datetime.datetime.now(datetime.UTC), time.perf_counter(), device)
 
 
-def run(cell: Cell, device: torch.device, tick: Tick = lambda done, total: None) -> Record:
-    """Run a cell to its record: measured, diverged or undefined. Other errors are the caller's to record."""
+def run(
+    cell: Cell, device: torch.device, tick: Tick = lambda done, total: None, folder: Path | None = None
+) -> Record:
+    """Run a cell to its record: measured, diverged or undefined. Other errors are the caller's to record.
+
+    With a records folder the trained model is saved there too, and the record names its file.
+    """
     name, cls = registry.resolve(cell.encoding)
     started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
     about: dict[str, Any] = {}
@@ -131,6 +143,8 @@ def run(cell: Cell, device: torch.device, tick: Tick = lambda done, total: None)
             else:
                 learned = learn(cls, task, cell.plan, cell.seed, device, tick)
                 rows, about = learned.rows, training_facts(learned)
+                if folder is not None:
+                    about["checkpoint"] = keep(cell, learned, folder)
     except Diverged as e:
         return cell.record(
             outcome="diverged", reason=str(e), provenance=provenance(cell, started, clock, device)
@@ -158,6 +172,16 @@ def training_facts(learned: Learned) -> dict[str, Any]:
         "tokens_per_second": round(trained.tokens / trained.seconds, 1),
         "final_loss": trained.final_loss,
     }
+
+
+def keep(cell: Cell, learned: Learned, folder: Path) -> str:
+    """Save a cell's trained model, and say where in the records folder."""
+    corpus = identity(cell.corpus) if cell.reads_text else {}
+    about = describe(
+        learned.lm, cell.encoding, cell.task, cell.profile, cell.seed, cell.fingerprint(), corpus
+    )
+    save(learned.lm, about, folder / cell.checkpoint)
+    return cell.checkpoint.as_posix()
 
 
 def count(module: torch.nn.Module) -> int:

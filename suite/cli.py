@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
+    from pebench.leaderboard.validate import Report
     from pebench.suite.profiles import Profile
+    from pebench.suite.record import Record
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -178,13 +181,48 @@ def check(
     raise typer.Exit(1 if failed else 0)
 
 
+@app.command("prove")
+def prove_identities(as_json: AsJson = False) -> None:
+    """Show the exact identities between encodings, each with its largest error; some must not hold."""
+    from dataclasses import asdict
+
+    from pebench.suite.prove import prove
+
+    identities = prove()
+    wrong = [i for i in identities if i.holds != i.expected]
+    if as_json:
+        typer.echo(json.dumps([asdict(i) for i in identities], indent=1))
+    else:
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for column in ("", "identity", "largest error", "tolerance"):
+            table.add_column(column, overflow="fold")
+        for i in identities:
+            mark = "[green]✓[/]" if i.holds == i.expected else "[red]✗[/]"
+            equal = i.statement if i.expected else f"NOT: {i.statement}"
+            table.add_row(mark, Text(equal), f"{i.error:.1e}", f"{i.tolerance:.0e}")
+        console().print(table)
+        typer.echo(f"{len(identities) - len(wrong)} of {len(identities)} identities come out as documented")
+    raise typer.Exit(1 if wrong else 0)
+
+
 @data.command()
-def prepare() -> None:
+def prepare(
+    harness: Annotated[
+        bool, typer.Option("--harness", help="The questions of `pebench harness` instead (86 MB download).")
+    ] = False,
+) -> None:
     """Fetch, verify and cache the corpus books-v1; a second call returns at once."""
+    from pebench.tasks import harness_data
     from pebench.tasks.corpus import identity
     from pebench.tasks.corpus import prepare as prepare_books
 
-    folder = prepare_books(lambda line: typer.echo(line, err=True))
+    def tell(line: str) -> None:
+        typer.echo(line, err=True)
+
+    if harness:
+        typer.echo(f"the questions of {len(harness_data.SOURCES)} tasks are in {harness_data.prepare(tell)}")
+        return
+    folder = prepare_books(tell)
     typer.echo(f"{identity()['name']} ({identity()['sha256'][:12]}) is ready in {folder}")
 
 
@@ -232,6 +270,9 @@ def run(
     corpus: Corpus = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
     retry: Annotated[bool, typer.Option("--retry", help="Run again what failed before.")] = False,
+    save: Annotated[
+        bool, typer.Option("--save", help="Keep the trained models of all tasks, not of language alone.")
+    ] = False,
 ) -> None:
     """Train and measure; what has its record already is kept, so a second call continues."""
     import psutil
@@ -257,6 +298,7 @@ def run(
         memory=int(0.9 * psutil.virtual_memory().total / workers),
         device=device,
         retry=retry,
+        save=save,
         console=console(),
     )
     outcomes = sweep.run()
@@ -329,6 +371,297 @@ def board(
         print_board(table, console())
 
 
+TheirEncoding = Annotated[
+    str | None, typer.Option("--encoding", "-e", help="Its encoding, where that is in a file: file.py:Class.")
+]
+Stale = Annotated[
+    bool, typer.Option("--stale", help="Load it although code has changed since it was trained.")
+]
+
+
+@app.command("generate")
+def write_text(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A trained model: FOLDER/checkpoints/.../*.safetensors.")
+    ],
+    prompt: Annotated[str, typer.Option(help="What the text begins with.")] = "",
+    tokens: Annotated[int, typer.Option(min=1, help="How many bytes to write.")] = 256,
+    temperature: Annotated[float, typer.Option(min=0, help="0 takes the likeliest byte.")] = 0.8,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random choices.")] = 0,
+    encoding: TheirEncoding = None,
+    stale: Stale = False,
+) -> None:
+    """Let a trained model write, byte by byte through its cache."""
+    import codecs
+
+    import torch
+
+    from pebench.suite.checkpoint import CheckpointError, config, load
+    from pebench.suite.generate import generate, shown
+    from pebench.suite.model import LengthError
+    from pebench.tasks.language import BEGIN
+
+    torch.set_num_threads(1)
+    lm, about = load(checkpoint, encoding, stale), config(checkpoint)
+    if not about.reads_bytes:
+        raise CheckpointError(f"{checkpoint} knows the symbols of {about.task!r}, not text")
+    text = list(prompt.encode(errors="surrogateescape"))
+    read = [BEGIN, *text] if about.task == "language" or not text else text
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    rng = torch.Generator().manual_seed(seed)
+    written, why = 0, ""
+    try:
+        for byte in generate(lm, read, tokens, temperature, rng):
+            typer.echo(shown(decoder.decode(bytes([byte]))), nl=False)
+            sys.stdout.flush()
+            written += 1
+    except LengthError as e:
+        if not written:
+            raise
+        why = f"stopped after {written} bytes: {e}"
+    typer.echo(shown(decoder.decode(b"", final=True)))
+    if why:
+        typer.echo(why, err=True)
+
+
+@app.command("harness")
+def run_harness(
+    checkpoint: Annotated[Path, typer.Option(help="A trained model of a text task, as in `generate`.")],
+    tasks: Annotated[
+        str, typer.Option("--tasks", "-t", help="Names with commas; default: forced choice.")
+    ] = "",
+    limit: Annotated[int | None, typer.Option(min=1, help="The first N questions of each task.")] = None,
+    max_length: Annotated[
+        int | None, typer.Option(min=2, help="Bytes that the model reads at most; default: as in training.")
+    ] = None,
+    online: Annotated[bool, typer.Option("--online", help="lm-eval's own tasks, from the hub.")] = False,
+    encoding: TheirEncoding = None,
+    stale: Stale = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Measure a trained model on the tasks of lm-eval: forced choices, needles, bits per byte."""
+    os.environ.setdefault("TQDM_DISABLE", "1")  # lm-eval's bars; read when it is imported
+
+    from pebench.suite.harness import FORCED_CHOICE, CheckpointLM, above_chance, measure
+
+    lm = CheckpointLM(checkpoint, encoding, max_length, device, stale)
+    measured = []
+    for result in measure(lm, tasks.split(",") if tasks else list(FORCED_CHOICE), limit, online):
+        typer.echo(f"{result.task}: {result.questions} questions", err=True)
+        measured.append(result)
+    if as_json:
+        rows = [{**m._asdict(), "scores": [s._asdict() for s in m.scores]} for m in measured]
+        typer.echo(json.dumps({"max_length": lm.max_length, "tasks": rows}, indent=1))
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("task", "questions", "metric", "value", "chance", "", "cut inputs"):
+        table.add_column(
+            column, justify="right" if column in ("questions", "value", "cut inputs") else "left"
+        )
+    for m in measured:
+        for s in m.scores:
+            chance = "" if s.floor is None else f"{s.floor:.3f}"
+            verdict = "" if s.floor is None else "above chance" if above_chance(s) else "at chance"
+            row = (m.task, f"{m.questions}", s.metric, f"{s.value:.3f}", chance, verdict, f"{m.cut}")
+            table.add_row(*row)
+    console().print(table)
+    typer.echo(f"The model reads at most {lm.max_length} bytes: of longer inputs the last ones.")
+
+
+Encoding = Annotated[str, typer.Argument(help="Your file: my_encoding.py, or my_encoding.py:Class.")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Runs at a time; default: the processor's cores.")]
+
+
+@app.command()
+def submit(
+    encoding: Encoding,
+    profile: ProfileName = "QUICK",
+    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds 0 to N-1; default: the profile's.")] = None,
+    records: Records = Path("records"),
+    out: Annotated[Path | None, typer.Option(help="The folder to pack; default: submissions/NAME.")] = None,
+    jobs: Jobs = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
+    retry: Annotated[bool, typer.Option("--retry", help="Run again what failed before.")] = False,
+) -> None:
+    """Check an encoding, run the whole profile, compare it, and pack the folder of a pull request."""
+    import psutil
+
+    from pebench.leaderboard.validate import to_markdown
+    from pebench.suite import submission
+    from pebench.suite.cell import CERTIFICATE, commit
+    from pebench.suite.record import read_all
+    from pebench.suite.runner import Sweep
+    from pebench.tasks.corpus import byte_tensor
+
+    plan = submission.propose(encoding, profile_named(profile), seeds)
+    byte_tensor("valid")
+    folder = out or Path("submissions", plan.name)
+    before = read_all(records)[0] if records.is_dir() else []
+    todo, workers = submission.missing(plan, records), jobs or len(os.sched_getaffinity(0))
+    seconds, unknown = submission.estimate(todo, before)
+    typer.echo(
+        f"{plan.name}: profile {plan.profile.name}, {plan.seeds} seeds, {len(plan.cells)} runs, of which "
+        f"{len(todo)} are to be made; about {seconds / workers / 60:.0f} minutes"
+        + (f", and an unknown time for: {', '.join(unknown)}" if unknown else "")
+    )
+    if todo and commit().get("dirty") is not False:
+        typer.echo(
+            "note: these runs will be of no clean commit, and `pebench validate` refuses them", err=True
+        )
+    certificate = [cell for cell in plan.cells if cell.task == CERTIFICATE]
+    for part in (certificate, plan.cells):
+        Sweep(
+            cells=part,
+            folder=records,
+            jobs=workers,
+            timeout=plan.profile.timeout,
+            memory=int(0.9 * psutil.virtual_memory().total / workers),
+            device=device,
+            retry=retry,
+            console=console(),
+        ).run()
+        if not submission.holds(certificate[0], records):
+            typer.echo(f"the certificate does not hold; `pebench check {encoding}` says why", err=True)
+            raise typer.Exit(1)
+    unfilled = submission.pack(plan, records, folder)
+    report = judged(folder, records)
+    typer.echo(to_markdown(report, read_all(records)[0]))
+    typer.echo(f"packed {folder}")
+    if unfilled:
+        typer.echo(
+            f"fill {', '.join(unfilled)} in {folder / 'card.json'}, then: pebench validate {folder}", err=True
+        )
+    raise typer.Exit(0 if report.passed else 1)
+
+
+def judged(folder: Path, records: Path) -> "Report":
+    """What `validate` finds in a submission, by this checkout's profiles, encodings and records."""
+    from pebench.encodings.registry import FOLDER
+    from pebench.leaderboard.validate import Rules, taken_names, validate
+    from pebench.suite.profiles import PROFILES
+    from pebench.suite.record import read_all
+    from pebench.suite.submission import once, setups
+
+    rules = {name: Rules(p.seeds, setups(p), once(p)) for name, p in PROFILES.items()}
+    standing = read_all(records)[0] if records.is_dir() else []
+    return validate(folder, rules, taken_names(FOLDER), standing)
+
+
+@app.command("validate")
+def validate_folder(
+    folder: Annotated[Path, typer.Argument(help="A submission, as `pebench submit` packs it.")],
+    records: Records = Path("records"),
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print it for a pull request.")] = False,
+) -> None:
+    """Check a submission without running anything of it, and compare it with the board."""
+    from pebench.leaderboard.validate import to_markdown, told
+    from pebench.suite.record import read_all
+
+    report = judged(folder, records)
+    if as_markdown:
+        typer.echo(to_markdown(report, read_all(records)[0] if records.is_dir() else []))
+    else:
+        for one, problems in told(report):
+            typer.echo(f"{'✓' if one.passed else '✗'} {one.name}")
+            for problem in problems:
+                typer.echo(f"  {problem}")
+        for note in report.notes:
+            typer.echo(f"note: {note}")
+    raise typer.Exit(0 if report.passed else 1)
+
+
+@app.command("reproduce")
+def reproduce_record(
+    record: Annotated[Path, typer.Argument(help="A record file.")],
+    encoding: Annotated[
+        str, typer.Option("--encoding", "-e", help="Its encoding, where that is in a file: file.py:Class.")
+    ] = "",
+    corpus: Corpus = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
+    mark: Annotated[
+        Path | None, typer.Option(help="Add a mark to this JSON file, where it is reproduced.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a record again and say: equal, within tolerance, or different (exit code 1)."""
+    from pebench.suite.reproduce import TOLERANCE, add_mark, reproduce
+
+    _, result, stated = reproduce(record, encoding, corpus.resolve() if corpus else None, device)
+    if as_json:
+        typer.echo(json.dumps(stated, indent=1))
+    else:
+        if result.reason:
+            typer.echo(result.reason)
+        for d in [d for d in result.differences if d.verdict == "different"][:20]:
+            typer.echo(f"{d.metric} ({d.condition}): {d.then} then, {d.now} now; allowed {d.allowed:.3g}")
+        equal = result.compared - len(result.differences)
+        typer.echo(f"{result.verdict}: {equal} of {result.compared} numbers are bitwise equal")
+        if result.verdict != "equal":
+            typer.echo(f"tolerance: {TOLERANCE}")
+    if mark and result.verdict != "different":
+        add_mark(stated, mark)
+    raise typer.Exit(1 if result.verdict == "different" else 0)
+
+
+class ExportFormat(StrEnum):
+    csv = "csv"
+    parquet = "parquet"
+    eee = "eee"
+
+
+def readable(records: Path) -> "list[Record]":
+    """The records of a folder; those that are none are named."""
+    from pebench.suite.record import read_all
+
+    found, unreadable = read_all(records)
+    for file in unreadable:
+        typer.echo(f"left out: {file.path}: {file.reason}", err=True)
+    return found
+
+
+@app.command()
+def build(
+    records: Records = Path("records"),
+    out: Annotated[Path, typer.Option(help="The dataset's folder.")] = Path("dataset"),
+) -> None:
+    """Write a Hugging Face dataset folder: parquet, card, Croissant metadata."""
+    from importlib.metadata import version
+
+    from pebench.leaderboard.dataset import build as build_folder
+
+    rows = build_folder(readable(records), out, version("pebench"))
+    typer.echo(f"wrote {out}: " + ", ".join(f"{n} {name}" for name, n in rows.items()))
+
+
+@app.command()
+def export(
+    kind: Annotated[
+        ExportFormat, typer.Option("--format", help="eee: Every Eval Ever logs.")
+    ] = ExportFormat.csv,
+    records: Records = Path("records"),
+    out: Annotated[Path, typer.Option(help="Where to write.")] = Path("export"),
+) -> None:
+    """Write all results as CSV, parquet or Every Eval Ever logs."""
+    from pebench.leaderboard.dataset import export as export_files
+
+    files = export_files(readable(records), out, kind.value)
+    typer.echo(f"wrote {len(files)} files to {out}")
+
+
+@app.command()
+def push(
+    repo: Annotated[str, typer.Argument(help="The dataset repository: owner/name.")],
+    folder: Annotated[Path, typer.Option(help="As `pebench build` writes it.")] = Path("dataset"),
+    message: Annotated[str, typer.Option(help="Of the commit.")] = "Results of pebench",
+    private: Annotated[bool, typer.Option("--private", help="If the repository is made.")] = False,
+) -> None:
+    """Upload a dataset folder to the Hugging Face Hub."""
+    from pebench.suite.publish import push as upload
+
+    typer.echo(upload(repo, folder, message, private=private))
+
+
 @app.command("app")
 def open_app(
     records: Records = Path("records"),
@@ -349,13 +682,30 @@ def explained(e: Exception) -> int | None:
     """The exit code of an error that a user can cause; None for one that only we can."""
     from pebench.encodings.registry import EncodingError, UnknownName
     from pebench.leaderboard.board import BoardError
+    from pebench.leaderboard.dataset import DatasetError
+    from pebench.leaderboard.validate import SubmissionError
+    from pebench.suite.checkpoint import CheckpointError
+    from pebench.suite.model import LengthError
+    from pebench.suite.publish import PublishError
     from pebench.suite.record import RecordError
+    from pebench.suite.reproduce import ReproduceError
+    from pebench.suite.submission import SubmitError
     from pebench.suite.template import TemplateError
     from pebench.tasks.corpus import CorpusError
 
-    if isinstance(e, CorpusError | OSError | EnvironmentProblem | BoardError):
+    missing = (
+        CorpusError
+        | CheckpointError
+        | OSError
+        | EnvironmentProblem
+        | BoardError
+        | DatasetError
+        | PublishError
+    )
+    if isinstance(e, missing):
         return 3
-    if isinstance(e, EncodingError | UnknownName | RecordError | TemplateError):
+    wrong = EncodingError | UnknownName | RecordError | TemplateError | LengthError
+    if isinstance(e, wrong | SubmissionError | SubmitError | ReproduceError):
         return 2
     return None
 

@@ -97,10 +97,13 @@ class Attention(nn.Module):
         q, k, v = (part.transpose(1, 2) for part in self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2))
         q = (rms_norm(q, q.shape[-1:], eps=EPS) * self.temperature).type_as(v)
         k = rms_norm(k, k.shape[-1:], eps=EPS).type_as(v)
-        q, k = encoding.qk(q, k, At(layer, x, q_pos, cache.memory if cache else {}))
-        if cache:
-            k, v = cache.append(k, v, start)
-        y = attend(encoding, layer, q, k, v, q_pos, k_pos)
+        with torch.autocast(
+            x.device.type, enabled=False
+        ):  # what an encoding computes in float32 stays float32
+            q, k = encoding.qk(q, k, At(layer, x, q_pos, cache.memory if cache else {}))
+            if cache:
+                k, v = cache.append(k, v, start)
+            y = attend(encoding, layer, q, k, v, q_pos, k_pos)
         return self.out(y.transpose(1, 2).flatten(2))
 
 

@@ -44,6 +44,13 @@ SMOKE = Profile(
     seeds=1,
     plans={
         "copy": Plan(1, 16, 2, Recipe(length=4, steps=4, tokens=128), (1, 2), 8),
+        "reverse": Plan(1, 16, 2, Recipe(length=4, steps=4, tokens=128), (1, 2), 8),
+        "addition": Plan(1, 16, 2, Recipe(length=4, steps=4, tokens=128), (1, 2), 8),
+        "flipflop": Plan(1, 16, 2, Recipe(length=4, steps=4, tokens=128), (1, 2), 8),
+        "permutation": Plan(1, 16, 2, Recipe(length=4, steps=4, tokens=128), (1, 2), 8),
+        "sort": Plan(1, 16, 2, Recipe(length=4, steps=4, tokens=128), (1, 2), 8),
+        "recall": Plan(1, 16, 2, Recipe(length=4, steps=4, tokens=128), (1, 2), 8),
+        "latest": Plan(1, 16, 2, Recipe(length=4, steps=4, tokens=128), (1, 2), 8),
         "needle": Plan(1, 16, 2, Recipe(length=64, steps=4, tokens=256), (1, 2), 4),
         "language": Plan(1, 16, 2, Recipe(length=64, steps=4, tokens=256), (1, 2), 1),
         "throughput": Plan(1, 16, 2, Recipe(length=32, steps=0, tokens=64), (1,), 3),
@@ -54,7 +61,7 @@ SMOKE = Profile(
 QUICK = Profile(
     name="QUICK",
     about="ten minutes on two cores: small models, one seed, a first ranking",
-    encodings=("nope", "rope", "alibi", "fox", "grape_m_nonctx", "grape_a_qk", "grape_ap"),
+    encodings=("rope", "alibi", "fox", "grape_m_nonctx", "grape_a_qk", "grape_ap"),
     seeds=1,
     plans={
         "copy": Plan(
@@ -66,7 +73,7 @@ QUICK = Profile(
         "language": Plan(
             2, 64, 4, Recipe(length=128, steps=500, tokens=2048, learning_rate=6e-3), (1, 2, 4, 8), 16
         ),
-        "throughput": Plan(2, 64, 4, Recipe(length=128, steps=0, tokens=2048), (1, 8), 9),
+        "throughput": Plan(2, 64, 4, Recipe(length=128, steps=0, tokens=2048), (1, 4), 9),
     },
     timeout=900,
 )

@@ -119,6 +119,7 @@ class Sweep:
     memory: int  # bytes of one cell
     device: str = "cpu"
     retry: bool = False  # run again what failed before
+    save: bool = False  # the trained models too
     console: Console = field(default_factory=Console)
     outcomes: Counter[str] = field(default_factory=Counter)
 
@@ -208,6 +209,7 @@ class Sweep:
             "corpus": os.fspath(cell.corpus) if cell.corpus else None,
             "device": self.device,
             "folder": os.fspath(self.folder),
+            "save": self.save,
         }
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it died at once: `reap` says why

@@ -2,14 +2,28 @@
 
 from pathlib import Path
 
+from pebench.tasks.addition import Addition
 from pebench.tasks.base import Task
 from pebench.tasks.copy import Copy
+from pebench.tasks.flipflop import FlipFlop
 from pebench.tasks.language import Language
+from pebench.tasks.latest import Latest
 from pebench.tasks.needle import Needle
+from pebench.tasks.permutation import PermutationProduct
+from pebench.tasks.recall import Recall
+from pebench.tasks.reverse import Reverse
+from pebench.tasks.sort import Sort
 from pebench.tasks.throughput import Throughput
 
 TASKS: dict[str, type[Task] | type[Throughput]] = {
     "copy": Copy,
+    "reverse": Reverse,
+    "addition": Addition,
+    "flipflop": FlipFlop,
+    "permutation": PermutationProduct,
+    "sort": Sort,
+    "recall": Recall,
+    "latest": Latest,
     "needle": Needle,
     "language": Language,
     "throughput": Throughput,

@@ -3,8 +3,6 @@
 import os
 import shutil
 import subprocess
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from pebench.leaderboard import launch
 from pebench.leaderboard.app import ENTRIES
 from tests.made_records import SKILL, write_sweep
+from tests.test_app import wait_for
 from tests.test_board import hostile
 
 pytestmark = pytest.mark.browser
@@ -47,12 +46,7 @@ def site(folder: Path) -> Iterator[str]:
     child = subprocess.Popen(launch.command(port, False), env=environment, stdout=subprocess.DEVNULL)
     url = f"http://{launch.ADDRESS}:{port}"
     try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"{url}/_stcore/health", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.2)
+        wait_for(child, port)
         yield url
     finally:
         child.terminate()
@@ -68,14 +62,14 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
-@pytest.fixture(params=["light", "dark", "phone"])
+@pytest.fixture
 def page(browser: Browser, site: str, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """A page that fails the test when it asks another host for anything."""
-    phone = request.param == "phone"
+    """A light, dark or phone-sized page that fails the test when it asks another host for anything."""
+    kind = getattr(request, "param", "light")
     context = browser.new_context(
         base_url=site,
-        color_scheme="dark" if request.param == "dark" else "light",
-        viewport={"width": 390, "height": 844} if phone else {"width": 1280, "height": 900},
+        color_scheme="dark" if kind == "dark" else "light",
+        viewport={"width": 390, "height": 844} if kind == "phone" else {"width": 1280, "height": 900},
     )
     context.set_default_timeout(PATIENCE)
     outside: list[str] = []
@@ -94,6 +88,7 @@ def shown(page: Page, path: str) -> None:
     expect(page.get_by_test_id("stSkeleton")).to_have_count(0, timeout=PATIENCE)
 
 
+@pytest.mark.parametrize("page", ["light", "phone"], indirect=True)
 @pytest.mark.parametrize("name", ENTRIES)
 def test_a_page_shows_in_a_browser(page, name):
     shown(page, "/" if name == "overview" else f"/{name}")
@@ -103,6 +98,7 @@ def test_a_page_shows_in_a_browser(page, name):
     assert wide <= 0, "the page scrolls sideways"
 
 
+@pytest.mark.parametrize("page", ["light", "dark"], indirect=True)
 def test_dark_is_dark_and_light_is_light(page):
     shown(page, "/submit")
     colour = page.evaluate("getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor")
@@ -125,26 +121,18 @@ def test_a_link_opens_the_view_that_it_names(page):
     assert page.locator(".katex").count() > 0
 
 
-def test_the_menu_leads_to_each_page(browser, site):
-    context = browser.new_context(base_url=site, viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(PATIENCE)
-    page = context.new_page()
+def test_the_menu_leads_to_each_page(page):
     shown(page, "/")
     for title, _ in ENTRIES.values():
         page.get_by_test_id("stSidebarNav").get_by_role("link", name=title, exact=True).click()
         expect(page.get_by_test_id("stStatusWidget")).to_have_count(0, timeout=PATIENCE)
         expect(page.get_by_test_id("stHeading").first).to_be_visible()
         expect(page.get_by_test_id("stException")).to_have_count(0)
-    context.close()
 
 
-def test_what_one_sees_can_be_downloaded(browser, site):
-    context = browser.new_context(base_url=site, accept_downloads=True)
-    context.set_default_timeout(PATIENCE)
-    page = context.new_page()
+def test_what_one_sees_can_be_downloaded(page):
     shown(page, "/")
     with page.expect_download() as download:
-        page.get_by_role("button", name="Download as CSV").first.click()
+        page.get_by_role("button", name="Download as CSV").click()
     text = Path(download.value.path()).read_text(encoding="utf-8")
     assert len(text.splitlines()) == 1 + len(SKILL) + 1  # and the hostile one
-    context.close()

@@ -14,7 +14,6 @@ from pebench.encodings.base import (
     Encoding,
     Shape,
     alibi_slopes,
-    bf16_parts,
     distance,
     rope_frequencies,
     rotate,
@@ -104,16 +103,14 @@ def test_the_fast_path_loses_in_bf16_what_attention_loses(name: str, length: int
     def lost(name: str) -> dict[str, float]:
         e = made(name, heads)
         at = inputs(e, length, torch.bfloat16)
-        with torch.autocast("cpu", torch.bfloat16):
-            got = values_and_gradients(fast, e, at)
-        return errors(got, values_and_gradients(DEFINITIONS[name], e, leaves(at, torch.float64)))
+        want = values_and_gradients(DEFINITIONS[name], e, leaves(at, torch.float64))
+        return errors(values_and_gradients(fast, e, at), want)
 
     plain, own = lost("nope"), lost(name)
     for part in CONTENT:
         assert own[part] < 4 * plain[part], part
-    # A lifted gate learns from a difference of row sums that the kernel rounds to bfloat16: at 40 tokens
-    # up to 16 % of its gradient is noise, and more in longer texts. Its direction must survive.
-    assert max(own.values()) < 0.25
+    # A frequency's gradient is a sum over positions in which most cancels, so more of it is rounding.
+    assert max(own.values()) < 0.1
 
 
 def test_every_encoding_that_widens_q_and_k_has_a_definition() -> None:
@@ -301,20 +298,6 @@ def test_gates_of_grape_a_are_bounded_by_a_factor() -> None:
     columns, _ = e.qk(q, q, At(0, at.x, at.pos, {}))
     gates = columns[..., 16] / 4 / alibi_slopes(4)[:, None]  # the lift divides by the scale, 1/4
     assert 0.313261 <= gates.min() < gates.max() <= 1.313263
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.floats(-1e6, 1e6, width=32))
-def test_three_bf16_parts_hold_a_float32(x: float) -> None:
-    parts = bf16_parts(torch.tensor([x]))
-    assert all(part == part.bfloat16().float() for part in parts)
-    assert abs(sum(part.item() for part in parts) - x) <= 2**-23 * abs(x) + 1e-38
-
-
-def test_bf16_parts_pass_on_a_gradient_of_one() -> None:
-    x = torch.tensor([1000.3], requires_grad=True)
-    torch.stack(bf16_parts(x)).sum().backward()
-    assert x.grad == 1.0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -80,10 +80,25 @@ def test_the_same_generator_gives_the_same_tokens(task: Task) -> None:
     assert one.shape != other.shape or not torch.equal(one, other)
 
 
-@pytest.mark.parametrize(
-    ("name", "digest"),
-    [("copy", "c45b80a06ba7ce9b"), ("needle", "15f85f370a172d1a"), ("language", "5ad9b3501d29ee02")],
-)
+DIGESTS = {
+    "copy": "c45b80a06ba7ce9b",
+    "reverse": "9b9d7ca80549c004",
+    "addition": "0b46927c47cc0bd7",
+    "flipflop": "dafbfa8cf572edf7",
+    "permutation": "a66f612f06d80e68",
+    "sort": "4956428972bd3d73",
+    "recall": "e84939dd1f4a58ae",
+    "latest": "0d2f92fcfa59a611",
+    "needle": "15f85f370a172d1a",
+    "language": "5ad9b3501d29ee02",
+}
+
+
+def test_every_task_has_a_digest() -> None:
+    assert set(DIGESTS) == set(LEARNED)
+
+
+@pytest.mark.parametrize(("name", "digest"), DIGESTS.items())
 def test_tokens_are_equal_on_every_platform(name: str, digest: str, books: None) -> None:
     task = make(name)
     assert isinstance(task, Task)

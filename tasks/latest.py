@@ -1,0 +1,45 @@
+"""Recall the newest values of keys that change theirs."""
+
+import torch
+from torch import Tensor
+
+from pebench.tasks.algorithmic import shuffles
+from pebench.tasks.base import Condition, draw, grid
+from pebench.tasks.recall import KEYS, LookUpTask
+
+
+class Latest(LookUpTask):
+    """Keys are assigned values again and again; at the end the newest value of each key is asked for.
+
+    n assignments to k keys, each of them at least once. Trained on 2 to L assignments to 1 to n / 2 keys;
+    measured with L / 4 keys, so that more and more old values compete with the newest, and with n / 2 keys
+    (up to 128), so that the newest are further and further behind.
+    """
+
+    name = "latest"
+    title = "Recall the newest value"
+    family = "recall"
+
+    def context(self, length: int) -> int:
+        return self.size({"length": length, "keys": max(1, min(length // 2, KEYS))})
+
+    def keys(self, condition: Condition) -> int:
+        return int(condition["keys"])
+
+    def lesson(self, length: int, rng: torch.Generator) -> Condition:
+        n = draw(2, length, rng)
+        return {"length": n, "keys": draw(1, min(n // 2, KEYS), rng)}
+
+    def conditions(self, length: int, multiples: tuple[float, ...]) -> list[Condition]:
+        few = max(1, min(length // 4, KEYS))
+        return [
+            {"length": n, "keys": keys}
+            for n in grid(length, multiples)
+            for keys in sorted({few, max(1, min(n // 2, KEYS))})
+        ]
+
+    def slots(self, condition: Condition, n: int, rng: torch.Generator) -> Tensor:
+        length, k = int(condition["length"]), self.keys(condition)
+        slots = torch.randint(0, k, (n, length), generator=rng)
+        slots[:, :k] = torch.arange(k)
+        return slots.gather(1, shuffles(n, length, rng))

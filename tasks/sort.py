@@ -1,0 +1,71 @@
+"""Sort symbols, or numbers of several digits."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from pebench.tasks.algorithmic import FIRST, QuestionTask
+from pebench.tasks.base import Condition, draw, grid
+
+SYMBOLS = 30
+ZERO = FIRST + SYMBOLS  # the ten digits
+KINDS = {"symbols": SYMBOLS, "numbers": 100}  # how many different items there are
+
+
+class Sort(QuestionTask):
+    """BOS items SEP items in ascending order; an item is one of 30 symbols, or a number of two digits.
+
+    Items are drawn independently, so some come more than once; trained on 1 to L items of either kind. Single
+    symbols and several digits behave differently (Kazemnejad et al., 2023, "Sorting").
+
+    >>> Sort().answer(torch.tensor([[9, 4, 7, 4]]))
+    tensor([[4, 4, 7, 9]])
+    >>> Sort().answer(torch.tensor([[ZERO + 4, ZERO + 1, ZERO + 0, ZERO + 7]])) - ZERO  # 41 07
+    tensor([[0, 7, 4, 1]])
+    """
+
+    name = "sort"
+    title = "Sort symbols and numbers"
+    family = "sorting"
+    vocab = ZERO + 10
+    gate = 0.9
+
+    def context(self, length: int) -> int:
+        return 4 * length + 1
+
+    def size(self, condition: Condition) -> int:
+        width = 1 if condition["kind"] == "symbols" else 2
+        return 2 * width * int(condition["length"]) + 1
+
+    def lesson(self, length: int, rng: torch.Generator) -> Condition:
+        return {"length": draw(1, length, rng), "kind": list(KINDS)[draw(0, 1, rng)]}
+
+    def conditions(self, length: int, multiples: tuple[float, ...]) -> list[Condition]:
+        return [{"length": n, "kind": kind} for n in grid(length, multiples) for kind in KINDS]
+
+    def questions(self, condition: Condition, n: int, rng: torch.Generator) -> Tensor:
+        items = int(condition["length"])
+        if condition["kind"] == "symbols":
+            return torch.randint(FIRST, ZERO, (n, items), generator=rng)
+        return torch.randint(ZERO, self.vocab, (n, 2 * items), generator=rng)
+
+    def answer(self, question: Tensor) -> Tensor:
+        if int(question[0, 0]) < ZERO:
+            return question.sort(dim=1).values
+        tens, ones = question[:, ::2] - ZERO, question[:, 1::2] - ZERO
+        numbers = (10 * tens + ones).sort(dim=1).values
+        return ZERO + torch.stack([numbers // 10, numbers % 10], dim=2).flatten(1)
+
+    def chance(self, condition: Condition) -> float:
+        """The likeliest answer has every item equally often, as far as that goes.
+
+        An answer with item i m_i times is n! / (m_1! m_2! ...) of the s^n questions: the mode of a multinomial.
+
+        >>> round(1 / Sort().chance({"length": 2, "kind": "symbols"}), 6)  # two that differ: 2 / 30^2
+        450.0
+        """
+        n, s = int(condition["length"]), KINDS[str(condition["kind"])]
+        each, more = divmod(n, s)
+        ways = math.lgamma(n + 1) - (s - more) * math.lgamma(each + 1) - more * math.lgamma(each + 2)
+        return math.exp(ways - n * math.log(s))

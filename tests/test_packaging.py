@@ -1,0 +1,73 @@
+"""The mapped packages must arrive whole in a wheel and in a source distribution."""
+
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PARTS = ("suite", "tasks", "encodings", "leaderboard")
+
+
+def tracked() -> set[str]:
+    """The Python and data files of the packages, as paths below the root."""
+    return {
+        str(path.relative_to(ROOT))
+        for part in PARTS
+        for pattern in ("*.py", "*.json")
+        for path in (ROOT / part).glob(pattern)
+    }
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the source distribution, and the wheel made from it."""
+    folder = tmp_path_factory.mktemp("dist")
+    copy = tmp_path_factory.mktemp("source") / "pebench"
+    files = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.split("\n")  # fmt: skip
+    for name in filter(None, files):
+        if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            (copy / name).write_bytes((ROOT / name).read_bytes())
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(copy)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return folder
+
+
+def test_the_source_distribution_is_whole(built: Path) -> None:
+    (archive,) = built.glob("*.tar.gz")
+    with tarfile.open(archive) as tar:
+        names = {name.partition("/")[2] for name in tar.getnames()}
+    assert tracked() <= names
+    assert {"pyproject.toml", "README.md", "LICENSE"} <= names
+
+
+def test_the_wheel_is_whole_and_has_one_import_name(built: Path) -> None:
+    (archive,) = built.glob("*.whl")
+    with zipfile.ZipFile(archive) as wheel:
+        names = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert {f"pebench/{name}" for name in tracked()} <= names
+    assert all(name.startswith("pebench/") for name in names)
+    assert "pebench/encodings/__init__.py" not in names
+
+
+def test_an_installed_wheel_works_without_the_checkout(built: Path, tmp_path: Path) -> None:
+    (archive,) = built.glob("*.whl")
+    with zipfile.ZipFile(archive) as wheel:
+        wheel.extractall(tmp_path)
+    code = (
+        "import sys; sys.path.insert(0, '.'); import pebench.encodings.registry as r; "
+        "assert r.__file__.startswith(sys.argv[1]), r.__file__; print(len(r.names()))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-I", "-c", code, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) >= 20

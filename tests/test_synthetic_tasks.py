@@ -1,0 +1,286 @@
+"""The computed tasks against plain Python, and their floors against all that a blind predictor could say."""
+
+import itertools
+import math
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import one_hot
+
+from pebench.tasks import TASKS
+from pebench.tasks.addition import ZERO, Addition
+from pebench.tasks.algorithmic import BEGIN, FIRST, SEPARATOR, AlgorithmicTask
+from pebench.tasks.base import IGNORE, Batch, Condition
+from pebench.tasks.flipflop import BIT, DENSE, READ, SKIP, SPARSE, TRAINED, WRITE, FlipFlop
+from pebench.tasks.latest import Latest
+from pebench.tasks.permutation import A5, GENERATORS, GROUPS, S3, START, PermutationProduct
+from pebench.tasks.recall import FILLER, KEYS, VALUE, LookUpTask, Recall
+from pebench.tasks.reverse import Reverse
+from pebench.tasks.sort import KINDS, Sort
+from pebench.tasks.sort import ZERO as SORT_ZERO
+
+COMPUTED = {name: cls for name, cls in TASKS.items() if issubclass(cls, AlgorithmicTask)}
+lengths, seeds = st.integers(1, 12), st.integers(0, 99)
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def answers(batch: Batch) -> list[list[int]]:
+    return [[t for t in row if t != IGNORE] for row in batch.targets.tolist()]
+
+
+def questions(batch: Batch) -> list[list[int]]:
+    return [row[1 : row.index(SEPARATOR)] for row in batch.tokens.tolist()]
+
+
+@settings(max_examples=30, deadline=None)
+@given(length=lengths, seed=seeds)
+def test_the_string_comes_back_reversed(length: int, seed: int) -> None:
+    batch = Reverse().examples({"length": length}, 3, rng(seed), "test")
+    for question, answer in zip(questions(batch), answers(batch), strict=True):
+        assert len(answer) == length
+        assert answer == question[::-1]
+
+
+@settings(max_examples=30, deadline=None)
+@given(length=lengths, seed=seeds)
+def test_the_sum_is_the_sum(length: int, seed: int) -> None:
+    def number(digits: list[int]) -> int:
+        return int("".join(str(d - ZERO) for d in reversed(digits)))
+
+    batch = Addition().examples({"length": length}, 3, rng(seed), "test")
+    for question, answer in zip(questions(batch), answers(batch), strict=True):
+        assert len(answer) == length + 1
+        assert number(question[:length]) + number(question[length + 1 :]) == number(answer)
+
+
+@settings(max_examples=30, deadline=None)
+@given(length=lengths, kind=st.sampled_from(list(KINDS)), seed=seeds)
+def test_the_items_come_back_sorted(length: int, kind: str, seed: int) -> None:
+    width = 1 if kind == "symbols" else 2
+    batch = Sort().examples({"length": length, "kind": kind}, 3, rng(seed), "test")
+    for question, answer in zip(questions(batch), answers(batch), strict=True):
+        items = [question[i : i + width] for i in range(0, width * length, width)]
+        assert answer == list(itertools.chain(*sorted(items)))
+        assert (min(question) >= SORT_ZERO) == (kind == "numbers")
+
+
+@settings(max_examples=30, deadline=None)
+@given(length=st.integers(2, 30), ignore=st.sampled_from([TRAINED, SPARSE, DENSE]), seed=seeds)
+def test_a_read_gives_the_newest_write(length: int, ignore: float, seed: int) -> None:
+    batch = FlipFlop().examples({"length": length, "ignore": ignore}, 3, rng(seed), "test")
+    for row, target in zip(batch.tokens.tolist(), batch.targets.tolist(), strict=True):
+        assert len(row) == 2 * length - 1
+        assert (row[0], row[-1]) == (WRITE, READ)
+        register = None
+        for t, token in enumerate(row):
+            if t % 2:
+                assert token in (BIT, BIT + 1)
+                assert target[t] == IGNORE
+            elif token == READ:
+                assert target[t] == register
+                assert t + 1 == len(row) or row[t + 1] == register
+            else:
+                assert target[t] == IGNORE
+                register = row[t + 1] if token == WRITE else register
+
+
+@pytest.mark.parametrize("ignore", [TRAINED, SPARSE, DENSE])
+def test_instructions_have_the_shares_of_the_flip_flop_language(ignore: float) -> None:
+    tokens = FlipFlop().examples({"length": 202, "ignore": ignore}, 500, rng(), "test").tokens
+    middle = tokens[:, 2:-1:2]
+    for instruction, share in ((SKIP, ignore), (WRITE, (1 - ignore) / 2), (READ, (1 - ignore) / 2)):
+        error = math.sqrt(share * (1 - share) / middle.numel())
+        assert (middle == instruction).double().mean().item() == pytest.approx(share, abs=4 * error)
+
+
+def test_flipflop_trains_and_gates_on_one_distribution_and_tests_on_three() -> None:
+    conditions = FlipFlop().conditions(16, (1, 1.5, 2))
+    assert [c["ignore"] for c in conditions if c["length"] == 16] == [TRAINED]
+    assert [c["ignore"] for c in conditions if c["length"] == 32] == [TRAINED, SPARSE, DENSE]
+
+
+def test_the_groups_are_groups() -> None:
+    for group, size in ((S3, 6), (A5, 60)):
+        assert len(set(group)) == size
+        assert group[0] == tuple(range(len(group[0])))
+        assert {tuple(q[i] for i in p) for p in group for q in group} == set(group)
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_the_generators_reach_the_whole_group(name: str) -> None:
+    reached, new = set(), {GROUPS[name][0]}
+    while new:
+        reached |= new
+        new = {tuple(q[i] for i in p) for p in new for q in GENERATORS[name]} - reached
+    assert reached == set(GROUPS[name])
+
+
+@settings(max_examples=30, deadline=None)
+@given(length=lengths, name=st.sampled_from(list(GROUPS)), seed=seeds)
+def test_each_step_asks_for_the_product_so_far(length: int, name: str, seed: int) -> None:
+    group = GROUPS[name]
+    batch = PermutationProduct().examples({"length": length, "group": name}, 3, rng(seed), "test")
+    for row, target in zip(batch.tokens.tolist(), batch.targets.tolist(), strict=True):
+        assert (row[0], target[0]) == (BEGIN, IGNORE)
+        places = list(group[0])  # where each of the things has got to
+        for token, product in zip(row[1:], target[1:], strict=True):
+            places = [group[token - START[name]][place] for place in places]
+            assert group[product - START[name]] == tuple(places)
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), latest=st.booleans(), length=st.integers(2, 40), seed=seeds)
+def test_every_key_is_asked_for_once_and_has_its_newest_value(
+    data: st.DataObject, latest: bool, length: int, seed: int
+) -> None:
+    task: LookUpTask = Latest() if latest else Recall()
+    p = data.draw(st.integers(1, length // 2 if latest else length))
+    condition: Condition = {"length": length, ("keys" if latest else "pairs"): p}
+    batch = task.examples(condition, 3, rng(seed), "test")
+    assert batch.tokens.shape[1] == task.size(condition)
+    for row, target, pairs, answer in zip(
+        batch.tokens.tolist(), batch.targets.tolist(), questions(batch), answers(batch), strict=True
+    ):
+        held = {k: v for k, v in zip(pairs[::2], pairs[1::2], strict=True) if k < FILLER}
+        asked = [row[t] for t in range(len(row)) if target[t] != IGNORE]
+        assert len(held) == p
+        assert sorted(asked) == sorted(held)
+        assert answer == [held[key] for key in asked]
+        assert all(FIRST <= k < FIRST + KEYS and VALUE <= v < FILLER for k, v in held.items())
+        filled = sum(k < FILLER for k in pairs[::2])
+        assert filled == (length if latest else p)
+
+
+def test_more_slots_than_keys_are_no_error() -> None:
+    for task in (Recall(), Latest()):
+        conditions = task.conditions(300, (1, 2))
+        assert {task.keys(c) for c in conditions} <= {KEYS, 75}
+        assert task.examples(conditions[-1], 1, rng(), "test").tokens.shape[1] == 2 * 600 + 2 * KEYS + 1
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+def test_what_is_trained_covers_the_gate_and_all_shorter_lengths(name: str) -> None:
+    task = COMPUTED[name]()
+    assert isinstance(task, AlgorithmicTask)
+    lessons = [task.lesson(6, rng(seed)) for seed in range(400)]
+    for condition in task.conditions(6, (1,)):
+        assert condition in lessons
+    shortest = 2 if name in ("flipflop", "latest") else 1
+    assert {c["length"] for c in lessons} == set(range(shortest, 7))
+    assert max(task.size(c) for c in lessons) == task.context(6)
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+def test_the_size_is_that_of_the_tokens(name: str) -> None:
+    task = COMPUTED[name]()
+    assert isinstance(task, AlgorithmicTask)
+    for condition in task.conditions(7, (1, 1.5, 2)):
+        assert task.examples(condition, 2, rng(), "test").tokens.shape == (2, task.size(condition))
+
+
+# What an answer is likely to be is counted here over every possible example, without the tasks' code.
+
+
+def test_the_floor_of_addition_is_its_commonest_sum() -> None:
+    for n in (1, 2):
+        sums = Counter(a + b for a in range(10**n) for b in range(10**n))
+        assert max(sums.values()) / 100**n == pytest.approx(Addition().chance({"length": n}))
+
+
+def test_the_floor_of_sort_is_its_commonest_answer() -> None:
+    for kind, items in KINDS.items():
+        for n in (1, 2, 3):
+            # An answer's share depends on its multiplicities alone, so a few items show all there are.
+            ways = Counter(tuple(sorted(q)) for q in itertools.product(range(n), repeat=n))
+            likeliest = max(ways.values()) / items**n
+            assert Sort().chance({"length": n, "kind": kind}) == pytest.approx(likeliest)
+
+
+def test_the_floor_of_sort_holds_where_items_must_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, "symbols", 3)
+    for n in range(1, 9):
+        ways = Counter(tuple(sorted(q)) for q in itertools.product(range(3), repeat=n))
+        assert Sort().chance({"length": n, "kind": "symbols"}) == pytest.approx(max(ways.values()) / 3**n)
+
+
+@pytest.mark.parametrize("ignore", [TRAINED, SPARSE, DENSE])
+def test_the_floor_of_flipflop_is_the_best_of_all_fixed_answers(ignore: float) -> None:
+    n = 6
+    share = {SKIP: ignore, WRITE: (1 - ignore) / 2, READ: (1 - ignore) / 2}
+    best = [0.0] * 2**n  # P(every read is right) for each sequence of bits said
+    for middle in itertools.product(share, repeat=n - 2):
+        program = (WRITE, *middle, READ)
+        p = math.prod(share[instruction] for instruction in middle)
+        writes = program.count(WRITE)
+        for bits in itertools.product((0, 1), repeat=writes):
+            fresh = iter(bits)
+            holds, wanted, cares = 0, 0, 0
+            for t, instruction in enumerate(program):
+                if instruction == WRITE:
+                    holds = next(fresh)
+                elif instruction == READ:
+                    cares |= 1 << t
+                    wanted |= holds << t
+            for said in range(2**n):
+                if not (said ^ wanted) & cares:
+                    best[said] += p / 2**writes
+    assert FlipFlop().chance({"length": n, "ignore": ignore}) == pytest.approx(max(best))
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_all_words_of_generators_have_different_products(name: str) -> None:
+    n = 6
+    generators = torch.tensor([START[name] + GROUPS[name].index(p) for p in GENERATORS[name]])
+    words = torch.cartesian_prod(*[generators] * n)
+    tokens = torch.cat([torch.full((len(words), 1), BEGIN), words], dim=1)
+    seen = Counter(map(tuple, PermutationProduct().solve(tokens)[:, 1:].tolist()))
+    assert set(seen.values()) == {1}
+    assert PermutationProduct().chance({"length": n, "group": name}) == pytest.approx(1 / len(words))
+
+
+# The best that can be said blindly, token by token: [t] is said at position t.
+BLIND: dict[str, tuple[Condition, list[int]]] = {
+    "reverse": ({"length": 1}, [FIRST] * 3),
+    "addition": ({"length": 1}, [ZERO + 9] * 5 + [ZERO]),
+    "flipflop": ({"length": 8, "ignore": DENSE}, [BIT] * 15),
+    "permutation": ({"length": 2, "group": "S3"}, [BEGIN, START["S3"] + S3.index((1, 0, 2)), START["S3"]]),
+    "sort": ({"length": 1, "kind": "symbols"}, [FIRST] * 3),
+    "recall": ({"length": 2, "pairs": 1}, [VALUE] * 7),
+    "latest": ({"length": 2, "keys": 1}, [VALUE] * 7),
+}
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+def test_the_best_blind_predictor_scores_the_floor(name: str) -> None:
+    task = COMPUTED[name]()
+    assert isinstance(task, AlgorithmicTask)
+    condition, said = BLIND[name]
+    logits = one_hot(torch.tensor(said), task.vocab).float()
+    n = 20_000
+    exact = task.measure(lambda tokens: logits.expand(*tokens.shape, -1), condition, n, rng())[0]
+    assert exact.floor is not None
+    assert exact.floor > 0.01  # else nothing is compared
+    error = math.sqrt(exact.floor * (1 - exact.floor) / n)
+    assert exact.value == pytest.approx(exact.floor, abs=4 * error)
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+def test_one_wrong_token_is_not_exact(name: str) -> None:
+    task = COMPUTED[name]()
+    assert isinstance(task, AlgorithmicTask)
+    condition = task.conditions(8, (1,))[0]
+
+    def slips(tokens: torch.Tensor) -> torch.Tensor:
+        said = task.solve(tokens)
+        said[:, -1] = (said[:, -1] + 1) % task.vocab
+        return one_hot(said, task.vocab).float()
+
+    exact, per_token = task.measure(slips, condition, 8, rng())
+    assert exact.value == 0.0
+    assert 0.0 <= per_token.value < 1.0
