@@ -502,8 +502,8 @@ def submit(
     seconds, unknown = submission.estimate(todo, before)
     typer.echo(
         f"{plan.name}: profile {plan.profile.name}, {plan.seeds} seeds, {len(plan.cells)} runs, of which "
-        f"{len(todo)} are to be made; about {seconds / workers / 60:.0f} minutes"
-        + (f", and an unknown time for: {', '.join(unknown)}" if unknown else "")
+        f"{len(todo)} are to be made; about {seconds / workers / 60:.1f} minutes"
+        + (f", without (no record tells the time): {', '.join(unknown)}" if unknown else "")
     )
     if todo and commit().get("dirty") is not False:
         typer.echo(

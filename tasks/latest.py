@@ -13,7 +13,7 @@ class Latest(LookUpTask):
 
     n assignments to k keys, each of them at least once. Trained on 2 to L assignments to 1 to n / 2 keys;
     measured with L / 4 keys, so that more and more old values compete with the newest, and with n / 2 keys
-    (up to 128), so that the newest are further and further behind.
+    (up to 64), so that the newest are further and further behind.
     """
 
     name = "latest"

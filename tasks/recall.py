@@ -5,11 +5,11 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from pebench.tasks.algorithmic import FIRST, AlgorithmicTask, asking, question_of, shuffles
+from pebench.tasks.algorithmic import BEGIN, FIRST, SEPARATOR, AlgorithmicTask, question_of, shuffles
 from pebench.tasks.base import IGNORE, Batch, Condition, draw, grid
 from pebench.tasks.corpus import Split
 
-KEYS, VALUES, NOISE = 128, 32, 16
+KEYS, VALUES, NOISE = 64, 32, 16
 VALUE = FIRST + KEYS  # FIRST is the first key, VALUE the first value, FILLER the first noise
 FILLER = VALUE + VALUES
 
@@ -26,7 +26,11 @@ def look_up(pairs: Tensor, queries: Tensor) -> Tensor:
 
 
 class LookUpTask(AlgorithmicTask):
-    """BOS pairs SEP, then each key that occurred, once and in random order, with its value asked for."""
+    """BOS pairs SEP, then each key that occurred, once and in random order; at each its value is asked for.
+
+    No value is fed back: given those that were said, small models learn to guess among those that are left,
+    and never to look at the key.
+    """
 
     vocab = FILLER + NOISE
     gate = 0.9
@@ -40,7 +44,7 @@ class LookUpTask(AlgorithmicTask):
         """Which key (n, length), by number, stands in each slot; -1 where none does."""
 
     def size(self, condition: Condition) -> int:
-        return 2 * int(condition["length"]) + 2 * self.keys(condition) + 1
+        return 2 * int(condition["length"]) + self.keys(condition) + 2
 
     def examples(self, condition: Condition, n: int, rng: torch.Generator, split: Split) -> Batch:
         length, p = int(condition["length"]), self.keys(condition)
@@ -53,16 +57,17 @@ class LookUpTask(AlgorithmicTask):
         held = torch.stack([names.gather(1, slots.clamp(min=0)), values], dim=2)
         pairs = torch.where(taken[:, :, None], held, pairs).flatten(1)
         queries = names.gather(1, shuffles(n, p, rng))
-        answers = torch.stack([queries, look_up(pairs, queries)], dim=2).flatten(1)
-        batch = asking(pairs, answers)
-        batch.targets[:, -2 * p :: 2] = IGNORE  # the keys are given
-        return batch
+        begin, separator = (torch.full((n, 1), symbol) for symbol in (BEGIN, SEPARATOR))
+        tokens = torch.cat([begin, pairs, separator, queries], dim=1)
+        targets = torch.full_like(tokens, IGNORE)
+        targets[:, -p:] = look_up(pairs, queries)
+        return Batch(tokens, targets)
 
     def solve(self, tokens: Tensor) -> Tensor:
         pairs = question_of(tokens)
         said = torch.zeros_like(tokens)
-        queries = tokens[:, pairs.shape[1] + 2 :: 2]
-        said[:, pairs.shape[1] + 2 :: 2] = look_up(pairs, queries)
+        first = pairs.shape[1] + 2
+        said[:, first:] = look_up(pairs, tokens[:, first:])
         return said
 
     def chance(self, condition: Condition) -> float:
@@ -74,7 +79,7 @@ class Recall(LookUpTask):
 
     Each of n slots holds a key and its value, or two tokens of noise. Keys are distinct, values uniform over
     32. Trained on 1 to L slots of which any number holds a pair; measured with as many pairs as half the
-    training length has slots, further and further apart, and with a pair in every slot (up to the 128 keys).
+    training length has slots, further and further apart, and with a pair in every slot (up to the 64 keys).
     """
 
     name = "recall"

@@ -24,7 +24,7 @@ OURS = {
 THEIRS = {
     "encodings": {"torch"},
     "tasks": {"torch", "numpy", "datasets", "lm_eval", "filelock", "platformdirs"},
-    "leaderboard": {"pandas", "numpy", "scipy", "plotly", "streamlit", "rich"},
+    "leaderboard": {"pandas", "pyarrow", "numpy", "scipy", "plotly", "streamlit", "rich"},
 }
 
 

@@ -203,6 +203,7 @@ def test_equal_variances_are_pooled():
     assert df == pytest.approx(np.full(3, 6.0))
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
 def test_holm_is_the_stepwise_rule(p):
     """Reject in order while p < level / (tests left), as in the paper, for any level."""
@@ -224,7 +225,7 @@ def test_a_tier_is_what_its_leader_is_not_separable_from():
     assert ranking.tiers(range(4), p) == {0: 1, 1: 1, 2: 2, 3: 2}
 
 
-@settings(max_examples=10)
+@settings(max_examples=10, deadline=None)
 @given(st.permutations(range(5)))
 def test_the_ranking_does_not_depend_on_the_order_of_the_rows(order):
     table = scores([0.6, 0.5, 0.4, 0.3, 0.2], np.random.default_rng(10), tasks=2, lengths=2)

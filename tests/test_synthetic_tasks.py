@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import one_hot
 
 from pebench.tasks import TASKS
-from pebench.tasks.addition import ZERO, Addition
+from pebench.tasks.addition import HINTS, ZERO, Addition
 from pebench.tasks.algorithmic import BEGIN, FIRST, SEPARATOR, AlgorithmicTask
 from pebench.tasks.base import IGNORE, Batch, Condition
 from pebench.tasks.flipflop import BIT, DENSE, READ, SKIP, SPARSE, TRAINED, WRITE, FlipFlop
@@ -56,7 +56,17 @@ def test_the_sum_is_the_sum(length: int, seed: int) -> None:
     batch = Addition().examples({"length": length}, 3, rng(seed), "test")
     for question, answer in zip(questions(batch), answers(batch), strict=True):
         assert len(answer) == length + 1
-        assert number(question[:length]) + number(question[length + 1 :]) == number(answer)
+        assert number(question[1 : 2 * length : 2]) + number(question[2 * length + 2 :: 2]) == number(answer)
+
+
+def test_a_hint_names_the_same_place_in_all_three_numbers() -> None:
+    for row, target in zip(
+        *(t.tolist() for t in Addition().examples({"length": 4}, 50, rng(), "test")), strict=True
+    ):
+        a, b, total = row[1:9:2], row[10:18:2], row[19::2]
+        assert a == b == total[:4]
+        assert [(place - a[0]) % HINTS for place in total] == list(range(5))
+        assert [t != IGNORE for t in target] == [False] * 19 + [True, False] * 4 + [True]
 
 
 @settings(max_examples=30, deadline=None)
@@ -160,8 +170,8 @@ def test_every_key_is_asked_for_once_and_has_its_newest_value(
 def test_more_slots_than_keys_are_no_error() -> None:
     for task in (Recall(), Latest()):
         conditions = task.conditions(300, (1, 2))
-        assert {task.keys(c) for c in conditions} <= {KEYS, 75}
-        assert task.examples(conditions[-1], 1, rng(), "test").tokens.shape[1] == 2 * 600 + 2 * KEYS + 1
+        assert {task.keys(c) for c in conditions} <= {KEYS}
+        assert task.examples(conditions[-1], 1, rng(), "test").tokens.shape[1] == 2 * 600 + KEYS + 2
 
 
 @pytest.mark.parametrize("name", COMPUTED)
@@ -247,7 +257,7 @@ def test_all_words_of_generators_have_different_products(name: str) -> None:
 # The best that can be said blindly, token by token: [t] is said at position t.
 BLIND: dict[str, tuple[Condition, list[int]]] = {
     "reverse": ({"length": 1}, [FIRST] * 3),
-    "addition": ({"length": 1}, [ZERO + 9] * 5 + [ZERO]),
+    "addition": ({"length": 1}, [ZERO + 9] * 9 + [ZERO]),
     "flipflop": ({"length": 8, "ignore": DENSE}, [BIT] * 15),
     "permutation": ({"length": 2, "group": "S3"}, [BEGIN, START["S3"] + S3.index((1, 0, 2)), START["S3"]]),
     "sort": ({"length": 1, "kind": "symbols"}, [FIRST] * 3),
