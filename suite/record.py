@@ -130,7 +130,10 @@ def from_json(text: str) -> Record:
     """Read and check the text of a record file; RecordError says what is wrong with it."""
     try:
         data = json.loads(text, parse_constant=_no_constant)
-    except (json.JSONDecodeError, RecursionError) as e:
+        json.dumps(data, ensure_ascii=False).encode()  # half a surrogate pair would break every table
+    except RecordError:
+        raise
+    except (ValueError, RecursionError) as e:
         raise RecordError(f"not JSON: {e}") from e
     if not isinstance(data, dict):
         raise RecordError("not a JSON object")
@@ -140,7 +143,7 @@ def from_json(text: str) -> Record:
     try:
         rows = tuple(Row(**row) for row in data.pop("rows", ()))
         return Record(rows=rows, **data)
-    except TypeError as e:
+    except (TypeError, OverflowError) as e:  # an unknown field; an integer beyond all floats
         raise RecordError(str(e)) from e
 
 

@@ -9,7 +9,8 @@ from pebench.tasks.algorithmic import FIRST, QuestionTask
 from pebench.tasks.base import Condition, draw, grid
 
 SYMBOLS = 30
-ZERO = FIRST + SYMBOLS  # the ten digits
+TENS = FIRST + SYMBOLS  # the ten digits in the place of the tens
+ONES = TENS + 10
 KINDS = {"symbols": SYMBOLS, "numbers": 100}  # how many different items there are
 
 
@@ -17,18 +18,20 @@ class Sort(QuestionTask):
     """BOS items SEP items in ascending order; an item is one of 30 symbols, or a number of two digits.
 
     Items are drawn independently, so some come more than once; trained on 1 to L items of either kind. Single
-    symbols and several digits behave differently (Kazemnejad et al., 2023, "Sorting").
+    symbols and several digits behave differently (Kazemnejad et al., 2023, "Sorting"). Tens and ones are
+    different tokens, so that a digit's place need not be counted from the beginning.
 
     >>> Sort().answer(torch.tensor([[9, 4, 7, 4]]))
     tensor([[4, 4, 7, 9]])
-    >>> Sort().answer(torch.tensor([[ZERO + 4, ZERO + 1, ZERO + 0, ZERO + 7]])) - ZERO  # 41 07
+    >>> place = torch.tensor([TENS, ONES, TENS, ONES])
+    >>> Sort().answer(torch.tensor([[4, 1, 0, 7]]) + place) - place  # 41 07
     tensor([[0, 7, 4, 1]])
     """
 
     name = "sort"
     title = "Sort symbols and numbers"
     family = "sorting"
-    vocab = ZERO + 10
+    vocab = ONES + 10
     gate = 0.9
 
     def context(self, length: int) -> int:
@@ -47,15 +50,16 @@ class Sort(QuestionTask):
     def questions(self, condition: Condition, n: int, rng: torch.Generator) -> Tensor:
         items = int(condition["length"])
         if condition["kind"] == "symbols":
-            return torch.randint(FIRST, ZERO, (n, items), generator=rng)
-        return torch.randint(ZERO, self.vocab, (n, 2 * items), generator=rng)
+            return torch.randint(FIRST, TENS, (n, items), generator=rng)
+        digits = torch.randint(10, (n, items, 2), generator=rng)
+        return (digits + torch.tensor([TENS, ONES])).flatten(1)
 
     def answer(self, question: Tensor) -> Tensor:
-        if int(question[0, 0]) < ZERO:
+        if int(question[0, 0]) < TENS:
             return question.sort(dim=1).values
-        tens, ones = question[:, ::2] - ZERO, question[:, 1::2] - ZERO
+        tens, ones = question[:, ::2] - TENS, question[:, 1::2] - ONES
         numbers = (10 * tens + ones).sort(dim=1).values
-        return ZERO + torch.stack([numbers // 10, numbers % 10], dim=2).flatten(1)
+        return torch.stack([TENS + numbers // 10, ONES + numbers % 10], dim=2).flatten(1)
 
     def chance(self, condition: Condition) -> float:
         """The likeliest answer has every item equally often, as far as that goes.

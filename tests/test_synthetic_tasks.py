@@ -19,8 +19,7 @@ from pebench.tasks.latest import Latest
 from pebench.tasks.permutation import A5, GENERATORS, GROUPS, S3, START, PermutationProduct
 from pebench.tasks.recall import FILLER, KEYS, VALUE, LookUpTask, Recall
 from pebench.tasks.reverse import Reverse
-from pebench.tasks.sort import KINDS, Sort
-from pebench.tasks.sort import ZERO as SORT_ZERO
+from pebench.tasks.sort import KINDS, TENS, Sort
 
 COMPUTED = {name: cls for name, cls in TASKS.items() if issubclass(cls, AlgorithmicTask)}
 lengths, seeds = st.integers(1, 12), st.integers(0, 99)
@@ -77,7 +76,7 @@ def test_the_items_come_back_sorted(length: int, kind: str, seed: int) -> None:
     for question, answer in zip(questions(batch), answers(batch), strict=True):
         items = [question[i : i + width] for i in range(0, width * length, width)]
         assert answer == list(itertools.chain(*sorted(items)))
-        assert (min(question) >= SORT_ZERO) == (kind == "numbers")
+        assert (min(question) >= TENS) == (kind == "numbers")
 
 
 @settings(max_examples=30, deadline=None)
