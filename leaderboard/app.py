@@ -427,8 +427,9 @@ SUBMIT = """
    be interrupted: a second call goes on where the first one stopped.
 4. **Look.** `pebench board` and this app show it among the others. For a place among encodings with
    three seeds add `--seeds 3`.
-5. **Send it.** Open a pull request with the file in `encodings/` and its records. Run it from committed
-   code, so that the commit in each record is the one that others can run.
+5. **Send it.** `pebench submit my_encoding.py --profile QUICK` packs the file, its card, its records and
+   its hash into the folder that a pull request adds. Run it from committed code, so that the commit in
+   each record is the one that others can run.
 """
 
 # Where each page lies, its title, and what draws it.

@@ -61,6 +61,7 @@ class Entry:
     parameters: int | None  # of the encoding itself
     clean: bool  # every run came from committed code
     stale: bool  # some seeds were run with another version of the code than others
+    own_texts: list[str]  # corpora of a user's own that it was trained on
 
     @property
     def partial(self) -> bool:
@@ -184,6 +185,7 @@ class _Facts:
             parameters=int(parameters.iloc[-1]) if len(parameters) else None,
             clean=bool(runs["clean"].all()),
             stale=bool(runs["stale"].any()),
+            own_texts=sorted({text for text in runs["corpus"] if text.startswith("user:")}),
         )
 
 
@@ -236,6 +238,8 @@ def _notes(
         )
     if dirty := [e for e in entries if not e.clean]:
         notes.append(f"Run from code that was not committed: {names(dirty)}.")
+    if own := [f"{e.name} ({', '.join(e.own_texts)})" for e in entries if e.own_texts]:
+        notes.append(f"On a text of the user's own, not to be compared with books-v1: {', '.join(own)}.")
     if failed := [f"{e.name} ({'; '.join(e.failed_runs)})" for e in entries if e.failed_runs]:
         notes.append(f"Runs without a result: {', '.join(failed)}.")
     if others := [f"{name} ({count})" for name, count in profiles.items() if name != profile]:

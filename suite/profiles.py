@@ -65,15 +65,15 @@ QUICK = Profile(
     seeds=1,
     plans={
         "copy": Plan(
-            2, 64, 4, Recipe(length=8, steps=1500, tokens=768, learning_rate=6e-3), (1, 1.25, 1.5, 2), 256
+            2, 64, 4, Recipe(length=8, steps=1100, tokens=768, learning_rate=6e-3), (1, 1.25, 1.5, 2), 256
         ),
         "needle": Plan(
-            2, 64, 4, Recipe(length=64, steps=2000, tokens=1024, learning_rate=6e-3), (1, 2, 4, 8), 64
+            2, 64, 4, Recipe(length=64, steps=1900, tokens=1024, learning_rate=6e-3), (1, 2, 4, 8), 32
         ),
         "language": Plan(
-            2, 64, 4, Recipe(length=128, steps=500, tokens=2048, learning_rate=6e-3), (1, 2, 4, 8), 16
+            2, 64, 4, Recipe(length=128, steps=450, tokens=2048, learning_rate=6e-3), (1, 2, 4, 8), 8
         ),
-        "throughput": Plan(2, 64, 4, Recipe(length=128, steps=0, tokens=2048), (1, 4), 9),
+        "throughput": Plan(2, 64, 4, Recipe(length=128, steps=0, tokens=2048), (1, 4), 5),
     },
     timeout=900,
 )

@@ -29,7 +29,7 @@ class Language(Task):
     title = "Bits per byte of books"
     family = "language"
     vocab = 256
-    gate = 0.3
+    gate = 0.25
     reads_text = True
 
     def training(self, length: int, tokens: int, rng: torch.Generator) -> Batch:

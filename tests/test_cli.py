@@ -132,6 +132,7 @@ def test_the_whole_loop_on_a_text_and_an_encoding_of_ones_own(tmp_path: Path) ->
     for e in board["encodings"]:
         assert {"name", "rank", "tier", "score", "low", "high", "coverage", "families"} <= e.keys()
     assert "user:text" in next((tmp_path / "records/SMOKE/language/alibi").glob("*.json")).read_text()
+    assert any("alibi (user:text), my_idea (user:text)" in note for note in board["notes"])
     for flag in ("--csv", "--markdown"):
         assert "my_idea" in pebench("board", flag, cwd=tmp_path).stdout.replace("\\", "")
     states = json.loads(
