@@ -14,11 +14,12 @@ import pandas as pd
 import streamlit as st
 
 from pebench.leaderboard import figures, ranking, views
-from pebench.leaderboard.board import Board, BoardError, make_board, plain, safe_csv, stamp
+from pebench.leaderboard.board import Board, BoardError, cached_board, plain, safe_csv, stamp
 from pebench.leaderboard.figures import Looks
 from pebench.leaderboard.launch import FOLDER_VARIABLE
 from pebench.suite.metrics import METRICS
 
+DEFAULT_FOLDER = "results"
 MAP_WIDTH = 260
 BOUND: dict[str, Any] = {"bind": "query-params", "persist_state": "session"}  # links reproduce a view
 
@@ -43,25 +44,21 @@ SHOWN = ["tier", "name", "score", "low", "high", "p_best"]
 SHOWN_LAST = ["coverage", "learned", "train_ratio", "seeds", "certificate"]
 
 
-@st.cache_resource(max_entries=8, show_spinner="Reading the records")
-def cached_board(folder: str, profile: str | None, changed: int) -> Board:
-    """A board, made once for each state of the folder; pages only read it."""
-    return make_board(Path(folder), profile)
-
-
 def open_board() -> Board:
     """The board that the sidebar chooses; ends the page with the remedy where there is none."""
     with st.sidebar:
         folder = st.text_input(
-            "Results folder", os.environ.get(FOLDER_VARIABLE, "results"), key="records", **BOUND
+            "Results folder", os.environ.get(FOLDER_VARIABLE, DEFAULT_FOLDER), key="records", **BOUND
         )
         slot = st.empty()
     path = str(Path(folder or ".").expanduser())
     try:
         changed = stamp(Path(path))
-        first = cached_board(path, None, changed)
-        profile = slot.selectbox("Profile", list(first.profiles), key="profile", **BOUND)
-        board = cached_board(path, profile, changed)
+        with st.spinner("Reading the records"):
+            board = cached_board(path, None, changed)
+        profile = slot.selectbox("Profile", list(board.profiles), key="profile", **BOUND)
+        if profile != board.profile:
+            board = cached_board(path, profile, changed)
     except (BoardError, OSError) as e:
         st.error(plain(str(e)))
         st.stop()

@@ -1,8 +1,10 @@
 """The leaderboard of one profile: made of a folder of records; printed, or as JSON, CSV or Markdown."""
 
+import functools
 import math
 import os
 import re
+import threading
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -108,6 +110,20 @@ def make_board(records_folder: Path, profile: str | None = None) -> Board:
 def stamp(records_folder: Path) -> int:
     """A number that changes when a record is added or removed: cheap, as it looks at the folders only."""
     return hash(tuple((folder, os.stat(folder).st_mtime_ns) for folder, _, _ in os.walk(records_folder)))
+
+
+def cached_board(folder: str, profile: str | None, changed: int) -> Board:
+    """A board that is made once for each state of the folder (stamp) and only read afterwards."""
+    with _ONE_AT_A_TIME:  # who asks for a board that is being made waits for it
+        return _cached_board(folder, profile, changed)
+
+
+_ONE_AT_A_TIME = threading.Lock()
+
+
+@functools.lru_cache(maxsize=4)
+def _cached_board(folder: str, profile: str | None, changed: int) -> Board:
+    return make_board(Path(folder), profile)
 
 
 def board_of(

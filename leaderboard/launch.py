@@ -1,10 +1,12 @@
 """Start the app as a child process on this machine."""
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 ADDRESS = "127.0.0.1"
@@ -61,7 +63,14 @@ def command(port: int, open_browser: bool) -> list[str]:
         "theme.dark.primaryColor": "#56b4e9",
     }
     flags = [f"--{name}={str(value).lower()}" for name, value in options.items()]
-    return [sys.executable, "-m", "streamlit", "run", str(Path(__file__).with_name("app.py")), *flags]
+    return [
+        sys.executable,
+        "-m",
+        "pebench.leaderboard.launch",
+        "run",
+        str(Path(__file__).with_name("app.py")),
+        *flags,
+    ]
 
 
 def free_port(wanted: int | None) -> int:
@@ -77,3 +86,25 @@ def free_port(wanted: int | None) -> int:
             return port
     taken = f"port {wanted} is" if wanted else f"ports {DEFAULT_PORT} to {DEFAULT_PORT + 49} are"
     raise LaunchError(f"{taken} in use; choose another with `pebench app --port N`")
+
+
+def serve() -> None:
+    """In the child process: streamlit's command line, with the board already on its way.
+
+    Streamlit alone would load libraries and records when the first page asks for them, and not before.
+    """
+    from streamlit.web import cli
+
+    from pebench.leaderboard import app, board
+
+    def read_ahead() -> None:
+        folder = os.environ.get(FOLDER_VARIABLE, app.DEFAULT_FOLDER)
+        with contextlib.suppress(OSError, ValueError):  # the page will say it
+            board.cached_board(folder, None, board.stamp(Path(folder)))
+
+    threading.Thread(target=read_ahead, daemon=True).start()
+    cli.main(prog_name="streamlit")
+
+
+if __name__ == "__main__":
+    serve()

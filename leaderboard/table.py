@@ -20,15 +20,19 @@ def score_table(records: Iterable[Record]) -> pd.DataFrame:
     `length`, `depth` and `position` repeat what the condition says; `condition` is all of it, as text.
     """
     rows: list[tuple[object, ...]] = []
+    places: dict[tuple[object, ...], tuple[object, ...]] = {}  # the same few conditions come again and again
     for r in records:
         if r.task == "certificate":
             continue
         run = (r.encoding, r.task, _text(r.setup.get("task_family"), r.task), r.seed)
         origin = (r.fingerprint, str(r.path))
         for row in r.rows:
-            where = (_number(row.condition.get(key)) for key in ("length", "depth", "position"))
+            condition = tuple(row.condition.items())
+            if condition not in places:
+                coordinates = (_number(row.condition.get(key)) for key in ("length", "depth", "position"))
+                places[condition] = (label(row.condition), *coordinates)
             number = (row.value, row.n, row.floor, row.ceiling, _score(row))
-            rows.append((*run, row.metric, label(row.condition), *where, *number, *origin))
+            rows.append((*run, row.metric, *places[condition], *number, *origin))
     frame = pd.DataFrame(rows, columns=SCORE_COLUMNS)
     for column in ("length", "depth", "position", "value", "floor", "ceiling", "score"):
         frame[column] = frame[column].astype(float)
@@ -105,7 +109,11 @@ def card_table(records: Iterable[Record]) -> dict[str, dict[str, Any]]:
 
 def label(condition: Condition) -> str:
     """A condition as text, the same for equal conditions: 'depth 0.5, length 256'."""
-    return ", ".join(f"{key} {value}" for key, value in sorted(condition.items()))
+    return ", ".join(f"{key} {_plain(value)}" for key, value in sorted(condition.items()))
+
+
+def _plain(value: int | float | str) -> int | float | str:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _score(row: Row) -> float | None:

@@ -11,14 +11,13 @@ from pebench.encodings.base import Encoding, Shape
 from pebench.encodings.registry import (
     EncodingError,
     UnknownName,
-    build,
     names,
     register,
     resolve,
     source,
-    stream,
 )
 from pebench.encodings.rope import RoPE
+from pebench.encodings.streams import build, stream
 
 SHAPE = Shape(layers=2, heads=2, head_dim=8, train_length=16)
 
