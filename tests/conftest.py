@@ -1,4 +1,5 @@
 import os
+import signal
 
 import pytest
 import torch
@@ -6,6 +7,8 @@ import torch
 from pebench.tasks.corpus import CorpusError, prepare
 
 torch.set_num_threads(1)
+# A shell that starts the tests in the background has SIGINT ignored, and the processes that we start would inherit it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

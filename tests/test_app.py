@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import socket
@@ -166,7 +167,8 @@ def test_a_signal_ends_the_app_and_leaves_nothing_behind(folder, tmp_path, send,
         send(parent.pid, number)
         errors = parent.communicate(timeout=TIMEOUT)[1].decode()
     finally:
-        parent.kill()
+        with contextlib.suppress(ProcessLookupError):  # all have ended, as they should
+            os.killpg(parent.pid, signal.SIGKILL)
         parent.wait()
     assert parent.returncode == 130
     assert "Traceback" not in errors
