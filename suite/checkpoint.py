@@ -6,8 +6,6 @@ a file of its own is loaded only where the user names that file.
 
 import hashlib
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +18,7 @@ from pebench.encodings.base import Encoding
 from pebench.encodings.registry import EncodingError, UnknownName, resolve
 from pebench.suite.fingerprint import ALWAYS, code, encoding_files
 from pebench.suite.model import LM, Size
+from pebench.suite.record import write_whole
 
 FORMAT = 1
 KEY = "pebench"  # of the metadata
@@ -83,19 +82,7 @@ def code_of(encoding: type[Encoding]) -> str:
 def save(lm: LM, config: Config, path: Path) -> None:
     """Write a checkpoint whole or not at all. OSError where the folder cannot be written."""
     tensors = {name: x.detach().cpu().contiguous().clone() for name, x in lm.state_dict().items()}
-    data = to_bytes(tensors, {KEY: json.dumps(asdict(config), sort_keys=True)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_whole(path, to_bytes(tensors, {KEY: json.dumps(asdict(config), sort_keys=True)}))
 
 
 def config(path: Path) -> Config:

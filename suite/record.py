@@ -164,11 +164,17 @@ def _migrated(data: dict[str, Any]) -> dict[str, Any]:
 def write(record: Record, folder: Path) -> Path:
     """Write a record whole or not at all, and return its path. OSError where the folder cannot be written."""
     path = folder / record.path
+    write_whole(path, to_json(record).encode())
+    return path
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, in the place of an older one. OSError where that cannot be done."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(to_json(record))
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)  # mkstemp's files are private; results are for everybody
@@ -176,7 +182,6 @@ def write(record: Record, folder: Path) -> Path:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    return path
 
 
 class Unreadable(NamedTuple):

@@ -7,7 +7,6 @@ names, is ever loaded.
 import hashlib
 import json
 import math
-import os
 import platform
 import tempfile
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from pebench.encodings import registry
 from pebench.suite.cell import CERTIFICATE, Cell
 from pebench.suite.metrics import METRICS
 from pebench.suite.profiles import PROFILES
-from pebench.suite.record import Record, RecordError, Row, from_json, read
+from pebench.suite.record import Record, RecordError, Row, from_json, read, write_whole
 from pebench.suite.runner import Sweep
 
 Verdict = Literal["equal", "within tolerance", "different"]
@@ -245,16 +244,7 @@ def add_mark(mark: dict[str, Any], file: Path) -> None:
         raise ReproduceError("a record that is not reproduced gets no mark")
     marks = {**_marks(file), mark["record"]: mark}
     text = json.dumps({"schema": MARKS, "verified": dict(sorted(marks.items()))}, indent=1, allow_nan=False)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=".", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            out.write(text + "\n")
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_whole(file, (text + "\n").encode())
 
 
 def _marks(file: Path) -> dict[str, Any]:
