@@ -36,12 +36,14 @@ class Shape:
 class At(NamedTuple):
     """Where a hook is called.
 
-    `x` (B, T, D) is the normalised input of the attention block, `pos` (T,) are the positions of its
-    tokens, and `memory` is a dict that lives as long as that layer's cache: running sums go there.
+    `x` (B, T, D) is the normalised input of the attention block, `v` (B, H, T, d) its values, `pos` (T,) are
+    the positions of its tokens, and `memory` is a dict that lives as long as that layer's cache: running
+    sums go there.
     """
 
     layer: int
     x: Tensor
+    v: Tensor
     pos: Tensor
     memory: dict[str, Tensor]
 

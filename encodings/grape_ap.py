@@ -109,3 +109,20 @@ class GrapeAPKey(GrapeAPQuery):
 
     def feature(self, q: Tensor, k: Tensor, at: At) -> Tensor:
         return k.float()
+
+
+@register("grape_ap_v")
+class GrapeAPValue(GrapeAPQuery):
+    """GRAPE-AP whose feature p is v itself, d wide (the reference code's `p_tie_mode` pv).
+
+    Values are not normalised, so on the query side the size of v_i sets how sharply path costs differ.
+    """
+
+    title = "GRAPE-AP, p tied to v"
+    formula = (
+        r"\ell_{ij} = q_i^\top k_j/\sqrt d + \sum_{s=j+1}^{i} \psi(i,s),\quad "
+        r"\psi(i,s) = \alpha_h \log\sigma\big(v_i^\top R_s\,\hat v_s / d\big)"
+    )
+
+    def feature(self, q: Tensor, k: Tensor, at: At) -> Tensor:
+        return at.v.float()

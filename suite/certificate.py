@@ -203,9 +203,9 @@ def keeps_norms_as_claimed(cls: type[Encoding], seed: int) -> Finding:
     worst = 0.0
     with torch.no_grad():
         for layer in range(SIZE.layers):
-            q, k = torch.randn(2, 1, SIZE.heads, LENGTH, SIZE.width // SIZE.heads, generator=rng)
+            q, k, v = torch.randn(3, 1, SIZE.heads, LENGTH, SIZE.width // SIZE.heads, generator=rng)
             x = torch.randn(1, LENGTH, SIZE.width, generator=rng)
-            after = lm.encoding.qk(q, k, At(layer, x, lm.encoding.positions(torch.arange(LENGTH)), {}))
+            after = lm.encoding.qk(q, k, At(layer, x, v, lm.encoding.positions(torch.arange(LENGTH)), {}))
             for raw, turned in zip((q, k), after, strict=True):
                 worst = max(worst, largest(turned.norm(dim=-1) / raw.norm(dim=-1) - 1))
     claimed = cls.norm_preserving

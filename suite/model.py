@@ -100,7 +100,7 @@ class Attention(nn.Module):
         with torch.autocast(
             x.device.type, enabled=False
         ):  # what an encoding computes in float32 stays float32
-            q, k = encoding.qk(q, k, At(layer, x, q_pos, cache.memory if cache else {}))
+            q, k = encoding.qk(q, k, At(layer, x, v, q_pos, cache.memory if cache else {}))
             if cache:
                 k, v = cache.append(k, v, start)
             y = attend(encoding, layer, q, k, v, q_pos, k_pos)

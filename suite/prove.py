@@ -145,17 +145,14 @@ def make(cls: type[E], moved: bool = True) -> E:
     return encoding
 
 
-Q, K = (
-    draw(2, SHAPE.heads, TOKENS, SHAPE.head_dim, name="q"),
-    draw(2, SHAPE.heads, TOKENS, SHAPE.head_dim, name="k"),
-)
+Q, K, V = (draw(2, SHAPE.heads, TOKENS, SHAPE.head_dim, name=name) for name in "qkv")
 X = draw(2, TOKENS, SHAPE.width, name="x")
 POS = torch.arange(TOKENS)
 
 
 def attention(encoding: Encoding, q: Tensor = Q, k: Tensor = K, x: Tensor = X, pos: Tensor = POS) -> Tensor:
     """The attention weights (B, H, T, T) of one layer, through the kernel that the encoding runs on."""
-    q, k = encoding.qk(q, k, At(0, x, pos, {}))
+    q, k = encoding.qk(q, k, At(0, x, V, pos, {}))
     unit = torch.eye(pos.shape[0]).expand(*q.shape[:2], -1, -1)  # values that read the weights off
     return attend(encoding, 0, q, k, unit, pos, pos)
 
@@ -689,7 +686,7 @@ def dape_without_its_mlp_is_kerple() -> float:
 
 def reflections(encoding: PaTH) -> tuple[Tensor, Tensor]:
     """w (2, H, T, d) and beta (2, H, T) of X in float64."""
-    _, k = encoding.qk(Q, K, At(0, X, POS, {}))
+    _, k = encoding.qk(Q, K, At(0, X, V, POS, {}))
     d = SHAPE.head_dim
     return k[..., d : 2 * d].double(), k[..., 2 * d].double()
 

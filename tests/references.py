@@ -229,6 +229,10 @@ def grape_ap_k(e: Any, at: Inputs) -> Tensor:
     return path_integral(e, at, at.k, both=False, turn=True)
 
 
+def grape_ap_v(e: Any, at: Inputs) -> Tensor:
+    return path_integral(e, at, at.v, both=False, turn=True)
+
+
 def tied_to_x(e: Any, at: Inputs) -> Tensor:
     """The features p (B, H, T, 8) that are read from x."""
     return (at.x @ of(e.weight, at).T).unflatten(-1, (at.heads, -1)).transpose(1, 2)
@@ -294,6 +298,7 @@ DEFINITIONS: dict[str, Definition] = {
     "grape_ap_k": grape_ap_k,
     "grape_ap_q": grape_ap_q,
     "grape_ap_still": grape_ap_still,
+    "grape_ap_v": grape_ap_v,
     "grape_m_ctx": grape_m_ctx,
     "grape_m_ctx_per_head": grape_m_ctx,
     "grape_m_ctx_softplus": grape_m_ctx_softplus,

@@ -20,7 +20,7 @@ def prepared(name: str, length: int) -> tuple[Encoding, Tensor, Tensor, Tensor, 
     q, k, v = torch.randn(3, 2, SHAPE.heads, length, SHAPE.head_dim, generator=rng)
     x = torch.randn(2, length, SHAPE.width, generator=rng)
     pos = e.positions(torch.arange(length))
-    q, k = e.qk(q, k, At(1, x, pos, {}))
+    q, k = e.qk(q, k, At(1, x, v, pos, {}))
     return e, q, k, v, pos
 
 

@@ -11,7 +11,7 @@ from pebench.encodings.rope import RoPE
 from pebench.encodings.wrapper import Wrapper
 from pebench.suite.certificate import certify
 from pebench.suite.model import LM, LengthError, Size
-from pebench.suite.prove import POS, K, Q, X, make
+from pebench.suite.prove import POS, K, Q, V, X, make
 
 SIZE = Size(layers=2, width=32, heads=2, vocab=16)
 
@@ -79,10 +79,10 @@ def test_a_sum_keeps_what_every_encoding_must_keep(spec):
 def test_gates_of_a_sum_read_the_unrotated_query():
     encoding, alone = make(resolve("rope+grape_a_qk")[1]), make(GrapeAQK)
     alone.load_state_dict(encoding.parts[1].state_dict())
-    wide, _ = encoding.qk(Q, K, At(0, X, POS, {}))
-    raw, _ = alone.qk(Q, K, At(0, X, POS, {}))
+    wide, _ = encoding.qk(Q, K, At(0, X, V, POS, {}))
+    raw, _ = alone.qk(Q, K, At(0, X, V, POS, {}))
     d = Q.shape[-1]
-    turned, _ = make(RoPE).qk(Q, K, At(0, X, POS, {}))
+    turned, _ = make(RoPE).qk(Q, K, At(0, X, V, POS, {}))
     torch.testing.assert_close(wide, torch.cat([turned, raw[..., d:]], dim=-1), rtol=0, atol=0)
 
 

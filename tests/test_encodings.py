@@ -57,7 +57,7 @@ def leaves(at: Inputs, dtype: torch.dtype | None = None) -> Inputs:
 
 
 def fast(e: Encoding, at: Inputs) -> Tensor:
-    q, k = e.qk(at.q, at.k, At(at.layer, at.x, at.pos, {}))
+    q, k = e.qk(at.q, at.k, At(at.layer, at.x, at.v, at.pos, {}))
     return attend(e, at.layer, q, k, at.v, at.pos, at.pos)
 
 
@@ -118,7 +118,7 @@ def test_every_encoding_that_widens_q_and_k_has_a_definition() -> None:
     for name in names():
         e = made(name)
         at = inputs(e, 5)
-        q, k = e.qk(at.q, at.k, At(1, at.x, at.pos, {}))
+        q, k = e.qk(at.q, at.k, At(1, at.x, at.v, at.pos, {}))
         assert q.shape[-1] == k.shape[-1] or e.kernel() == "own"
         if e.kernel() == "fused" and q.shape[-1] > at.q.shape[-1]:
             lifted.append(name)
@@ -295,7 +295,7 @@ def test_gates_of_grape_a_are_bounded_by_a_factor() -> None:
     e = build(resolve("grape_a_q")[1], Shape(1, 4, 16, 32), seed=5)
     at = inputs(e, 40)
     q = torch.nn.functional.rms_norm(at.q, (16,))
-    columns, _ = e.qk(q, q, At(0, at.x, at.pos, {}))
+    columns, _ = e.qk(q, q, At(0, at.x, at.v, at.pos, {}))
     gates = columns[..., 16] / 4 / alibi_slopes(4)[:, None]  # the lift divides by the scale, 1/4
     assert 0.313261 <= gates.min() < gates.max() <= 1.313263
 

@@ -24,7 +24,7 @@ from pebench.encodings.streams import build
 from pebench.encodings.swan import SWAN
 from pebench.encodings.xpos import XPos
 from pebench.suite.model import LM, Size
-from pebench.suite.prove import CLAIMS, K, Q, X, attention, make, prove
+from pebench.suite.prove import CLAIMS, K, Q, V, X, attention, make, prove
 
 SIZE = Size(layers=2, width=32, heads=2, vocab=16)
 
@@ -137,7 +137,7 @@ def test_fire_never_meets_an_input_above_one():
 
 def test_path_reflects_along_unit_vectors():
     encoding = make(PaTH)
-    _, k = encoding.qk(Q, K, At(0, X, torch.arange(17), {}))
+    _, k = encoding.qk(Q, K, At(0, X, V, torch.arange(17), {}))
     torch.testing.assert_close(k[..., 8:16].norm(dim=-1), torch.ones(2, 4, 17))
     assert (k[..., 16] > 0).all()
     assert (k[..., 16] < 2).all()
