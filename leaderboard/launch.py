@@ -11,6 +11,7 @@ from pathlib import Path
 
 ADDRESS = "127.0.0.1"
 DEFAULT_PORT = 8501
+DEFAULT_FOLDER = "records"
 FOLDER_VARIABLE = "PEBENCH_RECORDS"
 
 
@@ -95,10 +96,10 @@ def serve() -> None:
     """
     from streamlit.web import cli
 
-    from pebench.leaderboard import app, board
+    from pebench.leaderboard import app, board  # noqa: F401 (all that the pages need)
 
     def read_ahead() -> None:
-        folder = os.environ.get(FOLDER_VARIABLE, app.DEFAULT_FOLDER)
+        folder = os.environ.get(FOLDER_VARIABLE, DEFAULT_FOLDER)
         with contextlib.suppress(OSError, ValueError):  # the page will say it
             board.cached_board(folder, None, board.stamp(Path(folder)))
 

@@ -328,7 +328,7 @@ def test_the_leaderboard_imports_no_torch():
 
 
 def test_the_leaderboard_reads_records_and_metrics_only():
-    for file in Path(views.__file__).parent.glob("*.py"):
+    for file in Path(views.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pebench"):
                 allowed = ("pebench.leaderboard", "pebench.suite.record", "pebench.suite.metrics")

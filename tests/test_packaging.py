@@ -18,7 +18,7 @@ def tracked() -> set[str]:
         str(path.relative_to(ROOT))
         for part in PARTS
         for pattern in ("*.py", "*.json")
-        for path in (ROOT / part).glob(pattern)
+        for path in (ROOT / part).rglob(pattern)
     }
 
 

@@ -339,7 +339,7 @@ sys.addaudithook(hook)
 from pathlib import Path
 from pebench.suite import cli
 from pebench.suite.record import read_all
-from pebench.leaderboard.board import make_board, to_json, to_markdown
+from pebench.leaderboard.board import cached_board, make_board, to_json, to_markdown
 from pebench.leaderboard import app, views
 folder = Path(sys.argv[1])
 report = cli.judged(folder, folder / "records")
@@ -348,7 +348,7 @@ board = make_board(folder / "records")
 to_json(board), to_markdown(board)
 for name in ("my_idea",):
     views.one(board, name), views.compare(board, name, ["rope"])
-app.cached_board(str(folder / "records"), None, 0)
+cached_board(str(folder / "records"), None, 0)
 loaded = [m for m in sys.modules.values() if str(getattr(m, "__file__", "")).startswith(str(folder))]
 print(len(board.entries), bad, loaded)
 """

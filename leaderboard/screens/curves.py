@@ -1,0 +1,40 @@
+"""A metric against the length of the text."""
+
+import streamlit as st
+
+from pebench.leaderboard import figures, views
+from pebench.leaderboard.widgets import (
+    BOUND,
+    chosen_encodings,
+    chosen_metric,
+    download,
+    draw,
+    looks,
+    open_board,
+)
+
+
+def show() -> None:
+    st.title("Length curves")
+    board = open_board()
+    pair = chosen_metric(board, "length", "curve")
+    if pair is None:
+        return
+    task, metric = pair
+    names = chosen_encodings(board, "encodings")
+    everyone = st.toggle("Also runs that did not learn the task", key="unlearned", **BOUND)
+    frame = views.by_length(board, task, metric, names, learned_only=not everyone)
+    if frame.empty:
+        st.info("No run of these encodings learned this task at its training length.")
+        return
+    draw(
+        figures.curves(frame, "length", views.better(metric), looks(board), views.train_length(board, task)),
+        "curves",
+    )
+    st.caption(
+        "Lines are means over seeds, bars reach from the lowest to the highest seed. No point: not measured."
+    )
+    download(frame, "curves")
+    st.subheader("Effective length")
+    st.caption("The longest length up to which the score stays at least 0.5; 0: not even at the shortest.")
+    st.dataframe(views.effective_lengths(board), hide_index=True, height="content")

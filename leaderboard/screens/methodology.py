@@ -1,0 +1,63 @@
+"""How a rank comes about, and how sure it is."""
+
+import streamlit as st
+
+from pebench.leaderboard import figures, ranking, views
+from pebench.leaderboard.widgets import draw, open_board
+
+METHOD = f"""
+1. **One scale.** Every answer of every task is scored between what one can get *without reading the
+   input* (0) and what an oracle gets (1), under the same condition.
+2. **Equal weights.** Scores are averaged over the conditions of a length (for example the depths of a
+   needle), then over the lengths, then over the tasks of a family, then over the families. Speed is
+   shown beside and never mixed in.
+3. **Pairs.** All encodings train on the same batches from the same weights, seed by seed. So they are
+   compared seed by seed, and only on conditions that both have. What is missing (a length that an
+   encoding is not defined at) is missing and never zero; *coverage* shows it. A rank needs a result in
+   every family and {ranking.MIN_COVERAGE:.0%} of the conditions. The order is that of the mean
+   advantage over all others.
+4. **Intervals.** A bootstrap of {ranking.DRAWS} draws resamples the seeds (the same for all encodings),
+   then each encoding's own deviation from seed to seed, then the sampling of the test answers. 95 % of
+   the draws lie in the interval; P(best) is the share of draws in which an encoding has the largest
+   advantage. With one seed the interval covers test sampling only.
+5. **Few seeds.** Three seeds say little about how much an encoding varies. The estimate is therefore
+   drawn towards that of the other encodings by as much as those agree (Smyth, 2004), but never below
+   its own.
+6. **Test sampling.** A share of n answers is binomial; bits per byte are a mean of n terms that vary as
+   much as their mean. All encodings answer the same test items; ignoring that makes the intervals
+   wider, not narrower.
+7. **Tiers.** The best encoding leads the first tier, and everything that a paired t-test cannot
+   separate from it belongs to it, at {ranking.LEVEL:.0%} after Holm's correction over *all* pairs
+   (because the leader is chosen after looking). The best of the rest leads the next one. Encodings of a
+   tier share a rank.
+8. **Certificate.** An encoding that fails a check (it sees the future, its cached decoding differs ...)
+   is listed with its numbers and gets no rank.
+9. **Gate.** *Learned* is the share of runs that pass the task's gate on the training distribution.
+   Length curves leave out those that do not: a model that did not learn the task has nothing to
+   extrapolate.
+"""
+
+
+def show() -> None:
+    st.title("How a rank comes about")
+    board = open_board()
+    st.markdown(METHOD)
+    st.subheader("How sure is the order?")
+    st.caption(
+        "Each encoding and the next. `p` is corrected for all pairs (Holm). `seeds_needed`: with so many seeds "
+        "a difference this large would be found four times out of five; empty: separated already, or over 1000."
+    )
+    st.dataframe(ranking.neighbours(board.ranking), hide_index=True)
+    st.subheader("Would another way to count change it?")
+    st.caption(
+        "Places of the encodings with full coverage under other aggregations. Where they differ, the order is "
+        "a matter of taste."
+    )
+    st.dataframe(ranking.other_orders(board.ranking))
+    ranks, distance = views.mean_ranks(board)
+    if len(ranks) > 1:
+        draw(figures.critical_difference(ranks, distance), "ranks")
+        st.caption(
+            "Mean ranks over tasks; bars that overlap are not separable by Nemenyi's test (critical difference "
+            f"{distance:.1f}). It sees the order within each task alone: with few tasks it separates little."
+        )

@@ -1,0 +1,23 @@
+"""Heat maps of length and depth."""
+
+import streamlit as st
+
+from pebench.leaderboard import figures, views
+from pebench.leaderboard.widgets import chosen_encodings, chosen_metric, download, draw, open_board
+
+MAP_WIDTH = 260
+
+
+def show() -> None:
+    st.title("Needle: length and depth")
+    board = open_board()
+    pair = chosen_metric(board, "depth", "map")
+    names = chosen_encodings(board, "encodings") if pair else []
+    if pair is None or not names:
+        return
+    frame = views.by_depth(board, *pair, names)
+    with st.container(horizontal=True):
+        for name, rows in frame.groupby("encoding", sort=False):
+            draw(figures.heat_map(rows, name), f"map-{name}", width=MAP_WIDTH)
+    st.caption("Depth 0 is the beginning of the text. Empty fields were not measured.")
+    download(frame, "maps")

@@ -1,0 +1,73 @@
+"""All encodings, ranked: search, filters, choice of columns."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from pebench.leaderboard import figures, views
+from pebench.leaderboard.board import plain
+from pebench.leaderboard.widgets import BOUND, COLUMNS, NUMBER, PAGES, download, draw, many, open_board
+
+SHOWN = ["tier", "name", "score", "low", "high", "p_best"]
+SHOWN_LAST = ["coverage", "learned", "train_ratio", "seeds", "certificate"]
+
+
+def show() -> None:
+    st.title("Positional encodings, ranked")
+    board = open_board()
+    seeds = "1 seed" if len(board.seeds) == 1 else f"{len(board.seeds)} seeds"
+    st.caption(
+        f"Profile {board.profile}, {len(board.entries)} encodings, {seeds}. Encodings of one tier are not "
+        "separable; scores run from 0 (without reading the input) to 1 (an oracle)."
+    )
+    with st.expander("Search, filters and columns"):
+        search = st.text_input("Search", key="search", type="search", live=True, **BOUND)
+        families = sorted({entry.family for entry in board.entries})
+        kernels = sorted({entry.kernel for entry in board.entries})
+        chosen = views.Filter(
+            search=search or "",
+            families=many("Family", families, "family"),
+            kernels=many("Kernel", kernels, "kernel"),
+            seeds=st.number_input("Seeds, at least", 0, max(1, len(board.seeds)), key="seeds", **BOUND),
+            certified=st.toggle("Certificate passed", key="certified", **BOUND),
+        )
+        frame = views.overview(board, chosen)
+        known = {**dict.fromkeys(frame.columns), **COLUMNS}
+        start = [*SHOWN, *board.task_families, *SHOWN_LAST]
+        columns = st.multiselect(
+            "Columns",
+            list(frame.columns),
+            [c for c in start if c in frame],
+            key="columns",
+            format_func=plain,
+            **BOUND,
+        )
+    if frame.empty:
+        st.info("No encoding passes these filters.")
+        return
+    configuration = {c: known[c] or NUMBER(c, format="%.3f") for c in [*COLUMNS, *board.task_families]}
+    state = st.dataframe(
+        frame, column_order=columns, column_config=configuration, hide_index=True, height="content",
+        on_select="rerun", selection_mode="multi-row", key="table",
+    )  # fmt: skip
+    follow([frame["name"].iloc[row] for row in state["selection"]["rows"] if row < len(frame)])
+    download(frame[columns], "overview")
+    draw(figures.scores(frame), "overview")
+    for entry in board.entries:
+        if entry.reason:
+            st.caption(f"No rank: {plain(entry.name)}: {plain(entry.reason)}")
+    for note in board.notes:
+        st.caption(plain(note))
+
+
+def follow(names: Sequence[str]) -> None:
+    """Links from the chosen rows to their pages."""
+    if not names:
+        st.caption("Tick rows to open an encoding or to compare several.")
+        return
+    with st.container(horizontal=True):
+        for name in names[:4]:
+            st.page_link(PAGES["encoding"], label=f"Open {plain(name)}", query_params={"encoding": name})
+        if len(names) > 1:
+            query = {"first": names[0], "others": list(names[1:])}
+            st.page_link(PAGES["compare"], label="Compare these", query_params=query)

@@ -1,0 +1,41 @@
+"""The loss of each position in a text."""
+
+import streamlit as st
+
+from pebench.leaderboard import figures, views
+from pebench.leaderboard.widgets import (
+    BOUND,
+    chosen_encodings,
+    chosen_metric,
+    download,
+    draw,
+    looks,
+    open_board,
+)
+
+
+def show() -> None:
+    st.title("Loss by position")
+    board = open_board()
+    pair = chosen_metric(board, "position", "loss")
+    if pair is None:
+        return
+    task, metric = pair
+    lengths = views.position_lengths(board, task, metric)
+    length = st.selectbox("Text length", lengths, len(lengths) - 1, key="length", **BOUND)
+    names = chosen_encodings(board, "encodings")
+    frame = views.by_position(board, task, metric, length, names)
+    if frame.empty:
+        st.info("Not measured for these encodings at this length.")
+        return
+    draw(
+        figures.curves(
+            frame, "position", views.better(metric), looks(board), views.train_length(board, task)
+        ),
+        "loss",
+    )
+    st.caption(
+        "A model that only forgets looks good at length in the mean, because few tokens are early. By position "
+        "one sees whether late tokens gain from what lies further back."
+    )
+    download(frame, "positions")

@@ -1,0 +1,23 @@
+"""How to submit an encoding, step by step."""
+
+import streamlit as st
+
+SUBMIT = """
+1. **Write it.** `pebench new my_encoding` makes a file that works. Change its formula; that one file is
+   all.
+2. **Check it.** `pebench check my_encoding.py` proves in seconds, before any training, that the future
+   is hidden, that cached decoding equals the full forward, that every parameter learns, and each claim
+   that the class makes.
+3. **Run it.** `pebench run --profile QUICK -e my_encoding.py` trains and measures it in minutes. It can
+   be interrupted: a second call goes on where the first one stopped.
+4. **Look.** `pebench board` and this app show it among the others. For a place among encodings with
+   three seeds add `--seeds 3`.
+5. **Send it.** `pebench submit my_encoding.py --profile QUICK` packs the file, its card, its records and
+   its hash into the folder that a pull request adds. Run it from committed code, so that the commit in
+   each record is the one that others can run.
+"""
+
+
+def show() -> None:
+    st.title("Submit an encoding")
+    st.markdown(SUBMIT)

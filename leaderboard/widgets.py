@@ -1,0 +1,101 @@
+"""What the pages share: the board, choices that links carry, tables, figures and downloads.
+
+Text in records is hostile: names and prose are escaped for Markdown, formulas cannot leave their block, and
+nothing is ever shown as HTML.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import streamlit as st
+
+from pebench.leaderboard import views
+from pebench.leaderboard.board import Board, BoardError, cached_board, plain, safe_csv, stamp
+from pebench.leaderboard.figures import Looks
+from pebench.leaderboard.launch import DEFAULT_FOLDER, FOLDER_VARIABLE
+from pebench.suite.metrics import METRICS
+
+BOUND: dict[str, Any] = {"bind": "query-params", "persist_state": "session"}  # links reproduce a view
+PAGES: dict[str, Any] = {}  # streamlit's page of each path, for links; app.py fills it
+
+NUMBER = st.column_config.NumberColumn
+COLUMNS: dict[str, Any] = {
+    "rank": NUMBER("rank", format="%d", help="Encodings of one tier share it."),
+    "tier": NUMBER("tier", format="%d", help="Encodings of one tier are not separable."),
+    "name": st.column_config.TextColumn("encoding", pinned=True),
+    "title": st.column_config.TextColumn("title", width="medium"),
+    "score": NUMBER("score", format="%.3f", help="0: without reading the input, 1: an oracle."),
+    "low": NUMBER("low", format="%.3f", help="Lower end of the 95 % interval."),
+    "high": NUMBER("high", format="%.3f", help="Upper end of the 95 % interval."),
+    "p_best": NUMBER("P(best)", format="%.2f", help="Share of bootstrap draws in which it is the best."),
+    "coverage": NUMBER("coverage", format="percent", help="Share of the conditions that were measured."),
+    "learned": NUMBER("learned", format="percent", help="Share of the runs that passed the task's gate."),
+    "train_ratio": NUMBER("train", format="%.2f x", help="Time of a training step over RoPE's."),
+    "prefill_ratio": NUMBER("prefill", format="%.2f x", help="Time of a forward pass over RoPE's."),
+    "decode_ratio": NUMBER("decode", format="%.2f x", help="Time of one cached token over RoPE's."),
+    "cache_bytes": NUMBER("cache B/token", format="%.0f"),
+}
+
+
+def open_board() -> Board:
+    """The board that the sidebar chooses; ends the page with the remedy where there is none."""
+    with st.sidebar:
+        folder = st.text_input(
+            "Results folder", os.environ.get(FOLDER_VARIABLE, DEFAULT_FOLDER), key="records", **BOUND
+        )
+        slot = st.empty()
+    path = str(Path(folder or ".").expanduser())
+    try:
+        changed = stamp(Path(path))
+        with st.spinner("Reading the records"):
+            board = cached_board(path, None, changed)
+        profile = slot.selectbox("Profile", list(board.profiles), key="profile", **BOUND)
+        if profile != board.profile:
+            board = cached_board(path, profile, changed)
+    except (BoardError, OSError) as e:
+        st.error(plain(str(e)))
+        st.stop()
+    for file in board.unreadable:
+        st.warning(f"Unreadable and left out: {plain(str(file.path))}: {plain(file.reason)}")
+    return board
+
+
+def looks(board: Board) -> Looks:
+    return Looks([entry.name for entry in board.entries])
+
+
+def download(frame: pd.DataFrame, name: str) -> None:
+    """A button that saves what one sees."""
+    st.download_button("Download as CSV", safe_csv(frame), f"{name}.csv", "text/csv", key=f"csv-{name}")
+
+
+def draw(figure: Any, key: str, width: int | Literal["stretch"] = "stretch") -> None:
+    """A figure that can be saved as a picture from its own menu."""
+    picture = {"toImageButtonOptions": {"format": "svg", "filename": f"pebench-{key}"}, "displaylogo": False}
+    st.plotly_chart(figure, key=f"figure-{key}", config=picture, width=width)
+
+
+def chosen_encodings(board: Board, key: str, count: int = 5) -> list[str]:
+    """The encodings to draw; starts with the best few."""
+    names = [entry.name for entry in board.entries]
+    return st.multiselect("Encodings", names, default=views.few(board, count), key=key, **BOUND)
+
+
+def chosen_metric(board: Board, along: str, key: str) -> tuple[str, str] | None:
+    """The task and metric to draw, among those measured along length, depth or position."""
+    pairs = {
+        f"{task}: {METRICS[metric].title}": (task, metric) for task, metric in views.measured(board, along)
+    }
+    if not pairs:
+        st.info(f"Nothing in this profile was measured at more than one {along}.")
+        return None
+    label = st.selectbox("Task and metric", list(pairs), key=key, **BOUND)
+    return pairs[label]
+
+
+def many(label: str, options: Sequence[str], key: str) -> list[str]:
+    """A choice of none to all; none means that it does not matter."""
+    return st.pills(label, options, selection_mode="multi", key=key, format_func=plain, **BOUND)
