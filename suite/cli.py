@@ -182,24 +182,32 @@ def check(
 
 
 @app.command("prove")
-def prove_identities(as_json: AsJson = False) -> None:
+def prove_identities(
+    as_json: AsJson = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write the table to this JSON file.")
+    ] = None,
+) -> None:
     """Show the exact identities between encodings, each with its largest error; some must not hold."""
-    from dataclasses import asdict
-
-    from pebench.suite.prove import prove
+    from pebench.suite.prove import document, prove
+    from pebench.suite.record import write_whole
 
     identities = prove()
-    wrong = [i for i in identities if i.holds != i.expected]
+    wrong = [i for i in identities if not i.proven]
+    text = json.dumps(document(identities), indent=1)
+    if out:
+        write_whole(out, f"{text}\n".encode())
     if as_json:
-        typer.echo(json.dumps([asdict(i) for i in identities], indent=1))
+        typer.echo(text)
     else:
         table = Table(box=None, header_style="bold", pad_edge=False)
-        for column in ("", "identity", "largest error", "tolerance"):
+        for column in ("", "identity", "source", "computed in", "largest error", "tolerance"):
             table.add_column(column, overflow="fold")
         for i in identities:
-            mark = "[green]✓[/]" if i.holds == i.expected else "[red]✗[/]"
+            mark = "[green]✓[/]" if i.proven else "[red]✗[/]"
             equal = i.statement if i.expected else f"NOT: {i.statement}"
-            table.add_row(mark, Text(equal), f"{i.error:.1e}", f"{i.tolerance:.0e}")
+            numbers = (i.precision, f"{i.error:.1e}", f"{i.tolerance:.0e}")
+            table.add_row(mark, Text(equal), Text(i.source), *numbers)
         console().print(table)
         typer.echo(f"{len(identities) - len(wrong)} of {len(identities)} identities come out as documented")
     raise typer.Exit(1 if wrong else 0)

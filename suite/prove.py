@@ -7,9 +7,11 @@ hold: faults that are documented in papers or reference code. The tests assert o
 
 import itertools
 import math
+import platform
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeVar, cast
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -64,6 +66,7 @@ from pebench.encodings.xpos import XPos
 from pebench.suite.attention import attend
 
 E = TypeVar("E", bound=Encoding)
+Precision = Literal["float32", "float64"]
 
 FLOAT64 = 1e-12
 """Tolerance where both sides are computed in float64."""
@@ -80,10 +83,17 @@ class Identity:
 
     name: str
     statement: str
+    source: str
+    precision: Precision  # that both sides are computed in
     error: float  # the largest difference of any two numbers
     tolerance: float
     holds: bool
     expected: bool
+
+    @property
+    def proven(self) -> bool:
+        """Whether it comes out as documented."""
+        return self.holds == self.expected
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,7 @@ class Claim:
     """An identity before it is measured."""
 
     statement: str
+    source: str
     measure: Callable[[], float]
     tolerance: float
     expected: bool
@@ -104,7 +115,14 @@ class Claim:
         with torch.no_grad():
             error = self.measure()
         return Identity(
-            self.name, self.statement, error, self.tolerance, error <= self.tolerance, self.expected
+            name=self.name,
+            statement=self.statement,
+            source=self.source,
+            precision="float64" if self.tolerance == FLOAT64 else "float32",
+            error=error,
+            tolerance=self.tolerance,
+            holds=error <= self.tolerance,
+            expected=self.expected,
         )
 
 
@@ -112,18 +130,27 @@ CLAIMS: list[Claim] = []
 
 
 def prove() -> list[Identity]:
-    """All identities, measured; refuted where `holds` is not `expected`; takes some seconds."""
+    """All identities, measured; takes some seconds."""
     return [claim.check() for claim in CLAIMS]
+
+
+def document(identities: list[Identity]) -> dict[str, Any]:
+    """The table as plain data, with the versions that it was measured with."""
+    versions = {name: version(name) for name in ("pebench", "torch")}
+    rows = [{**asdict(identity), "proven": identity.proven} for identity in identities]
+    return {"versions": {**versions, "python": platform.python_version()}, "identities": rows}
 
 
 Measure = Callable[[], float]
 
 
-def claim(statement: str, tolerance: float = FLOAT32, expected: bool = True) -> Callable[[Measure], Measure]:
+def claim(
+    statement: str, source: str, tolerance: float = FLOAT32, expected: bool = True
+) -> Callable[[Measure], Measure]:
     """Add a function that returns the largest difference of two sides to the table."""
 
     def add(measure: Measure) -> Measure:
-        CLAIMS.append(Claim(statement, measure, tolerance, expected))
+        CLAIMS.append(Claim(statement, source, measure, tolerance, expected))
         return measure
 
     return add
@@ -193,7 +220,11 @@ def planes(count: int, name: str) -> tuple[Tensor, Tensor]:
     )
 
 
-@claim(r"Rodrigues' formula is the matrix exponential of the rank-2 generator", FLOAT64)
+@claim(
+    r"Rodrigues' formula is the matrix exponential of the rank-2 generator",
+    "GRAPE, arXiv:2512.07805, section 2.3",
+    FLOAT64,
+)
 def rodrigues_is_the_matrix_exponential() -> float:
     a, b = planes(5, "rodrigues")
     return max(
@@ -202,7 +233,7 @@ def rodrigues_is_the_matrix_exponential() -> float:
     )
 
 
-@claim("Inner products alone apply exp(nL), in O(d)", FLOAT64)
+@claim("Inner products alone apply exp(nL), in O(d)", "GRAPE, arXiv:2512.07805, appendix I", FLOAT64)
 def the_fast_application_is_the_matrix() -> float:
     a, b = planes(5, "fast")
     x = draw(8, name="fast", dtype=torch.float64)
@@ -212,7 +243,7 @@ def the_fast_application_is_the_matrix() -> float:
     )
 
 
-@claim("G(n + m) = G(n) G(m) for the rank-2 action", FLOAT64)
+@claim("G(n + m) = G(n) G(m) for the rank-2 action", "GRAPE, arXiv:2512.07805, section 2.5", FLOAT64)
 def positions_add_up_to_products() -> float:
     (a,), (b,) = planes(1, "law")
     pairs = [(3.0, 4.0), (-2.0, 7.0), (0.5, 0.25)]
@@ -222,14 +253,18 @@ def positions_add_up_to_products() -> float:
     )
 
 
-@claim("G(n)^T G(n) = I: multiplicative GRAPE keeps norms", FLOAT64)
+@claim("G(n)^T G(n) = I: multiplicative GRAPE keeps norms", "GRAPE, arXiv:2512.07805, section 2.5", FLOAT64)
 def the_rank_2_action_is_orthogonal() -> float:
     (a,), (b,) = planes(1, "norm")
     action = group.rodrigues(a, b, 5.0)
     return apart(action.mT @ action, torch.eye(8))
 
 
-@claim("G(n + m) = G(n) G(m) for unipotent lifts in GL(d+1) and GL(d+2)", FLOAT64)
+@claim(
+    "G(n + m) = G(n) G(m) for unipotent lifts in GL(d+1) and GL(d+2)",
+    "GRAPE, arXiv:2512.07805, section 4.1",
+    FLOAT64,
+)
 def unipotent_actions_add_up() -> float:
     lifts = [
         group.translation_generator(draw(8, name="u", dtype=torch.float64)),
@@ -240,14 +275,18 @@ def unipotent_actions_add_up() -> float:
     )
 
 
-@claim("(I + nA) [x; 1] = [x + n u; 1]: the (d+1)-lift is a translation", FLOAT64)
+@claim(
+    "(I + nA) [x; 1] = [x + n u; 1]: the (d+1)-lift is a translation",
+    "GRAPE, arXiv:2512.07805, eq. 4.1",
+    FLOAT64,
+)
 def the_smaller_lift_translates() -> float:
     shift, x = draw(2, 8, name="translate", dtype=torch.float64)
     moved = group.unipotent(group.translation_generator(shift), 3) @ pad(x, (0, 1), value=1.0)
     return apart(moved, pad(x + 3 * shift, (0, 1), value=1.0))
 
 
-@claim("exp of L = E L_r E^T is I + E (exp(L_r) - I) E^T", FLOAT64)
+@claim("exp of L = E L_r E^T is I + E (exp(L_r) - I) E^T", "GRAPE, arXiv:2512.07805, appendix D", FLOAT64)
 def a_thin_generator_exponentiates_in_its_subspace() -> float:
     thin = torch.linalg.qr(draw(8, 4, name="thin", dtype=torch.float64)).Q
     skew = draw(4, 4, name="skew", dtype=torch.float64)
@@ -256,7 +295,11 @@ def a_thin_generator_exponentiates_in_its_subspace() -> float:
     return apart(torch.linalg.matrix_exp(3 * thin @ skew @ thin.mT), torch.eye(8) + thin @ small @ thin.mT)
 
 
-@claim("In 2-D and 3-D, positions on disjoint planes add up to products of actions", FLOAT64)
+@claim(
+    "In 2-D and 3-D, positions on disjoint planes add up to products of actions",
+    "GRAPE, arXiv:2512.07805, appendix G",
+    FLOAT64,
+)
 def grid_positions_on_disjoint_planes_commute() -> float:
     axes = torch.eye(8, dtype=torch.float64)
     worst = 0.0
@@ -270,7 +313,8 @@ def grid_positions_on_disjoint_planes_commute() -> float:
 
 
 @claim(
-    "Planes that are not orthogonal: the product of their rotations is not the exponential of the sum",
+    "The product of rotations in planes that are not orthogonal is the exponential of the sum",
+    "linear algebra, against appendix G of GRAPE read without care",
     FLOAT64,
     False,
 )
@@ -280,7 +324,10 @@ def planes_in_general_position_commute() -> float:
     return apart(group.grid_action([first, second], [1.0, 1.0]), torch.linalg.matrix_exp(first + second))
 
 
-@claim("RoPE = exp(n L) of the sum of d/2 canonical commuting plane generators")
+@claim(
+    "RoPE = exp(n L) of the sum of d/2 canonical commuting plane generators",
+    "GRAPE, arXiv:2512.07805, section 3.1",
+)
 def rope_is_grape_m_on_canonical_planes() -> float:
     generator = group.canonical_generator(rope_frequencies(SHAPE.head_dim).double())
     action = torch.linalg.matrix_exp(POS[:, None, None] * generator)  # (T, d, d)
@@ -288,12 +335,15 @@ def rope_is_grape_m_on_canonical_planes() -> float:
     return apart(attention(make(RoPE)), from_logits(q @ k.mT * SHAPE.scale))
 
 
-@claim("GRAPE-M with learned frequencies starts as RoPE")
+@claim(
+    "GRAPE-M with learned frequencies starts as RoPE",
+    "GRAPE, arXiv:2512.07805, section 3.1 and reference code",
+)
 def grape_m_starts_as_rope() -> float:
     return apart(attention(make(GrapeM, moved=False)), attention(make(RoPE)))
 
 
-@claim("GRAPE-M in a basis E = RoPE of qE and kE")
+@claim("GRAPE-M in a basis E = RoPE of qE and kE", "GRAPE, arXiv:2512.07805, algorithm 1")
 def grape_m_in_a_basis_is_rope_of_turned_vectors() -> float:
     encoding = make(GrapeMBasis)
     basis = encoding.basis(0)
@@ -304,7 +354,10 @@ def grape_m_in_a_basis_is_rope_of_turned_vectors() -> float:
     )
 
 
-@claim("Rank-2 GRAPE-M of the encoding = the literal exponential of its generator")
+@claim(
+    "Rank-2 GRAPE-M of the encoding = the literal exponential of its generator",
+    "GRAPE, arXiv:2512.07805, section 2.3",
+)
 def grape_m_rank_2_is_its_generator() -> float:
     encoding = make(GrapeMRank2)
     a, b = (axis[..., 0].double() for axis in encoding.axes(0))
@@ -315,7 +368,10 @@ def grape_m_rank_2_is_its_generator() -> float:
     return apart(attention(encoding), from_logits(q @ k.mT * SHAPE.scale))
 
 
-@claim("Rank-2 GRAPE-M on the plane (e_0, e_{d/2}) = p-RoPE with one plane")
+@claim(
+    "Rank-2 GRAPE-M on the plane (e_0, e_{d/2}) = p-RoPE with one plane",
+    "GRAPE, arXiv:2512.07805, section 3.1; p-RoPE, arXiv:2410.06205",
+)
 def grape_m_rank_2_on_a_canonical_plane_is_p_rope() -> float:
     encoding, other = make(GrapeMRank2), make(RoPE)
     encoding.plane.zero_()
@@ -325,7 +381,10 @@ def grape_m_rank_2_on_a_canonical_plane_is_p_rope() -> float:
     return apart(attention(encoding), attention(other))
 
 
-@claim("Non-commuting GRAPE-M = partial RoPE in the learned subspace of its Schur form")
+@claim(
+    "Non-commuting GRAPE-M = partial RoPE in the learned subspace of its Schur form",
+    "GRAPE, arXiv:2512.07805, appendix D, by the real Schur form",
+)
 def grape_m_noncommuting_is_partial_rope_in_a_subspace() -> float:
     encoding = make(GrapeMNoncommuting)
     rank = encoding.generator.shape[-1]
@@ -339,14 +398,17 @@ def grape_m_noncommuting_is_partial_rope_in_a_subspace() -> float:
     return apart(attention(encoding), from_logits(q @ k.mT * SHAPE.scale))
 
 
-@claim("Contextual GRAPE-M with a constant step c = RoPE with frequencies c theta")
+@claim(
+    "Contextual GRAPE-M with a constant step c = RoPE with frequencies c theta",
+    "GRAPE, arXiv:2512.07805, section 3",
+)
 def a_constant_clock_is_rope() -> float:
     encoding, other = make(GrapeMContextual, moved=False), make(RoPE)
     other.frequencies *= encoding.step(X, 0).mean()
     return apart(attention(encoding), attention(other))
 
 
-@claim("Selective RoPE with steps of one = RoPE with base 500,000")
+@claim("Selective RoPE with steps of one = RoPE with base 500,000", "Selective RoPE, arXiv:2511.17388")
 def selective_rope_with_unit_steps_is_rope() -> float:
     class Ticking(SelectiveRoPE):
         def step(self, x: Tensor, layer: int, memory: dict[str, Tensor]) -> Tensor:
@@ -357,21 +419,32 @@ def selective_rope_with_unit_steps_is_rope() -> float:
     return apart(attention(make(Ticking)), attention(other))
 
 
-@claim("Rotating by -theta is RoPE of q and k with the second half of their channels negated")
+@claim(
+    "Rotating by -theta is RoPE of q and k with the second half of their channels negated",
+    "GRAPE and modded-nanogpt reference code",
+)
 def rotating_backwards_is_a_reflection() -> float:
     backwards, sign = make(RoPE), torch.tensor([1.0, -1.0]).repeat_interleave(SHAPE.head_dim // 2)
     backwards.frequencies.neg_()
     return apart(attention(backwards), attention(make(RoPE), Q * sign, K * sign))
 
 
-@claim("Rotating by -theta, as some code does, does not give the same scores by itself", FLOAT32, False)
+@claim(
+    "Rotating by -theta, as some code does, gives the same scores by itself",
+    "GRAPE and modded-nanogpt reference code",
+    FLOAT32,
+    False,
+)
 def the_direction_of_rotation_does_not_matter() -> float:
     backwards = make(RoPE)
     backwards.frequencies.neg_()
     return apart(attention(backwards), attention(make(RoPE)))
 
 
-@claim("Interleaved pairs (2m, 2m+1) are half-split pairs (m, m + d/2) of permuted channels")
+@claim(
+    "Interleaved pairs (2m, 2m+1) are half-split pairs (m, m + d/2) of permuted channels",
+    "RoFormer, arXiv:2104.09864, against GPT-NeoX's layout",
+)
 def the_layout_of_planes_is_a_permutation() -> float:
     angle = POS[:, None] * rope_frequencies(SHAPE.head_dim)
 
@@ -384,7 +457,10 @@ def the_layout_of_planes_is_a_permutation() -> float:
     return apart(attention(make(RoPE)), from_logits(q @ k.mT * SHAPE.scale))
 
 
-@claim("p-RoPE that keeps as many planes as HoPE is HoPE; partial RoPE of all channels is RoPE")
+@claim(
+    "p-RoPE that keeps as many planes as HoPE is HoPE; partial RoPE of all channels is RoPE",
+    "arXiv:2410.06205, arXiv:2410.21216, GPT-NeoX",
+)
 def truncations_of_rope_meet() -> float:
     hope = make(HoPE)
 
@@ -399,7 +475,10 @@ def truncations_of_rope_meet() -> float:
     )
 
 
-@claim("xPos without decay is RoPE; with it, each plane's product is decay^(i-j) times RoPE's")
+@claim(
+    "xPos without decay is RoPE; with it, each plane's product is decay^(i-j) times RoPE's",
+    "xPos, arXiv:2212.10554",
+)
 def xpos_is_rope_times_a_decay() -> float:
     flat, encoding = make(XPos), make(XPos)
     flat.decay.fill_(1.0)
@@ -410,7 +489,7 @@ def xpos_is_rope_times_a_decay() -> float:
     return max(apart(attention(flat), attention(make(RoPE))), apart(attention(encoding), from_logits(logits)))
 
 
-@claim("PoPE's folded dot product is its sum of cosines")
+@claim("PoPE's folded dot product is its sum of cosines", "PoPE, arXiv:2509.10534")
 def pope_is_a_sum_of_cosines() -> float:
     encoding = make(PoPE)
     turn = (POS - POS[:, None])[None, ..., None] * encoding.frequencies + encoding.phase[0][
@@ -420,19 +499,19 @@ def pope_is_a_sum_of_cosines() -> float:
     return apart(attention(encoding), from_logits(logits))
 
 
-@claim("Extended by a factor of 1, with PI, NTK or YaRN, RoPE is RoPE")
+@claim("Extended by a factor of 1, with PI, NTK or YaRN, RoPE is RoPE", "arXiv:2306.15595, arXiv:2309.00071")
 def an_extension_by_one_changes_nothing() -> float:
     rope = make(RoPE)
     return max(apart(attention(extended(rope, method, 1.0)), attention(rope)) for method in METHODS)
 
 
-@claim("NTK by a factor s is RoPE with base b s^(d/(d-2))", 1e-6)
+@claim("NTK by a factor s is RoPE with base b s^(d/(d-2))", "bloc97, 2023; arXiv:2309.00071", 1e-6)
 def ntk_is_a_larger_base() -> float:
     larger = 10_000.0 * 4 ** (128 / 126)
     return apart(ntk(rope_frequencies(128), 4.0, 1024), rope_frequencies(128, larger))
 
 
-@claim("Randomised positions drawn from a range of their own number are the positions")
+@claim("Randomised positions drawn from a range of their own number are the positions", "arXiv:2305.16843")
 def a_full_draw_of_positions_is_no_draw() -> float:
     class Full(Randomized):
         span = reach = 1
@@ -443,7 +522,8 @@ def a_full_draw_of_positions_is_no_draw() -> float:
 
 
 @claim(
-    "A rotation followed by a learned gain per channel (GRAPE reference code) has lost the relative law",
+    "A rotation followed by a learned gain per channel (GRAPE reference code) keeps the relative law",
+    "GRAPE reference code, llama-mha-rope.py",
     FLOAT32,
     False,
 )
@@ -459,14 +539,17 @@ def a_gain_after_the_rotation_keeps_the_relative_law() -> float:
     return apart(attention(encoding), attention(encoding, pos=POS + 100))
 
 
-@claim("The same gain before the rotation keeps it", 2e-5)
+@claim("The same gain before the rotation keeps it", "GRAPE, arXiv:2512.07805, section 2.5", 2e-5)
 def a_gain_before_the_rotation_keeps_the_relative_law() -> float:
     gain = 1 + 0.3 * draw(2, SHAPE.head_dim, name="gain")
     q, k, rope = Q * gain[0], K * gain[1], make(RoPE)
     return apart(attention(rope, q, k), attention(rope, q, k, pos=POS + 100))
 
 
-@claim("ALiBi = the paired score under literal unipotent matrices in GL(d+2)")
+@claim(
+    "ALiBi = the paired score under literal unipotent matrices in GL(d+2)",
+    "GRAPE, arXiv:2512.07805, section 4; ALiBi, arXiv:2108.12409",
+)
 def alibi_is_a_unipotent_action() -> float:
     slopes = alibi_slopes(SHAPE.heads).tolist()
     generators = [group.decay_generator(SHAPE.head_dim, slope) for slope in slopes]
@@ -475,7 +558,10 @@ def alibi_is_a_unipotent_action() -> float:
     )
 
 
-@claim("FoX = the paired score under the product of one unipotent matrix for each token passed")
+@claim(
+    "FoX = the paired score under the product of one unipotent matrix for each token passed",
+    "GRAPE, arXiv:2512.07805, section 5; FoX, arXiv:2503.02130",
+)
 def fox_is_a_path_of_unipotent_factors() -> float:
     encoding = make(FoX)
     gates = logsigmoid(X @ encoding.weight[0].mT + encoding.gate_bias[0]).double()  # (B, T, H)
@@ -486,7 +572,10 @@ def fox_is_a_path_of_unipotent_factors() -> float:
     return apart(attention(encoding), from_actions(action))
 
 
-@claim("GRAPE-A-QK = the paired score under literal unipotent matrices with both gates")
+@claim(
+    "GRAPE-A-QK = the paired score under literal unipotent matrices with both gates",
+    "GRAPE, arXiv:2512.07805, section 4.1",
+)
 def grape_a_is_a_gated_unipotent_action() -> float:
     encoding = make(GrapeAQK)
     by_query = encoding.gated_slope(Q, encoding.query_gate, 0)[..., 0].double()
@@ -500,7 +589,10 @@ def grape_a_is_a_gated_unipotent_action() -> float:
     return apart(attention(encoding), from_actions(action))
 
 
-@claim("RoPE + ALiBi = the paired score under one block-diagonal action in GL(d+2)")
+@claim(
+    "RoPE + ALiBi = the paired score under one block-diagonal action in GL(d+2)",
+    "GRAPE, arXiv:2512.07805, appendix E",
+)
 def a_rotation_times_a_decay_is_one_action() -> float:
     slopes = alibi_slopes(SHAPE.heads).tolist()
     generator = group.canonical_generator(rope_frequencies(SHAPE.head_dim).double())
@@ -514,6 +606,7 @@ def a_rotation_times_a_decay_is_one_action() -> float:
 
 @claim(
     "With +n w in its upper right corner, as appendix E prints it, the joint action scores no bias at all",
+    "GRAPE, arXiv:2512.07805, appendix E",
     FLOAT64,
 )
 def the_printed_joint_generator_scores_nothing() -> float:
@@ -523,7 +616,10 @@ def the_printed_joint_generator_scores_nothing() -> float:
 
 
 @claim(
-    "With I + psi E, as appendix C prints it, the path product forgets with the wrong sign", FLOAT64, False
+    "With I + psi E, as appendix C prints it, the path product is FoX",
+    "GRAPE, arXiv:2512.07805, appendix C",
+    FLOAT64,
+    False,
 )
 def the_printed_path_product_is_fox() -> float:
     steps = logsigmoid(draw(5, name="steps", dtype=torch.float64))
@@ -532,7 +628,10 @@ def the_printed_path_product_is_fox() -> float:
     return apart(group.paired_score(group.lift_query(q), printed, group.lift_key(k)), q @ k + steps.sum())
 
 
-@claim("ALiBi = FoX with f = e^-m = KERPLE-power with p = 1 and a = m = NAPE with its slopes")
+@claim(
+    "ALiBi = FoX with f = e^-m = KERPLE-power with p = 1 and a = m = NAPE with its slopes",
+    "arXiv:2108.12409, arXiv:2503.02130, arXiv:2205.09921, arXiv:2506.16640",
+)
 def four_linear_decays_are_one() -> float:
     slopes = alibi_slopes(SHAPE.heads)
     fox, kerple, nape = make(FoX), make(KerplePower), make(NAPE)
@@ -544,7 +643,10 @@ def four_linear_decays_are_one() -> float:
     return max(apart(attention(other), attention(make(ALiBi))) for other in (fox, kerple, nape))
 
 
-@claim("GRAPE-A with zero gates = ALiBi with slopes times ln 2, twice that with both gates")
+@claim(
+    "GRAPE-A with zero gates = ALiBi with slopes times ln 2, twice that with both gates",
+    "GRAPE, arXiv:2512.07805, section 4",
+)
 def grape_a_without_gates_is_alibi() -> float:
     worst = 0.0
     for cls, times in ((GrapeAQ, 1), (GrapeAQK, 2)):
@@ -557,7 +659,10 @@ def grape_a_without_gates_is_alibi() -> float:
     return worst
 
 
-@claim("Phase-modulated GRAPE-A starts as ALiBi, and is FoX with log f = -w step")
+@claim(
+    "Phase-modulated GRAPE-A starts as ALiBi, and is FoX with log f = -w step",
+    "GRAPE, arXiv:2512.07805, section 5",
+)
 def phase_modulated_grape_a_is_fox() -> float:
     encoding = make(GrapeAPhase)
     step = softplus(X @ encoding.weight[0] + encoding.step_bias[0])[:, None]  # (B, 1, T)
@@ -568,7 +673,7 @@ def phase_modulated_grape_a_is_fox() -> float:
     return max(start, apart(attention(encoding), literal))
 
 
-@claim("GRAPE-AP with features at zero = ALiBi with slopes times ln 2")
+@claim("GRAPE-AP with features at zero = ALiBi with slopes times ln 2", "GRAPE, arXiv:2512.07805, section 5")
 def grape_ap_with_constant_edges_is_alibi() -> float:
     encoding, alibi = make(GrapeAP), make(ALiBi)
     encoding.weight.zero_()
@@ -576,7 +681,10 @@ def grape_ap_with_constant_edges_is_alibi() -> float:
     return apart(attention(encoding), attention(alibi))
 
 
-@claim("GRAPE-AP with edges that do not depend on the query = FoX as a path of unipotent factors")
+@claim(
+    "GRAPE-AP with edges that do not depend on the query = FoX as a path of unipotent factors",
+    "GRAPE, arXiv:2512.07805, section 5",
+)
 def grape_ap_with_shared_edges_is_fox() -> float:
     encoding = make(GrapeAPStill)
     features = draw(2, SHAPE.heads, TOKENS, encoding.feature_dim, name="features")
@@ -590,13 +698,18 @@ def grape_ap_with_shared_edges_is_fox() -> float:
     return apart(weights, from_actions(action))
 
 
-@claim("GRAPE-AP turns the key side only, so a shift of all positions changes it", FLOAT32, False)
+@claim(
+    "GRAPE-AP, which turns the key side only, stays as it is under a shift of all positions",
+    "GRAPE, arXiv:2512.07805, eq. 5.1 and reference code",
+    FLOAT32,
+    False,
+)
 def grape_ap_with_rotation_is_relative() -> float:
     encoding = make(GrapeAP)
     return apart(attention(encoding), attention(encoding, pos=POS + 1))
 
 
-@claim("FoX(w, b) = CABLE(-w, -b)")
+@claim("FoX(w, b) = CABLE(-w, -b)", "arXiv:2503.02130, arXiv:2503.08067")
 def cable_is_fox_with_signs_turned() -> float:
     fox, cable = make(FoX), make(CABLE)
     cable.weight.copy_(-fox.weight)
@@ -604,7 +717,9 @@ def cable_is_fox_with_signs_turned() -> float:
     return apart(attention(fox), attention(cable))
 
 
-@claim("M x A: with no decay the product is M, with no rotation it is A")
+@claim(
+    "M x A: with no decay the product is M, with no rotation it is A", "GRAPE, arXiv:2512.07805, appendix E"
+)
 def a_composition_contains_its_parts() -> float:
     still, plain = (cast(Composition, make(compose("rope+alibi"))) for _ in range(2))
     cast(ALiBi, still.parts[1]).slopes.zero_()
@@ -614,7 +729,10 @@ def a_composition_contains_its_parts() -> float:
     )
 
 
-@claim("FIRE with a linear MLP of slope -p ln(1 + cL) is KERPLE-log up to the threshold")
+@claim(
+    "FIRE with a linear MLP of slope -p ln(1 + cL) is KERPLE-log up to the threshold",
+    "arXiv:2310.04418, arXiv:2205.09921",
+)
 def fire_contains_kerple_log() -> float:
     fire, kerple = make(FIRE), make(KerpleLog)
     power, rate = softplus(kerple.raw_power), softplus(kerple.raw_rate)
@@ -629,7 +747,7 @@ def fire_contains_kerple_log() -> float:
     return apart(attention(fire), attention(kerple))
 
 
-@claim("FIRE's bias is a function of i - j while i is below the threshold")
+@claim("FIRE's bias is a function of i - j while i is below the threshold", "FIRE, arXiv:2310.04418")
 def fire_is_relative_up_to_its_threshold() -> float:
     fire = make(FIRE)
     fire.threshold.fill_(1.0)  # the training length, 32 tokens
@@ -637,7 +755,9 @@ def fire_is_relative_up_to_its_threshold() -> float:
     return apart(bias[:, 1:, 1:].tril(), bias[:, :-1, :-1].tril())
 
 
-@claim("FIRE's bias beyond the threshold is not", FLOAT32, False)
+@claim(
+    "FIRE's bias is a function of i - j beyond the threshold too", "FIRE, arXiv:2310.04418", FLOAT32, False
+)
 def fire_is_relative_beyond_its_threshold() -> float:
     fire, far = make(FIRE), torch.arange(3 * SHAPE.train_length)
     fire.threshold.fill_(1.0)
@@ -645,7 +765,10 @@ def fire_is_relative_beyond_its_threshold() -> float:
     return apart(bias[:, 1:, 1:].tril(), bias[:, :-1, :-1].tril())
 
 
-@claim("Sandwich is the inner product of the sinusoids of i and j, up to a constant")
+@claim(
+    "Sandwich is the inner product of the sinusoids of i and j, up to a constant",
+    "Sandwich, arXiv:2212.10356",
+)
 def sandwich_is_an_inner_product_of_sinusoids() -> float:
     frequencies = 10_000.0 ** (-2 * torch.arange(1, 65, dtype=torch.float64) / 128)
     cosines = (distance(POS, POS)[..., None].double() * frequencies).cos().sum(-1) - 64
@@ -653,7 +776,9 @@ def sandwich_is_an_inner_product_of_sinusoids() -> float:
     return apart(attention(make(Sandwich)), from_logits(content() + ratio * cosines))
 
 
-@claim("Transformer-XL's split of sinusoids is the sinusoid of the distance")
+@claim(
+    "Transformer-XL's split of sinusoids is the sinusoid of the distance", "Transformer-XL, arXiv:1901.02860"
+)
 def transformer_xl_reads_the_distance() -> float:
     encoding = make(TransformerXL)
     angle = (POS[:, None] - POS)[..., None] * encoding.frequencies
@@ -663,7 +788,7 @@ def transformer_xl_reads_the_distance() -> float:
     return apart(attention(encoding), literal)
 
 
-@claim("CoPE with all gates open is Shaw's key table at distance + 1")
+@claim("CoPE with all gates open is Shaw's key table at distance + 1", "arXiv:2405.18719, arXiv:1803.02155")
 def cope_with_open_gates_is_shaw() -> float:
     cope, shaw = make(CoPE), make(Shaw)
     reach = Shaw.clip + 1
@@ -674,7 +799,7 @@ def cope_with_open_gates_is_shaw() -> float:
     return apart(attention(cope, q, k), attention(shaw, q, k))
 
 
-@claim("DAPE whose MLP gives zero is KERPLE-log")
+@claim("DAPE whose MLP gives zero is KERPLE-log", "arXiv:2405.14722, arXiv:2205.09921")
 def dape_without_its_mlp_is_kerple() -> float:
     dape = make(DAPE)
     for p in dape.mlps.parameters():
@@ -691,7 +816,10 @@ def reflections(encoding: PaTH) -> tuple[Tensor, Tensor]:
     return k[..., d : 2 * d].double(), k[..., 2 * d].double()
 
 
-@claim("PaTH by triangular solves, in chunks, = the product of Householder matrices, one after another")
+@claim(
+    "PaTH by triangular solves, in chunks, = the product of Householder matrices, one after another",
+    "PaTH, arXiv:2505.16381",
+)
 def path_is_a_product_of_householder_matrices() -> float:
     class Chunked(PaTH):
         chunk = 5
@@ -709,7 +837,10 @@ def path_is_a_product_of_householder_matrices() -> float:
     return apart(attention(encoding), from_logits(logits))
 
 
-@claim("PaTH by triangular solves = rewriting all cached keys at every token")
+@claim(
+    "PaTH by triangular solves = rewriting all cached keys at every token",
+    "PaTH, arXiv:2505.16381, decoding in flash-linear-attention",
+)
 def path_is_rewriting_of_keys() -> float:
     encoding = make(PaTH)
     w, beta = reflections(encoding)
@@ -721,7 +852,9 @@ def path_is_rewriting_of_keys() -> float:
     return apart(attention(encoding), from_logits(logits))
 
 
-@claim("A path of reflections at one plane is I - (1 - prod(1 - beta)) w w^T", FLOAT64)
+@claim(
+    "A path of reflections at one plane is I - (1 - prod(1 - beta)) w w^T", "PaTH, arXiv:2505.16381", FLOAT64
+)
 def reflections_at_one_plane_collapse() -> float:
     w = draw(8, name="w", dtype=torch.float64)
     w = w / w.norm()
@@ -731,7 +864,10 @@ def reflections_at_one_plane_collapse() -> float:
     return apart(product, eye - (1 - (1 - beta).prod()) * plane)
 
 
-@claim("PaTH-FoX with beta = 0 is FoX, PaTH with beta = 0 is NoPE")
+@claim(
+    "PaTH-FoX with beta = 0 is FoX, PaTH with beta = 0 is NoPE",
+    "PaTH, arXiv:2505.16381; FoX, arXiv:2503.02130",
+)
 def path_without_reflections_is_its_rest() -> float:
     path, both, fox = make(PaTH), make(PaTHFoX), make(FoX)
     for encoding in (path, both):
@@ -741,21 +877,26 @@ def path_without_reflections_is_its_rest() -> float:
     return max(apart(attention(path), attention(make(NoPE))), apart(attention(both), attention(fox)))
 
 
-@claim("Stick-breaking at logits of zero gives 2^-(i-j)")
+@claim("Stick-breaking at logits of zero gives 2^-(i-j)", "Stick-breaking, arXiv:2410.17980")
 def stick_breaking_halves_the_rest() -> float:
     broken = attention(make(StickBreaking), torch.zeros_like(Q), K)
     before = distance(POS, POS) > 0
     return apart(broken, (0.5 ** distance(POS, POS) * before).expand_as(broken))
 
 
-@claim("Stick-breaking weights and what is left of the stick add up to one")
+@claim(
+    "Stick-breaking weights and what is left of the stick add up to one", "Stick-breaking, arXiv:2410.17980"
+)
 def a_broken_stick_keeps_its_length() -> float:
     before = distance(POS, POS) > 0
     left = logsigmoid(-content()).masked_fill(~before, 0.0).sum(-1).exp()
     return apart(attention(make(StickBreaking)).sum(-1) + left, torch.ones(()))
 
 
-@claim("SSMax with s = 1 / ln n gives the row of n keys as it is; over own weights it scales their logits")
+@claim(
+    "SSMax with s = 1 / ln n gives the row of n keys as it is; over own weights it scales their logits",
+    "SSMax, arXiv:2501.19399",
+)
 def ssmax_scales_logits() -> float:
     sharp, plain = make(SSMax), attention(make(RoPE))
     sharp.sharpness.fill_(1 / math.log(TOKENS))
@@ -768,7 +909,7 @@ def ssmax_scales_logits() -> float:
     )
 
 
-@claim("Layer patterns: all layers plain is NoPE, none is the encoding itself")
+@claim("Layer patterns: all layers plain is NoPE, none is the encoding itself", "RNoPE, arXiv:2501.18795")
 def layer_patterns_end_in_their_parts() -> float:
     class AllPlain(RNoPE):
         period = 1
@@ -779,7 +920,7 @@ def layer_patterns_end_in_their_parts() -> float:
     )
 
 
-@claim("NoPE on a constant sequence attends evenly")
+@claim("NoPE on a constant sequence attends evenly", "arXiv:2305.19466")
 def nope_on_a_constant_sequence_is_uniform() -> float:
     q, k = (x[:, :, :1].expand_as(x) for x in (Q, K))
     even = visible(POS, POS) / (POS[:, None] + 1)
@@ -806,7 +947,8 @@ ZEROED: dict[type[Encoding], tuple[str, float]] = {
 
 @claim(
     "With its positional part at zero, each of RoPE, GRAPE-M (4), Selective RoPE, ALiBi, GRAPE-A, GRAPE-AP, "
-    "KERPLE (2), T5, Shaw and CoPE is NoPE"
+    "KERPLE (2), T5, Shaw and CoPE is NoPE",
+    "the formula of each",
 )
 def every_encoding_at_zero_is_nope() -> float:
     worst = 0.0

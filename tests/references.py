@@ -283,10 +283,121 @@ def stick_breaking(e: Any, at: Inputs) -> Tensor:
     return torch.stack(rows, dim=-2) @ at.v
 
 
+def kerple_log(e: Any, at: Inputs) -> Tensor:
+    """Chi et al., 2022: -p log(1 + a (i - j)), p and a positive, per head."""
+    return attention(at.scores + logarithmic(e, at), at.v)
+
+
+def logarithmic(e: Any, at: Inputs) -> Tensor:
+    power, rate = (softplus(raw.to(at.q.dtype))[:, None, None] for raw in (e.raw_power, e.raw_rate))
+    return -power * (1 + rate * at.far.clamp(min=0)).log()
+
+
+def kerple_power(e: Any, at: Inputs) -> Tensor:
+    """Chi et al., 2022: -a (i - j)^p, 0 < p <= 2."""
+    power = 2 * e.raw_power.to(at.q.dtype).sigmoid()[:, None, None]
+    rate = softplus(e.raw_rate.to(at.q.dtype))[:, None, None]
+    grown = (power * at.far.clamp(min=1).log()).exp()
+    return attention(at.scores - rate * torch.where(at.far > 0, grown, torch.zeros_like(grown)), at.v)
+
+
+def fire(e: Any, at: Inputs) -> Tensor:
+    """Li et al., 2024: f(psi(i - j) / psi(max(i, L))), psi(x) = log(1 + cx), i counted from the first key."""
+    rate, threshold = of(e.rate, at).abs(), of(e.threshold, at).abs() * e.shape.train_length
+    first, first_bias, second, second_bias = (p.to(at.q.dtype) for p in e.mlps[at.layer].parameters())
+    rows = []
+    for i in range(len(at.pos)):
+        longest = torch.maximum((at.pos[i] - at.pos[0]).to(at.q.dtype), threshold)
+        share = (1 + rate * at.far[i].clamp(min=0)).log() / ((1 + rate * longest).log() + 1e-6)
+        hidden = (share[:, None] * first[:, 0] + first_bias).relu()
+        rows.append((hidden @ second.T + second_bias).T)
+    return attention(at.scores + torch.stack(rows, dim=1), at.v)
+
+
+def sandwich(e: Any, at: Inputs) -> Tensor:
+    """Chi et al., 2023: H / (8 h) times the sum over m of cos((i - j) 10000^(-m/64)) - 1, h and m from 1."""
+    close = sum((at.far * 10_000 ** (-m / 64)).cos() - 1 for m in range(1, 65))
+    ratio = at.heads / (8 * torch.arange(1, at.heads + 1, dtype=at.q.dtype))
+    return attention(at.scores + ratio[:, None, None] * close, at.v)
+
+
+def shaw(e: Any, at: Inputs) -> Tensor:
+    """Shaw et al., 2018, eq. 4: q_i.(k_j + a_min(i - j, 16)) / sqrt d."""
+    table, logits = of(e.table, at), at.scores
+    for n, vector in enumerate(table):
+        here = at.far >= n if n == len(table) - 1 else at.far == n
+        logits = logits + (at.q @ vector / math.sqrt(at.q.shape[-1]))[..., None] * here
+    return attention(logits, at.v)
+
+
+def transformer_xl(e: Any, at: Inputs) -> Tensor:
+    """Dai et al., 2019, section 3.3: ((q_i + u).k_j + (q_i + v).W r_(i-j)) / sqrt d, r the sinusoid of width D."""
+    u, v = (p.to(at.q.dtype) for p in (e.content, e.position))
+    width = at.x.shape[-1]
+    angle = at.far[..., None] * spectrum(width, at.q)
+    image = torch.einsum("hcw,ijw->hijc", of(e.weight, at), torch.cat([angle.sin(), angle.cos()], -1))
+    logits = (at.q + u) @ at.k.mT + torch.einsum("bhic,hijc->bhij", at.q + v, image)
+    return attention(logits / math.sqrt(at.q.shape[-1]), at.v)
+
+
+def dape(e: Any, at: Inputs) -> Tensor:
+    """Zheng et al., 2024: s + b + f([s; b]) with f over the heads of each pair, b that of KERPLE."""
+    bias = logarithmic(e.kerple, at).expand_as(at.scores)
+    first, first_bias, second, second_bias = (p.to(at.q.dtype) for p in e.mlps[at.layer].parameters())
+    both = torch.cat([at.scores, bias], dim=1).movedim(1, -1)
+    hidden = both @ first[:, :, 0, 0].T + first_bias
+    hidden = torch.where(hidden > 0, hidden, 0.01 * hidden)
+    change = (hidden @ second[:, :, 0, 0].T + second_bias).movedim(-1, 1)
+    return attention(at.scores + bias + change, at.v)
+
+
+def xpos(e: Any, at: Inputs) -> Tensor:
+    """Sun et al., 2023: plane m of RoPE's product times zeta_m^((i - j) / 512)."""
+    d = at.q.shape[-1]
+    angle = at.pos[:, None] * spectrum(d, at.q)
+    q, k = turned(at.q, angle), turned(at.k, angle)
+    logits = torch.zeros_like(at.scores)
+    for c in range(d):
+        zeta = (2 * (c % (d // 2)) / d + 0.4) / 1.4
+        fading = zeta ** (at.far.clamp(min=0) / 512)
+        logits = logits + q[..., c, None] * k[..., None, :, c] * fading
+    return attention(logits / math.sqrt(d), at.v)
+
+
+def path(e: Any, at: Inputs) -> Tensor:
+    return attention(walked(e, at) / math.sqrt(at.q.shape[-1]), at.v)
+
+
+def path_fox(e: Any, at: Inputs) -> Tensor:
+    gate = torch.einsum("btw,hw->bht", at.x, of(e.fox.weight, at)) + of(e.fox.gate_bias, at)[:, None]
+    log_f = gate.sigmoid().log()[:, :, None, :].expand_as(at.scores)
+    return attention(walked(e, at) / math.sqrt(at.q.shape[-1]) + path_sum(log_f), at.v)
+
+
+def walked(e: Any, at: Inputs) -> Tensor:
+    """Yang et al., 2025: k_j.H_(j+1) ... H_i q_i, one reflection I - beta w w^T after another."""
+    w = at.x @ of(e.down, at).T @ of(e.up, at).T
+    past = torch.cat([torch.zeros_like(w[:, :2]), w], dim=1)
+    w = sum(past[:, n : n + w.shape[1]] * of(e.conv, at)[:, n] for n in range(3))
+    w = (w * w.sigmoid()).unflatten(-1, (at.heads, -1)).transpose(1, 2)
+    w = w / w.square().sum(-1, keepdim=True).sqrt()
+    beta = 2 * (torch.einsum("btw,hw->bht", at.x, of(e.weight, at)) + of(e.gate_bias, at)[:, None]).sigmoid()
+    rows = []
+    for i in range(at.q.shape[-2]):
+        u, row = at.q[:, :, i], [torch.zeros_like(at.q[:, :, 0, 0])] * at.q.shape[-2]
+        for j in range(i, -1, -1):
+            row[j] = (at.k[:, :, j] * u).sum(-1)
+            u = u - (beta[:, :, j] * (w[:, :, j] * u).sum(-1))[..., None] * w[:, :, j]
+        rows.append(torch.stack(row, dim=-1))
+    return torch.stack(rows, dim=-2)
+
+
 DEFINITIONS: dict[str, Definition] = {
     "alibi": alibi,
     "cable": cable,
     "cope": cope,
+    "dape": dape,
+    "fire": fire,
     "fox": fox,
     "grape_a_k": grape_a_k,
     "grape_a_phase": grape_a_phase,
@@ -304,10 +415,18 @@ DEFINITIONS: dict[str, Definition] = {
     "grape_m_ctx_softplus": grape_m_ctx_softplus,
     "grape_m_nonctx": grape_m_nonctx,
     "grape_m_per_head": grape_m_nonctx,
+    "kerple_log": kerple_log,
+    "kerple_power": kerple_power,
     "nape": nape,
     "nope": nope,
+    "path": path,
+    "path_fox": path_fox,
     "pope": pope,
     "rope": rope,
+    "sandwich": sandwich,
+    "shaw": shaw,
     "stick_breaking": stick_breaking,
     "t5_bias": t5_bias,
+    "transformer_xl": transformer_xl,
+    "xpos": xpos,
 }

@@ -104,7 +104,9 @@ def test_the_fast_path_loses_in_bf16_what_attention_loses(name: str, length: int
         e = made(name, heads)
         at = inputs(e, length, torch.bfloat16)
         want = values_and_gradients(DEFINITIONS[name], e, leaves(at, torch.float64))
-        return errors(values_and_gradients(fast, e, at), want)
+        # What a softmax ignores, as FIRE's last bias, has no gradient: all that is computed of it is rounding.
+        some = {n: x for n, x in want.items() if x.norm() > 1e-9 * want["v"].norm()}
+        return errors(values_and_gradients(fast, e, at), some)
 
     plain, own = lost("nope"), lost(name)
     for part in CONTENT:

@@ -24,7 +24,7 @@ from pebench.encodings.streams import build
 from pebench.encodings.swan import SWAN
 from pebench.encodings.xpos import XPos
 from pebench.suite.model import LM, Size
-from pebench.suite.prove import CLAIMS, K, Q, V, X, attention, make, prove
+from pebench.suite.prove import CLAIMS, K, Q, V, X, attention, document, make, prove
 
 SIZE = Size(layers=2, width=32, heads=2, vocab=16)
 
@@ -38,9 +38,16 @@ def test_the_identity_holds_or_fails_as_documented(claim):
 
 
 def test_prove_measures_every_claim_once():
-    names = [identity.name for identity in prove()]
+    table = document(prove())
+    names = [row["name"] for row in table["identities"]]
     assert names == [claim.name for claim in CLAIMS]
     assert len(set(names)) == len(names)
+    assert table["versions"]["torch"] == torch.__version__
+    assert all(row["proven"] and row["statement"] and row["source"] for row in table["identities"])
+    assert {(row["precision"], row["tolerance"] < 1e-9) for row in table["identities"]} == {
+        ("float64", True),
+        ("float32", False),
+    }
 
 
 vectors = st.lists(st.floats(-2, 2), min_size=4, max_size=4).map(
