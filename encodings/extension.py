@@ -5,13 +5,15 @@ whose last axis runs over the planes, fastest first.
 """
 
 import copy
+import functools
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from pebench.encodings.base import At, Encoding
+from pebench.encodings.base import At, Encoding, Shape
 from pebench.encodings.registry import EncodingError, UnknownName
 from pebench.encodings.streams import build
 from pebench.encodings.wrapper import Wrapper
@@ -80,6 +82,62 @@ class Sharpened(Wrapper):
     def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
         q, k = super().qk(q, k, at)
         return q * self.gain, k
+
+
+class Extended(Wrapper):
+    """Reads texts longer than those of the training: a trained model's frequencies changed, its weights reused.
+
+    A trained model is measured with the factor that each length needs. Built alone, as for its certificate and
+    its speed, it is extended by 4.
+    """
+
+    relative = True
+    norm_preserving = True
+    method: ClassVar[str]
+    alone = 4.0
+
+    def __init__(self, shape: Shape):
+        super().__init__(shape)
+        self.inner = extended(self.inner, self.method, self.alone)
+
+
+class PI(Extended):
+    title = "position interpolation"
+    paper = "arXiv:2306.15595"
+    formula = r"\theta_m \mapsto \theta_m / s"
+    method = "pi"
+
+
+class NTK(Extended):
+    title = "NTK-aware base"
+    paper = "bloc97, 2023"
+    formula = r"\theta_m \mapsto \theta_m\, s^{-m/(n-1)}"
+    method = "ntk"
+
+
+class YaRN(Extended):
+    title = "YaRN"
+    paper = "arXiv:2309.00071"
+    formula = (
+        r"\theta_m \mapsto (1 - \gamma_m)\, \theta_m + \gamma_m\, \theta_m / s,\quad "
+        r"q^\top k \mapsto (0.1 \ln s + 1)^2\, q^\top k"
+    )
+    norm_preserving = False
+    method = "yarn"
+
+
+@functools.cache
+def longer(inner: type[Encoding], method: str) -> type[Extended]:
+    """The class of an encoding as extended by a method: "rope@yarn". The errors are those of `extended`.
+
+    >>> from pebench.encodings.rope import RoPE
+    >>> longer(RoPE, "yarn").title
+    'Rotary position embedding, YaRN'
+    """
+    if issubclass(inner, Extended):
+        raise EncodingError(f"{inner.title} is extended already; name one method")
+    extended(build(inner, Shape(layers=2, heads=2, head_dim=16, train_length=16)), method, 1.0)
+    return next(cls for cls in (PI, NTK, YaRN) if cls.method == method).over(inner)
 
 
 def extended(encoding: Encoding, method: str, factor: float) -> Encoding:

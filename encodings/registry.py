@@ -76,7 +76,14 @@ def names() -> list[str]:
 
 
 def resolve(spec: str) -> tuple[str, type[Encoding]]:
-    """The name and class of a registered name, of a sum such as `rope+fox`, or of `path/to/file.py:Class`."""
+    """The name and class of a registered name, of a sum such as `rope+fox`, or of `path/to/file.py:Class`.
+
+    Each of them extended at evaluation time by a method: `rope@yarn`.
+    """
+    spec, method = extension_of(spec)
+    if method:
+        name, cls = resolve(spec)
+        return f"{name}@{method}", importlib.import_module("pebench.encodings.extension").longer(cls, method)
     if ".py" in spec:
         return _from_file(spec)
     _load_all()
@@ -85,6 +92,16 @@ def resolve(spec: str) -> tuple[str, type[Encoding]]:
     if spec not in _REGISTRY:
         raise UnknownName("encoding", spec, _REGISTRY)
     return spec, _REGISTRY[spec]
+
+
+def extension_of(spec: str) -> tuple[str, str]:
+    """What was trained, and the method that extends it at evaluation time; empty where none does.
+
+    >>> extension_of("rope+fox@yarn"), extension_of("me@home/file.py:Mine")
+    (('rope+fox', 'yarn'), ('me@home/file.py:Mine', ''))
+    """
+    trained, _, method = spec.rpartition("@")
+    return (trained, method) if trained and method and ".py" not in method else (spec, "")
 
 
 def _from_file(spec: str) -> tuple[str, type[Encoding]]:

@@ -7,8 +7,8 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,14 @@ import torch
 from pebench.encodings import registry
 from pebench.encodings.base import Encoding
 from pebench.suite.certificate import certify
-from pebench.suite.checkpoint import describe, save
+from pebench.suite.checkpoint import CheckpointError, config, describe, load, save
 from pebench.suite.fingerprint import fingerprint
-from pebench.suite.measure import Learned, Tick, learn, timings
+from pebench.suite.measure import Tick, examine, timings
+from pebench.suite.model import LM
 from pebench.suite.profiles import PROFILES, Plan
 from pebench.suite.record import Record, Row, record_path
-from pebench.suite.training import Diverged, precision
+from pebench.suite.resume import Resume
+from pebench.suite.training import Diverged, fast_bf16, train
 from pebench.tasks import TASKS, make
 from pebench.tasks.base import Task
 from pebench.tasks.corpus import identity
@@ -35,7 +37,7 @@ SAVED = ("language",)  # tasks whose models are saved unasked
 
 @dataclass(frozen=True)
 class Cell:
-    """What is to be run. `encoding` is a registered name or `file.py:Class`."""
+    """What is to be run. `encoding` is a registered name, a sum, an extension or `file.py:Class`."""
 
     encoding: str
     task: str
@@ -57,6 +59,22 @@ class Cell:
     def path(self) -> Path:
         """Where its record belongs in a records folder."""
         return record_path(self.name, self.task, self.profile, self.seed, self.fingerprint())
+
+    @property
+    def base(self) -> "Cell | None":
+        """The cell whose trained model this one measures, where it trains none: that of `rope` for `rope@yarn`."""
+        trained, method = registry.extension_of(self.encoding)
+        return replace(self, encoding=trained) if method and self.trains else None
+
+    @property
+    def trains(self) -> bool:
+        """Whether the task is learned."""
+        return self.plan is not None and self.plan.recipe.steps > 0
+
+    @property
+    def place(self) -> Path:
+        """Where in a records folder it keeps what it needs while it runs: lock, log, unfinished training."""
+        return Path(".running", self.path)
 
     @property
     def checkpoint(self) -> Path:
@@ -86,7 +104,8 @@ class Cell:
         """The hash of all that this cell's scores depend on."""
         cls = registry.resolve(self.encoding)[1]
         corpus = identity(self.corpus)["sha256"] if self.reads_text else ""
-        return fingerprint(cls, self.task, repr(self.plan), corpus)
+        base = self.base.fingerprint() if self.base else ""
+        return fingerprint(cls, self.task, repr(self.plan), corpus, base)
 
     @property
     def reads_text(self) -> bool:
@@ -123,11 +142,16 @@ def provenance_now(cell: Cell, device: torch.device) -> dict[str, Any]:
 
 
 def run(
-    cell: Cell, device: torch.device, tick: Tick = lambda done, total: None, folder: Path | None = None
+    cell: Cell,
+    device: torch.device,
+    tick: Tick = lambda done, total: None,
+    folder: Path | None = None,
+    save: bool = False,
 ) -> Record:
     """Run a cell to its record: measured, diverged or undefined. Other errors are the caller's to record.
 
-    With a records folder the trained model is saved there too, and the record names its file.
+    In a records folder a training leaves its state now and then, and is resumed from it; the trained model stays
+    there where `save` asks for it, or the task is among SAVED, and the record names its file.
     """
     name, cls = registry.resolve(cell.encoding)
     started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
@@ -141,10 +165,7 @@ def run(
             if isinstance(task, Throughput):
                 rows = timings(cls, task, cell.plan, device, tick)
             else:
-                learned = learn(cls, task, cell.plan, cell.seed, device, tick)
-                rows, about = learned.rows, training_facts(learned)
-                if folder is not None:
-                    about["checkpoint"] = keep(cell, learned, folder)
+                rows, about = scores(cell, task, device, tick, folder, save)
     except Diverged as e:
         return cell.record(
             outcome="diverged", reason=str(e), provenance=provenance(cell, started, clock, device)
@@ -157,31 +178,101 @@ def run(
     return cell.record(rows=tuple(rows), provenance={**provenance(cell, started, clock, device), **about})
 
 
+def scores(
+    cell: Cell, task: Task, device: torch.device, tick: Tick, folder: Path | None, save: bool
+) -> tuple[list[Row], dict[str, Any]]:
+    """What the cell's model scores, and what its training took."""
+    assert cell.plan is not None
+    steps = cell.plan.recipe.steps
+    total = steps + len(task.conditions(cell.plan.recipe.length, cell.plan.multiples)) + 1
+
+    def step(done: int) -> None:
+        tick(done + 1, total)
+
+    if cell.base is None:
+        lm, about = trained(cell, task, device, step, folder, save or cell.task in SAVED)
+    else:
+        lm, about = borrowed(cell.base, task, device, step, folder)
+    extension = registry.extension_of(cell.encoding)[1]
+    return examine(lm, task, cell.plan, device, lambda done, of: tick(steps + done, total), extension), about
+
+
+def trained(
+    cell: Cell, task: Task, device: torch.device, step: Callable[[int], None], folder: Path | None, save: bool
+) -> tuple[LM, dict[str, Any]]:
+    """Train the model of a cell; what the record says of it."""
+    assert cell.plan is not None
+    size, context = cell.plan.size(task.vocab), task.context(cell.plan.recipe.length)
+    lm = LM(size, registry.resolve(cell.encoding)[1], context, cell.seed).to(device)
+    done = train(
+        lm, task, cell.plan.recipe, cell.seed, step, resume(cell, folder, device) if folder else None
+    )
+    about = {
+        "parameters": parameters(lm),
+        "tokens": done.tokens,
+        "tokens_per_second": round(done.tokens / done.seconds, 1),
+        "final_loss": done.final_loss,
+    }
+    if save and folder:
+        keep(cell, lm, folder)
+        about["checkpoint"] = cell.checkpoint.as_posix()
+    return lm, about
+
+
+def borrowed(
+    base: Cell, task: Task, device: torch.device, step: Callable[[int], None], folder: Path | None
+) -> tuple[LM, dict[str, Any]]:
+    """The model of another cell: its checkpoint, or trained here and saved in its place. Both are the same bits."""
+    lm = kept(base, folder) if folder else None
+    if lm is not None:
+        about: dict[str, Any] = {"parameters": parameters(lm), "checkpoint": base.checkpoint.as_posix()}
+        lm = lm.to(device)
+    else:
+        lm, about = trained(base, task, device, step, folder, save=True)
+        if folder:
+            resume(base, folder, device).remove()
+    return lm, {**about, "base": base.path.as_posix()}
+
+
+def kept(cell: Cell, folder: Path) -> LM | None:
+    """The model in the checkpoint of a cell; None where there is none that can be used."""
+    path = folder / cell.checkpoint
+    if not path.exists():
+        return None
+    try:
+        if config(path).fingerprint != cell.fingerprint():
+            raise CheckpointError(f"{path} is of another run")
+        return load(path, cell.encoding)
+    except CheckpointError as e:
+        print(f"{e}; trained again", file=sys.stderr)
+        return None
+
+
+def resume(cell: Cell, folder: Path, device: torch.device) -> Resume:
+    """The state of this cell's training. It belongs to this code, machine and torch: others would end in other bits."""
+    run = (
+        *(cell.fingerprint(), cell.encoding, cell.seed, torch.__version__, processor(), hardware(device)),
+        torch.get_num_threads(),
+    )
+    return Resume(folder / cell.place.with_suffix(".state"), repr(run))
+
+
 def checks(name: str, cls: type[Encoding]) -> Iterator[Row]:
     """The certificate as rows."""
     for check in certify(name, cls):
         yield Row("pass", float(check.passed), 1, {"check": check.name, "detail": f"{check.measured}"})
 
 
-def training_facts(learned: Learned) -> dict[str, Any]:
-    """What training took, for the record."""
-    trained = learned.trained
-    return {
-        "parameters": {"total": count(learned.lm), "encoding": count(learned.lm.encoding)},
-        "tokens": trained.tokens,
-        "tokens_per_second": round(trained.tokens / trained.seconds, 1),
-        "final_loss": trained.final_loss,
-    }
-
-
-def keep(cell: Cell, learned: Learned, folder: Path) -> str:
-    """Save a cell's trained model, and say where in the records folder."""
+def keep(cell: Cell, lm: LM, folder: Path) -> None:
+    """Save a cell's trained model in the records folder."""
     corpus = identity(cell.corpus) if cell.reads_text else {}
-    about = describe(
-        learned.lm, cell.encoding, cell.task, cell.profile, cell.seed, cell.fingerprint(), corpus
-    )
-    save(learned.lm, about, folder / cell.checkpoint)
-    return cell.checkpoint.as_posix()
+    about = describe(lm, cell.encoding, cell.task, cell.profile, cell.seed, cell.fingerprint(), corpus)
+    save(lm, about, folder / cell.checkpoint)
+
+
+def parameters(lm: LM) -> dict[str, int]:
+    """How many the model has, and how many of them are the encoding's."""
+    return {"total": count(lm), "encoding": count(lm.encoding)}
 
 
 def count(module: torch.nn.Module) -> int:
@@ -203,12 +294,17 @@ def provenance(cell: Cell, started: datetime.datetime, clock: float, device: tor
         },
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": processor(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "device": hardware(device),
         "threads": torch.get_num_threads(),
-        "precision": "bfloat16" if precision(device)._enabled else "float32",
+        "precision": "bfloat16" if fast_bf16(device) else "float32",
         **commit(),
         "command": f"pebench run --profile {cell.profile} -e {encoding} -t {cell.task} --seed {cell.seed}",
     }
+
+
+def hardware(device: torch.device) -> str:
+    """What a device is."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def processor() -> str:

@@ -18,10 +18,13 @@ FINDS = ("pebench.encodings.registry", "pebench.encodings.compose")  # find enco
 PER_TASK = {"throughput": (SUITE / "speed.py",), "certificate": (SUITE / "certificate.py",)}
 
 
-def fingerprint(encoding: type[Encoding], task: str, plan: str, corpus: str) -> str:
-    """SHA-256 over the code of the encoding, task, model and training, the task's plan and the corpus."""
+def fingerprint(encoding: type[Encoding], task: str, plan: str, corpus: str, base: str = "") -> str:
+    """SHA-256 over the code of the encoding, task, model and training, the task's plan and the corpus.
+
+    `base` is the fingerprint of the run whose trained model is measured, where that is another one.
+    """
     files = [*encoding_files(encoding), *task_files(task), *ALWAYS, *PER_TASK.get(task, ())]
-    parts = [encoding.__qualname__, task, plan, corpus, *(code(file) for file in files)]
+    parts = [encoding.__qualname__, task, plan, corpus, base, *(code(file) for file in files)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

@@ -2,18 +2,18 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 import torch
 
 from pebench.encodings.base import Encoding
+from pebench.encodings.extension import extended
 from pebench.encodings.registry import resolve
 from pebench.encodings.streams import stream
 from pebench.suite.model import LM, LengthError
 from pebench.suite.profiles import Plan
 from pebench.suite.record import Row
 from pebench.suite.speed import Timed
-from pebench.suite.training import Trained, precision, train
+from pebench.suite.training import precision
 from pebench.tasks.base import Condition, LanguageModel, Score, Task
 from pebench.tasks.corpus import Split
 from pebench.tasks.throughput import Throughput
@@ -21,30 +21,26 @@ from pebench.tasks.throughput import Throughput
 Tick = Callable[[int, int], None]  # (done, of all)
 
 
-@dataclass(frozen=True)
-class Learned:
-    """A trained model and what it scored."""
+def examine(
+    lm: LM, task: Task, plan: Plan, device: torch.device, tick: Tick, extension: str = ""
+) -> list[Row]:
+    """Measure a trained model: validation at the training length (the gate), then every condition.
 
-    lm: LM
-    trained: Trained
-    rows: list[Row]
-
-
-def learn(
-    cls: type[Encoding], task: Task, plan: Plan, seed: int, device: torch.device, tick: Tick
-) -> Learned:
-    """Train a model and measure it: validation at the training length (the gate), then every condition."""
-    conditions = task.conditions(plan.recipe.length, plan.multiples)
-    total = plan.recipe.steps + len(conditions) + 1
-    lm = LM(plan.size(task.vocab), cls, task.context(plan.recipe.length), seed).to(device)
-    trained = train(lm, task, plan.recipe, seed, lambda step: tick(step + 1, total))
+    With an extension ("pi", "ntk", "yarn") the encoding reads a text that is c times as long as those of its
+    training as extended by the factor c; at the training length and below it is what was trained.
+    """
+    length, trained = plan.recipe.length, lm.encoding
+    conditions = task.conditions(length, plan.multiples)
     model = function(lm, device)
-    rows = [gate(task, model, [c for c in conditions if c["length"] == plan.recipe.length], plan.examples)]
-    for done, condition in enumerate(conditions, start=plan.recipe.steps + 2):
+    rows = [gate(task, model, [c for c in conditions if c["length"] == length], plan.examples)]
+    for done, condition in enumerate(conditions, start=2):
+        factor = int(condition["length"]) / length
+        lm.encoding = extended(trained, extension, factor) if extension and factor > 1 else trained
         with suppress(LengthError):  # beyond what the encoding is defined for: missing, never zero
             rows += measure(task, model, condition, plan.examples, "test")
-        tick(done, total)
-    return Learned(lm, trained, rows)
+        tick(done, len(conditions) + 1)
+    lm.encoding = trained
+    return rows
 
 
 def function(lm: LM, device: torch.device) -> LanguageModel:

@@ -18,7 +18,7 @@ from pebench.suite.metrics import METRICS
 
 SCHEMA = 1
 OUTCOMES = ("measured", "failed", "diverged", "timed out", "out of memory", "undefined")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+.\-]{0,79}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+@.\-]{0,79}")
 Condition = dict[str, int | float | str]
 
 
@@ -97,7 +97,9 @@ class Record:
         for name in ("encoding", "task", "profile"):
             value = getattr(self, name)
             if not isinstance(value, str) or not _NAME.fullmatch(value):
-                raise RecordError(f"{name} {value!r} is not a name of letters, digits, '_', '+', '.' and '-'")
+                raise RecordError(
+                    f"{name} {value!r} is not a name of letters, digits, '_', '+', '@', '.' and '-'"
+                )
         if not isinstance(self.seed, int) or isinstance(self.seed, bool) or self.seed < 0:
             raise RecordError(f"seed {self.seed!r} is not a non-negative integer")
         if not isinstance(self.fingerprint, str) or not re.fullmatch(r"[0-9a-f]{16,64}", self.fingerprint):

@@ -163,8 +163,9 @@ class Sweep:
         running: list[Job] = []
         try:
             while waiting or running:
-                while waiting and len(running) < self.jobs:
-                    if job := self.start(waiting.pop(0), progress):
+                while len(running) < self.jobs and (cell := self.next(waiting, running)):
+                    waiting.remove(cell)
+                    if job := self.start(cell, progress):
                         running.append(job)
                     else:
                         finished += 1
@@ -184,9 +185,24 @@ class Sweep:
                 job.close()
                 job.lock.release()
 
+    def next(self, waiting: list[Cell], running: list[Job]) -> Cell | None:
+        """The first cell that can start: one that needs another's checkpoint waits for who is to make it.
+
+        Where nobody else is, as the base is in no sweep or kept its record without its model, it trains and
+        saves that model itself.
+        """
+        made = {job.cell.base or job.cell for job in running}
+        for cell in waiting:
+            base = cell.base
+            if base is None or (self.folder / base.checkpoint).exists():
+                return cell
+            if base not in made and base not in waiting:
+                return cell
+        return None
+
     def start(self, cell: Cell, progress: Progress) -> Job | None:
         """Start a cell's process; None where another sweep has it."""
-        place = self.folder / ".running" / cell.path
+        place = self.folder / cell.place
         place.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(place.with_suffix(".lock"))
         try:
@@ -209,7 +225,7 @@ class Sweep:
             "corpus": os.fspath(cell.corpus) if cell.corpus else None,
             "device": self.device,
             "folder": os.fspath(self.folder),
-            "save": self.save,
+            "save": self.save or any(other.base == cell for other in self.cells),
         }
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it died at once: `reap` says why

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from pebench.encodings.streams import stream
 from pebench.suite.model import LM
+from pebench.suite.resume import Progress, Resume
 from pebench.tasks.base import IGNORE, Batch, Task
 
 
@@ -84,30 +85,47 @@ def loss(lm: LM, data: Batch) -> torch.Tensor:
 
 
 def train(
-    lm: LM, task: Task, recipe: Recipe, seed: int, tick: Callable[[int], None] = lambda step: None
+    lm: LM,
+    task: Task,
+    recipe: Recipe,
+    seed: int,
+    tick: Callable[[int], None] = lambda step: None,
+    resume: Resume | None = None,
 ) -> Trained:
-    """Train in place. `tick` is called after every step. Diverged where a loss or gradient is not finite."""
+    """Train in place. `tick` is called after every step. Diverged where a loss or gradient is not finite.
+
+    With `resume` the state is saved now and then, and a call that finds one goes on from there; nothing in a
+    step depends on the steps before but through the model and the optimiser, so the bits are the same.
+    """
     opt = optimiser(lm, recipe)
     device = next(lm.parameters()).device
-    started, tokens, losses = time.perf_counter(), 0, []
+    past = resume.restore(lm, opt) if resume else Progress()
+    started, tokens, losses = time.perf_counter() - past.seconds, past.tokens, list(past.losses)
     lm.train()
-    for step in range(recipe.steps):
-        data = Batch(*(part.to(device) for part in batch(task, recipe, seed, step)))
-        for group in opt.param_groups:
-            group["lr"] = recipe.learning_rate * rate(step, recipe)
-        with precision(device):
-            value = loss(lm, data)
-        value.backward()
-        norm = nn.utils.clip_grad_norm_(lm.parameters(), recipe.clip)
-        if not (value.isfinite() and norm.isfinite()):
-            raise Diverged(
-                f"loss {value.item():g}, gradient norm {norm.item():g} at step {step + 1} of {recipe.steps}"
-            )
-        opt.step()
-        opt.zero_grad()
-        tokens += data.tokens.numel()
-        losses.append(value.detach())
-        tick(step)
+    with torch.random.fork_rng(devices=[]):
+        for step in range(past.step, recipe.steps):
+            torch.manual_seed(
+                stream(seed, f"train:{step}")
+            )  # what an encoding draws follows from the step too
+            data = Batch(*(part.to(device) for part in batch(task, recipe, seed, step)))
+            for group in opt.param_groups:
+                group["lr"] = recipe.learning_rate * rate(step, recipe)
+            with precision(device):
+                value = loss(lm, data)
+            value.backward()
+            norm = nn.utils.clip_grad_norm_(lm.parameters(), recipe.clip)
+            if not (value.isfinite() and norm.isfinite()):
+                raise Diverged(
+                    f"loss {value.item():g}, gradient norm {norm.item():g} at step {step + 1} of {recipe.steps}"
+                )
+            opt.step()
+            opt.zero_grad()
+            tokens += data.tokens.numel()
+            losses.append(value.detach())
+            tick(step)
+            if resume and resume.due():
+                seconds = time.perf_counter() - started
+                resume.save(lm, opt, Progress(step + 1, tokens, seconds, tuple(losses)))
     last = torch.stack(losses[-max(1, recipe.steps // 20) :]).mean().item()
     return Trained(tokens, time.perf_counter() - started, last)
 

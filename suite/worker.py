@@ -15,7 +15,7 @@ from typing import TextIO
 
 import torch
 
-from pebench.suite.cell import SAVED, Cell, provenance_now, run
+from pebench.suite.cell import Cell, provenance_now, resume, run
 from pebench.suite.record import Record, write
 
 
@@ -33,9 +33,10 @@ def main() -> int:
     said = sys.stdout
     sys.stdout = sys.stderr  # what an encoding prints must not disturb the protocol
     folder = Path(order["folder"])
-    record = attempt(cell, device, said, folder if order.get("save") or cell.task in SAVED else None)
+    record = attempt(cell, device, said, folder, order["save"])
     try:
         write(record, folder)
+        resume(cell, folder, device).remove()
     except OSError as e:
         print(json.dumps({"error": f"cannot write the record: {e}"}), file=said, flush=True)
         return 3
@@ -48,8 +49,8 @@ def follow(parent: TextIO) -> None:
     os._exit(1)
 
 
-def attempt(cell: Cell, device: torch.device, said: TextIO, folder: Path | None) -> Record:
-    """The cell's record, whatever happens; its model is saved in the records folder where one is given."""
+def attempt(cell: Cell, device: torch.device, said: TextIO, folder: Path, save: bool) -> Record:
+    """The cell's record, whatever happens."""
     last = 0.0
 
     def tick(done: int, total: int) -> None:
@@ -59,7 +60,7 @@ def attempt(cell: Cell, device: torch.device, said: TextIO, folder: Path | None)
             print(json.dumps({"done": done, "total": total}), file=said, flush=True)
 
     try:
-        return run(cell, device, tick, folder)
+        return run(cell, device, tick, folder, save)
     except MemoryError as e:
         outcome, reason = "out of memory", f"out of memory: {e}"
     except Exception as e:

@@ -210,7 +210,7 @@ def test_a_worker_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest
 def test_the_worker_speaks_lines_of_json(tmp_path: Path) -> None:
     line = {
         **{"encoding": "nope", "task": "copy", "profile": "SMOKE", "seed": 0},
-        **{"corpus": None, "device": "cpu", "folder": os.fspath(tmp_path)},
+        **{"corpus": None, "device": "cpu", "folder": os.fspath(tmp_path), "save": False},
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "pebench.suite.worker"],
