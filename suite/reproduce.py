@@ -83,7 +83,8 @@ def cell_of(record: Record, encoding: str = "", corpus: Path | None = None) -> C
     `encoding` is the user's `file.py:Class` where the record's is not registered. ReproduceError where the
     record is of other code, of another text or of something that is not here.
     """
-    if not encoding and not all(part in registry.names() for part in record.encoding.split("+")):
+    parts = registry.extension_of(record.encoding)[0].split("+")
+    if not encoding and not all(part in registry.names() for part in parts):
         raise ReproduceError(
             f"no encoding {record.encoding!r} is registered here; read its source, then name its file: "
             "--encoding FILE.py:Class"

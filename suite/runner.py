@@ -27,6 +27,7 @@ from pebench.suite.cell import CERTIFICATE, Cell, provenance_now
 from pebench.suite.profiles import Profile
 from pebench.suite.record import Record, RecordError, read, write
 
+WORKER = ("-m", "pebench.suite.worker")
 POLL = 0.1  # seconds
 AGAIN = ("failed", "timed out", "out of memory")  # outcomes that another attempt may change
 
@@ -269,7 +270,7 @@ class Sweep:
 def spawn(errors: IO[str]) -> subprocess.Popen[str]:
     """A worker process that waits for its cell."""
     return subprocess.Popen(
-        [sys.executable, "-m", "pebench.suite.worker"],
+        [sys.executable, *WORKER],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,

@@ -40,8 +40,8 @@ class Proposal:
 def propose(encoding: str, profile: Profile, seeds: int | None = None) -> Proposal:
     """The whole profile for one encoding. SubmitError where it has no file of its own or too few seeds."""
     name, cls = registry.resolve(encoding)
-    if "+" in name:
-        raise SubmitError(f"{name} is a sum of encodings; put it in a file of its own: `pebench new`")
+    if "+" in name or "@" in name:
+        raise SubmitError(f"{name} is made of other encodings; put it in a file of its own: `pebench new`")
     count = seeds or profile.seeds
     if count < profile.seeds:
         raise SubmitError(f"{profile.name} needs {profile.seeds} seeds, not {count}")

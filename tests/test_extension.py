@@ -6,11 +6,13 @@ import math
 import pytest
 import torch
 
+from pebench.encodings import registry
 from pebench.encodings.base import Shape, rope_frequencies
 from pebench.encodings.extension import METHODS, Sharpened, extended, ntk, pi, sharpening, yarn
 from pebench.encodings.p_rope import PRoPE
 from pebench.encodings.registry import EncodingError, UnknownName, resolve
 from pebench.encodings.rope import RoPE
+from pebench.suite.fingerprint import encoding_files
 from pebench.suite.model import LM, Size
 from pebench.suite.prove import make
 
@@ -95,6 +97,35 @@ def test_randomised_positions_are_extended_from_their_whole_range():
 def test_what_cannot_be_extended_says_why(spec, method, factor, error):
     with pytest.raises(error):
         extended(make(resolve(spec)[1]), method, factor)
+
+
+@pytest.mark.parametrize(
+    ("spec", "error", "says"),
+    [
+        ("alibi@yarn", EncodingError, "no frequencies"),
+        ("rope@yaarn", UnknownName, "did you mean 'yarn'"),
+        ("rope@", UnknownName, "rope@"),
+        ("rope@pi@yarn", EncodingError, "extended already"),
+        ("roep@pi", UnknownName, "did you mean 'rope'"),
+    ],
+)
+def test_a_name_that_cannot_be_extended_says_why(spec, error, says):
+    with pytest.raises(error, match=says):
+        resolve(spec)
+
+
+@pytest.mark.parametrize("spec", ["rope@yarn", "rope+fox@ntk", "randomized@pi", "path/rope.py:RoPE@yarn"])
+def test_a_name_with_a_method_is_an_encoding(spec):
+    path = registry.FOLDER / "rope.py"
+    name, cls = resolve(spec.replace("path/rope.py", str(path)))
+    method = spec.rpartition("@")[2]
+    assert name == ("rope@yarn" if "path" in spec else spec)
+    made = make(cls)
+    frequencies = [part.frequencies for part in made.modules() if hasattr(part, "frequencies")]
+    length = frequencies and made.shape.train_length * (32 if "randomized" in spec else 1)
+    expected = METHODS[method](rope_frequencies(made.shape.head_dim), cls.alone, length)
+    assert any(torch.equal(f, expected) for f in frequencies)
+    assert {"extension.py", "rope.py"} <= {file.name for file in encoding_files(cls)}
 
 
 @pytest.mark.skipif(

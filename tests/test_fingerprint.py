@@ -35,10 +35,10 @@ def test_what_an_encoding_uses_counts() -> None:
     assert {"rope.py", "fox.py", "compose.py"} <= used["rope+fox"]
 
 
-@pytest.mark.parametrize("changed", ["encoding", "task", "plan", "corpus"])
+@pytest.mark.parametrize("changed", ["encoding", "task", "plan", "corpus", "base"])
 def test_each_part_counts(changed: str) -> None:
-    parts = {"encoding": resolve("rope")[1], "task": "copy", "plan": "p", "corpus": "c"}
-    others = {"encoding": resolve("alibi")[1], "task": "needle", "plan": "q", "corpus": "d"}
+    parts = {"encoding": resolve("rope")[1], "task": "copy", "plan": "p", "corpus": "c", "base": "b"}
+    others = {"encoding": resolve("alibi")[1], "task": "needle", "plan": "q", "corpus": "d", "base": ""}
     assert fingerprint(**parts) != fingerprint(**{**parts, changed: others[changed]})
 
 
@@ -48,6 +48,19 @@ def test_a_change_of_the_code_makes_results_stale(file: str, monkeypatch: pytest
     before = cell.fingerprint()
     monkeypatch.setattr(module, "code", lambda path: code(path) + ("# changed" if path.name == file else ""))
     assert cell.fingerprint() != before
+
+
+def test_a_change_of_the_base_makes_what_measures_its_model_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell, other = Cell("rope@yarn", "copy", "QUICK", 0), Cell("rope@yarn", "throughput", "QUICK", 0)
+    assert cell.base == Cell("rope", "copy", "QUICK", 0)
+    assert other.base is None  # nothing is trained there
+    for file in ("rope.py", "extension.py", "training.py"):
+        before = cell.fingerprint()
+        monkeypatch.setattr(
+            module, "code", lambda path, file=file: code(path) + ("# changed" if path.name == file else "")
+        )
+        assert cell.fingerprint() != before
+        monkeypatch.undo()
 
 
 def test_all_encodings_have_fingerprints_of_their_own() -> None:

@@ -130,6 +130,8 @@ def test_speeds_are_not_compared() -> None:
     [
         ({"encoding": "no_such"}, "no encoding 'no_such' is registered here"),
         ({"encoding": "evil.py"}, "no encoding 'evil.py' is registered here"),
+        ({"encoding": "evil.py@yarn"}, "no encoding 'evil.py@yarn' is registered here"),
+        ({"encoding": "rope@evil.py"}, "no encoding 'rope@evil.py' is registered here"),
         ({"encoding": "rope+evil.py"}, "is registered here"),
         ({"profile": "HUGE"}, "no task 'copy' of profile 'HUGE'"),
         ({"task": "win"}, "no task 'win'"),

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from pebench.suite import runner
 from pebench.suite.cell import CERTIFICATE, Cell
+from pebench.suite.checkpoint import config
 from pebench.suite.profiles import PROFILES, SMOKE
 from pebench.suite.record import Record, read_all
 from pebench.suite.runner import Sweep, SweepError, cells, existing, states
@@ -108,6 +109,84 @@ def test_the_same_run_twice_gives_the_same_rows(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         sweep(tmp_path / folder, [cell])
     assert record_of(cell, tmp_path / "one").rows == record_of(cell, tmp_path / "two").rows
+
+
+def test_an_extended_encoding_measures_the_model_of_its_base(tmp_path: Path) -> None:
+    chosen = cells(SMOKE, ["rope@yarn", "rope", "rope@ntk"], ["copy", "throughput"], [0], None)
+    outcomes, _ = sweep(tmp_path, chosen)
+    assert outcomes == {"measured": 6}
+    base, *others = (
+        record_of(Cell(name, "copy", "SMOKE", 0), tmp_path) for name in ("rope", "rope@yarn", "rope@ntk")
+    )
+    assert base.provenance["tokens"] > 0
+    assert (tmp_path / base.provenance["checkpoint"]).exists()
+    for record in others:
+        assert "tokens" not in record.provenance  # trained nothing
+        assert record.provenance["base"] == base.path.as_posix()
+        near = [row for row in record.rows if row.condition.get("length", 4) == 4]
+        assert near == list(base.rows[: len(near)])
+        assert len(record.rows) == len(base.rows)
+
+    # Without the base in the sweep its model is trained once, and stays for the next.
+    chosen = cells(SMOKE, ["rope@yarn", "rope@ntk"], ["copy"], [0], None)
+    sweep(tmp_path / "alone", chosen)
+    alone = [record_of(cell, tmp_path / "alone") for cell in chosen]
+    assert [record.rows for record in alone] == [record.rows for record in others]
+    assert ["tokens" in record.provenance for record in alone] == [True, False]
+
+
+def test_a_checkpoint_that_cannot_be_used_is_made_again(tmp_path: Path) -> None:
+    cell = Cell("rope@pi", "copy", "SMOKE", 0)
+    assert cell.base
+    path = tmp_path / cell.base.checkpoint
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"torn")
+    sweep(tmp_path, [cell])
+    assert record_of(cell, tmp_path).provenance["tokens"] > 0
+    assert "trained again" in (tmp_path / cell.place.with_suffix(".log")).read_text()
+    assert config(path).encoding == "rope"
+
+
+KILLED = """
+import os, signal
+from pebench.suite import resume, worker
+
+def save(self, lm, opt, progress, save=resume.Resume.save):
+    save(self, lm, opt, progress)
+    if progress.step == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+resume.Resume.save, resume.Resume.due = save, lambda self: True
+worker.main()
+"""
+
+
+def test_a_training_that_was_killed_goes_on_to_an_equal_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = Cell("fox", "copy", "SMOKE", 0)
+    sweep(tmp_path / "whole", [cell])
+    line = {
+        **{"encoding": "fox", "task": "copy", "profile": "SMOKE", "seed": 0, "corpus": None},
+        **{"device": "cpu", "folder": os.fspath(tmp_path), "save": True},
+    }
+    with (tmp_path / "log").open("w") as log, monkeypatch.context() as patched:
+        patched.setattr(runner, "WORKER", ("-c", KILLED))
+        killed = runner.spawn(log)
+    assert killed.stdin
+    killed.stdin.write(json.dumps(line) + "\n")
+    killed.stdin.flush()
+    assert killed.wait() == -signal.SIGKILL
+    killed.communicate()
+    state = tmp_path / cell.place.with_suffix(".state")
+    assert state.exists()
+    sweep(tmp_path, [cell])
+    assert "continues after step 2" in (tmp_path / cell.place.with_suffix(".log")).read_text()
+    whole, resumed = record_of(cell, tmp_path / "whole"), record_of(cell, tmp_path)
+    assert resumed.rows == whole.rows
+    for fact in ("final_loss", "tokens"):
+        assert resumed.provenance[fact] == whole.provenance[fact]
+    assert not state.exists()
 
 
 def order(cell: Cell, folder: Path, profile: str = "QUICK") -> list[str]:

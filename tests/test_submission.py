@@ -38,6 +38,8 @@ def test_a_submission_is_the_whole_profile(tmp_path: Path) -> None:
 def test_what_cannot_be_submitted_says_why(tmp_path: Path) -> None:
     with pytest.raises(submission.SubmitError, match="file of its own"):
         submission.propose("rope+alibi", SMOKE)
+    with pytest.raises(submission.SubmitError, match="file of its own"):
+        submission.propose("rope@yarn", SMOKE)
     with pytest.raises(submission.SubmitError, match="needs 3 seeds, not 2"):
         submission.propose("rope", replace(SMOKE, seeds=3), 2)
     with pytest.raises(EncodingError, match="there is no file"):

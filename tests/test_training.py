@@ -1,4 +1,5 @@
 import math
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,11 +7,16 @@ import pytest
 import torch
 
 from pebench.encodings.base import At, Encoding
+from pebench.encodings.extension import METHODS, extended
 from pebench.encodings.nope import NoPE
 from pebench.encodings.registry import names, resolve
 from pebench.suite import training
+from pebench.suite.measure import examine
 from pebench.suite.model import LM, Size
+from pebench.suite.profiles import Plan
+from pebench.suite.resume import Resume
 from pebench.suite.training import Diverged, Recipe, batch, fast_bf16, optimiser, rate, train
+from pebench.tasks.base import Score
 from pebench.tasks.copy import Copy
 
 SIZE = Size(1, 16, 2, Copy.vocab)
@@ -37,6 +43,78 @@ def test_batches_depend_on_seed_and_step_alone() -> None:
     assert torch.equal(batch(Copy(), RECIPE, 0, 3).tokens, first.tokens)
     others = [batch(Copy(), replace(RECIPE, length=30), 0, step).tokens for step in range(9)]
     assert len({t.shape for t in others}) > 1
+
+
+def test_what_an_encoding_draws_depends_on_seed_and_step_alone() -> None:
+    cls = resolve("randomized")[1]
+    lm = LM(SIZE, cls, 9, 0)
+    before = torch.random.get_rng_state()
+    result = train(lm, Copy(), RECIPE, 0)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.rand(5)
+    assert trained(cls)[1].final_loss == result.final_loss
+
+
+class Killed(Exception):
+    pass
+
+
+def interrupted(encoding: type[Encoding], path: Path, run: str = "this", step: int = 6) -> None:
+    """Train with a state after every step, and stop after one of them."""
+
+    def tick(done: int) -> None:
+        if done == step:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(LM(SIZE, encoding, 9, 0), Copy(), RECIPE, 0, tick, Resume(path, run, every=0.0))
+
+
+@pytest.mark.parametrize("name", ["rope", "fox", "randomized", "grape_m_basis"])
+def test_a_training_that_was_stopped_goes_on_to_the_same_bits(name: str, tmp_path: Path) -> None:
+    cls, path, steps = resolve(name)[1], tmp_path / "x.state", []
+    whole, expected = trained(cls)
+    interrupted(cls, path)
+    lm = LM(SIZE, cls, 9, 0)
+    result = train(lm, Copy(), RECIPE, 0, steps.append, Resume(path, "this"))
+    assert steps == list(range(6, RECIPE.steps))
+    assert (result.final_loss, result.tokens) == (expected.final_loss, expected.tokens)
+    for name, p in whole.state_dict().items():
+        assert torch.equal(p, lm.state_dict()[name])
+
+
+def test_a_state_that_is_torn_or_of_another_run_is_not_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.state"
+    interrupted(NoPE, path, run="another")
+    foreign = path.read_bytes()
+    for data in (foreign, foreign[:-50], foreign[:500], b"", b"text"):
+        path.write_bytes(data)
+        steps: list[int] = []
+        train(LM(SIZE, NoPE, 9, 0), Copy(), RECIPE, 0, steps.append, Resume(path, "this"))
+        assert steps == list(range(RECIPE.steps))
+        assert "is not used, the training starts anew" in capsys.readouterr().err
+
+
+def test_a_state_that_cannot_be_saved_stops_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    resume = Resume(tmp_path / "file" / "x.state", "this", every=0.0)
+    result = train(LM(SIZE, NoPE, 9, 0), Copy(), RECIPE, 0, resume=resume)
+    assert result.final_loss == trained()[1].final_loss
+    assert "cannot be saved" in capsys.readouterr().err
+
+
+def test_states_are_saved_by_the_clock_that_nobody_sets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resume = Resume(tmp_path / "x", "this")
+    monkeypatch.setattr(time, "time", lambda: 1e12)
+    assert not resume.due()
+    monkeypatch.setattr(time, "monotonic", lambda: resume.saved + 61)
+    assert resume.due()
 
 
 def test_training_learns() -> None:
@@ -99,3 +177,33 @@ def test_training_under_bf16_ends_near_that_of_fp32(monkeypatch: pytest.MonkeyPa
         losses.append(train(LM(SIZE, resolve("alibi")[1], 9, 0), Copy(), recipe, 0).final_loss)
     assert losses[0] != losses[1]
     assert losses[0] == pytest.approx(losses[1], abs=0.03)
+
+
+class Outputs(Copy):
+    """Scores the sum of all logits, so that no change of a bit goes unseen."""
+
+    def measure(self, lm, condition, n, rng, split="test"):
+        logits = lm(self.examples(condition, n, rng, split).tokens)
+        return [Score("per_token", logits.double().sum().item(), n, condition, 0.0, 1.0)]
+
+
+@pytest.mark.parametrize("name", ["rope", "grape_m_nonctx"])
+def test_an_extension_follows_the_length_and_leaves_the_training_length_alone(name: str) -> None:
+    lm = LM(SIZE, resolve(name)[1], 9, 0)
+    train(lm, Copy(), RECIPE, 0)
+    task, plan, cpu = Outputs(), Plan(1, 16, 2, RECIPE, (0.5, 1, 2, 4), 8), torch.device("cpu")
+
+    def values(extension: str = "") -> list[float]:
+        return [row.value for row in examine(lm, task, plan, cpu, lambda done, total: None, extension)]
+
+    def fixed(method: str, factor: float) -> list[float]:
+        own, lm.encoding = lm.encoding, extended(lm.encoding, method, factor)
+        found, lm.encoding = values(), own
+        return found
+
+    plain = values()
+    for method in METHODS:
+        double, fourfold = fixed(method, 2.0), fixed(method, 4.0)
+        assert values(method) == [*plain[:3], double[3], fourfold[4]]
+        assert double[3] != plain[3]
+    assert values() == plain
