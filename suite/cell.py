@@ -7,7 +7,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -158,7 +158,7 @@ def run(
     about: dict[str, Any] = {}
     try:
         if cell.task == CERTIFICATE:
-            rows = list(checks(name, cls))
+            rows, about = certificate(name, cls)
         else:
             assert cell.plan is not None
             task = make(cell.task, cell.corpus)
@@ -257,10 +257,11 @@ def resume(cell: Cell, folder: Path, device: torch.device) -> Resume:
     return Resume(folder / cell.place.with_suffix(".state"), repr(run))
 
 
-def checks(name: str, cls: type[Encoding]) -> Iterator[Row]:
-    """The certificate as rows."""
-    for check in certify(name, cls):
-        yield Row("pass", float(check.passed), 1, {"check": check.name, "detail": f"{check.measured}"})
+def certificate(name: str, cls: type[Encoding]) -> tuple[list[Row], dict[str, Any]]:
+    """The certificate as rows, and the facts of it that badges show."""
+    checks = certify(name, cls)
+    rows = [Row("pass", float(c.passed), 1, {"check": c.name, "detail": c.measured}) for c in checks]
+    return rows, {"badges": {"kernel": cls.kernel(), **{k: v for c in checks for k, v in c.facts.items()}}}
 
 
 def keep(cell: Cell, lm: LM, folder: Path) -> None:

@@ -7,11 +7,12 @@ encodings are silent there, and a silent encoding passes everything), and measur
 import functools
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_model, save_model
@@ -22,6 +23,7 @@ from pebench.encodings.base import At, Encoding
 from pebench.encodings.nope import NoPE
 from pebench.encodings.rope import RoPE
 from pebench.encodings.streams import stream
+from pebench.suite.attention import attend
 from pebench.suite.model import LM, LengthError, Size
 
 SIZE = Size(layers=2, width=64, heads=4, vocab=64)
@@ -29,7 +31,9 @@ LENGTH = 32  # the training length of the model that is checked
 LONG = 8 * LENGTH
 FAR = 512  # beyond the 256 whole numbers of bfloat16
 SHIFT = 100
-HIGHEST = 2**20  # the largest offset that the relative range is measured at
+HIGHEST = 2**20  # the largest offset that is tried: a text of a million tokens
+LONGEST_TEXT = 2**12  # the least relative range: no profile measures a longer text
+PADDING = 8
 
 # The logits of the model that is checked have a standard deviation of about one.
 EQUAL = 1e-4
@@ -51,15 +55,17 @@ class Check:
     measured: str
     limit: str
     detail: str
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 class Finding(NamedTuple):
-    """What a check function returns; `remedy` is shown where it failed."""
+    """What a check function returns; `remedy` is shown where it failed, `facts` are what badges say."""
 
     passed: bool
     measured: str
     limit: str
     remedy: str
+    facts: Mapping[str, Any] = MappingProxyType({})
 
 
 def certify(name: str, cls: type[Encoding], seed: int = 0) -> list[Check]:
@@ -79,7 +85,8 @@ def run_check(
         reason = f"{type(e).__name__}: {message[0] if message else 'no message'}"
         return Check(title, False, "an exception", "none", f"{name} raised {reason}")
     about = (check.__doc__ or "").splitlines()[0]
-    return Check(title, found.passed, found.measured, found.limit, about if found.passed else found.remedy)
+    detail = about if found.passed else found.remedy
+    return Check(title, found.passed, found.measured, found.limit, detail, dict(found.facts))
 
 
 def says_what_it_is(cls: type[Encoding], seed: int) -> Finding:
@@ -128,6 +135,7 @@ def decodes_as_it_reads(cls: type[Encoding], seed: int) -> Finding:
         number(worst),
         number(EQUAL),
         "Take positions from `at.pos`, never from a shape, and carry running sums in `at.memory`.",
+        {"streaming": worst <= EQUAL},
     )
 
 
@@ -168,7 +176,9 @@ def stands_long_inputs(cls: type[Encoding], seed: int) -> Finding:
             measured += ", LengthError beyond"
         else:
             return Finding(False, "no LengthError beyond max_length", "LengthError", remedy)
-    return Finding(finite, measured, f"{LONG} tokens or max_length", remedy)
+    limit = lm.encoding.max_length
+    facts = {"max_length": limit and limit / LENGTH}  # in training lengths; None: free of any length
+    return Finding(finite, measured, f"{LONG} tokens or max_length", remedy, facts)
 
 
 def keeps_precision_in_bf16(cls: type[Encoding], seed: int) -> Finding:
@@ -179,6 +189,19 @@ def keeps_precision_in_bf16(cls: type[Encoding], seed: int) -> Finding:
         f"{ratio:.2f} x RoPE's loss",
         f"{BF16_FACTOR:g} x",
         "Compute positions, angles and sums in float32, outside of autocast; append columns with `widen`.",
+    )
+
+
+def stands_far_positions(cls: type[Encoding], seed: int) -> Finding:
+    """Moved to positions up to 1,048,576 (or `max_length`), all logits are finite in both precisions."""
+    offsets = [2**n for n in range(10, HIGHEST.bit_length())]
+    moved = [m for bf16 in (False, True) for m in moved_by(cls, seed, offsets, bf16)]
+    whole = sum(map(math.isfinite, moved))
+    return Finding(
+        whole == len(moved),
+        f"finite at {whole} of {len(moved)} places",
+        f"all, up to {HIGHEST:,}",
+        "Nothing may grow with the position itself: let differences in, as xpos does, and never a power.",
     )
 
 
@@ -214,6 +237,7 @@ def keeps_norms_as_claimed(cls: type[Encoding], seed: int) -> Finding:
         number(worst),
         number(EQUAL) if claimed else "not claimed",
         "`qk` must rotate and nothing else, or drop the claim `norm_preserving = True`.",
+        {"norm_preserving": claimed and worst <= EQUAL},
     )
 
 
@@ -314,11 +338,81 @@ def compiles_whole(cls: type[Encoding], seed: int) -> Finding:
 
 
 def relative_range(cls: type[Encoding], seed: int) -> Finding:
-    """The largest offset (a power of two) that moves no logit by more than 0.001, and in bfloat16 by 0.1."""
+    """The largest offset (a power of two) that moves no logit by more than 0.001, and in bfloat16 by 0.1.
+
+    A claim to be relative has to hold over 4,096 tokens.
+    """
     if not cls.relative:
-        return Finding(True, "no", "reported", "")
+        return Finding(True, "no", "not claimed", "")
     fine, coarse = reach(cls, seed, NOTICED, bf16=False), reach(cls, seed, NOTICED_BF16, bf16=True)
-    return Finding(True, f"{fine:,} (fp32), {coarse:,} (bf16)", "reported", "")
+    return Finding(
+        min(fine, coarse) >= LONGEST_TEXT,
+        f"{fine:,} (fp32), {coarse:,} (bf16)",
+        f"{LONGEST_TEXT:,}",
+        "Let positions enter as differences before they are rounded, in float32.",
+        {"relative_range": {"float32": fine, "bfloat16": coarse}},
+    )
+
+
+@torch.no_grad()
+def left_padding(cls: type[Encoding], seed: int) -> Finding:
+    """How far padding in front of an example moves its logits, where no key of the padding is seen.
+
+    The LM reads batches of one length and hides nothing but the future, so it has no padding. This is what a
+    left-padded batch would do to an example: its positions begin after the padding, the running sums in the
+    cache's memory have gone over it, and its keys are gone.
+    """
+    offset = torch.tensor(0)
+    lm, tokens = model(shifted(cls, offset), seed), batch(2, LENGTH // 2 + PADDING, seed)
+    alone, cache = lm(tokens[:, PADDING:]), lm.cache()
+    lm(tokens[:, :PADDING], cache)
+    for layer in cache.layers:
+        layer.k = layer.v = None
+    cache.length, cache.pos = 0, None
+    offset.fill_(PADDING)
+    moved = largest(lm(tokens[:, PADDING:], cache) - alone)
+    return Finding(
+        math.isfinite(moved),
+        f"changes nothing ({number(moved)})" if moved <= EQUAL else f"moves logits by {number(moved)}",
+        "reported",
+        "An example behind padding gives NaN.",
+        {"left_padding": moved <= EQUAL},
+    )
+
+
+@torch.no_grad()
+def reads_content(cls: type[Encoding], seed: int) -> Finding:
+    """Whether positions enter other than as q^T M(i, j) k + b(i, j), with M and b of the positions alone.
+
+    If they do not, differences of neighbouring log weights (free of softmax's term of the row) keep their value
+    under another x and v, under another q where k is 0 and the other way round, and are additive in q and in k.
+    """
+    lm, rng = model(cls, seed), generator(seed, "content")
+    heads, width = SIZE.heads, SIZE.width // SIZE.heads
+    count = longest(lm, 12)
+    pos = lm.encoding.positions(torch.arange(count))
+    one = torch.eye(count).expand(1, heads, count, count)  # as values, it makes attention return its weights
+    q, q2, k, k2, v, v2 = torch.randn(6, 1, heads, count, width, generator=rng)
+    x, x2 = torch.randn(2, 1, count, SIZE.width, generator=rng)
+    none, worst = torch.zeros_like(q), 0.0
+    for layer in range(SIZE.layers):
+
+        def odds(q: Tensor, k: Tensor, x: Tensor = x, v: Tensor = v, layer: int = layer) -> Tensor:
+            a, b = lm.encoding.qk(q, k, At(layer, x, v, pos, {}))
+            return attend(lm.encoding, layer, a, b, one, pos, pos)[..., -1, :].log().diff()
+
+        bare = odds(none, none)
+        for term in (
+            odds(q, k, x2, v2) - odds(q, k),
+            odds(q, none) - bare,
+            odds(none, k) - bare,
+            odds(q + q2, k) - odds(q, k) - odds(q2, k) + odds(none, k),
+            odds(q, k + k2) - odds(q, k) - odds(q, k2) + odds(q, none),
+        ):
+            worst = max(worst, largest(term[term.isfinite()]))  # a window hides keys: log 0
+    reads = worst > EQUAL
+    measured = f"yes ({number(worst)})" if reads else "no"
+    return Finding(True, measured, "reported", "", {"reads_content": reads})
 
 
 def cost_of_a_cached_token(cls: type[Encoding], seed: int) -> Finding:
@@ -326,7 +420,11 @@ def cost_of_a_cached_token(cls: type[Encoding], seed: int) -> Finding:
     per_token, fixed = cache_bytes(cls, seed)
     plain, _ = cache_bytes(RoPE, seed)
     return Finding(
-        True, f"{per_token:,} bytes a token ({per_token / plain:.2f} x RoPE) + {fixed:,}", "reported", ""
+        True,
+        f"{per_token:,} bytes a token ({per_token / plain:.2f} x RoPE) + {fixed:,}",
+        "reported",
+        "",
+        {"cache": {"bytes_per_token": per_token, "over_rope": per_token / plain, "bytes_fixed": fixed}},
     )
 
 
@@ -337,6 +435,7 @@ CHECKS: tuple[Callable[[type[Encoding], int], Finding], ...] = (
     learns_every_parameter,
     stands_long_inputs,
     keeps_precision_in_bf16,
+    stands_far_positions,
     is_relative_as_claimed,
     keeps_norms_as_claimed,
     keeps_examples_apart,
@@ -346,6 +445,8 @@ CHECKS: tuple[Callable[[type[Encoding], int], Finding], ...] = (
     leaves_the_rest_alone,
     compiles_whole,
     relative_range,
+    left_padding,
+    reads_content,
     cost_of_a_cached_token,
 )
 

@@ -11,6 +11,7 @@ from pebench.encodings.learned_ape import LearnedAPE
 from pebench.encodings.nope import NoPE
 from pebench.encodings.registry import names, resolve
 from pebench.encodings.rope import RoPE
+from pebench.suite.cell import CERTIFICATE, Cell, run
 from pebench.suite.certificate import (
     CHECKS,
     LENGTH,
@@ -18,9 +19,11 @@ from pebench.suite.certificate import (
     cache_bytes,
     certify,
     largest,
+    left_padding,
     model,
     moved_by,
     reach,
+    reads_content,
     shifted,
     through_cache,
 )
@@ -49,7 +52,7 @@ def test_a_wrong_encoding_fails_the_checks_for_its_fault_and_no_other(cls: type[
 
 
 def test_every_check_that_judges_is_failed_by_a_wrong_encoding() -> None:
-    reported = {"relative range", "cost of a cached token"}
+    reported = {"left padding", "reads content", "cost of a cached token"}
     assert set().union(*WRONG.values()) == set(TITLES) - reported
 
 
@@ -103,6 +106,22 @@ def test_the_relative_range_ends_where_float32_does() -> None:
     assert 2**10 <= reach(RoPE, 0, 1e-3, bf16=False) < 2**20
 
 
+@pytest.mark.parametrize(
+    ("name", "reads"),
+    [
+        *(
+            (name, False)
+            for name in ("nope", "sinusoidal", "rope", "xpos", "alibi", "t5_bias", "fire", "ssmax")
+        ),
+        *((name, False) for name in ("swan", "grape_m_rank2", "rope+alibi")),
+        *((name, True) for name in ("shaw", "fox", "cope", "path", "stick_breaking", "rope+fox")),
+        *((name, True) for name in ("grape_m_ctx", "grape_a_q", "grape_a_k", "grape_ap", "grape_ap_v")),
+    ],
+)
+def test_who_reads_the_content_is_measured(name: str, reads: bool) -> None:
+    assert reads_content(resolve(name)[1], 0).facts == {"reads_content": reads}
+
+
 def test_lifted_columns_are_counted_in_the_cache() -> None:
     per_layer = 4 * 4 * (16 + 16)  # heads, bytes, key and value
     assert cache_bytes(NoPE, 0) == (2 * per_layer, 0)
@@ -119,3 +138,32 @@ def test_chunks_are_taken_in_turn() -> None:
 def test_a_number_that_is_none_passes_no_limit() -> None:
     assert largest(torch.tensor([0.0, math.nan])) == math.inf
     assert largest(torch.empty(0)) == 0.0
+
+
+def test_the_record_of_a_certificate_has_the_facts_of_badges() -> None:
+    badges = run(Cell("fox", CERTIFICATE, "SMOKE", 0), torch.device("cpu")).provenance["badges"]
+    assert badges["kernel"] == "fused"
+    assert badges["relative_range"] == {"float32": 2**20, "bfloat16": 2**20}
+    assert badges["norm_preserving"] is False
+    assert badges["streaming"] is True
+    assert badges["max_length"] is None
+    assert badges["left_padding"] is True
+    assert (
+        badges["cache"]["bytes_per_token"] > badges["cache"]["bytes_per_token"] / badges["cache"]["over_rope"]
+    )
+    json.dumps(badges, allow_nan=False)
+
+
+@pytest.mark.parametrize(("name", "multiple"), [("learned_ape", 1), ("randomized", 16), ("rope", None)])
+def test_how_long_a_text_may_be_is_told_in_training_lengths(name: str, multiple: float | None) -> None:
+    found = next(c for c in certify(name, resolve(name)[1]) if c.name == "stands long inputs")
+    assert found.facts == {"max_length": multiple}
+
+
+@pytest.mark.parametrize(
+    ("name", "alike"), [("rope", True), ("fox", True), ("path", False), ("sinusoidal", False)]
+)
+def test_padding_is_felt_by_absolute_positions_and_by_what_reads_the_last_tokens(
+    name: str, alike: bool
+) -> None:
+    assert left_padding(resolve(name)[1], 0).facts == {"left_padding": alike}

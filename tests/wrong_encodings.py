@@ -95,6 +95,20 @@ class Overflows(Wrong):
         return q, k * (at.pos[:, None] - 160).float().exp()
 
 
+class OverflowsFarAway(Wrong):
+    """Grows keys by the exponential of a small part of the position: infinite from position 880,000 on."""
+
+    def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
+        return q, k * (1e-4 * at.pos[:, None]).exp().type_as(k)
+
+
+class IsRelativeNearby(RoPE):
+    """Claims to be relative, and turns twice as fast from position 2,048 on."""
+
+    def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
+        return super().qk(q, k, at._replace(pos=at.pos * (1 + (at.pos >= 2048))))
+
+
 class DeclaresTooMuch(Wrong):
     """Says that it is defined up to twice the training length, but its table is shorter."""
 
@@ -228,10 +242,12 @@ WRONG: dict[type[Encoding], set[str]] = {
     CountsFromTheShape: {"decodes as it reads"},
     HasAnIdleParameter: {"learns every parameter"},
     HasABrokenGradient: {"learns every parameter", "stands long inputs"},
-    Overflows: {"stands long inputs", "keeps precision in bf16"},
+    Overflows: {"stands long inputs", "keeps precision in bf16", "stands far positions"},
+    OverflowsFarAway: {"stands far positions"},
     RoundsPositions: {"keeps precision in bf16"},
-    ClaimsToBeRelative: {"is relative as claimed"},
-    RotatesTheQueryBackwards: {"is relative as claimed"},
+    ClaimsToBeRelative: {"is relative as claimed", "relative range"},
+    RotatesTheQueryBackwards: {"is relative as claimed", "relative range"},
+    IsRelativeNearby: {"relative range"},
     ClaimsToKeepNorms: {"keeps norms as claimed"},
     MixesTheBatch: {"keeps examples apart"},
     IsNotAFunction: {"gives the same bits twice"},
