@@ -48,6 +48,19 @@ class At(NamedTuple):
     memory: dict[str, Tensor]
 
 
+class Path(NamedTuple):
+    """Logits q_i . k_j / sqrt(d) plus the sum over j < l <= i of slope * log sigmoid(p_i . r_l / f).
+
+    q and k are (B, H, T, d), p and r (B, H, T, f), the slopes (H,).
+    """
+
+    q: Tensor
+    k: Tensor
+    p: Tensor
+    r: Tensor
+    slopes: Tensor
+
+
 class Encoding(nn.Module):
     """A positional encoding; subclasses override the hooks that they need and nothing else.
 
@@ -85,6 +98,10 @@ class Encoding(nn.Module):
 
     def weights(self, q: Tensor, k: Tensor, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor | None:
         """The attention weights (B, H, T, S) themselves, with the future (k_pos > q_pos) at zero."""
+        return None
+
+    def path(self, q: Tensor, k: Tensor) -> Path | None:
+        """Where `weights` is a softmax over q.k plus a path sum: its parts, for which there is a fast kernel."""
         return None
 
     @classmethod

@@ -2,7 +2,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, rms_norm
 
-from pebench.encodings.base import At, Encoding, Shape, alibi_slopes, rotate, sum_after, visible
+from pebench.encodings.base import At, Encoding, Path, Shape, alibi_slopes, rotate, sum_after, visible
 from pebench.encodings.registry import register
 
 
@@ -49,11 +49,15 @@ class GrapeAP(Encoding):
         """R_s p for p (B, H, T, 8): every plane by one radian per token."""
         return rotate(p, pos[:, None].float().expand(-1, self.feature_dim // 2))
 
-    def weights(self, q: Tensor, k: Tensor, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor:
+    def path(self, q: Tensor, k: Tensor) -> Path:
         sizes = [self.shape.head_dim, self.feature_dim]
         (q, p), (k, turned) = q.split(sizes, dim=-1), k.split(sizes, dim=-1)
+        return Path(q, k, p, turned, self.slopes)
+
+    def weights(self, q: Tensor, k: Tensor, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor:
+        q, k, p, turned, slopes = self.path(q, k)
         seen = visible(q_pos, k_pos)
-        step = logsigmoid((p @ turned.mT).float() / self.feature_dim) * self.slopes[:, None, None]
+        step = logsigmoid((p @ turned.mT).float() / self.feature_dim) * slopes[:, None, None]
         path = sum_after(step.masked_fill(~seen, 0.0))
         logits = (q @ k.mT).float() * self.shape.scale + path
         return logits.masked_fill(~seen, -torch.inf).softmax(-1)

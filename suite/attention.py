@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from pebench.encodings.base import Encoding, visible
+from pebench.suite.native import ops
 
 # Logits held at once where an encoding needs them all; evaluation goes over the queries in blocks of this size.
 BLOCK_ELEMENTS = 2**25
@@ -20,6 +21,10 @@ def attend(
     The queries are the last T of the S tokens; e may exceed d where the encoding appended columns.
     """
     kernel = encoding.kernel()
+    if q.shape[-2] == k.shape[-2] and ops.usable(q, k):
+        y = native(encoding, layer, q, k, v.float(), q_pos, k_pos)
+        if y is not None:
+            return y.type_as(v)
     if kernel == "own":
 
         def block(q: Tensor, q_pos: Tensor) -> Tensor:
@@ -46,6 +51,21 @@ def attend(
     return in_blocks(
         lambda q, q_pos: fused(q, k, v, encoding.shape.scale, visible(q_pos, k_pos)), q, q_pos, k.shape[-2]
     )
+
+
+def native(
+    encoding: Encoding, layer: int, q: Tensor, k: Tensor, v: Tensor, q_pos: Tensor, k_pos: Tensor
+) -> Tensor | None:
+    """Attention of whole sequences by our own kernel, or None where it has no form of this encoding."""
+    kernel, scale = encoding.kernel(), encoding.shape.scale
+    if kernel == "fused":
+        return ops.attention(q, k, v, scale)
+    if kernel == "own":
+        path = encoding.path(q, k)
+        return None if path is None else ops.attention(path.q, path.k, v, scale, path=path[2:])
+    if q.shape[1] * q.shape[2] ** 2 > BLOCK_ELEMENTS and not torch.is_grad_enabled():
+        return None  # the bias would be large: block by block
+    return ops.attention(q, k, v, scale, bias=encoding.bias(q_pos, k_pos, layer))
 
 
 def fused(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None, causal: bool = False) -> Tensor:

@@ -3,6 +3,7 @@
 import ast
 import functools
 import hashlib
+import re
 import sys
 from pathlib import Path
 from types import FunctionType
@@ -12,7 +13,10 @@ from pebench.encodings.streams import build
 from pebench.tasks import TASKS
 
 SUITE = Path(__file__).parent
-ALWAYS = tuple(SUITE / name for name in ("model.py", "attention.py", "training.py", "measure.py"))
+ALWAYS = tuple(
+    SUITE / name
+    for name in ("model.py", "attention.py", "training.py", "measure.py", "native/ops.py", "native/kernels.c")
+)
 ANY = Shape(layers=2, heads=2, head_dim=16, train_length=16)
 FINDS = ("pebench.encodings.registry", "pebench.encodings.compose")  # find encodings, but compute nothing
 PER_TASK = {"throughput": (SUITE / "speed.py",), "certificate": (SUITE / "certificate.py",)}
@@ -28,6 +32,7 @@ def fingerprint(encoding: type[Encoding], task: str, plan: str, corpus: str, bas
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
+@functools.cache
 def encoding_files(encoding: type[Encoding]) -> list[Path]:
     """The files of the class, of what it inherits from and is made of, and of what those use from `encodings`."""
     parts = build(encoding, ANY).modules()
@@ -61,6 +66,8 @@ def code(file: Path) -> str:
     A better comment must not make a night of results stale.
     """
     text = file.read_text(encoding="utf-8")
+    if file.suffix == ".c":
+        return re.sub(r"\s*/\*.*?\*/", "", text, flags=re.DOTALL)
     described = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     docstrings: set[int] = set()
     for node in ast.walk(ast.parse(text)):

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, rms_norm, silu
+from torch.nn.functional import linear
 
 from pebench.encodings.base import At, Encoding, Shape
 from pebench.encodings.streams import build, stream
 from pebench.suite.attention import attend
-
-EPS = 1e-6
+from pebench.suite.native import ops
 
 
 @dataclass(frozen=True)
@@ -94,9 +93,7 @@ class Attention(nn.Module):
         cache: LayerCache | None,
         start: int,
     ) -> Tensor:
-        q, k, v = (part.transpose(1, 2) for part in self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2))
-        q = (rms_norm(q, q.shape[-1:], eps=EPS) * self.temperature).type_as(v)
-        k = rms_norm(k, k.shape[-1:], eps=EPS).type_as(v)
+        q, k, v = ops.split_qkv(self.qkv(x), self.temperature)
         with torch.autocast(
             x.device.type, enabled=False
         ):  # what an encoding computes in float32 stays float32
@@ -107,6 +104,15 @@ class Attention(nn.Module):
         return self.out(y.transpose(1, 2).flatten(2))
 
 
+class RMSNorm(nn.Module):
+    def __init__(self, width: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.norm(x, self.weight)
+
+
 class SwiGLU(nn.Module):
     def __init__(self, size: Size):
         super().__init__()
@@ -114,16 +120,15 @@ class SwiGLU(nn.Module):
         self.down = nn.Linear(size.hidden, size.width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, up = self.gate_up(x).chunk(2, dim=-1)
-        return self.down(silu(gate) * up)
+        return self.down(ops.swiglu(self.gate_up(x)))
 
 
 class Block(nn.Module):
     def __init__(self, size: Size):
         super().__init__()
-        self.norm1 = nn.RMSNorm(size.width, eps=EPS)
+        self.norm1 = RMSNorm(size.width)
         self.attention = Attention(size)
-        self.norm2 = nn.RMSNorm(size.width, eps=EPS)
+        self.norm2 = RMSNorm(size.width)
         self.mlp = SwiGLU(size)
 
     def forward(
@@ -152,7 +157,7 @@ class LM(nn.Module):
         self.size = size
         self.embedding = nn.Embedding(size.vocab, size.width)
         self.blocks = nn.ModuleList(Block(size) for _ in range(size.layers))
-        self.norm = nn.RMSNorm(size.width, eps=EPS)
+        self.norm = RMSNorm(size.width)
         self.initialise(seed)
         self.encoding = build(encoding, size.shape(train_length), seed)
 
