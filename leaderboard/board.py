@@ -1,11 +1,16 @@
 """The leaderboard of one profile: made of a folder of records; printed, or as JSON, CSV or Markdown."""
 
 import functools
+import gc
+import hashlib
+import json
 import math
 import os
 import re
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +21,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from pebench.leaderboard import ranking, table
-from pebench.suite.record import Record, Unreadable, newest, read_all
+from pebench.suite.record import VERIFIED, Record, Unreadable, newest, read_all
 
 COSTS = ("train_ratio", "prefill_ratio", "decode_ratio", "cache_bytes")
 NOTHING = "no score yet on anything that another encoding has too"
+CONTENT = "reads content"  # the check that says it
 REMEDY = "make some with `pebench run --profile QUICK`"
 
 
@@ -61,6 +67,8 @@ class Entry:
     failed_checks: list[str]
     failed_runs: list[str]  # "task, seed: outcome"
     parameters: int | None  # of the encoding itself
+    reads_content: bool | None  # whether positions enter other than by a matrix and a bias of their own
+    verified: float  # share of the records that were run again and came out the same
     clean: bool  # every run came from committed code
     stale: bool  # some seeds were run with another version of the code than others
     own_texts: list[str]  # corpora of a user's own that it was trained on
@@ -96,7 +104,8 @@ def make_board(records_folder: Path, profile: str | None = None) -> Board:
     """
     if not records_folder.is_dir():
         raise BoardError(f"there is no records folder {records_folder}; {REMEDY}")
-    every, unreadable = read_all(records_folder)
+    with uncollected():
+        every, unreadable = read_all(records_folder)
     if not every:
         broken = f" ({len(unreadable)} unreadable, first: {unreadable[0].reason})" if unreadable else ""
         raise BoardError(f"no records in {records_folder}{broken}; {REMEDY}")
@@ -104,7 +113,43 @@ def make_board(records_folder: Path, profile: str | None = None) -> Board:
     profile = profile or next(iter(profiles))
     if profile not in profiles:
         raise BoardError(f"no records of profile {profile!r}; there are: {', '.join(profiles)}; {REMEDY}")
-    return board_of([r for r in newest(every) if r.profile == profile], profile, profiles, unreadable)
+    chosen = [r for r in newest(every) if r.profile == profile]
+    marks = verified(records_folder, {r.path.as_posix() for r in chosen}, unreadable)
+    return board_of(chosen, profile, profiles, unreadable, marks)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without the garbage collector: going over a hundred thousand rows that live on takes as long as reading them."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
+def verified(folder: Path, paths: set[str], unreadable: list[Unreadable]) -> dict[str, str]:
+    """What `pebench reproduce --mark` states of these records: "equal" or "within tolerance", by path.
+
+    A mark is of the bytes that were run again: a record that was changed since has none.
+    """
+    file = folder / VERIFIED
+    if not file.exists():
+        return {}
+    try:
+        stated = json.loads(file.read_text(encoding="utf-8"))["verified"]
+        marks = {path: (stated[path]["sha256"], stated[path]["verdict"]) for path in paths & stated.keys()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+        unreadable.append(Unreadable(file, f"no file of marks ({type(e).__name__}: {e})"))
+        return {}
+    return {
+        path: verdict
+        for path, (digest, verdict) in marks.items()
+        if verdict in ("equal", "within tolerance")
+        and hashlib.sha256((folder / path).read_bytes()).hexdigest() == digest
+    }
 
 
 def stamp(records_folder: Path) -> int:
@@ -127,23 +172,43 @@ def _cached_board(folder: str, profile: str | None, changed: int) -> Board:
 
 
 def board_of(
-    records: list[Record], profile: str, profiles: dict[str, int], unreadable: list[Unreadable]
+    records: list[Record],
+    profile: str,
+    profiles: dict[str, int],
+    unreadable: list[Unreadable],
+    marks: dict[str, str] | None = None,
 ) -> Board:
-    """The board of these records, which are of one profile and hold no two of the same run."""
-    scores, runs, checks = table.score_table(records), table.run_table(records), table.check_table(records)
-    cards = table.card_table(records)
+    """The board of these records, which are of one profile and hold no two of the same run.
+
+    `marks` says of a record, by its path, how it came out when it was run again.
+    """
+    with uncollected():
+        scores, checks = table.score_table(records), table.check_table(records)
+    runs, cards = table.run_table(records), table.card_table(records)
+    runs["verified"] = [(marks or {}).get(file, "") for file in runs["file"]]
     blocked = _blocked(runs, checks)
     result = ranking.rank(scores, blocked)
     families = sorted(set(result.data.names["task_family"]))
     ranked = list(result.table["encoding"])
     order = ranked + sorted(set(cards) - set(ranked))
-    facts = _Facts(result, blocked, _costs(scores), runs, checks, cards)
+    facts = _Facts(
+        _by_encoding(result.table), _by_encoding(result.families), _by_encoding(runs), _by_encoding(checks),
+        blocked, _costs(scores), cards,
+    )  # fmt: skip
     seeds = result.data.seeds
     entries = [facts.entry(name) for name in order]
     notes = _notes(entries, seeds, profile, profiles, unreadable)
     return Board(
         profile, profiles, entries, families, seeds, notes, unreadable, scores, runs, checks, cards, result
     )
+
+
+def _by_encoding(frame: pd.DataFrame) -> dict[str, list[Any]]:
+    """The rows of a table as named tuples, by encoding; a plain loop over few rows is quicker than a query of each."""
+    rows = defaultdict(list)
+    for row in frame.itertuples(index=False):
+        rows[row.encoding].append(row)
+    return rows
 
 
 def _blocked(runs: pd.DataFrame, checks: pd.DataFrame) -> dict[str, str]:
@@ -156,27 +221,23 @@ def _blocked(runs: pd.DataFrame, checks: pd.DataFrame) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Facts:
-    """Collects what is known of one encoding from all tables."""
+    """What is known of each encoding, from all tables."""
 
-    result: ranking.Ranking
+    ranked: dict[str, list[Any]]
+    families: dict[str, list[Any]]
+    runs: dict[str, list[Any]]
+    checks: dict[str, list[Any]]
     blocked: dict[str, str]
     costs: dict[str, dict[str, float]]
-    runs: pd.DataFrame
-    checks: pd.DataFrame
     cards: dict[str, dict[str, Any]]
 
     def entry(self, name: str) -> Entry:
-        found = self.result.table[self.result.table["encoding"] == name]
-        row = found.iloc[0].to_dict() if len(found) else {}
-        parts = self.result.families[self.result.families["encoding"] == name]
-        runs = self.runs[self.runs["encoding"] == name]
-        checks = self.checks[self.checks["encoding"] == name]
-        card = self.cards[name]
-        bad = runs[~runs["outcome"].isin(["measured", "undefined"])]
-        gates = runs.dropna(subset="learned").astype({"learned": float}).groupby("task")["learned"].mean()
-        broken = bool((bad["task"] == "certificate").any())
-        failed = sorted(checks.loc[~checks["passed"], "check"])
-        parameters = runs["parameters_encoding"].dropna()
+        row = self.ranked[name][0]._asdict() if self.ranked[name] else {}
+        runs, checks, card = self.runs[name], self.checks[name], self.cards[name]
+        bad = [r for r in runs if r.outcome not in ("measured", "undefined")]
+        failed = sorted(c.check for c in checks if not c.passed)
+        broken = any(r.task == "certificate" for r in bad)
+        parameters = [r.parameters_encoding for r in runs if not pd.isna(r.parameters_encoding)]
         return Entry(
             name=name,
             title=_text(card, "title"),
@@ -192,17 +253,28 @@ class _Facts:
             p_best=_none(row.get("p_best"), float),
             coverage=float(row.get("coverage", 0.0)),
             seeds=int(row.get("seeds", 0)),
-            families={p.task_family: Interval(p.score, p.low, p.high) for p in parts.itertuples()},
-            gates={str(task): float(share) for task, share in gates.items()},
+            families={p.task_family: Interval(p.score, p.low, p.high) for p in self.families[name]},
+            gates=_gates(runs),
             costs=self.costs.get(name, {}),
-            certificate="failed" if failed or broken else "passed" if len(checks) else "missing",
+            certificate="failed" if failed or broken else "passed" if checks else "missing",
             failed_checks=failed,
-            failed_runs=[f"{r.task}, seed {r.seed}: {r.outcome}" for r in bad.itertuples()],
-            parameters=int(parameters.iloc[-1]) if len(parameters) else None,
-            clean=bool(runs["clean"].all()),
-            stale=bool(runs["stale"].any()),
-            own_texts=sorted({text for text in runs["corpus"] if text.startswith("user:")}),
+            failed_runs=[f"{r.task}, seed {r.seed}: {r.outcome}" for r in bad],
+            parameters=int(parameters[-1]) if parameters else None,
+            reads_content=next((c.detail.startswith("yes") for c in checks if c.check == CONTENT), None),
+            verified=sum(r.verified != "" for r in runs) / len(runs),
+            clean=all(r.clean for r in runs),
+            stale=any(r.stale for r in runs),
+            own_texts=sorted({r.corpus for r in runs if r.corpus.startswith("user:")}),
         )
+
+
+def _gates(runs: list[Any]) -> dict[str, float]:
+    """By task: the share of the runs that learned it."""
+    learned = defaultdict(list)
+    for run in runs:
+        if not pd.isna(run.learned):
+            learned[run.task].append(bool(run.learned))
+    return {task: sum(passed) / len(passed) for task, passed in sorted(learned.items())}
 
 
 def _costs(scores: pd.DataFrame) -> dict[str, dict[str, float]]:

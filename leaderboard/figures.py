@@ -173,16 +173,54 @@ def differences(frame: pd.DataFrame, first: str, looks: Looks) -> go.Figure:
     return _laid_out(figure, 160 + 60 * len(order), scattermode="group", showlegend=True)
 
 
-def critical_difference(ranks: pd.Series, distance: float) -> go.Figure:
-    """Mean ranks (index: encoding) with bars as long as the critical difference: none that overlap differ."""
+def critical_difference(ranks: pd.Series, distance: float, cliques: Sequence[tuple[int, int]]) -> go.Figure:
+    """The diagram of Demsar (2006, figure 1): mean ranks on a line, best on the left, and bars over those groups
+    that Nemenyi's test does not separate. `ranks` ascending (index: encoding), `cliques` as in ranking.cliques.
+    """
+    count, half = len(ranks), (len(ranks) + 1) // 2
+    first, last = 1.0, float(max(2, count))
+    top = -0.5 * len(cliques) - 0.8  # of the names, below the bars
     figure = go.Figure()
-    figure.add_scatter(
-        x=ranks,
-        y=list(ranks.index),
-        mode="markers",
-        marker={"size": 10, "color": COLOURS[0]},
-        error_x={"array": [distance / 2] * len(ranks), "color": GREY},
-    )
-    figure.update_yaxes(type="category", categoryorder="array", categoryarray=list(ranks.index)[::-1])
-    figure.update_xaxes(title="mean rank over tasks")
-    return _laid_out(figure, 90 + 26 * len(ranks), showlegend=False)
+    for n, (name, rank) in enumerate(ranks.items()):
+        on_left = n < half
+        y = top - (n if on_left else count - 1 - n)
+        edge = first - 0.02 * (last - first) if on_left else last + 0.02 * (last - first)
+        figure.add_scatter(
+            x=[rank, rank, edge],
+            y=[0, y, y],
+            mode="lines",
+            line={"color": COLOURS[0] if n == 0 else GREY, "width": 1.5},
+            hovertemplate=f"{html.escape(str(name))}: {rank:.2f}<extra></extra>",
+        )
+        figure.add_annotation(
+            x=edge,
+            y=y,
+            text=f"{html.escape(str(name))} {rank:.1f}"
+            if on_left
+            else f"{rank:.1f} {html.escape(str(name))}",
+            showarrow=False,
+            xanchor="right" if on_left else "left",
+        )
+    for n, (i, j) in enumerate(cliques):
+        figure.add_scatter(
+            x=[ranks.iloc[i] - 0.03, ranks.iloc[j] + 0.03],
+            y=[-0.5 * (n + 1)] * 2,
+            mode="lines",
+            line={"width": 5, "color": COLOURS[3]},
+            hoverinfo="skip",
+        )
+    if distance < last - first:
+        figure.add_scatter(
+            x=[first, first + distance], y=[1.3] * 2, mode="lines+markers",
+            line={"color": GREY, "width": 2}, marker={"symbol": "line-ns-open", "size": 9}, hoverinfo="skip",
+        )  # fmt: skip
+        label = {"text": f"critical difference {distance:.2f}", "showarrow": False, "yanchor": "bottom"}
+        figure.add_annotation(x=first + distance / 2, y=1.4, **label)
+    figure.add_hline(y=0, line={"color": GREY, "width": 1})
+    ticks = list(range(1, count + 1, max(1, count // 12)))
+    for tick in ticks:
+        figure.add_annotation(x=tick, y=0.05, text=str(tick), showarrow=False, yanchor="bottom")
+    margin = 0.35 * (last - first)
+    figure.update_xaxes(visible=False, range=[first - margin, last + margin])
+    figure.update_yaxes(visible=False, range=[top - half, 2.4])
+    return _laid_out(figure, 110 + 24 * half + 12 * len(cliques), showlegend=False)

@@ -499,6 +499,45 @@ def other_orders(r: Ranking) -> pd.DataFrame:
     return pd.DataFrame(places).astype("Int64")
 
 
+def agreement(orders: pd.DataFrame) -> pd.DataFrame:
+    """How each other order (columns of `other_orders`) agrees with this board's, its first column.
+
+    Columns: order, tau (Kendall's: 1 the same order, -1 the opposite), leader, moves (the most places that an
+    encoding rises or falls).
+    """
+    from scipy import stats
+
+    ours = orders.iloc[:, 0]
+    rows = [
+        (
+            *(name, float(stats.kendalltau(ours, places).statistic)),
+            *(", ".join(places.index[places == places.min()]), int((places - ours).abs().max())),
+        )
+        for name, places in orders.iloc[:, 1:].items()
+    ]
+    return pd.DataFrame(rows, columns=["order", "tau", "leader", "moves"])
+
+
+def friedman(by_task: pd.DataFrame) -> float:
+    """The p-value of Friedman's test that all encodings (rows) are alike over these tasks (columns)."""
+    from scipy import stats
+
+    enough = len(by_task) > 2 and by_task.shape[1] > 1
+    return float(stats.friedmanchisquare(*by_task.to_numpy()).pvalue) if enough else float("nan")
+
+
+def cliques(ranks: Sequence[float], distance: float) -> list[tuple[int, int]]:
+    """The first and last place of each group, as large as can be, whose mean ranks no test separates.
+
+    `ranks` in ascending order; a group is of two at least (Demsar, 2006, section 3.2.4).
+
+    >>> cliques([1.0, 1.5, 2.5, 4.0], 1.5)
+    [(0, 2), (2, 3)]
+    """
+    ends = [max(j for j, other in enumerate(ranks) if other - rank <= distance) for rank in ranks]
+    return [(i, j) for i, j in enumerate(ends) if j > i and (i == 0 or j > ends[i - 1])]
+
+
 def critical_difference(encodings: int, tasks: int, level: float = LEVEL) -> float:
     """Mean ranks that differ by less are not separable by Nemenyi's test (Demsar, 2006, section 3.2.2)."""
     from scipy import stats  # half a second to import, and only one page needs it

@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from pebench.suite.record import Condition, Record, Row
+from pebench.suite.record import Condition, Record
 
 SCORE_COLUMNS = [
     *("encoding", "task", "task_family", "seed", "metric"),
@@ -19,27 +20,51 @@ def score_table(records: Iterable[Record]) -> pd.DataFrame:
 
     `length`, `depth` and `position` repeat what the condition says; `condition` is all of it, as text.
     """
-    rows: list[tuple[object, ...]] = []
-    places: dict[tuple[object, ...], tuple[object, ...]] = {}  # the same few conditions come again and again
-    for r in records:
-        if r.task == "certificate":
-            continue
-        run = (r.encoding, r.task, _text(r.setup.get("task_family"), r.task), r.seed)
-        origin = (r.fingerprint, str(r.path))
-        for row in r.rows:
-            condition = tuple(row.condition.items())
-            if condition not in places:
-                coordinates = (_number(row.condition.get(key)) for key in ("length", "depth", "position"))
-                places[condition] = (label(row.condition), *coordinates)
-            number = (row.value, row.n, row.floor, row.ceiling, _score(row))
-            rows.append((*run, row.metric, *places[condition], *number, *origin))
-    frame = pd.DataFrame(rows, columns=SCORE_COLUMNS)
-    for column in ("length", "depth", "position", "value", "floor", "ceiling", "score"):
-        frame[column] = frame[column].astype(float)
+    measured = [r for r in records if r.task != "certificate"]
+    conditions: dict[tuple[Any, ...], int] = {}  # the same few come again and again
+    rows = [
+        (
+            *(n, row.metric, conditions.setdefault(tuple(row.condition.items()), len(conditions))),
+            *(row.value, row.n, row.floor, row.ceiling),
+        )
+        for n, r in enumerate(measured)
+        for row in r.rows
+    ]
+    run, metric, place, *numbers = zip(*rows, strict=True) if rows else [()] * 7
+    runs = pd.DataFrame(
+        [
+            (
+                r.encoding,
+                r.task,
+                _text(r.setup.get("task_family"), r.task),
+                r.seed,
+                r.fingerprint,
+                str(r.path),
+            )
+            for r in measured
+        ],
+        columns=["encoding", "task", "task_family", "seed", "fingerprint", "file"],
+    )
+    places = pd.DataFrame(
+        [
+            (label(condition), *(_number(condition.get(key)) for key in ("length", "depth", "position")))
+            for condition in map(dict, conditions)
+        ],
+        columns=["condition", "length", "depth", "position"],
+    ).astype({"length": float, "depth": float, "position": float})
+    parts = [runs.take(np.array(run, int)), places.take(np.array(place, int))]
+    frame = pd.concat([part.reset_index(drop=True) for part in parts], axis=1)
+    frame["metric"] = metric
+    for column, values in zip(("value", "n", "floor", "ceiling"), numbers, strict=True):
+        frame[column] = np.array(values, int if column == "n" else float)
+    with np.errstate(over="ignore"):  # a stranger's number may be as large as floats go
+        score = (frame["value"] - frame["floor"]) / (frame["ceiling"] - frame["floor"])
+    # The gate is measured on the training distribution: it says who learned the task, and counts no more.
+    frame["score"] = score.clip(lower=0.0).where(frame["metric"] != "gate")
     # A task is in the family that most of its rows name: one record cannot move it.
     family = frame.groupby("task")["task_family"].agg(lambda names: names.mode().iloc[0])
     frame["task_family"] = frame["task"].map(family)
-    return frame
+    return frame[SCORE_COLUMNS]
 
 
 def run_table(records: Iterable[Record]) -> pd.DataFrame:
@@ -114,11 +139,6 @@ def label(condition: Condition) -> str:
 
 def _plain(value: int | float | str) -> int | float | str:
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _score(row: Row) -> float | None:
-    # The gate is measured on the training distribution: it says who learned the task, and counts no more.
-    return None if row.metric == "gate" else row.score
 
 
 def _number(value: object) -> float | None:

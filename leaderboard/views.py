@@ -1,8 +1,9 @@
 """What each page of the app shows, as data frames: all arithmetic of the pages is here."""
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -25,8 +26,11 @@ class Filter:
     search: str = ""
     families: Collection[str] = field(default_factory=tuple)
     kernels: Collection[str] = field(default_factory=tuple)
+    content: Collection[str] = field(default_factory=tuple)  # "yes", "no"
+    parameters: Collection[str] = field(default_factory=tuple)
     seeds: int = 0
     certified: bool = False
+    verified: bool = False
 
 
 def overview(board: Board, chosen: Filter) -> pd.DataFrame:
@@ -38,6 +42,13 @@ def overview(board: Board, chosen: Filter) -> pd.DataFrame:
         keep &= frame["family"].isin(chosen.families)
     if chosen.kernels:
         keep &= frame["kernel"].isin(chosen.kernels)
+    yes_no = {True: "yes", False: "no"}
+    if chosen.content:
+        keep &= frame["reads_content"].map(yes_no).isin(chosen.content)
+    if chosen.parameters:
+        keep &= (frame["parameters"] > 0).map(yes_no).isin(chosen.parameters)
+    if chosen.verified:
+        keep &= frame["verified"] > 0
     if chosen.certified:
         keep &= frame["certificate"] == "passed"
     return frame[keep & (frame["seeds"] >= chosen.seeds)].reset_index(drop=True)
@@ -194,11 +205,45 @@ def _short(value: object) -> str:
     return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
-def mean_ranks(board: Board) -> tuple[pd.Series, float]:
-    """Mean rank over tasks of each wholly covered encoding, and the critical difference of Nemenyi's test."""
+class MeanRanks(NamedTuple):
+    """The order within each task alone, as Demsar (2006) compares classifiers."""
+
+    ranks: pd.Series  # mean over tasks, best first; index: encoding
+    friedman: float  # p-value of Friedman's test that all are alike; NaN with fewer than three
+    distance: float  # Nemenyi's critical difference
+    cliques: list[tuple[int, int]]  # first and last place of each group that it does not separate
+
+
+def mean_ranks(board: Board) -> MeanRanks:
+    """Mean ranks over tasks of the wholly covered encodings, and what they separate."""
     names = ranking.whole(board.ranking)["encoding"]
     by_task = ranking.task_scores(board.ranking.data).loc[names]
-    ranks = by_task.rank(ascending=False).mean(axis=1).sort_values()
+    ranks = by_task.rank(ascending=False).mean(axis=1).sort_values(kind="stable")
     if len(ranks) < 2:
-        return ranks, float("nan")
-    return ranks, ranking.critical_difference(len(ranks), by_task.shape[1])
+        return MeanRanks(ranks, math.nan, math.nan, [])
+    distance = ranking.critical_difference(len(ranks), by_task.shape[1])
+    return MeanRanks(ranks, ranking.friedman(by_task), distance, ranking.cliques(list(ranks), distance))
+
+
+def how_sure(board: Board, most: int = 12) -> list[str]:
+    """What separates each of the best encodings from the next, or how many seeds would, in words."""
+    return [
+        _sure(row, one_seed=len(board.seeds) == 1)
+        for row in ranking.neighbours(board.ranking).head(most).itertuples()
+    ]
+
+
+def _sure(row: Any, one_seed: bool) -> str:
+    pair = f"{row.better} is ahead of {row.worse} by {row.difference:.3f}"
+    if row.separated:
+        return f"{pair}: separated (p = {row.p:.2g})."
+    if one_seed:
+        return f"{pair}: not separated; with one seed nobody knows how many more would do."
+    if pd.isna(row.seeds_needed):
+        return f"{pair}: not separated, and not even 1000 seeds would."
+    more = row.seeds_needed - row.seeds
+    return (
+        f"{pair}: not separated by {row.seeds} seeds; about {more} more would do."
+        if more > 0
+        else (f"{pair}: not separated, though {row.seeds} seeds are enough four times out of five.")
+    )

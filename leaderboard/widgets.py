@@ -21,6 +21,7 @@ from pebench.suite.metrics import METRICS
 BOUND: dict[str, Any] = {"bind": "query-params", "persist_state": "session"}  # links reproduce a view
 PAGES: dict[str, Any] = {}  # streamlit's page of each path, for links; app.py fills it
 
+PICTURES = ("svg", "png")
 NUMBER = st.column_config.NumberColumn
 COLUMNS: dict[str, Any] = {
     "rank": NUMBER("rank", format="%d", help="Encodings of one tier share it."),
@@ -33,6 +34,13 @@ COLUMNS: dict[str, Any] = {
     "p_best": NUMBER("P(best)", format="%.2f", help="Share of bootstrap draws in which it is the best."),
     "coverage": NUMBER("coverage", format="percent", help="Share of the conditions that were measured."),
     "learned": NUMBER("learned", format="percent", help="Share of the runs that passed the task's gate."),
+    "verified": NUMBER(
+        "verified", format="percent", help="Share of the records that came out the same again."
+    ),
+    "reads_content": st.column_config.CheckboxColumn(
+        "sees content", help="Positions enter other than by a matrix and a bias of their own."
+    ),
+    "parameters": NUMBER("parameters", format="%d", help="Of the encoding itself."),
     "train_ratio": NUMBER("train", format="%.2f x", help="Time of a training step over RoPE's."),
     "prefill_ratio": NUMBER("prefill", format="%.2f x", help="Time of a forward pass over RoPE's."),
     "decode_ratio": NUMBER("decode", format="%.2f x", help="Time of one cached token over RoPE's."),
@@ -47,6 +55,9 @@ def open_board() -> Board:
             "Results folder", os.environ.get(FOLDER_VARIABLE, DEFAULT_FOLDER), key="records", **BOUND
         )
         slot = st.empty()
+        st.segmented_control(
+            "Pictures are saved as", PICTURES, default=PICTURES[0], required=True, key="picture", **BOUND
+        )
     path = str(Path(folder or ".").expanduser())
     try:
         changed = stamp(Path(path))
@@ -73,8 +84,9 @@ def download(frame: pd.DataFrame, name: str) -> None:
 
 
 def draw(figure: Any, key: str, width: int | Literal["stretch"] = "stretch") -> None:
-    """A figure that can be saved as a picture from its own menu."""
-    picture = {"toImageButtonOptions": {"format": "svg", "filename": f"pebench-{key}"}, "displaylogo": False}
+    """A figure that can be saved as a picture from its own menu, in the browser."""
+    kind = st.session_state.get("picture", PICTURES[0])
+    picture = {"toImageButtonOptions": {"format": kind, "filename": f"pebench-{key}"}, "displaylogo": False}
     st.plotly_chart(figure, key=f"figure-{key}", config=picture, width=width)
 
 

@@ -5,18 +5,19 @@ file that cannot be read is named with its reason, never skipped in silence.
 """
 
 import json
-import math
 import os
 import re
 import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
+from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pebench.suite.metrics import METRICS
 
 SCHEMA = 1
+VERIFIED = "verified.json"  # in a records folder: which records were run again, no record itself
 OUTCOMES = ("measured", "failed", "diverged", "timed out", "out of memory", "undefined")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+@.\-]{0,79}")
 Condition = dict[str, int | float | str]
@@ -44,11 +45,8 @@ class Row:
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
             raise RecordError(f"unknown metric {self.metric!r}; add it to suite/metrics.py")
-        for name in ("value", "floor", "ceiling"):
-            number = getattr(self, name)
-            if name != "value" and number is None:
-                continue
-            if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+        for name, number in (("value", self.value), ("floor", self.floor), ("ceiling", self.ceiling)):
+            if not _finite(number) and (name == "value" or number is not None):
                 raise RecordError(f"{name} of {self.metric} is {number!r}, not a finite number")
         if isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 1:
             raise RecordError(f"n of {self.metric} is {self.n!r}, not a positive integer")
@@ -56,13 +54,11 @@ class Row:
             self.floor is not None and self.floor == self.ceiling
         ):
             raise RecordError(f"{self.metric} has a floor and a different ceiling, or neither")
-        if not isinstance(self.condition, dict) or not all(
-            isinstance(key, str)
-            and isinstance(value, int | float | str)
-            and (isinstance(value, str) or math.isfinite(value))
-            for key, value in self.condition.items()
-        ):
-            raise RecordError(f"the condition of {self.metric} maps names to numbers or strings")
+        if not isinstance(self.condition, dict):
+            raise RecordError(f"the condition of {self.metric} is no object")
+        for key, part in self.condition.items():
+            if not isinstance(key, str) or not (isinstance(part, str) or _finite(part)):
+                raise RecordError(f"the condition of {self.metric} maps names to numbers or strings")
 
     @property
     def score(self) -> float | None:
@@ -70,6 +66,11 @@ class Row:
         if self.floor is None or self.ceiling is None:
             return None
         return max(0.0, (self.value - self.floor) / (self.ceiling - self.floor))
+
+
+def _finite(number: object) -> bool:
+    """Whether this is a number, neither endless nor true or false."""
+    return (isinstance(number, float) or type(number) is int) and isfinite(number)
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,8 @@ def from_json(text: str) -> Record:
     """Read and check the text of a record file; RecordError says what is wrong with it."""
     try:
         data = json.loads(text, parse_constant=_no_constant)
-        json.dumps(data, ensure_ascii=False).encode()  # half a surrogate pair would break every table
+        if r"\ud" in text.lower():  # perhaps half a surrogate pair, which would break every table
+            json.dumps(data, ensure_ascii=False).encode()
     except RecordError:
         raise
     except (ValueError, RecursionError) as e:
@@ -173,7 +175,7 @@ def write(record: Record, folder: Path) -> Path:
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file whole or not at all, in the place of an older one. OSError where that cannot be done."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -184,6 +186,12 @@ def write_whole(path: Path, data: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def tidy(path: Path) -> None:
+    """Remove what a `write_whole` of this file left that was killed; nobody else may be writing it now."""
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        leftover.unlink(missing_ok=True)
 
 
 class Unreadable(NamedTuple):
@@ -208,6 +216,8 @@ def read_all(folder: Path) -> tuple[list[Record], list[Unreadable]]:
     """All records below a folder in the order of their paths, and the files that are none."""
     records, unreadable = [], []
     for path in sorted(folder.rglob("[!.]*.json")):
+        if path == folder / VERIFIED:
+            continue
         try:
             records.append(read(path, folder))
         except RecordError as e:

@@ -1,4 +1,5 @@
 import ast
+import hashlib
 import io
 import json
 import math
@@ -6,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -25,7 +27,7 @@ from pebench.leaderboard.board import (
     to_json,
     to_markdown,
 )
-from pebench.suite.record import Record, Row, write
+from pebench.suite.record import VERIFIED, Record, Row, write
 from pebench.suite.record import to_json as record_text
 from tests.made_records import SKILL, Sweep, checks, facts, write_failure, write_sweep
 
@@ -308,6 +310,83 @@ def test_filters_narrow_the_overview(board):
     assert names(kernels=["own"], families=["contextual"]) == {"stick_breaking"}
     assert names(seeds=4) == set()
     assert names(certified=True) == set(SKILL)
+    assert names(content=["yes"]) == {"grape_ap", "stick_breaking"}
+    assert names(content=["no"], kernels=["masked"]) == {"t5_bias"}
+    assert names(parameters=["no"]) == {"nope", "rope", "alibi"}
+    assert names(parameters=["yes", "no"]) == set(SKILL)
+    assert names(verified=True) == set()
+
+
+def marked(folder: Path, path: Path, **other: object) -> Path:
+    """A mark of a record, as `pebench reproduce --mark` writes it."""
+    digest = hashlib.sha256((folder / path).read_bytes()).hexdigest()
+    mark = {"record": path.as_posix(), "sha256": digest, "verdict": "equal", **other}
+    (folder / VERIFIED).write_text(json.dumps({"schema": 1, "verified": {path.as_posix(): mark}}))
+    return folder
+
+
+def test_a_mark_is_shown_for_the_bytes_that_were_run_again(tmp_path):
+    write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0}, seeds=1)
+    record = next(r for r in Sweep({"fox": 6.0}, seeds=1).records() if r.task == "copy")
+    board = make_board(marked(tmp_path, record.path))
+    assert board.unreadable == []
+    assert entry(board, "rope").verified == 0
+    assert entry(board, "fox").verified == pytest.approx(1 / 5)
+    runs = board.runs.set_index("file")["verified"]
+    assert runs[record.path.as_posix()] == "equal"
+    assert (runs != "").sum() == 1
+    assert set(views.overview(board, views.Filter(verified=True))["name"]) == {"fox"}
+    (tmp_path / record.path).write_text(record_text(replace(record, card={**record.card, "title": "Better"})))
+    assert entry(make_board(tmp_path), "fox").verified == 0
+
+
+@pytest.mark.parametrize(
+    "other", [{"sha256": "0" * 64}, {"verdict": "different"}, {"verdict": "<b>equal</b>"}, {"sha256": [1]}]
+)
+def test_a_false_mark_verifies_nothing(tmp_path, other):
+    write_sweep(tmp_path, {"rope": 1.0}, seeds=1)
+    path = Sweep({"rope": 1.0}, seeds=1).records()[0].path
+    assert entry(make_board(marked(tmp_path, path, **other)), "rope").verified == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", '{"verified": 3}', "[" * 99_999, '{"verified": {"PATH": 1}}']
+)
+def test_a_broken_file_of_marks_is_named(tmp_path, text):
+    write_sweep(tmp_path, {"rope": 1.0}, seeds=1)
+    path = Sweep({"rope": 1.0}, seeds=1).records()[0].path
+    (tmp_path / VERIFIED).write_text(text.replace("PATH", path.as_posix()))
+    board = make_board(tmp_path)
+    assert [file.path.name for file in board.unreadable] == [VERIFIED]
+    assert entry(board, "rope").score is not None
+
+
+def test_marks_of_files_elsewhere_are_never_looked_at(tmp_path):
+    write_sweep(tmp_path / "records", {"rope": 1.0}, seeds=1)
+    (tmp_path / "secret").write_text("x")
+    board = make_board(marked(tmp_path / "records", Path("../secret")))
+    assert board.unreadable == []
+    assert entry(board, "rope").verified == 0
+
+
+def test_how_sure_the_order_is_stands_in_words(tmp_path):
+    skills = {"fox": 6.0, "alibi": 5.8, "rope": 0.2}
+    near, far = views.how_sure(make_board(write_sweep(tmp_path / "three", skills)))
+    assert "not separated" in near
+    assert "more would do" in near or "1000" in near
+    assert far.startswith("alibi is ahead of rope" if near.startswith("fox") else "fox is ahead of rope")
+    assert ": separated (p = " in far
+    one = views.how_sure(make_board(write_sweep(tmp_path / "one", {"fox": 6.0, "alibi": 5.9}, seeds=1)))
+    assert "with one seed nobody knows" in one[0]
+
+
+def test_mean_ranks_say_what_they_do_not_separate(board):
+    means = views.mean_ranks(board)
+    assert means.ranks.is_monotonic_increasing
+    assert means.cliques[0][0] == 0
+    for i, j in means.cliques:
+        assert means.ranks.iloc[j] - means.ranks.iloc[i] <= means.distance
+    assert 0 < means.friedman < 0.05
 
 
 def test_a_large_folder_is_read_in_seconds(tmp_path):

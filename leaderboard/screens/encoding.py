@@ -3,11 +3,14 @@
 import re
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 from pebench.leaderboard import views
 from pebench.leaderboard.board import plain
 from pebench.leaderboard.widgets import BOUND, COLUMNS, download, open_board
+
+REPORTED = ("reads content", "relative range", "left padding", "cost of a cached token")  # these cannot fail
 
 
 def show() -> None:
@@ -29,7 +32,9 @@ def show() -> None:
     if parts["certificate"].empty:
         st.info(f"Not checked yet: `pebench check {name}`.")
     else:
-        st.dataframe(parts["certificate"], hide_index=True)
+        badges(parts["certificate"])
+        with st.expander("What was measured"):
+            st.dataframe(parts["certificate"], hide_index=True)
     st.subheader("Source")
     with st.expander(plain(text(card, "file") or "no source in the records")):
         st.code(text(card, "source"), language="python")
@@ -61,6 +66,18 @@ def standing(entry: Any) -> None:
     for reason in [entry.reason, *entry.failed_runs]:
         if reason:
             st.warning(plain(reason))
+
+
+def badges(checks: pd.DataFrame) -> None:
+    """One for each check of the certificate; those that only report say what."""
+    with st.container(horizontal=True, gap="small"):
+        for check in checks.itertuples():
+            if check.check in REPORTED:
+                st.badge(plain(f"{check.check}: {check.detail}"), color="blue")
+            elif check.passed:
+                st.badge(plain(check.check), icon=":material/check:", color="green", help=plain(check.detail))
+            else:
+                st.badge(plain(check.check), icon=":material/close:", color="red", help=plain(check.detail))
 
 
 def paper(name: str) -> str:

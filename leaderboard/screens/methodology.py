@@ -3,7 +3,8 @@
 import streamlit as st
 
 from pebench.leaderboard import figures, ranking, views
-from pebench.leaderboard.widgets import draw, open_board
+from pebench.leaderboard.board import Board, plain
+from pebench.leaderboard.widgets import download, draw, open_board
 
 METHOD = f"""
 1. **One scale.** Every answer of every task is scored between what one can get *without reading the
@@ -42,22 +43,51 @@ def show() -> None:
     st.title("How a rank comes about")
     board = open_board()
     st.markdown(METHOD)
+    sure(board)
+    other_ways(board)
+
+
+def sure(board: Board) -> None:
+    """Each encoding and the next, in words and as a table."""
     st.subheader("How sure is the order?")
+    sentences = views.how_sure(board)
+    if not sentences:
+        st.info("Nothing to compare: fewer than two encodings have a rank.")
+        return
+    st.markdown("\n".join(f"- {plain(sentence)}" for sentence in sentences))
     st.caption(
-        "Each encoding and the next. `p` is corrected for all pairs (Holm). `seeds_needed`: with so many seeds "
-        "a difference this large would be found four times out of five; empty: separated already, or over 1000."
+        "Each encoding and the next, best first. `p` is corrected for all pairs (Holm). `seeds_needed`: with so "
+        "many seeds a difference this large would be found four times out of five; empty: separated already, "
+        "or over 1000."
     )
-    st.dataframe(ranking.neighbours(board.ranking), hide_index=True)
+    table = ranking.neighbours(board.ranking)
+    st.dataframe(table, hide_index=True)
+    download(table, "neighbours")
+
+
+def other_ways(board: Board) -> None:
+    """The order under other aggregations, and what mean ranks alone would say."""
     st.subheader("Would another way to count change it?")
+    orders = ranking.other_orders(board.ranking)
+    if len(orders) < 2:
+        st.info("Fewer than two encodings have every condition.")
+        return
     st.caption(
         "Places of the encodings with full coverage under other aggregations. Where they differ, the order is "
         "a matter of taste."
     )
-    st.dataframe(ranking.other_orders(board.ranking))
-    ranks, distance = views.mean_ranks(board)
-    if len(ranks) > 1:
-        draw(figures.critical_difference(ranks, distance), "ranks")
-        st.caption(
-            "Mean ranks over tasks; bars that overlap are not separable by Nemenyi's test (critical difference "
-            f"{distance:.1f}). It sees the order within each task alone: with few tasks it separates little."
-        )
+    st.dataframe(orders)
+    st.caption(
+        "`tau` (Kendall): 1 is the order of this board, 0 is unrelated to it. `moves`: the most places that an "
+        "encoding rises or falls."
+    )
+    st.dataframe(ranking.agreement(orders), hide_index=True)
+    download(orders.reset_index(), "orders")
+    st.subheader("Mean ranks alone")
+    means = views.mean_ranks(board)
+    draw(figures.critical_difference(means.ranks, means.distance, means.cliques), "ranks")
+    st.caption(
+        "Mean rank over tasks, best on the left; a thick bar joins encodings that Nemenyi's test does not separate "
+        f"(critical difference {means.distance:.2f}; Friedman's test that all are alike: p = {means.friedman:.2g}). "
+        "It sees the order within each task and not how large a difference is: with few tasks it separates little."
+    )

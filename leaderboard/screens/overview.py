@@ -9,7 +9,7 @@ from pebench.leaderboard.board import plain
 from pebench.leaderboard.widgets import BOUND, COLUMNS, NUMBER, PAGES, download, draw, many, open_board
 
 SHOWN = ["tier", "name", "score", "low", "high", "p_best"]
-SHOWN_LAST = ["coverage", "learned", "train_ratio", "seeds", "certificate"]
+SHOWN_LAST = ["coverage", "learned", "train_ratio", "seeds", "certificate", "verified"]
 
 
 def show() -> None:
@@ -28,8 +28,11 @@ def show() -> None:
             search=search or "",
             families=many("Family", families, "family"),
             kernels=many("Kernel", kernels, "kernel"),
+            content=many("Positions see the content", ["yes", "no"], "content"),
+            parameters=many("Has parameters of its own", ["yes", "no"], "parameters"),
             seeds=st.number_input("Seeds, at least", 0, max(1, len(board.seeds)), key="seeds", **BOUND),
             certified=st.toggle("Certificate passed", key="certified", **BOUND),
+            verified=st.toggle("Verified: some record was run again", key="verified", **BOUND),
         )
         frame = views.overview(board, chosen)
         known = {**dict.fromkeys(frame.columns), **COLUMNS}
