@@ -17,13 +17,14 @@ import torch
 
 from pebench.encodings import registry
 from pebench.encodings.base import Encoding
+from pebench.suite import pictures
 from pebench.suite.certificate import certify
 from pebench.suite.checkpoint import CheckpointError, config, describe, load, save
 from pebench.suite.fingerprint import fingerprint
 from pebench.suite.measure import Tick, examine, timings
 from pebench.suite.model import LM
 from pebench.suite.profiles import PROFILES, Plan
-from pebench.suite.record import Record, Row, record_path
+from pebench.suite.record import Record, Row, record_path, write_whole
 from pebench.suite.resume import Resume
 from pebench.suite.training import Diverged, fast_bf16, train
 from pebench.tasks import TASKS, make
@@ -214,7 +215,7 @@ def trained(
         "final_loss": done.final_loss,
     }
     if save and folder:
-        keep(cell, lm, folder)
+        keep(cell, task, lm, folder)
         about["checkpoint"] = cell.checkpoint.as_posix()
     return lm, about
 
@@ -264,11 +265,14 @@ def certificate(name: str, cls: type[Encoding]) -> tuple[list[Row], dict[str, An
     return rows, {"badges": {"kernel": cls.kernel(), **{k: v for c in checks for k, v in c.facts.items()}}}
 
 
-def keep(cell: Cell, lm: LM, folder: Path) -> None:
-    """Save a cell's trained model in the records folder."""
+def keep(cell: Cell, task: Task, lm: LM, folder: Path) -> None:
+    """Save a cell's trained model in the records folder, and beside it the pictures of its encoding."""
     corpus = identity(cell.corpus) if cell.reads_text else {}
     about = describe(lm, cell.encoding, cell.task, cell.profile, cell.seed, cell.fingerprint(), corpus)
     save(lm, about, folder / cell.checkpoint)
+    assert cell.plan is not None
+    points = pictures.trained(lm, pictures.texts(task, cell.plan.recipe.length))
+    write_whole(folder / cell.checkpoint.with_suffix(".csv"), pictures.to_csv(points).encode())
 
 
 def parameters(lm: LM) -> dict[str, int]:

@@ -213,6 +213,40 @@ def prove_identities(
     raise typer.Exit(1 if wrong else 0)
 
 
+@app.command("pictures")
+def tabulate_pictures(
+    name: Annotated[str, typer.Argument(help="A registered encoding, or file.py:Class.")],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="A trained model with it, as in `generate`: before and after training.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write it here; default: print it.")] = None,
+) -> None:
+    """Tabulate pictures of an encoding: logit by distance, spectrum, learned frequencies, attention mass."""
+    import torch
+
+    from pebench.encodings.registry import resolve
+    from pebench.suite import pictures
+    from pebench.suite.checkpoint import config, load
+    from pebench.suite.profiles import PROFILES
+    from pebench.suite.record import write_whole
+    from pebench.tasks import make
+    from pebench.tasks.base import Task
+
+    torch.set_num_threads(1)
+    if checkpoint is None:
+        points = pictures.untrained(resolve(name)[1])
+    else:
+        lm, about = load(checkpoint, name), config(checkpoint)
+        task = make(about.task)
+        assert isinstance(task, Task)
+        length = PROFILES[about.profile].plans[about.task].recipe.length
+        points = pictures.trained(lm, pictures.texts(task, length))
+    if out:
+        write_whole(out, pictures.to_csv(points).encode())
+    else:
+        typer.echo(pictures.to_csv(points), nl=False)
+
+
 @data.command()
 def prepare(
     harness: Annotated[
