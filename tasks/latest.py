@@ -11,9 +11,10 @@ from pebench.tasks.recall import KEYS, LookUpTask
 class Latest(LookUpTask):
     """Keys are assigned values again and again; at the end the newest value of each key is asked for.
 
-    n assignments to k keys, each of them at least once. Trained on 2 to L assignments to 1 to n / 2 keys;
-    measured with L / 4 keys, so that more and more old values compete with the newest, and with n / 2 keys
-    (up to 64), so that the newest are further and further behind.
+    n assignments to k keys, each of them at least once. Trained on 2 to L assignments, half of the time all to
+    different keys: with few keys alone, small models learn to say what came last, and no more. Measured with L / 4
+    keys, so that more and more old values compete with the newest, and with n / 2 keys (up to 64), so that the
+    newest are further and further behind.
     """
 
     name = "latest"
@@ -21,14 +22,15 @@ class Latest(LookUpTask):
     family = "recall"
 
     def context(self, length: int) -> int:
-        return self.size({"length": length, "keys": max(1, min(length // 2, KEYS))})
+        return self.size({"length": length, "keys": min(length, KEYS)})
 
     def keys(self, condition: Condition) -> int:
         return int(condition["keys"])
 
     def lesson(self, length: int, rng: torch.Generator) -> Condition:
         n = draw(2, length, rng)
-        return {"length": n, "keys": draw(1, min(n // 2, KEYS), rng)}
+        most = min(n, KEYS)
+        return {"length": n, "keys": most if draw(0, 1, rng) else draw(1, most, rng)}
 
     def conditions(self, length: int, multiples: tuple[float, ...]) -> list[Condition]:
         few = max(1, min(length // 4, KEYS))

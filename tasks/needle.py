@@ -15,6 +15,7 @@ SENTENCE = 11  # bytes of " QX is 4821"
 LEAD = 7  # of which come before the digits, and are the question
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 MOST_NEEDLES = 4
+KINDS = ("multi_key", "multi_query", "multi_value")
 
 
 def sentences(keys: Tensor, values: Tensor) -> Tensor:
@@ -28,12 +29,14 @@ def sentences(keys: Tensor, values: Tensor) -> Tensor:
 
 
 class Needle(AnswerTask):
-    """A sentence " QX is 4821" stands in a book; at the end the question " QX is " asks for the digits.
+    """Sentences " QX is 4821" stand in a book; at the end the question " QX is " asks for the digits.
 
-    Length is in bytes, the question and the answer included; depth 0 is the beginning. Haystacks are windows of
+    Length is in bytes, the questions and answers included; depth 0 is the beginning. Haystacks are windows of
     real books (training, validation and test from different ones), keys two capitals, values four digits. In
-    training one to four needles stand in the text and all are asked for, in any order; under test one of one.
-    Names and grid follow RULER's single needle (Hsieh et al., 2024).
+    training one to four needles stand in the text and all are asked for: in any order, or, where all have one
+    key (a third of the time), in the order of the text. Names and grid follow RULER (Hsieh et al., 2024,
+    section 3.1): `single` is one needle at a depth; with as many as fit the training length, up to four,
+    `multi_key` asks for one of them, `multi_query` for all, and `multi_value` for all values of one key.
     """
 
     name = "needle"
@@ -43,52 +46,78 @@ class Needle(AnswerTask):
     gate = 0.9
     reads_text = True
 
-    def hide(self, text: Tensor, needles: int, depth: float | None, rng: torch.Generator) -> Batch:
-        """Write needles into the texts (n, length), at a depth or anywhere, and ask for each at the end."""
+    def hide(
+        self, text: Tensor, needles: int, rng: torch.Generator, depth: float | None = None, kind: str = ""
+    ) -> Batch:
+        """Write needles into the texts (n, length), at a depth or anywhere, and ask for them at the end."""
         n, length = text.shape
+        asked = 1 if kind == "multi_key" else needles
         rows = torch.arange(n)[:, None]
         initials = torch.rand(n, 26, generator=rng).argsort(dim=1)[:, :needles]  # distinct within a text
         keys = ord("A") + torch.stack([initials, torch.randint(0, 26, (n, needles), generator=rng)], dim=-1)
+        if kind == "multi_value":
+            keys = keys[:, :1].expand(-1, needles, -1)
         values = ord("0") + torch.randint(0, 10, (n, needles, DIGITS), generator=rng)
         said = sentences(keys, values)  # (n, needles, 11)
-        hay = length - needles * SENTENCE
+        hay = length - asked * SENTENCE
         room = hay // needles - SENTENCE  # each needle has a stretch of its own
         where = torch.rand(n, needles, generator=rng) if depth is None else torch.full((n, needles), depth)
         starts = torch.arange(needles) * (hay // needles) + (where * room).round().long()
         for i in range(needles):
             text[rows, starts[:, i : i + 1] + torch.arange(SENTENCE)] = said[:, i]
-        order = torch.rand(n, needles, generator=rng).argsort(dim=1)
+        order = torch.rand(n, needles, generator=rng).argsort(dim=1)[:, :asked]
+        if kind == "multi_value":
+            order = torch.arange(needles).expand(n, -1)
         text[:, hay:] = said[rows, order].flatten(1)
         targets = torch.full_like(text, IGNORE)
-        asked = hay + (torch.arange(needles) * SENTENCE)[:, None] + torch.arange(LEAD, SENTENCE)
-        targets[:, asked.flatten()] = text[:, asked.flatten()]
+        digits = hay + (torch.arange(asked) * SENTENCE)[:, None] + torch.arange(LEAD, SENTENCE)
+        targets[:, digits.flatten()] = text[:, digits.flatten()]
         return Batch(text[:, :-1], targets[:, 1:])
 
     def training(self, length: int, tokens: int, rng: torch.Generator) -> Batch:
-        needles = draw(1, min(MOST_NEEDLES, length // (2 * SENTENCE)), rng)
+        needles = draw(1, self.most(length), rng)
         n = draw(2 * SENTENCE * needles, length, rng)
-        return self.hide(
-            random_windows("train", max(1, tokens // n), n, rng, self.corpus), needles, None, rng
-        )
+        kind = "multi_value" if draw(0, 2, rng) == 0 else "multi_query"
+        text = random_windows("train", max(1, tokens // n), n, rng, self.corpus)
+        return self.hide(text, needles, rng, kind=kind)
+
+    def most(self, length: int) -> int:
+        """How many needles and their questions fit this length, up to four."""
+        return min(MOST_NEEDLES, length // (2 * SENTENCE))
 
     def conditions(self, length: int, multiples: tuple[float, ...]) -> list[Condition]:
-        return [{"length": n, "depth": depth} for n in grid(length, multiples) for depth in DEPTHS]
+        lengths = grid(length, multiples)
+        single: list[Condition] = [
+            {"length": n, "kind": "single", "depth": depth} for n in lengths for depth in DEPTHS
+        ]
+        several = [{"length": n, "kind": k, "needles": self.most(length)} for n in lengths for k in KINDS]
+        return [*single, *several]
 
     def examples(self, condition: Condition, n: int, rng: torch.Generator, split: Split) -> Batch:
         text = random_windows(split, n, int(condition["length"]), rng, self.corpus)
-        return self.hide(text, 1, float(condition["depth"]), rng)
+        if condition["kind"] == "single":
+            return self.hide(text, 1, rng, float(condition["depth"]))
+        return self.hide(text, int(condition["needles"]), rng, kind=str(condition["kind"]))
 
     def chance(self, condition: Condition) -> float:
-        return 10.0**-DIGITS
+        several = condition["kind"] in ("multi_query", "multi_value")
+        return 10.0 ** -(DIGITS * int(condition["needles"]) if several else DIGITS)
 
     def oracle(self) -> LanguageModel:
         def answer(tokens: Tensor) -> Tensor:
             said = torch.zeros_like(tokens)
-            for row, text in enumerate(bytes(line) for line in tokens.tolist()):
-                question = text[-(SENTENCE - 1) :][:LEAD]
-                found = re.search(re.escape(question) + rb"(\d{4})", text)
-                assert found is not None
-                said[row, -DIGITS:] = torch.tensor([*found[1]])
+            for row, text in enumerate(
+                bytes(line) + b"0" for line in tokens.tolist()
+            ):  # the last digit is cut
+                places: dict[bytes, list[int]] = {}
+                for sentence in re.finditer(rb" ([A-Z]{2}) is \d{4}", text):
+                    places.setdefault(sentence[1], []).append(sentence.end() - DIGITS)
+                for here in places.values():  # the first half are needles, the other half their questions
+                    half = len(here) // 2
+                    for needle, question in zip(here[:half], here[half:], strict=False):
+                        said[row, question - 1 : question - 1 + DIGITS] = torch.tensor(
+                            [*text[needle : needle + DIGITS]]
+                        )
             return one_hot(said, self.vocab).float()
 
         return answer

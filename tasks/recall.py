@@ -14,22 +14,23 @@ VALUE = FIRST + KEYS  # FIRST is the first key, VALUE the first value, FILLER th
 FILLER = VALUE + VALUES
 
 
-def look_up(pairs: Tensor, queries: Tensor) -> Tensor:
-    """The newest value of each query (B, p) in a row of key-value pairs (B, 2n).
+def look_up(facts: Tensor, keys: Tensor) -> Tensor:
+    """The newest value (B, p, 2) of each key (B, p) in rows of facts (B, n, 3): a key and the two tokens of its value.
 
-    >>> look_up(torch.tensor([[5, 91, 6, 92, 5, 93]]), torch.tensor([[6, 5]]))
-    tensor([[92, 93]])
+    >>> facts = torch.tensor([[[5, 91, 90], [6, 92, 90], [5, 93, 90]]])
+    >>> look_up(facts, torch.tensor([[6, 5]])).tolist()
+    [[[92, 90], [93, 90]]]
     """
-    keys, values = pairs[:, ::2], pairs[:, 1::2]
-    here = (queries[:, :, None] == keys[:, None]) * torch.arange(1, keys.shape[1] + 1)
-    return values.gather(1, here.argmax(dim=2))
+    here = (keys[:, :, None] == facts[:, None, :, 0]) * torch.arange(1, facts.shape[1] + 1)
+    newest = here.argmax(dim=2)[:, :, None].expand(-1, -1, 2)
+    return facts[:, :, 1:].gather(1, newest)
 
 
 class LookUpTask(AlgorithmicTask):
-    """BOS pairs SEP, then each key that occurred, once and in random order; at each its value is asked for.
+    """BOS facts SEP, then each key that occurred, once and in random order, followed by its value.
 
-    No value is fed back: given those that were said, small models learn to guess among those that are left,
-    and never to look at the key.
+    A value has two tokens, and all are fed back. With values of one token small models stop at guessing among
+    those that occurred, and never look at the key; that the second token follows the first teaches them to.
     """
 
     vocab = FILLER + NOISE
@@ -44,42 +45,43 @@ class LookUpTask(AlgorithmicTask):
         """Which key (n, length), by number, stands in each slot; -1 where none does."""
 
     def size(self, condition: Condition) -> int:
-        return 2 * int(condition["length"]) + self.keys(condition) + 2
+        return 3 * (int(condition["length"]) + self.keys(condition)) + 1
 
     def examples(self, condition: Condition, n: int, rng: torch.Generator, split: Split) -> Batch:
         length, p = int(condition["length"]), self.keys(condition)
         names = FIRST + shuffles(n, KEYS, rng)[:, :p]
         slots = self.slots(condition, n, rng)
-        taken = slots >= 0
-        shape = (n, length, 2)
-        pairs = torch.randint(FILLER, FILLER + NOISE, shape, generator=rng)
-        values = torch.randint(VALUE, VALUE + VALUES, (n, length), generator=rng)
-        held = torch.stack([names.gather(1, slots.clamp(min=0)), values], dim=2)
-        pairs = torch.where(taken[:, :, None], held, pairs).flatten(1)
+        noise = torch.randint(FILLER, FILLER + NOISE, (n, length, 3), generator=rng)
+        values = torch.randint(VALUE, VALUE + VALUES, (n, length, 2), generator=rng)
+        held = torch.cat([names.gather(1, slots.clamp(min=0))[:, :, None], values], dim=2)
+        facts = torch.where(slots[:, :, None] >= 0, held, noise)
         queries = names.gather(1, shuffles(n, p, rng))
+        answers = torch.cat([queries[:, :, None], look_up(facts, queries)], dim=2)
         begin, separator = (torch.full((n, 1), symbol) for symbol in (BEGIN, SEPARATOR))
-        tokens = torch.cat([begin, pairs, separator, queries], dim=1)
-        targets = torch.full_like(tokens, IGNORE)
-        targets[:, -p:] = look_up(pairs, queries)
-        return Batch(tokens, targets)
+        tokens = torch.cat([begin, facts.flatten(1), separator, answers.flatten(1)], dim=1)
+        targets = tokens[:, 1:].clone()
+        targets[:, : 3 * length + 1] = IGNORE
+        targets[:, 3 * length + 1 :: 3] = IGNORE  # the keys
+        return Batch(tokens[:, :-1], targets)
 
     def solve(self, tokens: Tensor) -> Tensor:
-        pairs = question_of(tokens)
+        facts = question_of(tokens)
+        first = facts.shape[1] + 2
+        values = look_up(facts.unflatten(1, (-1, 3)), tokens[:, first::3])
         said = torch.zeros_like(tokens)
-        first = pairs.shape[1] + 2
-        said[:, first:] = look_up(pairs, tokens[:, first:])
+        said[:, first::3], said[:, first + 1 :: 3] = values.unbind(2)
         return said
 
     def chance(self, condition: Condition) -> float:
-        return float(VALUES) ** -self.keys(condition)
+        return float(VALUES) ** (-2 * self.keys(condition))
 
 
 class Recall(LookUpTask):
     """Multi-query associative recall (Arora et al., 2023, arXiv 2312.04927, section 3), every key asked for.
 
-    Each of n slots holds a key and its value, or two tokens of noise. Keys are distinct, values uniform over
-    32. Trained on 1 to L slots of which any number holds a pair; measured with as many pairs as half the
-    training length has slots, further and further apart, and with a pair in every slot (up to the 64 keys).
+    Each of n slots holds a key and its value, or three tokens of noise. Keys are distinct, the two tokens of a
+    value uniform over 32. Trained on 1 to L slots of which any number holds a fact; measured with as many facts
+    as half the training length has slots, further and further apart, and with one in every slot (up to 64).
     """
 
     name = "recall"

@@ -1,46 +1,23 @@
 """Say a random string backwards."""
 
-import torch
 from torch import Tensor
 
-from pebench.tasks.algorithmic import FIRST, QuestionTask
-from pebench.tasks.base import Condition, draw, grid
+from pebench.tasks.copy import Copy
 
 
-class Reverse(QuestionTask):
+class Reverse(Copy):
     """BOS s SEP reversed(s), with symbols uniform over 30; trained on strings of 1 to L symbols.
 
     Unlike in `copy`, the symbol that is looked for is one place nearer to the front at each step, so that no
     single distance is right (Kazemnejad et al., 2023, "Reverse").
 
+    >>> import torch
     >>> Reverse().answer(torch.tensor([[4, 7, 9]]))
     tensor([[9, 7, 4]])
     """
 
     name = "reverse"
     title = "Reverse a random string"
-    family = "copying"
-    symbols = 30
-    vocab = FIRST + symbols
-    gate = 0.9
-
-    def context(self, length: int) -> int:
-        return 2 * length + 1
-
-    def size(self, condition: Condition) -> int:
-        return self.context(int(condition["length"]))
-
-    def lesson(self, length: int, rng: torch.Generator) -> Condition:
-        return {"length": draw(1, length, rng)}
-
-    def conditions(self, length: int, multiples: tuple[float, ...]) -> list[Condition]:
-        return [{"length": n} for n in grid(length, multiples)]
-
-    def questions(self, condition: Condition, n: int, rng: torch.Generator) -> Tensor:
-        return torch.randint(FIRST, self.vocab, (n, int(condition["length"])), generator=rng)
 
     def answer(self, question: Tensor) -> Tensor:
         return question.flip(1)
-
-    def chance(self, condition: Condition) -> float:
-        return float(self.symbols) ** -int(condition["length"])

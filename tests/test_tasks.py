@@ -1,4 +1,5 @@
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from pebench.tasks.base import IGNORE, AnswerTask, Task
 from pebench.tasks.copy import Copy
 from pebench.tasks.corpus import CorpusError
 from pebench.tasks.language import Language
-from pebench.tasks.needle import SENTENCE, Needle
+from pebench.tasks.needle import KINDS, SENTENCE, Needle
 from pebench.tasks.text import random_windows
 from pebench.tasks.throughput import Throughput, pairs
 
@@ -83,13 +84,13 @@ def test_the_same_generator_gives_the_same_tokens(task: Task) -> None:
 DIGESTS = {
     "copy": "c45b80a06ba7ce9b",
     "reverse": "9b9d7ca80549c004",
-    "addition": "f2b349deaeabaa3e",
+    "addition": "93dac9b897cca21e",
     "flipflop": "dafbfa8cf572edf7",
     "permutation": "a7796f0ddbb944c9",
     "sort": "4956428972bd3d73",
-    "recall": "d95d2b56dd77771a",
-    "latest": "622461a92e0950c0",
-    "needle": "15f85f370a172d1a",
+    "recall": "0682410b35723102",
+    "latest": "dbc83a6e80173d6e",
+    "needle": "6eb5ebcedace8437",
     "language": "5ad9b3501d29ee02",
 }
 
@@ -117,7 +118,7 @@ def test_training_lengths_are_mixed_up_to_the_longest() -> None:
 )
 def test_a_needle_stands_once_at_its_depth_and_is_asked_for(length: int, depth: float, seed: int) -> None:
     hay = torch.full((3, length), ord("x"))
-    tokens, targets = Needle().hide(hay, 1, depth, rng(seed))
+    tokens, targets = Needle().hide(hay, 1, rng(seed), depth)
     for row, target in zip(tokens.tolist(), targets.tolist(), strict=True):
         text = bytes(row)
         answer = bytes(t for t in target if t != IGNORE)
@@ -125,6 +126,26 @@ def test_a_needle_stands_once_at_its_depth_and_is_asked_for(length: int, depth: 
         assert len(answer) == 4
         assert text.count(question + answer) == 1
         assert text.index(question) == round(depth * (length - 2 * SENTENCE))
+
+
+@settings(max_examples=50, deadline=None)
+@given(length=st.integers(88, 300), kind=st.sampled_from(KINDS), seed=st.integers(0, 99))
+def test_several_needles_stand_apart_and_are_asked_for(length: int, kind: str, seed: int) -> None:
+    hay = torch.full((3, length), ord("x"))
+    tokens, targets = Needle().hide(hay, 4, rng(seed), kind=kind)
+    for row, target in zip(tokens.tolist(), targets.tolist(), strict=True):
+        said = re.findall(r" (..) is (....)", bytes(row).decode() + str(target[-1] - ord("0")))
+        needles, questions = said[:4], said[4:]
+        answers = bytes(t for t in target if t != IGNORE).decode()
+        assert answers == "".join(value for _, value in questions)
+        assert len({key for key, _ in needles}) == (1 if kind == "multi_value" else 4)
+        if kind == "multi_key":
+            assert len(questions) == 1
+            assert questions[0] in needles
+        elif kind == "multi_query":
+            assert sorted(questions) == sorted(needles)
+        else:
+            assert questions == needles
 
 
 def test_windows_never_cross_two_documents(tmp_path: Path) -> None:
