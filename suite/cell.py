@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 
 from pebench.encodings import registry
 from pebench.encodings.base import Encoding
@@ -21,10 +22,11 @@ from pebench.suite import pictures
 from pebench.suite.certificate import certify
 from pebench.suite.checkpoint import CheckpointError, config, describe, load, save
 from pebench.suite.fingerprint import fingerprint
+from pebench.suite.flops import flops_per_token
 from pebench.suite.measure import Tick, examine, timings
 from pebench.suite.model import LM
 from pebench.suite.profiles import PROFILES, Plan
-from pebench.suite.record import Record, Row, record_path, write_whole
+from pebench.suite.record import Record, Row, record_path, tidy, write_whole
 from pebench.suite.resume import Resume
 from pebench.suite.training import Diverged, fast_bf16, train
 from pebench.tasks import TASKS, make
@@ -145,8 +147,8 @@ def provenance_now(cell: Cell, device: torch.device) -> dict[str, Any]:
 def run(
     cell: Cell,
     device: torch.device,
+    folder: Path,
     tick: Tick = lambda done, total: None,
-    folder: Path | None = None,
     save: bool = False,
 ) -> Record:
     """Run a cell to its record: measured, diverged or undefined. Other errors are the caller's to record.
@@ -166,7 +168,7 @@ def run(
             if isinstance(task, Throughput):
                 rows = timings(cls, task, cell.plan, device, tick)
             else:
-                rows, about = scores(cell, task, device, tick, folder, save)
+                rows, about = scores(cell, task, device, folder, tick, save)
     except Diverged as e:
         return cell.record(
             outcome="diverged", reason=str(e), provenance=provenance(cell, started, clock, device)
@@ -180,7 +182,7 @@ def run(
 
 
 def scores(
-    cell: Cell, task: Task, device: torch.device, tick: Tick, folder: Path | None, save: bool
+    cell: Cell, task: Task, device: torch.device, folder: Path, tick: Tick, save: bool
 ) -> tuple[list[Row], dict[str, Any]]:
     """What the cell's model scores, and what its training took."""
     assert cell.plan is not None
@@ -191,48 +193,59 @@ def scores(
         tick(done + 1, total)
 
     if cell.base is None:
-        lm, about = trained(cell, task, device, step, folder, save or cell.task in SAVED)
+        lm, about = trained(cell, task, device, folder, step, save or cell.task in SAVED)
     else:
-        lm, about = borrowed(cell.base, task, device, step, folder)
+        lm, about = borrowed(cell.base, task, device, folder, step)
     extension = registry.extension_of(cell.encoding)[1]
-    return examine(lm, task, cell.plan, device, lambda done, of: tick(steps + done, total), extension), about
+    rows = examine(lm, task, cell.plan, device, lambda done, of: tick(steps + done, total), extension)
+    return rows, {**about, "flops_per_token": flops_per_token(lm, task.context(cell.plan.recipe.length))}
 
 
 def trained(
-    cell: Cell, task: Task, device: torch.device, step: Callable[[int], None], folder: Path | None, save: bool
+    cell: Cell, task: Task, device: torch.device, folder: Path, step: Callable[[int], None], save: bool
 ) -> tuple[LM, dict[str, Any]]:
     """Train the model of a cell; what the record says of it."""
     assert cell.plan is not None
     size, context = cell.plan.size(task.vocab), task.context(cell.plan.recipe.length)
     lm = LM(size, registry.resolve(cell.encoding)[1], context, cell.seed).to(device)
-    done = train(
-        lm, task, cell.plan.recipe, cell.seed, step, resume(cell, folder, device) if folder else None
-    )
+    done = train(lm, task, cell.plan.recipe, cell.seed, step, resume(cell, folder, device))
     about = {
         "parameters": parameters(lm),
         "tokens": done.tokens,
         "tokens_per_second": round(done.tokens / done.seconds, 1),
         "final_loss": done.final_loss,
     }
-    if save and folder:
+    if save:
         keep(cell, task, lm, folder)
         about["checkpoint"] = cell.checkpoint.as_posix()
     return lm, about
 
 
 def borrowed(
-    base: Cell, task: Task, device: torch.device, step: Callable[[int], None], folder: Path | None
+    base: Cell, task: Task, device: torch.device, folder: Path, step: Callable[[int], None]
 ) -> tuple[LM, dict[str, Any]]:
     """The model of another cell: its checkpoint, or trained here and saved in its place. Both are the same bits."""
-    lm = kept(base, folder) if folder else None
-    if lm is not None:
-        about: dict[str, Any] = {"parameters": parameters(lm), "checkpoint": base.checkpoint.as_posix()}
-        lm = lm.to(device)
-    else:
-        lm, about = trained(base, task, device, step, folder, save=True)
-        if folder:
+    about: dict[str, Any] = {"checkpoint": base.checkpoint.as_posix()}
+    with locked(base, folder):  # another sweep that is making it ends first
+        lm = kept(base, folder)
+        if lm is None:
+            clean(base, folder)
+            lm, about = trained(base, task, device, folder, step, save=True)
             resume(base, folder, device).remove()
-    return lm, {**about, "base": base.path.as_posix()}
+    return lm.to(device), {"parameters": parameters(lm), **about, "base": base.path.as_posix()}
+
+
+def locked(cell: Cell, folder: Path) -> FileLock:
+    """The lock of whoever runs a cell, or trains its model for another one."""
+    path = folder / cell.place.with_suffix(".lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path)
+
+
+def clean(cell: Cell, folder: Path) -> None:
+    """Remove the unfinished files of a run of this cell that was killed; its lock is held."""
+    for path in (cell.path, cell.checkpoint, cell.place.with_suffix(".state")):
+        tidy(folder / path)
 
 
 def kept(cell: Cell, folder: Path) -> LM | None:

@@ -55,7 +55,13 @@ Corpus = Annotated[
     Path | None,
     typer.Option(help="Your own text (a file, or a folder of .txt files) in the place of books-v1."),
 ]
-Names = Annotated[str, typer.Option(help="Comma-separated names; default: all of the profile.")]
+TheirEncoding = Annotated[
+    str | None, typer.Option("--encoding", "-e", help="Its encoding, where that is in a file: file.py:Class.")
+]
+Seeds = Annotated[int | None, typer.Option(min=1, help="Seeds 0 to N-1; default: the profile's.")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Runs at a time; default: the processor's cores.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")]
+Retry = Annotated[bool, typer.Option("--retry", help="Run again what failed before.")]
 
 
 @app.command("ls")
@@ -71,6 +77,10 @@ def ls(what: Annotated[Listing, typer.Argument(help="What to list.")], as_json: 
     for row in rows:
         table.add_row(*(", ".join(v) if isinstance(v, list) else str(v) for v in row.values()))
     console().print(table)
+    if what is Listing.encodings:
+        typer.echo(
+            "Sums: rope+fox. Longer texts on the weights of what has frequencies: rope@pi, @ntk, @yarn."
+        )
 
 
 def list_encodings() -> list[dict[str, Any]]:
@@ -217,7 +227,8 @@ def prove_identities(
 def tabulate_pictures(
     name: Annotated[str, typer.Argument(help="A registered encoding, or file.py:Class.")],
     checkpoint: Annotated[
-        Path | None, typer.Option(help="A trained model with it, as in `generate`: before and after training.")
+        Path | None,
+        typer.Option(help="A trained model with it, as in `generate`: before and after training."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write it here; default: print it.")] = None,
 ) -> None:
@@ -299,28 +310,27 @@ def run(
     encodings: Annotated[
         str,
         typer.Option(
-            "--encodings", "-e", help="Names or file.py:Class, with commas; default: the profile's."
+            "--encodings",
+            "-e",
+            help="Names, rope@yarn, rope+fox or file.py:Class, with commas; default: the profile's.",
         ),
     ] = "",
     tasks: Annotated[str, typer.Option("--tasks", "-t", help="Tasks, with commas; default: all.")] = "",
-    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds 0 to N-1; default: the profile's.")] = None,
+    seeds: Seeds = None,
     seed: Annotated[int | None, typer.Option(min=0, help="This seed alone.")] = None,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Runs at a time; default: the processor's cores.")
-    ] = None,
+    jobs: Jobs = None,
     records: Records = Path("records"),
     corpus: Corpus = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
-    retry: Annotated[bool, typer.Option("--retry", help="Run again what failed before.")] = False,
+    device: Device = "cpu",
+    retry: Retry = False,
     save: Annotated[
         bool, typer.Option("--save", help="Keep the trained models of all tasks, not of language alone.")
     ] = False,
 ) -> None:
     """Train and measure; what has its record already is kept, so a second call continues."""
-    import psutil
     import torch
 
-    from pebench.suite.runner import Sweep, cells
+    from pebench.suite.runner import cells, sweep
     from pebench.tasks import TASKS
     from pebench.tasks.corpus import byte_tensor
 
@@ -331,19 +341,9 @@ def run(
     if any(task in TASKS and TASKS[task].reads_text for task in wanted):
         byte_tensor("valid", corpus)  # says what to do where the text is missing, before anything runs
     numbers = [seed] if seed is not None else list(range(seeds or plan.seeds))
-    workers = jobs or len(os.sched_getaffinity(0))
-    sweep = Sweep(
-        cells=cells(plan, specs, wanted, numbers, corpus.resolve() if corpus else None),
-        folder=records,
-        jobs=workers,
-        timeout=plan.timeout,
-        memory=int(0.9 * psutil.virtual_memory().total / workers),
-        device=device,
-        retry=retry,
-        save=save,
-        console=console(),
-    )
-    outcomes = sweep.run()
+    every = cells(plan, specs, wanted, numbers, corpus.resolve() if corpus else None)
+    options = {"device": device, "retry": retry, "save": save, "console": console()}
+    outcomes = sweep(plan, every, records, jobs, **options).run()
     failed = sum(outcomes[name] for name in ("failed", "timed out", "out of memory", "diverged"))
     counted = ", ".join(f"{n} {outcome}" for outcome, n in outcomes.most_common())
     typer.echo(f"{sum(outcomes.values())} runs in {records}: {counted}")
@@ -357,7 +357,7 @@ def status(
     profile: ProfileName = "QUICK",
     encodings: Annotated[str, typer.Option("--encodings", "-e", help="As in `run`.")] = "",
     tasks: Annotated[str, typer.Option("--tasks", "-t", help="As in `run`.")] = "",
-    seeds: Annotated[int | None, typer.Option(min=1, help="As in `run`.")] = None,
+    seeds: Seeds = None,
     records: Records = Path("records"),
     corpus: Corpus = None,
     as_json: AsJson = False,
@@ -413,9 +413,6 @@ def board(
         print_board(table, console())
 
 
-TheirEncoding = Annotated[
-    str | None, typer.Option("--encoding", "-e", help="Its encoding, where that is in a file: file.py:Class.")
-]
 Stale = Annotated[
     bool, typer.Option("--stale", help="Load it although code has changed since it was trained.")
 ]
@@ -479,7 +476,7 @@ def run_harness(
     online: Annotated[bool, typer.Option("--online", help="lm-eval's own tasks, from the hub.")] = False,
     encoding: TheirEncoding = None,
     stale: Stale = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
+    device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
     """Measure a trained model on the tasks of lm-eval: forced choices, needles, bits per byte."""
@@ -512,39 +509,36 @@ def run_harness(
 
 
 Encoding = Annotated[str, typer.Argument(help="Your file: my_encoding.py, or my_encoding.py:Class.")]
-Jobs = Annotated[int | None, typer.Option(min=1, help="Runs at a time; default: the processor's cores.")]
 
 
 @app.command()
 def submit(
     encoding: Encoding,
     profile: ProfileName = "QUICK",
-    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds 0 to N-1; default: the profile's.")] = None,
+    seeds: Seeds = None,
     records: Records = Path("records"),
     out: Annotated[Path | None, typer.Option(help="The folder to pack; default: submissions/NAME.")] = None,
     jobs: Jobs = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
-    retry: Annotated[bool, typer.Option("--retry", help="Run again what failed before.")] = False,
+    device: Device = "cpu",
+    retry: Retry = False,
 ) -> None:
     """Check an encoding, run the whole profile, compare it, and pack the folder of a pull request."""
-    import psutil
-
     from pebench.leaderboard.validate import to_markdown
     from pebench.suite import submission
     from pebench.suite.cell import CERTIFICATE, commit
     from pebench.suite.record import read_all
-    from pebench.suite.runner import Sweep
+    from pebench.suite.runner import cores, duration, estimate, sweep
     from pebench.tasks.corpus import byte_tensor
 
     plan = submission.propose(encoding, profile_named(profile), seeds)
     byte_tensor("valid")
     folder = out or Path("submissions", plan.name)
     before = read_all(records)[0] if records.is_dir() else []
-    todo, workers = submission.missing(plan, records), jobs or len(os.sched_getaffinity(0))
-    seconds, unknown = submission.estimate(todo, before)
+    todo = submission.missing(plan, records)
+    seconds, unknown = estimate(todo, before)
     typer.echo(
         f"{plan.name}: profile {plan.profile.name}, {plan.seeds} seeds, {len(plan.cells)} runs, of which "
-        f"{len(todo)} are to be made; about {seconds / workers / 60:.1f} minutes"
+        f"{len(todo)} are to be made; about {duration(seconds / (jobs or cores()))}"
         + (f", without (no record tells the time): {', '.join(unknown)}" if unknown else "")
     )
     if todo and commit().get("dirty") is not False:
@@ -553,16 +547,7 @@ def submit(
         )
     certificate = [cell for cell in plan.cells if cell.task == CERTIFICATE]
     for part in (certificate, plan.cells):
-        Sweep(
-            cells=part,
-            folder=records,
-            jobs=workers,
-            timeout=plan.profile.timeout,
-            memory=int(0.9 * psutil.virtual_memory().total / workers),
-            device=device,
-            retry=retry,
-            console=console(),
-        ).run()
+        sweep(plan.profile, part, records, jobs, device=device, retry=retry, console=console()).run()
         if not submission.holds(certificate[0], records):
             typer.echo(f"the certificate does not hold; `pebench check {encoding}` says why", err=True)
             raise typer.Exit(1)
@@ -616,11 +601,9 @@ def validate_folder(
 @app.command("reproduce")
 def reproduce_record(
     record: Annotated[Path, typer.Argument(help="A record file.")],
-    encoding: Annotated[
-        str, typer.Option("--encoding", "-e", help="Its encoding, where that is in a file: file.py:Class.")
-    ] = "",
+    encoding: TheirEncoding = None,
     corpus: Corpus = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
+    device: Device = "cpu",
     mark: Annotated[
         Path | None, typer.Option(help="Add a mark to this JSON file, where it is reproduced.")
     ] = None,
@@ -629,7 +612,7 @@ def reproduce_record(
     """Run a record again and say: equal, within tolerance, or different (exit code 1)."""
     from pebench.suite.reproduce import TOLERANCE, add_mark, reproduce
 
-    _, result, stated = reproduce(record, encoding, corpus.resolve() if corpus else None, device)
+    _, result, stated = reproduce(record, encoding or "", corpus.resolve() if corpus else None, device)
     if as_json:
         typer.echo(json.dumps(stated, indent=1))
     else:

@@ -32,7 +32,6 @@ def fingerprint(encoding: type[Encoding], task: str, plan: str, corpus: str, bas
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-@functools.cache
 def encoding_files(encoding: type[Encoding]) -> list[Path]:
     """The files of the class, of what it inherits from and is made of, and of what those use from `encodings`."""
     parts = build(encoding, ANY).modules()

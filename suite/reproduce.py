@@ -16,7 +16,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
 import torch
 from rich.console import Console
 
@@ -25,7 +24,7 @@ from pebench.suite.cell import CERTIFICATE, Cell
 from pebench.suite.metrics import METRICS
 from pebench.suite.profiles import PROFILES
 from pebench.suite.record import Record, RecordError, Row, from_json, read, write_whole
-from pebench.suite.runner import Sweep
+from pebench.suite.runner import sweep
 
 Verdict = Literal["equal", "within tolerance", "different"]
 ERRORS = 3.0  # standard errors of a difference that count as the same
@@ -114,16 +113,14 @@ def run_again(cell: Cell, device: str = "cpu", console: Console | None = None) -
     """Run a cell in a process of its own and a temporary folder. ReproduceError where it leaves no record."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        sweep = Sweep(
-            cells=[cell],
-            folder=folder,
+        sweep(
+            PROFILES[cell.profile],
+            [cell],
+            folder,
             jobs=1,
-            timeout=PROFILES[cell.profile].timeout,
-            memory=int(0.9 * psutil.virtual_memory().total),
             device=device,
             console=console or Console(quiet=True),
-        )
-        sweep.run()
+        ).run()
         try:
             return read(folder / cell.path, folder)
         except RecordError as e:

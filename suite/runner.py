@@ -7,23 +7,24 @@ a folder: a cell is locked while it runs.
 import contextlib
 import json
 import os
+import statistics
 import subprocess
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import psutil
 import torch
 from filelock import FileLock, Timeout
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from pebench.suite.cell import CERTIFICATE, Cell, provenance_now
+from pebench.suite.cell import CERTIFICATE, Cell, locked, provenance_now
 from pebench.suite.profiles import Profile
 from pebench.suite.record import Record, RecordError, read, write
 
@@ -49,6 +50,38 @@ def cells(
                 for e in encodings
             ]
     return chosen
+
+
+def estimate(todo: list[Cell], records: Iterable[Record]) -> tuple[float, list[str]]:
+    """Seconds that these runs take one after the other, and the tasks that no record tells the time of.
+
+    By the median of the records of the same profile and task, on whatever machine those were made.
+    """
+    known: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for record in records:
+        seconds = record.provenance.get("seconds")
+        if record.outcome == "measured" and isinstance(seconds, int | float):
+            known[record.profile, record.task].append(seconds)
+    times = {key: statistics.median(values) for key, values in known.items()}
+    total = sum(times.get((cell.profile, cell.task), 0.0) for cell in todo)
+    unknown = {cell.task: None for cell in todo if (cell.profile, cell.task) not in times}
+    return total, list(unknown)
+
+
+def duration(seconds: float) -> str:
+    """A time as one says it.
+
+    >>> duration(40), duration(400), duration(40_000)
+    ('40 s', '7 min', '11.1 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def cores() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def existing(cell: Cell, folder: Path) -> Record | None:
@@ -123,12 +156,17 @@ class Sweep:
     save: bool = False  # the trained models too
     console: Console = field(default_factory=Console)
     outcomes: Counter[str] = field(default_factory=Counter)
+    records: list[Record] = field(default_factory=list)  # of the cells that are done
 
     def run(self) -> Counter[str]:
         """Run what is missing; how many cells ended in which way, "kept" being those that had their record."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             missing = [cell for cell in self.cells if self.wanted(cell)]
+            if missing:
+                at_once = min(self.jobs, len(missing))
+                about = f"{len(missing)} runs to make, {at_once} at a time; {self.left(missing, [])}"
+                self.console.print(about, highlight=False, soft_wrap=True)
             with self.bars() as progress:
                 self.go(missing, progress)
         except OSError as e:
@@ -141,7 +179,19 @@ class Sweep:
         if record is None or (self.retry and record.outcome in AGAIN):
             return True
         self.outcomes["kept" if record.outcome not in AGAIN else record.outcome] += 1
+        self.records.append(record)
         return False
+
+    def left(self, waiting: list[Cell], running: list[Job]) -> str:
+        """How long the rest takes, by the times of the records of this sweep; empty where nothing is left."""
+        if not waiting and not running:
+            return ""
+        whole, unknown = estimate([*waiting, *(job.cell for job in running)], self.records)
+        done = sum(job.done * estimate([job.cell], self.records)[0] for job in running)
+        lanes = max(1, min(self.jobs, len(waiting) + len(running)))
+        if unknown:
+            return f"not yet known how long {', '.join(unknown)} takes"
+        return f"about {duration((whole - done) / lanes)} left"
 
     def bars(self) -> Progress:
         """Progress for a terminal; in a pipe only the line of each finished cell appears."""
@@ -150,8 +200,7 @@ class Sweep:
             BarColumn(),
             TextColumn("{task.percentage:>3.0f} %"),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
             console=self.console,
             transient=True,
             disable=not self.console.is_terminal,
@@ -159,7 +208,7 @@ class Sweep:
 
     def go(self, missing: list[Cell], progress: Progress) -> None:
         """The loop: start, watch, reap."""
-        whole = progress.add_task(f"{len(missing)} runs", total=len(missing))
+        whole = progress.add_task(f"{len(missing)} runs", total=len(missing), left="")
         waiting, finished = list(missing), 0
         running: list[Job] = []
         try:
@@ -178,7 +227,9 @@ class Sweep:
                         running.remove(job)
                         progress.remove_task(job.bar)
                         finished += 1
-                        self.reap(job, f"{finished}/{len(missing)}")
+                        record, left = self.reap(job), self.left(waiting, running)
+                        self.tell(job, record, f"{finished}/{len(missing)}", left)
+                        progress.update(whole, left=left)
                 progress.update(whole, completed=finished + sum(job.done for job in running))
         finally:
             for job in running:
@@ -189,23 +240,22 @@ class Sweep:
     def next(self, waiting: list[Cell], running: list[Job]) -> Cell | None:
         """The first cell that can start: one that needs another's checkpoint waits for who is to make it.
 
-        Where nobody else is, as the base is in no sweep or kept its record without its model, it trains and
-        saves that model itself.
+        Where nobody is, as the base is not in this sweep or kept its record without its model, it trains and
+        saves that model itself, and the next ones wait for it.
         """
-        made = {job.cell.base or job.cell for job in running}
+        unfinished = {*waiting, *(job.cell for job in running)}
+        borrowed = {job.cell.base for job in running}
         for cell in waiting:
             base = cell.base
-            if base is None or (self.folder / base.checkpoint).exists():
+            if base is None:
                 return cell
-            if base not in made and base not in waiting:
+            if base not in unfinished and (base not in borrowed or (self.folder / base.checkpoint).exists()):
                 return cell
         return None
 
     def start(self, cell: Cell, progress: Progress) -> Job | None:
         """Start a cell's process; None where another sweep has it."""
-        place = self.folder / cell.place
-        place.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(place.with_suffix(".lock"))
+        lock = locked(cell, self.folder)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -215,7 +265,7 @@ class Sweep:
         if not self.wanted(cell):  # another sweep has just finished it
             lock.release()
             return None
-        log = place.with_suffix(".log")
+        log = self.folder / cell.place.with_suffix(".log")
         with log.open("w") as errors:
             process = spawn(errors)
         order = {
@@ -232,7 +282,7 @@ class Sweep:
         with contextlib.suppress(BrokenPipeError):  # it died at once: `reap` says why
             process.stdin.write(json.dumps(order) + "\n")
             process.stdin.flush()
-        return Job(cell, process, lock, log, progress.add_task(cell.title, total=1))
+        return Job(cell, process, lock, log, progress.add_task(cell.title, total=1, left=""))
 
     def watch(self, job: Job) -> None:
         """Kill a cell that takes too long or too much."""
@@ -246,8 +296,8 @@ class Sweep:
             if used > self.memory:
                 job.kill("out of memory", f"used {used / 2**30:.1f} GiB, more than {self.memory / 2**30:.1f}")
 
-    def reap(self, job: Job, place: str) -> None:
-        """Tell how a cell ended, and record it where it could not itself."""
+    def reap(self, job: Job) -> Record:
+        """The record of a cell that has ended, which is written here where it could not do that itself."""
         job.close()
         if job.error:
             job.lock.release()
@@ -262,9 +312,25 @@ class Sweep:
             write(record, self.folder)
         job.lock.release()
         self.outcomes[record.outcome] += 1
-        took = time.monotonic() - job.started
-        why = f": {record.reason}" if record.reason else ""
-        self.console.print(f"[{place}] {job.cell.title} {record.outcome} in {took:.0f} s{why}", markup=False)
+        self.records.append(record)
+        return record
+
+    def tell(self, job: Job, record: Record, place: str, left: str) -> None:
+        """One line of a cell that has ended."""
+        took = f"{record.outcome} in {time.monotonic() - job.started:.0f} s"
+        rest = "; ".join(filter(None, [took + (f": {record.reason}" if record.reason else ""), left]))
+        self.console.print(
+            f"[{place}] {job.cell.title} {rest}", markup=False, highlight=False, soft_wrap=True
+        )
+
+
+def sweep(
+    profile: Profile, chosen: list[Cell], folder: Path, jobs: int | None = None, **options: Any
+) -> Sweep:
+    """A sweep under the limits of its profile, on all processors; the memory is shared among the runs at a time."""
+    jobs = jobs or cores()
+    memory = int(0.9 * psutil.virtual_memory().total / jobs)
+    return Sweep(chosen, folder, jobs, profile.timeout, memory, **options)
 
 
 def spawn(errors: IO[str]) -> subprocess.Popen[str]:

@@ -4,9 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-import statistics
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from typing import Any
 from pebench.encodings import registry
 from pebench.suite.cell import CERTIFICATE, Cell
 from pebench.suite.profiles import Profile
-from pebench.suite.record import Record, RecordError, read, to_json
+from pebench.suite.record import RecordError, read, to_json
 from pebench.suite.runner import cells
 
 FILLED = ("authors", "licence", "bibtex")  # what only the author knows
@@ -59,22 +57,6 @@ def holds(certificate: Cell, folder: Path) -> bool:
     """Whether the certificate of this cell was made and every check in it holds."""
     record = read(folder / certificate.path, folder)
     return bool(record.rows) and all(row.value == 1 for row in record.rows)
-
-
-def estimate(todo: list[Cell], records: Iterable[Record]) -> tuple[float, list[str]]:
-    """Seconds that these runs take one after the other, and the tasks that no record tells the time of.
-
-    By the median of the records of the same profile and task, on whatever machine those were made.
-    """
-    known: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for record in records:
-        seconds = record.provenance.get("seconds")
-        if record.outcome == "measured" and isinstance(seconds, int | float):
-            known[record.profile, record.task].append(seconds)
-    times = {key: statistics.median(values) for key, values in known.items()}
-    total = sum(times.get((cell.profile, cell.task), 0.0) for cell in todo)
-    unknown = {cell.task: None for cell in todo if (cell.profile, cell.task) not in times}
-    return total, list(unknown)
 
 
 def setups(profile: Profile) -> dict[str, dict[str, Any]]:

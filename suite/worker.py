@@ -15,7 +15,7 @@ from typing import TextIO
 
 import torch
 
-from pebench.suite.cell import Cell, provenance_now, resume, run
+from pebench.suite.cell import Cell, clean, provenance_now, resume, run
 from pebench.suite.record import Record, write
 
 
@@ -33,6 +33,7 @@ def main() -> int:
     said = sys.stdout
     sys.stdout = sys.stderr  # what an encoding prints must not disturb the protocol
     folder = Path(order["folder"])
+    clean(cell, folder)
     record = attempt(cell, device, said, folder, order["save"])
     try:
         write(record, folder)
@@ -60,7 +61,7 @@ def attempt(cell: Cell, device: torch.device, said: TextIO, folder: Path, save: 
             print(json.dumps({"done": done, "total": total}), file=said, flush=True)
 
     try:
-        return run(cell, device, tick, folder, save)
+        return run(cell, device, folder, tick, save)
     except MemoryError as e:
         outcome, reason = "out of memory", f"out of memory: {e}"
     except Exception as e:

@@ -1,6 +1,7 @@
 import json
 import math
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 import torch
@@ -140,8 +141,8 @@ def test_a_number_that_is_none_passes_no_limit() -> None:
     assert largest(torch.empty(0)) == 0.0
 
 
-def test_the_record_of_a_certificate_has_the_facts_of_badges() -> None:
-    badges = run(Cell("fox", CERTIFICATE, "SMOKE", 0), torch.device("cpu")).provenance["badges"]
+def test_the_record_of_a_certificate_has_the_facts_of_badges(tmp_path: Path) -> None:
+    badges = run(Cell("fox", CERTIFICATE, "SMOKE", 0), torch.device("cpu"), tmp_path).provenance["badges"]
     assert badges["kernel"] == "fused"
     assert badges["relative_range"] == {"float32": 2**20, "bfloat16": 2**20}
     assert badges["norm_preserving"] is False

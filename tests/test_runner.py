@@ -1,4 +1,6 @@
+import datetime
 import io
+import itertools
 import json
 import os
 import signal
@@ -6,18 +8,21 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
+import torch
 from rich.console import Console
 
 from pebench.suite import runner
-from pebench.suite.cell import CERTIFICATE, Cell
+from pebench.suite.cell import CERTIFICATE, Cell, run
 from pebench.suite.checkpoint import config
 from pebench.suite.profiles import PROFILES, SMOKE
-from pebench.suite.record import Record, read_all
-from pebench.suite.runner import Sweep, SweepError, cells, existing, states
+from pebench.suite.record import Record, Row, read_all
+from pebench.suite.runner import Sweep, SweepError, cells, cores, estimate, existing, states
 
 BAD = Path(__file__).with_name("bad_encodings.py")
 
@@ -25,7 +30,7 @@ BAD = Path(__file__).with_name("bad_encodings.py")
 def sweep(folder: Path, chosen: list[Cell], **limits: float) -> tuple[Counter[str], str]:
     """Run cells, two at a time; how they ended, and what was printed."""
     text = io.StringIO()
-    run = Sweep(
+    started = Sweep(
         cells=chosen,
         folder=folder,
         jobs=2,
@@ -34,7 +39,7 @@ def sweep(folder: Path, chosen: list[Cell], **limits: float) -> tuple[Counter[st
         retry=bool(limits.get("retry", False)),
         console=Console(file=text, width=200),
     )
-    return run.run(), text.getvalue()
+    return started.run(), text.getvalue()
 
 
 def bad(name: str) -> Cell:
@@ -93,6 +98,113 @@ def test_one_bad_cell_stops_nothing_else(tmp_path: Path) -> None:
     retried, text = sweep(tmp_path, [bad("Raises")], retry=True)
     assert retried == {"failed": 1}
     assert "[1/1] raises copy seed 0 failed" in text
+
+
+def made(task: str, seconds: object, seed: int = 0, **other: str) -> Record:
+    return replace(FAILED, task=task, seed=seed, provenance={"seconds": seconds}, **other)
+
+
+FAILED = Record("rope", "copy", "SMOKE", 0, "0" * 64, outcome="failed", reason="x")
+
+
+def test_the_time_is_the_median_of_the_same_profile_and_task() -> None:
+    rows = {"rows": (Row("exact", 0.5, 8),), "outcome": "measured", "reason": ""}
+    known = [made("copy", seconds, n, **rows) for n, seconds in enumerate((1.0, 9.0, 4.0))]
+    others = [made("copy", 1e6, profile="QUICK", **rows), made("copy", 1e6), made("copy", "soon", **rows)]
+    copy, sort = Cell("rope", "copy", "SMOKE", 7), Cell("rope", "sort", "SMOKE", 7)
+    assert estimate([copy, copy], [*known, *others]) == (8.0, [])
+    assert estimate([copy, sort], known) == (4.0, ["sort"])
+    assert estimate([], known) == (0, [])
+
+
+def test_the_rest_is_shared_among_the_runs_at_a_time(tmp_path: Path) -> None:
+    rows = {"rows": (Row("exact", 0.5, 8),), "outcome": "measured", "reason": ""}
+    rest = Sweep([], tmp_path, jobs=4, timeout=1, memory=1, records=[made("copy", 600.0, **rows)])
+    waiting = [Cell("rope", "copy", "SMOKE", seed) for seed in range(8)]
+    assert rest.left(waiting, []) == "about 20 min left"
+    assert rest.left(waiting[:1], []) == "about 10 min left"
+    assert rest.left([*waiting, Cell("rope", "sort", "SMOKE", 0)], []) == "not yet known how long sort takes"
+    assert rest.left([], []) == ""
+
+
+def test_a_sweep_uses_every_processor_and_shares_the_memory(tmp_path: Path) -> None:
+    whole, half = (runner.sweep(SMOKE, [], tmp_path, jobs) for jobs in (None, 2))
+    assert whole.jobs == cores() == len(psutil.Process().cpu_affinity() or [])
+    assert half.memory == pytest.approx(0.45 * psutil.virtual_memory().total, rel=1e-6)
+
+
+def test_in_a_pipe_each_run_is_a_line_as_soon_as_it_ends(tmp_path: Path) -> None:
+    class Pipe(io.StringIO):
+        flushed = 0
+
+        def flush(self) -> None:
+            self.flushed = len(self.getvalue())
+
+    pipe, long = Pipe(), "x" * 500
+    quiet = Sweep([], tmp_path, 1, 1, 1, console=Console(file=pipe, width=40))
+    job = SimpleNamespace(cell=Cell("rope", "copy", "SMOKE", 0), started=time.monotonic() - 2)
+    quiet.tell(job, replace(FAILED, reason=long), "3/9", "about 7 min left")
+    assert pipe.getvalue() == f"[3/9] rope copy seed 0 failed in 2 s: {long}; about 7 min left\n"
+    assert pipe.flushed == len(pipe.getvalue())
+
+
+def test_a_clock_that_jumps_disturbs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jumps = itertools.cycle((0.0, 4e9, -1e6))
+    monkeypatch.setattr(time, "time", lambda: next(jumps))
+    cell = Cell("nope", "copy", "SMOKE", 0)
+    outcomes, text = sweep(tmp_path, [cell])
+    assert outcomes == {"measured": 1}
+    assert "measured in " in text
+    assert sweep(tmp_path, [cell])[0] == {"kept": 1}
+
+
+def test_a_run_takes_its_time_from_no_clock_that_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Wrong(datetime.datetime):
+        years = itertools.cycle((2001, 1970))
+
+        @classmethod
+        def now(cls, tz=None):
+            return cls(next(cls.years), 1, 1, tzinfo=tz)
+
+    monkeypatch.setattr(datetime, "datetime", Wrong)
+    record = run(Cell("nope", "copy", "SMOKE", 0), torch.device("cpu"), tmp_path)
+    assert record.outcome == "measured"
+    assert 0 < record.provenance["seconds"] < 60
+    assert record.provenance["started"].startswith("2001-01-01")
+
+
+def test_a_read_only_folder_is_one_clear_line(tmp_path: Path) -> None:
+    kernel = Path("/sys/kernel")  # which refuses new files to the superuser too
+    if not kernel.exists():
+        pytest.skip("this system has no /sys")
+    for command in (["run", "-e", "nope", "-t", "copy"], ["submit", "MINE"]):
+        (tmp_path / "mine.py").write_text(
+            "from pebench.encodings.nope import NoPE\n\n\nclass Mine(NoPE):\n    pass\n"
+        )
+        words = [f"{tmp_path / 'mine.py'}:Mine" if word == "MINE" else word for word in command]
+        done = subprocess.run(
+            [sys.executable, "-m", "pebench.suite.cli", *words, "--profile", "SMOKE", "--records", kernel / "records"],
+            capture_output=True, text=True, cwd=tmp_path,
+        )  # fmt: skip
+        assert done.returncode == 3
+        assert done.stderr.splitlines()[-1].startswith(
+            "pebench: cannot use the records folder /sys/kernel/records"
+        )
+        assert "Traceback" not in done.stderr
+
+
+def test_what_a_killed_run_left_half_written_is_removed(tmp_path: Path) -> None:
+    cell = Cell("rope", "copy", "SMOKE", 0)
+    paths = [tmp_path / p for p in (cell.path, cell.checkpoint, cell.place.with_suffix(".state"))]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_name(f".{path.name}.abc.tmp").write_text("half")
+    other = paths[0].with_name(".1-0123456789abcdef.json.abc.tmp")
+    other.write_text("of a run that may be under way")
+    sweep(tmp_path, [cell])
+    assert list(tmp_path.rglob("*.tmp")) == [other]
 
 
 def test_time_and_memory_are_limited(tmp_path: Path) -> None:

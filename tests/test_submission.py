@@ -46,22 +46,6 @@ def test_what_cannot_be_submitted_says_why(tmp_path: Path) -> None:
         submission.propose(str(tmp_path / "nothing.py"), SMOKE)
 
 
-def test_the_time_is_the_median_of_the_same_profile_and_task(tmp_path: Path) -> None:
-    plan = proposal(tmp_path)
-    copies = [cell for cell in plan.cells if cell.task == "copy"]
-    known = [
-        replace(record(copies[0]), seed=n, provenance={"seconds": s}) for n, s in enumerate((1.0, 9.0, 4.0))
-    ]
-    other = [replace(r, profile="QUICK", provenance={"seconds": 1e6}) for r in known]
-    failed = [replace(known[0], rows=(), outcome="failed", reason="x", provenance={"seconds": 1e6})]
-    strange = [replace(known[0], provenance={"seconds": "soon"})]
-    assert submission.estimate(copies, [*known, *other, *failed, *strange]) == (4.0, [])
-    seconds, unknown = submission.estimate(plan.cells, known)
-    assert seconds == 4.0
-    assert set(unknown) == {cell.task for cell in plan.cells} - {"copy"}
-    assert submission.estimate([], known) == (0, [])
-
-
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda p: p.name)
 def test_the_setup_is_that_of_every_encoding(profile) -> None:
     stated = submission.setups(profile)
@@ -122,10 +106,7 @@ def test_submit_continues_packs_compares_and_names_what_is_to_be_filled(tmp_path
     (out / "card.json").unlink()
     first = CliRunner().invoke(app, words(tmp_path))
     assert first.exit_code == 1
-    assert (
-        "my_idea: profile SMOKE, 1 seeds, 12 runs, of which 0 are to be made; about 0.0 minutes"
-        in first.output
-    )
+    assert "my_idea: profile SMOKE, 1 seeds, 12 runs, of which 0 are to be made; about 0 s" in first.output
     assert "fill authors, licence, bibtex" in " ".join(first.output.split())
     fill(out)
     second = CliRunner().invoke(app, words(tmp_path))
