@@ -1,0 +1,86 @@
+"""What the GRAPE paper claims of the order of encodings, and what the records say to it."""
+
+from typing import NamedTuple
+
+import pandas as pd
+
+from pebench.leaderboard import ranking
+from pebench.leaderboard.board import Board
+
+
+class Claim(NamedTuple):
+    """`first` is better than `second`: the paper's averages over seven tasks at 355M and 770M parameters."""
+
+    about: str
+    first: str
+    second: str
+    paper: tuple[float, float | None]  # points by which first leads, at 355M and at 770M
+
+
+# arXiv:2512.07805, the tables of its experiments: averages over seven zero-shot tasks after 50 billion tokens, one
+# seed, with a sampling error of about half a point. RoPE 51.73 and 55.76; GRAPE-M with context 51.78 and 54.73,
+# without 51.79 and 54.81; ALiBi 52.87 and 56.44; FoX 52.96 and 56.30; GRAPE-A on q 52.81, on k 52.43, on both 53.00;
+# GRAPE-AP 53.25 and 56.91.
+CLAIMS = (
+    Claim(
+        "GRAPE-A above GRAPE-M: additive above multiplicative", "grape_a_qk", "grape_m_nonctx", (1.21, None)
+    ),
+    Claim("ALiBi above RoPE: additive above multiplicative", "alibi", "rope", (1.14, 0.68)),
+    Claim("FoX above ALiBi: gates above fixed slopes", "fox", "alibi", (0.09, -0.14)),
+    Claim("GRAPE-AP above FoX: path sums above gates", "grape_ap", "fox", (0.29, 0.61)),
+    Claim("GRAPE-AP above ALiBi", "grape_ap", "alibi", (0.38, 0.47)),
+    Claim("GRAPE-AP above RoPE", "grape_ap", "rope", (1.52, 1.15)),
+    Claim("GRAPE-A above ALiBi", "grape_a_qk", "alibi", (0.13, None)),
+    Claim("GRAPE-A on q and k above GRAPE-A on k alone", "grape_a_qk", "grape_a_k", (0.57, None)),
+    Claim("GRAPE-M above RoPE: learned above fixed frequencies", "grape_m_nonctx", "rope", (0.06, -0.95)),
+    Claim("GRAPE-M with context above GRAPE-M without", "grape_m_ctx", "grape_m_nonctx", (-0.01, -0.08)),
+)
+
+
+def judged(board: Board) -> pd.DataFrame:
+    """Each claim whose two encodings have results: our difference with its 95 % interval, and the verdict.
+
+    Columns: claim, paper_355M, paper_770M, first, second, difference, low, high, seeds, verdict.
+    """
+    known = set(board.ranking.data.encodings)
+    rows = []
+    for claim in CLAIMS:
+        if not {claim.first, claim.second} <= known:
+            continue
+        ours = ranking.differences(board.ranking.data, claim.first, claim.second).iloc[0]
+        rows.append(
+            {
+                "claim": claim.about,
+                "paper_355M": claim.paper[0],
+                "paper_770M": claim.paper[1],
+                "first": claim.first,
+                "second": claim.second,
+                **ours[["difference", "low", "high", "seeds"]].to_dict(),
+                "verdict": verdict(ours["low"], ours["high"]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def verdict(low: float, high: float) -> str:
+    """What a 95 % interval of the claimed advantage says.
+
+    >>> [verdict(0.1, 0.2), verdict(-0.2, -0.1), verdict(-0.1, 0.1)]
+    ['confirmed', 'the opposite', 'not separated']
+    """
+    return "confirmed" if low > 0 else "the opposite" if high < 0 else "not separated"
+
+
+def to_markdown(board: Board) -> str:
+    """The claims as a Markdown table."""
+    lines = [
+        "| claim | paper, points (355M, 770M) | here, score (95 %) | seeds | |",
+        "|---|---|---|---|---|",
+    ]
+    for row in judged(board).itertuples():
+        paper = ", ".join(
+            "no figure" if pd.isna(x) else f"{x:+.2f}" for x in (row.paper_355M, row.paper_770M)
+        )
+        ours = f"{row.difference:+.3f} ({row.low:+.3f} to {row.high:+.3f})"
+        lines.append(f"| {row.claim} | {paper} | {ours} | {row.seeds} | {row.verdict} |")
+    return "\n".join(lines)

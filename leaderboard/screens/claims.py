@@ -1,0 +1,24 @@
+"""What the GRAPE paper claims, and what the records say to it."""
+
+import streamlit as st
+
+from pebench.leaderboard import claims
+from pebench.leaderboard.widgets import download, open_board
+
+
+def show() -> None:
+    st.title("The GRAPE paper's claims")
+    board = open_board()
+    frame = claims.judged(board)
+    if frame.empty:
+        st.info("No claim can be judged yet: it takes results of both of its encodings.")
+        return
+    st.markdown(
+        "The paper (arXiv:2512.07805) compares averages over seven zero-shot tasks, one seed each, at 355M and 770M "
+        "parameters; their sampling error is about half a point. Here are the same pairs on this board: the "
+        "difference of the overall scores, paired by seed, with its 95 % interval (not corrected for the number of "
+        "claims). Length generalisation and retrieval in small models is another question than the paper's, so a "
+        "verdict is about this board."
+    )
+    st.dataframe(frame, hide_index=True)
+    download(frame, "claims")

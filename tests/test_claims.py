@@ -1,0 +1,46 @@
+"""The verdicts on the GRAPE paper's claims follow from the records."""
+
+import math
+
+from pebench.encodings import registry
+from pebench.leaderboard import claims
+from pebench.leaderboard.board import Board, board_of
+from tests.made_records import SKILL, Sweep
+
+
+def made(sweep: Sweep) -> Board:
+    return board_of(sweep.records(), "QUICK", {"QUICK": 1}, [])
+
+
+def test_claims_name_registered_encodings() -> None:
+    for claim in claims.CLAIMS:
+        registry.resolve(claim.first)
+        registry.resolve(claim.second)
+
+
+def test_a_verdict_says_what_the_interval_says() -> None:
+    skills = {**dict.fromkeys(SKILL, 2.0), "alibi": 6.0, "grape_ap": 0.2}
+    frame = claims.judged(made(Sweep(skills)))
+    said = {(row.first, row.second): row for row in frame.itertuples()}
+    assert said["alibi", "rope"].verdict == "confirmed"
+    assert said["alibi", "rope"].low > 0
+    assert said["grape_ap", "alibi"].verdict == "the opposite"
+    assert said["grape_m_nonctx", "rope"].verdict == "not separated"
+    assert ("grape_m_ctx", "grape_m_nonctx") not in said  # no results of one: no verdict
+
+
+def test_no_records_no_verdict() -> None:
+    board = made(Sweep({"rope": 1.0, "nope": 0.5}))
+    assert claims.judged(board).empty
+    assert claims.to_markdown(board).count("\n") == 1
+
+
+def test_the_table_in_markdown_has_a_line_for_each_verdict() -> None:
+    board = made(Sweep(SKILL))
+    lines = claims.to_markdown(board).splitlines()
+    assert len(lines) == 2 + len(claims.judged(board))
+    assert all(line.count("|") == 6 for line in lines)
+
+
+def test_without_an_interval_nothing_is_separated() -> None:
+    assert claims.verdict(math.nan, math.nan) == "not separated"
