@@ -5,10 +5,12 @@ from collections.abc import Callable
 import streamlit as st
 
 from pebench.leaderboard.screens import (
+    claims,
     compare,
     cost,
     curves,
     encoding,
+    identities,
     methodology,
     needle,
     overview,
@@ -26,6 +28,8 @@ ENTRIES: dict[str, tuple[str, Callable[[], None]]] = {
     "cost": ("Cost and quality", cost.show),
     "compare": ("Compare", compare.show),
     "encoding": ("One encoding", encoding.show),
+    "claims": ("GRAPE's claims", claims.show),
+    "identities": ("Identities", identities.show),
     "methodology": ("How ranks work", methodology.show),
     "submit": ("Submit", submit.show),
 }

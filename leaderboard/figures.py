@@ -35,7 +35,8 @@ class Looks:
         return SYMBOLS[self.place[name] // len(COLOURS) % len(SYMBOLS)]
 
 
-def _laid_out(figure: go.Figure, height: int, **layout: object) -> go.Figure:
+def laid_out(figure: go.Figure, height: int, **layout: object) -> go.Figure:
+    """What all figures share: margins, legend, transparent backgrounds."""
     figure.update_layout(
         height=height,
         margin={"l": 8, "r": 8, "t": 24, "b": 8},
@@ -76,7 +77,7 @@ def scores(frame: pd.DataFrame) -> go.Figure:
         type="category", categoryorder="array", categoryarray=list(shown["name"])[::-1], title=None
     )
     figure.update_xaxes(title="score (0: without reading the input, 1: oracle)")
-    return _laid_out(figure, 120 + 26 * len(shown))
+    return laid_out(figure, 120 + 26 * len(shown))
 
 
 def curves(
@@ -106,7 +107,7 @@ def curves(
         figure.add_annotation(x=at, y=0, yref="paper", xanchor="left", yanchor="bottom", **label)
     figure.update_xaxes(title=f"{x} (tokens)")
     figure.update_yaxes(title=y_title)
-    return _laid_out(figure, 460)
+    return laid_out(figure, 460)
 
 
 def heat_map(frame: pd.DataFrame, title: str) -> go.Figure:
@@ -126,7 +127,7 @@ def heat_map(frame: pd.DataFrame, title: str) -> go.Figure:
     # Plotly would take "512" for a number and stretch the axis.
     figure.update_xaxes(type="category", title="length")
     figure.update_yaxes(type="category", title="depth", autorange="reversed")
-    return _laid_out(figure, 280, title={"text": title, "font": {"size": 14}}, margin_t=36)
+    return laid_out(figure, 280, title={"text": title, "font": {"size": 14}}, margin_t=36)
 
 
 def cost_quality(frame: pd.DataFrame, cost_title: str, looks: Looks) -> go.Figure:
@@ -148,7 +149,7 @@ def cost_quality(frame: pd.DataFrame, cost_title: str, looks: Looks) -> go.Figur
         )
     figure.update_xaxes(title=cost_title)
     figure.update_yaxes(title="score")
-    return _laid_out(figure, 500)
+    return laid_out(figure, 500)
 
 
 def differences(frame: pd.DataFrame, first: str, looks: Looks) -> go.Figure:
@@ -170,7 +171,7 @@ def differences(frame: pd.DataFrame, first: str, looks: Looks) -> go.Figure:
     order = list(dict.fromkeys(frame["task"].map(html.escape)))
     figure.update_yaxes(type="category", categoryorder="array", categoryarray=order[::-1])
     figure.update_xaxes(title=f"score of {first} minus the other's")
-    return _laid_out(figure, 160 + 60 * len(order), scattermode="group", showlegend=True)
+    return laid_out(figure, 160 + 60 * len(order), scattermode="group", showlegend=True)
 
 
 def critical_difference(ranks: pd.Series, distance: float, cliques: Sequence[tuple[int, int]]) -> go.Figure:
@@ -223,4 +224,4 @@ def critical_difference(ranks: pd.Series, distance: float, cliques: Sequence[tup
     margin = 0.35 * (last - first)
     figure.update_xaxes(visible=False, range=[first - margin, last + margin])
     figure.update_yaxes(visible=False, range=[top - half, 2.4])
-    return _laid_out(figure, 110 + 24 * half + 12 * len(cliques), showlegend=False)
+    return laid_out(figure, 110 + 24 * half + 12 * len(cliques), showlegend=False)

@@ -17,6 +17,7 @@ from tests.made_records import Sweep, checks, write_failure, write_sweep
 from tests.test_board import HOSTILE, hostile
 
 TIMEOUT = 120
+ALL = ("logit", "angle", "stretch", "frequency", "mass")
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def test_a_hostile_record_is_shown_as_text(monkeypatch, tmp_path, name):
         assert trap not in said(page)
 
 
-@pytest.mark.parametrize("name", set(app.ENTRIES) - {"submit"})
+@pytest.mark.parametrize("name", set(app.ENTRIES) - {"submit", "identities"})
 def test_an_empty_folder_is_an_error_with_the_remedy(monkeypatch, tmp_path, name):
     page = opened(monkeypatch, tmp_path, name)
     assert len(page.error) == 1
@@ -196,3 +197,21 @@ def test_the_app_listens_on_this_machine_alone_and_sends_no_statistics():
     flags = launch.command(8501, False)
     assert f"--server.address={launch.ADDRESS}" in flags
     assert "--browser.gatherUsageStats=false" in flags
+
+
+def test_pictures_of_a_saved_model_are_on_its_page(monkeypatch, tmp_path):
+    write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0})
+    places = [tmp_path / "checkpoints" / "QUICK" / "language" / name / "0-0.csv" for name in ("rope", "fox")]
+    for place in places:
+        place.parent.mkdir(parents=True)
+    rows = [f"{state},{what},0,0,{x},0.5" for state in ("start", "trained") for what in ALL for x in (1, 2)]
+    places[0].write_text("\n".join(["state,picture,layer,head,x,y", *rows]))
+    places[1].write_text("<script>")
+    page = opened(monkeypatch, tmp_path, "encoding")
+    page.selectbox(key="encoding").set_value("rope").run()
+    assert not page.exception
+    assert len(page.get("plotly_chart")) == len(ALL)
+    page.selectbox(key="encoding").set_value("fox").run()
+    assert not page.exception
+    assert "is no table of pictures" in said(page)
+    assert not page.get("plotly_chart")

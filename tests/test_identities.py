@@ -1,5 +1,7 @@
 """The exact identities of the family, and numbers that the papers and reference codes give."""
 
+import json
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -23,6 +25,7 @@ from pebench.encodings.ssmax import SSMax
 from pebench.encodings.streams import build
 from pebench.encodings.swan import SWAN
 from pebench.encodings.xpos import XPos
+from pebench.leaderboard.screens.identities import TABLE
 from pebench.suite.model import LM, Size
 from pebench.suite.prove import CLAIMS, K, Q, V, X, attention, document, make, prove
 
@@ -48,6 +51,14 @@ def test_prove_measures_every_claim_once():
         ("float64", True),
         ("float32", False),
     }
+
+
+def test_the_app_s_page_is_in_step():
+    rows = json.loads(TABLE.read_text())["identities"]
+    shown = [(row["statement"], row["source"], row["tolerance"], row["expected"]) for row in rows]
+    remedy = "pebench prove -o leaderboard/identities.json"
+    assert shown == [(c.statement, c.source, c.tolerance, c.expected) for c in CLAIMS], remedy
+    assert all(row["proven"] for row in rows)
 
 
 vectors = st.lists(st.floats(-2, 2), min_size=4, max_size=4).map(

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from pebench.encodings.base import alibi_slopes, rope_frequencies
 from pebench.encodings.registry import names, resolve
+from pebench.leaderboard import pictures as drawn
 from pebench.suite.model import LM, Size
 from pebench.suite.pictures import SMALL, STEPS, Point, logits, masses, spectrum, to_csv, trained, untrained
 
@@ -97,6 +99,41 @@ def test_what_training_changed_shows_beside_the_start() -> None:
     points = [p for p in trained(lm, text()) if p.picture == "frequency" and p.layer == 1]
     start, end = ([p.y for p in points if p.state == state] for state in ("start", "trained"))
     assert end == pytest.approx([2 * f for f in start])
+
+
+def test_figures_have_a_line_for_each_head_and_state(tmp_path: Path) -> None:
+    file = tmp_path / "table.csv"
+    file.write_text(to_csv(trained(model("grape_m_per_head"), text())))
+    points = drawn.read(file)
+    assert drawn.layers(points) == [0, 1]
+    for figure in (drawn.logits, drawn.spectrum, drawn.stretch, drawn.frequencies):
+        assert len(figure(points, 1).data) == 2 * SIZE.heads
+    assert [line.name for line in drawn.masses(points).data] == ["layer 1", "layer 2"]
+    assert list(drawn.masses(points).data[0].x) == ["0", "1", "2 to 3", "4 to 7", "8 to 15", "16 to 31"]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "a,b\n1,2\n", "state,picture,layer,head,x,y\nstart,logit,0,0,one,2\n"]
+)
+def test_what_is_no_table_is_named(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "table.csv"
+    file.write_text(content)
+    with pytest.raises(drawn.PictureError, match="is no table of pictures"):
+        drawn.read(file)
+
+
+def test_the_newest_language_model_is_shown(tmp_path: Path) -> None:
+    assert drawn.newest(tmp_path, "QUICK", "rope") is None
+    for n, place in enumerate(
+        ("language/rope/0-a", "language/rope/0-b", "copy/rope/0-c", "language/fox/0-d")
+    ):
+        file = tmp_path / "checkpoints" / "QUICK" / f"{place}.csv"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        os.utime(file, (n, n))
+    newest = drawn.newest(tmp_path, "QUICK", "rope")
+    assert newest is not None
+    assert newest.name == "0-b.csv"
 
 
 def test_the_command_writes_the_table(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """All that is known of one encoding, down to the record of each number."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -8,6 +9,7 @@ import streamlit as st
 
 from pebench.leaderboard import views
 from pebench.leaderboard.board import plain
+from pebench.leaderboard.screens.pictures import show_pictures
 from pebench.leaderboard.widgets import BOUND, COLUMNS, download, open_board
 
 REPORTED = ("reads content", "relative range", "left padding", "cost of a cached token")  # these cannot fail
@@ -35,6 +37,8 @@ def show() -> None:
         badges(parts["certificate"])
         with st.expander("What was measured"):
             st.dataframe(parts["certificate"], hide_index=True)
+    folder = Path(st.session_state["records"] or ".").expanduser()
+    show_pictures(folder, board.profile, name)
     st.subheader("Source")
     with st.expander(plain(text(card, "file") or "no source in the records")):
         st.code(text(card, "source"), language="python")
