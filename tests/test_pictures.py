@@ -11,7 +11,7 @@ import torch
 
 from pebench.encodings.base import alibi_slopes, rope_frequencies
 from pebench.encodings.registry import names, resolve
-from pebench.leaderboard import pictures as drawn
+from pebench.leaderboard import encoding_figures as drawn
 from pebench.suite.model import LM, Size
 from pebench.suite.pictures import SMALL, STEPS, Point, logits, masses, spectrum, to_csv, trained, untrained
 

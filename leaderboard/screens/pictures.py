@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from pebench.leaderboard import pictures
+from pebench.leaderboard import encoding_figures
 from pebench.leaderboard.board import plain
 from pebench.leaderboard.widgets import BOUND, draw
 
@@ -12,33 +12,33 @@ from pebench.leaderboard.widgets import BOUND, draw
 def show_pictures(folder: Path, profile: str, name: str) -> None:
     """What an encoding does to logits, and where its trained models look."""
     st.subheader("Pictures")
-    file = pictures.newest(folder, profile, name)
+    file = encoding_figures.newest(folder, profile, name)
     if file is None:
         st.info(f"No saved model: `pebench run --profile {profile} -e {name} -t language` saves one.")
         return
     try:
-        points = pictures.read(file)
-    except pictures.PictureError as e:
+        points = encoding_figures.read(file)
+    except encoding_figures.PictureError as e:
         st.warning(plain(str(e)))
         return
-    layers = pictures.layers(points)
+    layers = encoding_figures.layers(points)
     layer = st.selectbox("Layer", layers, format_func=lambda n: f"{n + 1}", key="layer", **BOUND)
     st.markdown("**Logit by distance**, in a text that repeats one token, so that only positions differ.")
-    draw(pictures.logits(points, layer), "logit-by-distance")
-    if pictures.has(points, "angle"):
+    draw(encoding_figures.logits(points, layer), "logit-by-distance")
+    if encoding_figures.has(points, "angle"):
         st.markdown(
             "**The relative action**: how a token turns the planes of q and k, and what it does to lengths."
         )
         left, right = st.columns(2)
         with left:
-            draw(pictures.spectrum(points, layer), "spectrum")
+            draw(encoding_figures.spectrum(points, layer), "spectrum")
         with right:
-            draw(pictures.stretch(points, layer), "stretch")
+            draw(encoding_figures.stretch(points, layer), "stretch")
     else:
         st.caption("Its logits are not bilinear in q and k, so there is no action to take apart.")
-    if pictures.has(points, "frequency"):
+    if encoding_figures.has(points, "frequency"):
         st.markdown("**Learned frequencies**.")
-        draw(pictures.frequencies(points, layer), "frequencies")
-    if pictures.has(points, "mass"):
+        draw(encoding_figures.frequencies(points, layer), "frequencies")
+    if encoding_figures.has(points, "mass"):
         st.markdown("**Attention by distance** on training texts, of queries in the second half of a text.")
-        draw(pictures.masses(points), "mass")
+        draw(encoding_figures.masses(points), "mass")
