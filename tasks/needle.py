@@ -34,7 +34,7 @@ class Needle(AnswerTask):
     Length is in bytes, the questions and answers included; depth 0 is the beginning. Haystacks are windows of
     real books (training, validation and test from different ones), keys two capitals, values four digits. In
     training one to four needles stand in the text and all are asked for: in any order, or, where all have one
-    key (a third of the time), in the order of the text. Names and grid follow RULER (Hsieh et al., 2024,
+    key (a fifth of the time), in the order of the text. Names and grid follow RULER (Hsieh et al., 2024,
     section 3.1): `single` is one needle at a depth; with as many as fit the training length, up to four,
     `multi_key` asks for one of them, `multi_query` for all, and `multi_value` for all values of one key.
     """
@@ -77,7 +77,7 @@ class Needle(AnswerTask):
     def training(self, length: int, tokens: int, rng: torch.Generator) -> Batch:
         needles = draw(1, self.most(length), rng)
         n = draw(2 * SENTENCE * needles, length, rng)
-        kind = "multi_value" if draw(0, 2, rng) == 0 else "multi_query"
+        kind = "multi_value" if draw(0, 4, rng) == 0 else "multi_query"
         text = random_windows("train", max(1, tokens // n), n, rng, self.corpus)
         return self.hide(text, needles, rng, kind=kind)
 
