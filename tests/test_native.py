@@ -120,6 +120,14 @@ def test_a_model_learns_the_same_with_and_without(name: str, monkeypatch: pytest
         assert torch.allclose(native[key], true, rtol=1e-3, atol=1e-5 * (1 + float(true.abs().max()))), key
 
 
+def test_compiled_models_do_without() -> None:
+    lm = LM(Size(1, 32, 2, 16), registry.resolve("alibi")[1], 8, seed=0)
+    tokens = torch.arange(8)[None]
+    compiled = torch.compile(lm, fullgraph=True, backend="eager")
+    with torch.no_grad():
+        assert torch.allclose(compiled(tokens), lm(tokens), atol=1e-5)
+
+
 def test_same_bits_twice() -> None:
     q, k, v = torch.randn(3, 2, 4, 33, 16, generator=torch.Generator().manual_seed(0))
     assert torch.equal(ops.attention(q, k, v, 0.25), ops.attention(q, k, v, 0.25))

@@ -41,9 +41,9 @@ class Call(ctypes.Structure):
 def usable(*tensors: Tensor) -> bool:
     """Whether the kernels take these: float32 on the CPU, one thread, eager, and the library could be built."""
     return (
-        all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
+        not torch.compiler.is_compiling()  # first: the compiler cannot follow what comes next
+        and all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
         and torch.get_num_threads() == 1
-        and not torch.compiler.is_compiling()
         and library() is not None
     )
 
