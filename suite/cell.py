@@ -36,6 +36,7 @@ from pebench.tasks.throughput import Throughput
 
 CERTIFICATE = "certificate"  # stands among the tasks of every sweep
 SAVED = ("language",)  # tasks whose models are saved unasked
+ASKS = {"harness": "language", "harness_grape": "language"}  # tasks that measure the model of another one
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,14 @@ class Cell:
 
     @property
     def base(self) -> "Cell | None":
-        """The cell whose trained model this one measures, where it trains none: that of `rope` for `rope@yarn`."""
-        trained, method = registry.extension_of(self.encoding)
-        return replace(self, encoding=trained) if method and self.trains else None
+        """The cell whose trained model this one measures, where it trains none.
+
+        That of `rope` for `rope@yarn`, and of `language` for `harness`.
+        """
+        other = replace(
+            self, encoding=registry.extension_of(self.encoding)[0], task=ASKS.get(self.task, self.task)
+        )
+        return other if self.trains and other != self else None
 
     @property
     def trains(self) -> bool:
@@ -195,7 +201,7 @@ def scores(
     if cell.base is None:
         lm, about = trained(cell, task, device, folder, step, save or cell.task in SAVED)
     else:
-        lm, about = borrowed(cell.base, task, device, folder, step)
+        lm, about = borrowed(cell.base, device, folder, step)
     extension = registry.extension_of(cell.encoding)[1]
     rows = examine(lm, task, cell.plan, device, lambda done, of: tick(steps + done, total), extension)
     return rows, {**about, "flops_per_token": flops_per_token(lm, task.context(cell.plan.recipe.length))}
@@ -222,7 +228,7 @@ def trained(
 
 
 def borrowed(
-    base: Cell, task: Task, device: torch.device, folder: Path, step: Callable[[int], None]
+    base: Cell, device: torch.device, folder: Path, step: Callable[[int], None]
 ) -> tuple[LM, dict[str, Any]]:
     """The model of another cell: its checkpoint, or trained here and saved in its place. Both are the same bits."""
     about: dict[str, Any] = {"checkpoint": base.checkpoint.as_posix()}
@@ -230,6 +236,8 @@ def borrowed(
         lm = kept(base, folder)
         if lm is None:
             clean(base, folder)
+            task = make(base.task, base.corpus)
+            assert isinstance(task, Task)
             lm, about = trained(base, task, device, folder, step, save=True)
             resume(base, folder, device).remove()
     return lm.to(device), {"parameters": parameters(lm), **about, "base": base.path.as_posix()}

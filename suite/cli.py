@@ -295,6 +295,18 @@ def chosen(profile: "Profile", encodings: str, tasks: str) -> tuple[list[str], l
     return specs, wanted
 
 
+def demand_data(tasks: list[str], corpus: Path | None = None) -> None:
+    """Say what to do where the data of these tasks are missing, before anything runs."""
+    from pebench.tasks import TASKS, harness_data
+    from pebench.tasks.corpus import byte_tensor
+
+    if any(task in TASKS and TASKS[task].reads_text for task in tasks):
+        byte_tensor("valid", corpus)
+    if "harness_grape" in tasks:
+        for name in harness_data.SOURCES:
+            harness_data.questions(name)
+
+
 def profile_named(name: str) -> "Profile":
     from pebench.encodings.registry import UnknownName
     from pebench.suite.profiles import PROFILES
@@ -331,15 +343,12 @@ def run(
     import torch
 
     from pebench.suite.runner import cells, sweep
-    from pebench.tasks import TASKS
-    from pebench.tasks.corpus import byte_tensor
 
     plan = profile_named(profile)
     specs, wanted = chosen(plan, encodings, tasks)
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
         raise EnvironmentProblem("no CUDA device is available here; run with --device cpu")
-    if any(task in TASKS and TASKS[task].reads_text for task in wanted):
-        byte_tensor("valid", corpus)  # says what to do where the text is missing, before anything runs
+    demand_data(wanted, corpus)
     numbers = [seed] if seed is not None else list(range(seeds or plan.seeds))
     every = cells(plan, specs, wanted, numbers, corpus.resolve() if corpus else None)
     options = {"device": device, "retry": retry, "save": save, "console": console()}
@@ -528,10 +537,9 @@ def submit(
     from pebench.suite.cell import CERTIFICATE, commit
     from pebench.suite.record import read_all
     from pebench.suite.runner import cores, duration, estimate, sweep
-    from pebench.tasks.corpus import byte_tensor
 
     plan = submission.propose(encoding, profile_named(profile), seeds)
-    byte_tensor("valid")
+    demand_data(list(plan.profile.plans))
     folder = out or Path("submissions", plan.name)
     before = read_all(records)[0] if records.is_dir() else []
     todo = submission.missing(plan, records)

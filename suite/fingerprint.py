@@ -8,18 +8,25 @@ import sys
 from pathlib import Path
 from types import FunctionType
 
+from pebench import tasks
 from pebench.encodings.base import Encoding, Shape
 from pebench.encodings.streams import build
 from pebench.tasks import TASKS
 
 SUITE = Path(__file__).parent
+TASK = Path(tasks.__file__).parent
 ALWAYS = tuple(
     SUITE / name
     for name in ("model.py", "attention.py", "training.py", "measure.py", "native/ops.py", "native/kernels.c")
 )
 ANY = Shape(layers=2, heads=2, head_dim=16, train_length=16)
 FINDS = ("pebench.encodings.registry", "pebench.encodings.compose")  # find encodings, but compute nothing
-PER_TASK = {"throughput": (SUITE / "speed.py",), "certificate": (SUITE / "certificate.py",)}
+PER_TASK = {
+    "throughput": (SUITE / "speed.py",),
+    "certificate": (SUITE / "certificate.py",),
+    "harness": (TASK / "harness_reader.py", TASK / "harness_books.py"),
+    "harness_grape": (TASK / "harness_reader.py", TASK / "harness_data.py"),
+}
 
 
 def fingerprint(encoding: type[Encoding], task: str, plan: str, corpus: str, base: str = "") -> str:

@@ -17,6 +17,13 @@ class Metric:
 METRICS: dict[str, Metric] = {
     "exact": Metric("exact match", "share", "higher", "answers with every token right"),
     "per_token": Metric("token accuracy", "share", "higher", "answer tokens that are right"),
+    "accuracy": Metric("accuracy", "share", "higher", "questions whose right answer is the likeliest"),
+    "accuracy_per_character": Metric(
+        "accuracy per character",
+        "share",
+        "higher",
+        "questions whose right answer is the likeliest per character",
+    ),
     "bits_per_byte": Metric(
         "bits per byte", "bits", "lower", "mean negative log2-likelihood of the next byte"
     ),

@@ -53,6 +53,7 @@ SMOKE = Profile(
         "latest": Plan(1, 16, 2, Recipe(length=4, steps=4, tokens=128), (1, 2), 8),
         "needle": Plan(1, 16, 2, Recipe(length=64, steps=4, tokens=256), (1, 2), 4),
         "language": Plan(1, 16, 2, Recipe(length=64, steps=4, tokens=256), (1, 2), 1),
+        "harness": Plan(1, 16, 2, Recipe(length=64, steps=4, tokens=256), (1, 2), 20),
         "throughput": Plan(1, 16, 2, Recipe(length=32, steps=0, tokens=64), (1,), 3),
     },
     timeout=120,

@@ -6,6 +6,7 @@ from pebench.tasks.addition import Addition
 from pebench.tasks.base import Task
 from pebench.tasks.copy import Copy
 from pebench.tasks.flipflop import FlipFlop
+from pebench.tasks.harness import GrapeHarness, Harness
 from pebench.tasks.language import Language
 from pebench.tasks.latest import Latest
 from pebench.tasks.needle import Needle
@@ -26,6 +27,8 @@ TASKS: dict[str, type[Task] | type[Throughput]] = {
     "latest": Latest,
     "needle": Needle,
     "language": Language,
+    "harness": Harness,
+    "harness_grape": GrapeHarness,
     "throughput": Throughput,
 }
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pebench.tasks import harness_data
+from pebench.tasks.base import Condition
 from pebench.tasks.corpus import CorpusError, byte_tensor
 from pebench.tasks.language import Language
 from pebench.tasks.needle import DEPTHS, DIGITS, Needle
@@ -38,7 +39,8 @@ def needles(length: int) -> Iterator[Row]:
     task, wrong = Needle(), random.Random(length)
     for depth in DEPTHS:
         rng = torch.Generator().manual_seed(length)
-        batch = task.examples({"length": length, "depth": depth}, 4 * PER_DEPTH, rng, "test")
+        where: Condition = {"length": length, "kind": "single", "depth": depth}
+        batch = task.examples(where, 4 * PER_DEPTH, rng, "test")
         texts = torch.cat([batch.tokens, batch.targets[:, -1:]], dim=1)
         for text in valid(texts, PER_DEPTH):
             answer = text[-DIGITS:]

@@ -3,6 +3,7 @@ import logging
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from torch.nn.functional import cross_entropy
 
 from pebench.encodings.registry import UnknownName
 from pebench.suite import cli
-from pebench.suite.checkpoint import CheckpointError, describe, save
+from pebench.suite.cell import ASKS, Cell, run
+from pebench.suite.checkpoint import CheckpointError, describe, load, save
+from pebench.suite.fingerprint import PER_TASK, task_files
 from pebench.suite.harness import (
     FORCED_CHOICE,
     PREFIX,
@@ -30,11 +33,13 @@ from pebench.suite.harness import (
     tasks,
 )
 from pebench.suite.model import LM, LengthError, Size
+from pebench.suite.profiles import PROFILES, SMOKE, Profile
 from pebench.tasks import harness_books, harness_data
 from pebench.tasks.base import Score
 from pebench.tasks.corpus import CorpusError, byte_tensor
+from pebench.tasks.harness import GrapeHarness, Harness
 from pebench.tasks.harness_books import LENGTHS, MAKERS, YAML
-from pebench.tasks.language import BEGIN, windows
+from pebench.tasks.language import BEGIN, Language, unigram, windows
 from tests.test_checkpoint import SIZE, model
 
 TEXT = "It was a bright cold day in April, and the clocks were striking thirteen. Ōtoko wa kita — “no”."
@@ -296,6 +301,102 @@ def test_the_right_passage_is_the_one_of_the_book(books: None) -> None:
     [m] = measure(Knowing(lambda context, answer: (context + answer).encode() in everything), ["passages"])
     assert m.questions == 500
     assert m.scores[0].value == 1.0
+
+
+def zeros(tokens: torch.Tensor) -> torch.Tensor:
+    return torch.zeros(*tokens.shape, 256)
+
+
+def frequencies(tokens: torch.Tensor) -> torch.Tensor:
+    return (unigram(None).float() * math.log(2)).expand(*tokens.shape, 256)
+
+
+def by_metric(scores: list[Score]) -> dict[str, Score]:
+    return {score.metric: score for score in scores}
+
+
+def test_the_task_has_an_oracle_and_floors(books: None) -> None:
+    task, rng = Harness(), torch.Generator()
+    for condition in task.conditions(64, (2, 4)):  # at 64 bytes nothing is seen of the text before a passage
+        oracle = by_metric(task.measure(task.oracle(), condition, 40, rng))
+        assert (oracle["accuracy"].value, oracle["bits_per_byte"].value) == (1.0, 0.0)
+        for score in oracle.values():
+            counts = score.metric != "accuracy_per_character"
+            assert (score.floor is not None) == (score.ceiling is not None) == counts
+        blind = by_metric(task.measure(zeros, condition, 500, rng))
+        assert blind["accuracy"].floor == 0.25
+        assert blind["accuracy"].value == pytest.approx(0.25, abs=0.06)  # 3 standard errors
+        bits = by_metric(task.measure(frequencies, condition, 40, rng))["bits_per_byte"]
+        assert bits.value == pytest.approx(bits.floor, rel=1e-4)
+
+
+def test_a_longer_reach_gives_more_context(books: None) -> None:
+    seen: list[int] = []
+
+    def watched(tokens: torch.Tensor) -> torch.Tensor:
+        seen.append(tokens.shape[1])
+        return zeros(tokens)
+
+    for condition in Harness().conditions(64, (1, 4)):
+        Harness().measure(watched, condition, 4, torch.Generator())
+    assert (min(seen), max(seen)) == (64, 256)
+
+
+def test_the_gate_is_that_of_language(books: None) -> None:
+    condition: dict[str, int | float | str] = {"length": 64, "task": "passages"}
+    [ours, *_] = Harness().measure(frequencies, condition, 8, torch.Generator(), "valid")
+    [theirs, *_] = Language().measure(frequencies, {"length": 64}, 8, torch.Generator(), "valid")
+    assert (ours.value, ours.n, ours.floor) == (theirs.value, theirs.n, theirs.floor)
+
+
+def test_grapes_tasks_have_an_oracle_and_floors(prepared: None) -> None:
+    task, rng = GrapeHarness(), torch.Generator()
+    oracle = task.oracle()
+    conditions = task.conditions(256, (1,))
+    assert [condition["task"] for condition in conditions] == list(harness_data.SOURCES)
+    for condition in conditions:
+        known = by_metric(task.measure(oracle, condition, 50, rng))
+        assert (known["accuracy"].value, known["bits_per_byte"].value) == (1.0, 0.0)
+        two = condition["task"] in ("piqa", "winogrande")
+        assert known["accuracy"].floor == pytest.approx(0.5 if two else 0.25, abs=0.01)
+        bits = by_metric(task.measure(frequencies, condition, 10, rng))["bits_per_byte"]
+        assert bits.value == pytest.approx(bits.floor, rel=1e-4)
+
+
+def test_the_model_that_is_asked_is_that_of_language(books: None, tmp_path: Path) -> None:
+    cell = Cell("alibi", "harness", "SMOKE", 0)
+    assert cell.base == Cell("alibi", "language", "SMOKE", 0)
+    assert Cell("rope@yarn", "harness", "SMOKE", 0).base == Cell("rope", "language", "SMOKE", 0)
+    trained_here = run(cell, torch.device("cpu"), tmp_path)
+    checkpoint = tmp_path / cell.base.checkpoint
+    before = checkpoint.stat().st_mtime_ns
+    assert trained_here.provenance["base"] == cell.base.path.as_posix()
+    assert run(cell, torch.device("cpu"), tmp_path).rows == trained_here.rows
+    assert checkpoint.stat().st_mtime_ns == before  # read, not written again
+    [direct] = [
+        m.scores
+        for m in measure(ByteLM(load(checkpoint), True), ["passages"], SMOKE.plans["harness"].examples)
+    ]
+    ours = {row.metric: row for row in trained_here.rows if row.condition.get("length") == 64}
+    assert {s.metric: s.value for s in direct} == {metric: row.value for metric, row in ours.items()}
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda p: p.name)
+def test_a_profile_asks_models_that_it_trains(profile: Profile) -> None:
+    for task, trains in ASKS.items():
+        if task in profile.plans:
+            ours, theirs = profile.plans[task], profile.plans[trains]
+            assert replace(ours, multiples=theirs.multiples, examples=theirs.examples) == theirs
+
+
+def test_the_fingerprint_follows_the_model_and_the_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = Cell("alibi", "harness", "SMOKE", 0)
+    files = {file.name for file in PER_TASK["harness"]} | {file.name for file in task_files("harness")}
+    assert {"harness.py", "harness_reader.py", "harness_books.py", "language.py"} <= files
+    before = cell.fingerprint()
+    plans = {**SMOKE.plans, "language": replace(SMOKE.plans["language"], examples=2)}
+    monkeypatch.setitem(PROFILES, "SMOKE", replace(SMOKE, plans=plans))
+    assert cell.fingerprint() != before
 
 
 def test_our_tasks_are_these(books: None) -> None:
