@@ -16,6 +16,7 @@ from pebench.suite.cell import CERTIFICATE, Cell, run
 from pebench.suite.certificate import (
     CHECKS,
     LENGTH,
+    LONGEST_TEXT,
     batch,
     cache_bytes,
     certify,
@@ -28,6 +29,7 @@ from pebench.suite.certificate import (
     shifted,
     through_cache,
 )
+from pebench.suite.profiles import PROFILES
 from tests.wrong_encodings import WRONG, DeclaresTooLittle, DeclaresTooMuch, DoesNotRun
 
 TITLES = [check.__name__.replace("_", " ") for check in CHECKS]
@@ -168,3 +170,8 @@ def test_padding_is_felt_by_absolute_positions_and_by_what_reads_the_last_tokens
     name: str, alike: bool
 ) -> None:
     assert left_padding(resolve(name)[1], 0).facts == {"left_padding": alike}
+
+
+def test_a_relative_claim_holds_over_the_longest_text_of_the_profiles() -> None:
+    longest = max(max(p.multiples) * p.recipe.length for q in PROFILES.values() for p in q.plans.values())
+    assert longest <= LONGEST_TEXT

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -26,6 +27,7 @@ from pebench.encodings.streams import build
 from pebench.encodings.swan import SWAN
 from pebench.encodings.xpos import XPos
 from pebench.leaderboard.screens.identities import TABLE
+from pebench.suite.cli import prove_identities
 from pebench.suite.model import LM, Size
 from pebench.suite.prove import CLAIMS, K, Q, V, X, attention, document, make, prove
 
@@ -51,6 +53,13 @@ def test_prove_measures_every_claim_once():
         ("float64", True),
         ("float32", False),
     }
+
+
+def test_the_table_is_written_whole(tmp_path):
+    with pytest.raises(typer.Exit) as ended:
+        prove_identities(as_json=False, out=tmp_path / "table.json")
+    assert ended.value.exit_code == 0
+    assert len(json.loads((tmp_path / "table.json").read_text())["identities"]) == len(CLAIMS)
 
 
 def test_the_app_s_page_is_in_step():
