@@ -53,8 +53,10 @@ class ShiftedLM(LM):
     def __init__(self, size: Size, encoding: type[Encoding], train_length: int, seed: int):
         super().__init__(size, encoding, train_length, seed)
         for layer, block in enumerate(self.blocks):
-            plain, block.attention = block.attention, ShiftedAttention(size)
-            block.attention.load_state_dict(plain.state_dict(), strict=False)
+            plain, shifted = block.attention, ShiftedAttention(size)
+            assert isinstance(plain, Attention)
+            shifted.load_state_dict(plain.state_dict(), strict=False)
             rng = torch.Generator().manual_seed(stream(seed, f"blocks.{layer}.attention.mix"))
             own = torch.rand(2, size.heads, generator=rng)
-            block.attention.mix.data.copy_(torch.stack([1 - own, own], dim=-1))
+            shifted.mix.data.copy_(torch.stack([1 - own, own], dim=-1))
+            block.attention = shifted
