@@ -152,6 +152,27 @@ def cost_quality(frame: pd.DataFrame, cost_title: str, looks: Looks) -> go.Figur
     return laid_out(figure, 500)
 
 
+def answers(frame: pd.DataFrame, looks: Looks) -> go.Figure:
+    """Accuracy against bits per byte of the right answer (views.forced_choice), with the line of chance."""
+    figure = go.Figure()
+    for row in frame.itertuples():
+        figure.add_scatter(
+            x=[row.bits_per_byte],
+            y=[row.accuracy],
+            mode="markers",
+            name=f"{html.escape(row.encoding)}, {row.length:g} bytes",
+            marker={
+                "color": looks.colour(row.encoding),
+                "symbol": looks.symbol(row.encoding) + ("" if row.verdict == "above chance" else "-open"),
+                "size": 11,
+            },
+        )
+    figure.add_hline(y=frame["chance"].mean(), line={"dash": "dot", "color": GREY})
+    figure.update_xaxes(title="bits per byte of the right answer (lower is better)")
+    figure.update_yaxes(title="accuracy (hollow: at chance)")
+    return laid_out(figure, 420, showlegend=True)
+
+
 def differences(frame: pd.DataFrame, first: str, looks: Looks) -> go.Figure:
     """Paired differences with 95 % intervals (views.compare); right of zero `first` is better."""
     figure = go.Figure()

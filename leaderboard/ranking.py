@@ -459,7 +459,9 @@ def neighbours(r: Ranking) -> pd.DataFrame:
         gap = float(r.pairs.difference[a, b])
         variance = float(r.pairs.error[a, b] ** 2 * max(shared[a, b], 1))
         separated = bool(r.p[a, b] < LEVEL)
-        needed = None if separated else seeds_needed(gap, variance, level)
+        # With one seed each, how much another training would differ is not known at all.
+        unknown = separated or r.data.has_seed.sum(axis=1).max() < 2
+        needed = None if unknown else seeds_needed(gap, variance, level)
         rows.append((better, worse, gap, r.p[a, b], separated, shared[a, b], needed))
     columns = ["better", "worse", "difference", "p", "separated", "seeds", "seeds_needed"]
     return pd.DataFrame(rows, columns=columns).astype({"seeds_needed": "Int64"})

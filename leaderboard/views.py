@@ -205,6 +205,30 @@ def _short(value: object) -> str:
     return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
+def forced_choice(board: Board) -> pd.DataFrame:
+    """What each encoding's language models answer, per question set and reach, means over seeds.
+
+    Columns: questions, length, encoding, asked, accuracy, verdict, chance, bits_per_byte, seeds. "above chance" is
+    one-sided at 5 %, by the normal approximation, for the questions of one seed: all seeds are asked the same.
+    """
+    keys = ["encoding", "task", "seed", "condition", "length"]
+    right = board.scores[board.scores["metric"] == "accuracy"]
+    bits = board.scores.loc[board.scores["metric"] == "bits_per_byte", [*keys, "value"]]
+    both = right.merge(bits.rename(columns={"value": "bits"}), on=keys, how="left")
+    both["questions"] = both["condition"].str.extract(r"\btask (\w+)", expand=False).fillna("")
+    frame = both.groupby(["questions", "length", "encoding"], as_index=False).agg(
+        asked=("n", "max"),
+        accuracy=("value", "mean"),
+        chance=("floor", "mean"),
+        bits_per_byte=("bits", "mean"),
+        seeds=("seed", "nunique"),
+    )
+    sure = 1.645 * (frame["chance"] * (1 - frame["chance"]) / frame["asked"]) ** 0.5
+    above = frame["accuracy"] - frame["chance"] > sure
+    frame.insert(5, "verdict", above.map({True: "above chance", False: "at chance"}))
+    return frame.sort_values(["questions", "length", "bits_per_byte"], ignore_index=True)
+
+
 class MeanRanks(NamedTuple):
     """The order within each task alone, as Demsar (2006) compares classifiers."""
 
@@ -235,10 +259,14 @@ def how_sure(board: Board, most: int = 12) -> list[str]:
 
 def _sure(row: Any, one_seed: bool) -> str:
     pair = f"{row.better} is ahead of {row.worse} by {row.difference:.3f}"
-    if row.separated:
-        return f"{pair}: separated (p = {row.p:.2g})."
+    p = "p < 0.001" if row.p < 0.001 else f"p = {row.p:.2g}"
     if one_seed:
-        return f"{pair}: not separated; with one seed nobody knows how many more would do."
+        apart = (
+            f"told apart by the test answers ({p})" if row.separated else "not told apart by the test answers"
+        )
+        return f"{pair}: {apart}; one seed says nothing of another training, nor how many would."
+    if row.separated:
+        return f"{pair}: separated ({p})."
     if pd.isna(row.seeds_needed):
         return f"{pair}: not separated, and not even 1000 seeds would."
     more = row.seeds_needed - row.seeds

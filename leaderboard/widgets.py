@@ -44,6 +44,13 @@ COLUMNS: dict[str, Any] = {
     "train_ratio": NUMBER("train", format="%.2f x", help="Time of a training step over RoPE's."),
     "prefill_ratio": NUMBER("prefill", format="%.2f x", help="Time of a forward pass over RoPE's."),
     "decode_ratio": NUMBER("decode", format="%.2f x", help="Time of one cached token over RoPE's."),
+    "cost": NUMBER("cost", format="%.4g"),
+    "difference": NUMBER("difference", format="%.3f"),
+    "p": NUMBER("p", format="%.2g", help="Two-sided p-value of a paired t-test."),
+    "tau": NUMBER("tau", format="%.2f", help="Kendall's: 1 the same order, -1 the opposite."),
+    "accuracy": NUMBER("accuracy", format="%.3f", help="Questions whose right answer is the likeliest."),
+    "chance": NUMBER("chance", format="%.3f", help="The accuracy of who guesses."),
+    "bits_per_byte": NUMBER("bits per byte", format="%.3f", help="Of the right answer."),
     "cache_bytes": NUMBER("cache B/token", format="%.0f"),
 }
 

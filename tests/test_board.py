@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from pebench.leaderboard import views
+from pebench.leaderboard import ranking, views
 from pebench.leaderboard.board import (
     Board,
     BoardError,
@@ -27,7 +27,7 @@ from pebench.leaderboard.board import (
     to_json,
     to_markdown,
 )
-from pebench.suite.record import VERIFIED, Record, Row, write
+from pebench.suite.record import VERIFIED, Record, Row, read, write
 from pebench.suite.record import to_json as record_text
 from tests.made_records import SKILL, Sweep, checks, facts, write_failure, write_sweep
 
@@ -375,9 +375,10 @@ def test_how_sure_the_order_is_stands_in_words(tmp_path):
     assert "not separated" in near
     assert "more would do" in near or "1000" in near
     assert far.startswith("alibi is ahead of rope" if near.startswith("fox") else "fox is ahead of rope")
-    assert ": separated (p = " in far
-    one = views.how_sure(make_board(write_sweep(tmp_path / "one", {"fox": 6.0, "alibi": 5.9}, seeds=1)))
-    assert "with one seed nobody knows" in one[0]
+    assert ": separated (p < 0.001)" in far
+    one = make_board(write_sweep(tmp_path / "one", {"fox": 6.0, "alibi": 5.9}, seeds=1))
+    assert "one seed says nothing of another training" in views.how_sure(one)[0]
+    assert ranking.neighbours(one.ranking)["seeds_needed"].isna().all()
 
 
 def test_mean_ranks_say_what_they_do_not_separate(board):
@@ -387,6 +388,40 @@ def test_mean_ranks_say_what_they_do_not_separate(board):
     for i, j in means.cliques:
         assert means.ranks.iloc[j] - means.ranks.iloc[i] <= means.distance
     assert 0 < means.friedman < 0.05
+
+
+def asked(seed: int, accuracy: float, bits: float, length: int = 64) -> Record:
+    """A record of the task `harness`."""
+    condition = {"length": length, "task": "passages"}
+    rows = (
+        Row("accuracy", accuracy, 500, condition, 0.25, 1.0),
+        Row("accuracy_per_character", accuracy, 500, condition),
+        Row("bits_per_byte", bits, 32_000, condition, 4.4, 0.0),
+    )
+    return Sweep({"rope": 1.0}).record("rope", "harness", seed, rows)
+
+
+def test_an_accuracy_at_chance_is_called_so(tmp_path):
+    write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0}, seeds=2)
+    for record in (
+        asked(0, 0.27, 2.0),
+        asked(1, 0.28, 2.2),
+        asked(0, 0.31, 2.0, 128),
+        asked(1, 0.3, 2.0, 128),
+    ):
+        path = tmp_path / record.path
+        if path.exists():  # both reaches are rows of one record
+            record = replace(record, rows=(*read(path, tmp_path).rows, *record.rows))
+        write(record, tmp_path)
+    near, far = views.forced_choice(make_board(tmp_path)).to_dict("records")
+    assert (near["questions"], near["length"], near["asked"], near["seeds"]) == ("passages", 64, 500, 2)
+    assert (near["accuracy"], near["chance"], near["verdict"]) == (pytest.approx(0.275), 0.25, "at chance")
+    assert near["bits_per_byte"] == pytest.approx(2.1)
+    assert (far["length"], far["verdict"]) == (128, "above chance")
+
+
+def test_without_questions_there_is_no_forced_choice(board):
+    assert views.forced_choice(board).empty
 
 
 def test_a_large_folder_is_read_in_seconds(tmp_path):

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from pebench.leaderboard import figures, views
-from pebench.leaderboard.widgets import BOUND, download, draw, looks, open_board
+from pebench.leaderboard.widgets import BOUND, COLUMNS, download, draw, looks, open_board
 
 
 def show() -> None:
@@ -26,5 +26,5 @@ def show() -> None:
         "Paired by seed, on the conditions that both have, with 95 % intervals. The p-values are those of "
         "single comparisons; tiers correct for all pairs."
     )
-    st.dataframe(frame, hide_index=True)
+    st.dataframe(frame, hide_index=True, column_config=COLUMNS)
     download(frame, "compare")

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from pebench.leaderboard import figures, views
+from pebench.leaderboard.board import plain
 from pebench.leaderboard.widgets import (
     BOUND,
     chosen_encodings,
@@ -34,6 +35,8 @@ def show() -> None:
     st.caption(
         "Lines are means over seeds, bars reach from the lowest to the highest seed. No point: not measured."
     )
+    if absent := [plain(name) for name in names if name not in set(frame["encoding"])]:
+        st.caption(f"Not drawn, as no run of theirs learned the task: {', '.join(absent)}.")
     download(frame, "curves")
     st.subheader("Effective length")
     st.caption("The longest length up to which the score stays at least 0.5; 0: not even at the shortest.")

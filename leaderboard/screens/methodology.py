@@ -4,7 +4,7 @@ import streamlit as st
 
 from pebench.leaderboard import figures, ranking, views
 from pebench.leaderboard.board import Board, plain
-from pebench.leaderboard.widgets import download, draw, open_board
+from pebench.leaderboard.widgets import COLUMNS, download, draw, open_board
 
 METHOD = f"""
 1. **One scale.** Every answer of every task is scored between what one can get *without reading the
@@ -61,7 +61,7 @@ def sure(board: Board) -> None:
         "or over 1000."
     )
     table = ranking.neighbours(board.ranking)
-    st.dataframe(table, hide_index=True)
+    st.dataframe(table, hide_index=True, column_config=COLUMNS)
     download(table, "neighbours")
 
 
@@ -81,7 +81,7 @@ def other_ways(board: Board) -> None:
         "`tau` (Kendall): 1 is the order of this board, 0 is unrelated to it. `moves`: the most places that an "
         "encoding rises or falls."
     )
-    st.dataframe(ranking.agreement(orders), hide_index=True)
+    st.dataframe(ranking.agreement(orders), hide_index=True, column_config=COLUMNS)
     download(orders.reset_index(), "orders")
     st.subheader("Mean ranks alone")
     means = views.mean_ranks(board)

@@ -1,0 +1,27 @@
+"""What the language models answer where answers are given, beside chance."""
+
+import streamlit as st
+
+from pebench.leaderboard import figures, views
+from pebench.leaderboard.board import plain
+from pebench.leaderboard.widgets import BOUND, COLUMNS, download, draw, looks, open_board
+
+
+def show() -> None:
+    st.title("Forced choice")
+    board = open_board()
+    frame = views.forced_choice(board)
+    if frame.empty:
+        st.info("This profile asks no questions: it has none of the tasks `harness` and `harness_grape`.")
+        return
+    st.caption(
+        "The model that `language` trained is asked through lm-eval which of several answers is the likeliest; "
+        "`length` is how many bytes it reads at most. Small models are often at chance, and the table says so; bits "
+        "per byte of the right answer tell them apart long before."
+    )
+    kinds = list(dict.fromkeys(frame["questions"]))
+    kind = st.selectbox("Questions", kinds, key="questions", format_func=plain, **BOUND)
+    shown = frame[frame["questions"] == kind]
+    draw(figures.answers(shown, looks(board)), "harness")
+    st.dataframe(shown, hide_index=True, column_config=COLUMNS)
+    download(shown, "forced-choice")
