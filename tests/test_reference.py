@@ -1,0 +1,43 @@
+"""The committed records are tested like code: readable, from clean commits, and what the README shows."""
+
+import pytest
+
+from pebench.encodings import registry
+from pebench.suite.record import Record, read_all
+from tests.readme_board import MARKED, README, RECORDS, section
+
+
+@pytest.fixture(scope="module")
+def records() -> list[Record]:
+    found, unreadable = read_all(RECORDS)
+    assert found
+    assert not unreadable
+    return found
+
+
+def test_each_comes_from_committed_code(records: list[Record]) -> None:
+    for record in records:
+        assert len(record.provenance["commit"]) == 40, record.path
+        assert record.provenance["dirty"] is False, record.path
+
+
+def test_each_lies_where_its_content_says(records: list[Record]) -> None:
+    files = {path.relative_to(RECORDS).as_posix() for path in RECORDS.rglob("*.json")}
+    assert {record.path.as_posix() for record in records} <= files
+
+
+def test_each_is_of_an_encoding_that_can_be_named(records: list[Record]) -> None:
+    for name in {record.encoding for record in records}:
+        assert registry.resolve(name)[0] == name
+
+
+def test_certificates_hold(records: list[Record]) -> None:
+    for record in records:
+        failed = [row for row in record.rows if row.metric == "pass" and not row.value]
+        assert not failed, record.path
+
+
+def test_the_readme_shows_their_board() -> None:
+    shown = MARKED.search(README.read_text())
+    assert shown is not None
+    assert shown.group() == section(), "run: python -m tests.readme_board"
