@@ -56,25 +56,26 @@ def judged(board: Board) -> pd.DataFrame:
                 "first": claim.first,
                 "second": claim.second,
                 **ours[["difference", "low", "high", "seeds"]].to_dict(),
-                "verdict": verdict(ours["low"], ours["high"]),
+                "verdict": verdict(ours["low"], ours["high"], ours["seeds"]),
             }
         )
     return pd.DataFrame(rows)
 
 
-def verdict(low: float, high: float) -> str:
-    """What a 95 % interval of the claimed advantage says.
+def verdict(low: float, high: float, seeds: int) -> str:
+    """What the 95 % interval of the claimed advantage says; with one seed it covers the test's sampling alone.
 
-    >>> [verdict(0.1, 0.2), verdict(-0.2, -0.1), verdict(-0.1, 0.1)]
-    ['confirmed', 'the opposite', 'not separated']
+    >>> [verdict(0.1, 0.2, 3), verdict(-0.2, -0.1, 3), verdict(-0.1, 0.1, 1)]
+    ['higher', 'lower', 'not separated, one seed']
     """
-    return "confirmed" if low > 0 else "the opposite" if high < 0 else "not separated"
+    said = "higher" if low > 0 else "lower" if high < 0 else "not separated"
+    return said if seeds > 1 else f"{said}, one seed"
 
 
 def to_markdown(board: Board) -> str:
     """The claims as a Markdown table."""
     lines = [
-        "| claim | paper, points (355M, 770M) | here, score (95 %) | seeds | |",
+        "| first above second? | paper, points (355M, 770M) | here, score (95 %) | seeds | first is |",
         "|---|---|---|---|---|",
     ]
     for row in judged(board).itertuples():

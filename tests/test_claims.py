@@ -22,9 +22,9 @@ def test_a_verdict_says_what_the_interval_says() -> None:
     skills = {**dict.fromkeys(SKILL, 2.0), "alibi": 6.0, "grape_ap": 0.2}
     frame = claims.judged(made(Sweep(skills)))
     said = {(row.first, row.second): row for row in frame.itertuples()}
-    assert said["alibi", "rope"].verdict == "confirmed"
+    assert said["alibi", "rope"].verdict == "higher"
     assert said["alibi", "rope"].low > 0
-    assert said["grape_ap", "alibi"].verdict == "the opposite"
+    assert said["grape_ap", "alibi"].verdict == "lower"
     assert said["grape_m_nonctx", "rope"].verdict == "not separated"
     assert ("grape_m_ctx", "grape_m_nonctx") not in said  # no results of one: no verdict
 
@@ -43,4 +43,4 @@ def test_the_table_in_markdown_has_a_line_for_each_verdict() -> None:
 
 
 def test_without_an_interval_nothing_is_separated() -> None:
-    assert claims.verdict(math.nan, math.nan) == "not separated"
+    assert claims.verdict(math.nan, math.nan, 3) == "not separated"
