@@ -160,7 +160,7 @@ def answers(frame: pd.DataFrame, looks: Looks) -> go.Figure:
             x=[row.bits_per_byte],
             y=[row.accuracy],
             mode="markers",
-            name=f"{html.escape(row.encoding)}, {row.length:g} bytes",
+            name=row.encoding,
             marker={
                 "color": looks.colour(row.encoding),
                 "symbol": looks.symbol(row.encoding) + ("" if row.verdict == "above chance" else "-open"),
@@ -206,7 +206,7 @@ def critical_difference(ranks: pd.Series, distance: float, cliques: Sequence[tup
     for n, (name, rank) in enumerate(ranks.items()):
         on_left = n < half
         y = top - (n if on_left else count - 1 - n)
-        edge = first - 0.02 * (last - first) if on_left else last + 0.02 * (last - first)
+        edge, label = (first, f"{name} {rank:.1f}") if on_left else (last, f"{rank:.1f} {name}")
         figure.add_scatter(
             x=[rank, rank, edge],
             y=[0, y, y],
@@ -217,11 +217,10 @@ def critical_difference(ranks: pd.Series, distance: float, cliques: Sequence[tup
         figure.add_annotation(
             x=edge,
             y=y,
-            text=f"{html.escape(str(name))} {rank:.1f}"
-            if on_left
-            else f"{rank:.1f} {html.escape(str(name))}",
+            text=html.escape(label),
             showarrow=False,
             xanchor="right" if on_left else "left",
+            xshift=-3 if on_left else 3,
         )
     for n, (i, j) in enumerate(cliques):
         figure.add_scatter(
@@ -236,13 +235,15 @@ def critical_difference(ranks: pd.Series, distance: float, cliques: Sequence[tup
             x=[first, first + distance], y=[1.3] * 2, mode="lines+markers",
             line={"color": GREY, "width": 2}, marker={"symbol": "line-ns-open", "size": 9}, hoverinfo="skip",
         )  # fmt: skip
-        label = {"text": f"critical difference {distance:.2f}", "showarrow": False, "yanchor": "bottom"}
-        figure.add_annotation(x=first + distance / 2, y=1.4, **label)
+        text = f"critical difference {distance:.2f}"
+        figure.add_annotation(x=first + distance / 2, y=1.4, text=text, showarrow=False, yanchor="bottom")
     figure.add_hline(y=0, line={"color": GREY, "width": 1})
-    ticks = list(range(1, count + 1, max(1, count // 12)))
+    ticks = list(range(1, count + 1, max(1, -(-count // 6))))
     for tick in ticks:
         figure.add_annotation(x=tick, y=0.05, text=str(tick), showarrow=False, yanchor="bottom")
-    margin = 0.35 * (last - first)
-    figure.update_xaxes(visible=False, range=[first - margin, last + margin])
+    names = 12 + 6 * (4 + max(len(str(name)) for name in ranks.index))  # pixels that they take on each side
+    figure.update_xaxes(visible=False, range=[first - 0.1, last + 0.1])
     figure.update_yaxes(visible=False, range=[top - half, 2.4])
-    return laid_out(figure, 110 + 24 * half + 12 * len(cliques), showlegend=False)
+    return laid_out(
+        figure, 110 + 24 * half + 12 * len(cliques), showlegend=False, margin_l=names, margin_r=names
+    )

@@ -29,6 +29,7 @@ CARDS: dict[str, dict[str, Any]] = {
 }
 SKILL = {name: skill for name, skill in zip(CARDS, (3, 0.4, 0.2, 1, 4, 3.4, 6, 1.2, 6.3, 6, 5), strict=True)}
 TASKS = {"copy": "copying", "needle": "needle", "language": "language"}
+FAMILIES = {**TASKS, "harness": "language", "throughput": "cost"}
 TRAIN_LENGTH = 64
 LENGTHS = (64, 128, 256, 512)
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -117,7 +118,7 @@ def card(name: str) -> dict[str, Any]:
 
 def facts(name: str, task: str, seed: int) -> dict[str, dict[str, Any]]:
     """The card, setup and provenance of a record."""
-    family = TASKS.get(task, "cost" if task == "throughput" else "certificate")
+    family = FAMILIES.get(task, "certificate")
     return {
         "card": card(name),
         "setup": {

@@ -1,6 +1,7 @@
 """Walks the app in a real Chromium: no exception, no request to another host, readable in dark and on a phone."""
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -128,6 +129,51 @@ def test_the_menu_leads_to_each_page(page):
         expect(page.get_by_test_id("stStatusWidget")).to_have_count(0, timeout=PATIENCE)
         expect(page.get_by_test_id("stHeading").first).to_be_visible()
         expect(page.get_by_test_id("stException")).to_have_count(0)
+
+
+@pytest.mark.parametrize("kind", ["svg", "png"])
+def test_a_figure_is_saved_by_the_browser_alone(page, kind):
+    shown(page, f"/?picture={kind}")
+    page.get_by_test_id("stPlotlyChart").first.hover()
+    with page.expect_download() as download:
+        page.locator(".modebar-btn[data-title^='Download plot']").first.click()
+    assert download.value.suggested_filename == f"pebench-overview.{kind}"
+    data = Path(download.value.path()).read_bytes()
+    assert data.startswith(b"<svg" if kind == "svg" else b"\x89PNG")
+    assert kind == "png" or b"grape_a_qk" in data
+
+
+LINKS = {
+    "/?search=grape&seeds=3": ("overview", 3),
+    "/?family=contextual": ("overview", 1),
+    "/?content=yes&parameters=yes": ("overview", 2),
+    "/?certified=true&verified=true": ("overview", 0),
+}
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_a_link_reproduces_the_filters(page, link):
+    shown(page, link)
+    name, rows = LINKS[link]
+    if not rows:
+        expect(page.get_by_text("No encoding passes these filters.")).to_be_visible()
+        return
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download as CSV").click()
+    assert download.value.suggested_filename == f"{name}.csv"
+    assert len(Path(download.value.path()).read_text(encoding="utf-8").splitlines()) == 1 + rows
+
+
+def test_a_choice_becomes_part_of_the_address(page):
+    shown(page, "/compare?first=fox&others=rope&others=alibi")
+    main = page.get_by_test_id("stMain")
+    expect(main.get_by_text("minus rope")).to_be_visible()
+    expect(main.get_by_text("minus alibi")).to_be_visible()
+    shown(page, "/cost")
+    page.get_by_test_id("stMain").get_by_role("radio", name="decode").click()
+    expect(page).to_have_url(re.compile("cost=decode$"), timeout=PATIENCE)
+    shown(page, page.url)
+    expect(main.get_by_role("radio", name="decode")).to_be_checked()
 
 
 def test_what_one_sees_can_be_downloaded(page):

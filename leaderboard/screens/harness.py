@@ -22,6 +22,17 @@ def show() -> None:
     kinds = list(dict.fromkeys(frame["questions"]))
     kind = st.selectbox("Questions", kinds, key="questions", format_func=plain, **BOUND)
     shown = frame[frame["questions"] == kind]
+    reaches = sorted(set(shown["length"]))
+    reach = st.segmented_control(
+        "Bytes read at most",
+        reaches,
+        default=reaches[0],
+        required=True,
+        key="reach",
+        format_func="{:g}".format,
+        **BOUND,
+    )
+    shown = shown[shown["length"] == reach]
     draw(figures.answers(shown, looks(board)), "harness")
     st.dataframe(shown, hide_index=True, column_config=COLUMNS)
     download(shown, "forced-choice")
