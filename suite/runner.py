@@ -189,9 +189,10 @@ class Sweep:
         whole, unknown = estimate([*waiting, *(job.cell for job in running)], self.records)
         done = sum(job.done * estimate([job.cell], self.records)[0] for job in running)
         lanes = max(1, min(self.jobs, len(waiting) + len(running)))
+        known = duration((whole - done) / lanes)
         if unknown:
-            return f"not yet known how long {', '.join(unknown)} takes"
-        return f"about {duration((whole - done) / lanes)} left"
+            return f"more than {known} left, not yet known how much for {', '.join(unknown)}"
+        return f"about {known} left"
 
     def bars(self) -> Progress:
         """Progress for a terminal; in a pipe only the line of each finished cell appears."""

@@ -92,7 +92,7 @@ def main(seed: int, kills: int) -> None:
         subprocess.run([*SWEEP, Path(name, "one"), "--cells", "1"], check=True)
         unit = time.monotonic() - start  # what one run takes on this machine, as busy as it is
         for n in range(kills):
-            after = rng.uniform(0.5, 2.0) * unit
+            after = rng.uniform(0.4, 1.3) * unit
             how = killed(folder, after, everyone=rng.random() < 0.5)
             files = whole(folder, files)
             states = len(list(folder.rglob("*.state")))
