@@ -7,6 +7,7 @@ file that cannot be read is named with its reason, never skipped in silence.
 import json
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
@@ -20,6 +21,7 @@ SCHEMA = 1
 VERIFIED = "verified.json"  # in a records folder: which records were run again, no record itself
 OUTCOMES = ("measured", "failed", "diverged", "timed out", "out of memory", "undefined")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+@.\-]{0,79}")
+LARGEST = 64 * 2**20  # bytes of a record file; those of the largest profile have a hundredth
 Condition = dict[str, int | float | str]
 
 
@@ -204,6 +206,11 @@ class Unreadable(NamedTuple):
 def read(path: Path, folder: Path) -> Record:
     """One record of this folder. RecordError where it is broken or lies where another belongs."""
     try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise RecordError("no regular file")
+        if about.st_size > LARGEST:
+            raise RecordError(f"larger than {LARGEST // 2**20} MB")
         record = from_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as e:
         raise RecordError(str(e)) from e

@@ -8,8 +8,8 @@ from torch.nn.functional import one_hot
 
 from pebench.tasks.base import Condition, LanguageModel, Score, grid
 from pebench.tasks.corpus import Split
-from pebench.tasks.harness_books import books, questions
-from pebench.tasks.harness_data import SOURCES
+from pebench.tasks.harness_books import books
+from pebench.tasks.harness_data import SOURCES, questions
 from pebench.tasks.language import Language, unigram
 
 GATE = 8  # pieces of text that the gate is measured on: it is that of `language`
@@ -71,8 +71,8 @@ class GrapeHarness(Harness):
 
 def right_answers(name: str) -> bytes:
     """The questions of a task with the right answer behind each, apart by a zero byte. CorpusError where missing."""
-    ask = questions if name in SOURCES else books
-    return b"\0".join(
-        f"{row.get('contexts', {row['gold']: row['context']})[row['gold']]}{row['choices'][row['gold']]}".encode()
-        for row in ask(name)["test"]
-    )
+    if name in SOURCES:
+        pairs = [(q.contexts[q.gold], q.choices[q.gold]) for q in questions(name)]
+    else:
+        pairs = [(row["context"], row["choices"][row["gold"]]) for row in books(name)["test"]]
+    return b"\0".join(f"{context}{answer}".encode() for context, answer in pairs)

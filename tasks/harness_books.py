@@ -163,7 +163,8 @@ def questions(task: str, **metadata: object) -> "dict[str, Dataset]":
         {
             "context": question.contexts[0],
             "contexts": list(question.contexts),
-            "choices": list(question.choices),
+            # lm-eval counts an answer's characters without the space before it, so that is the delimiter.
+            "choices": [choice.removeprefix(" ") for choice in question.choices],
             "gold": question.gold,
         }
         for question in harness_data.questions(task)

@@ -237,6 +237,37 @@ def test_hostile_text_and_wrong_types_are_data(tmp_path):
     assert len(to_csv(board).splitlines()) == 1 + len(board.entries)
 
 
+def sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(2**30)  # 1 GiB that takes no room on the disk
+
+
+SPOILERS = {
+    "a huge file": (sparse, "larger than 64 MB"),
+    "a pipe": (os.mkfifo, "no regular file"),
+    "a folder": (Path.mkdir, "no regular file"),
+    "a link to a device": (lambda path: path.symlink_to("/dev/zero"), "no regular file"),
+    "a link to nowhere": (lambda path: path.symlink_to("/nowhere/x"), "No such file"),
+    "deep JSON": (lambda path: path.write_text("[" * 200_000), "not JSON"),
+    "deep objects": (lambda path: path.write_text('{"a":' * 200_000), "not JSON"),
+    "digits": (lambda path: path.write_text('{"schema": ' + "9" * 100_000 + "}"), "not JSON"),
+    "no UTF-8": (lambda path: path.write_bytes(b'{"schema": "\xff"}'), "utf-8"),
+}
+
+
+@pytest.mark.parametrize("what", SPOILERS)
+def test_a_strange_file_is_named_and_stops_nothing(tmp_path, what):
+    spoil, says = SPOILERS[what]
+    write_sweep(tmp_path, {"rope": 1.0}, seeds=1)
+    spoil(tmp_path / "QUICK" / "copy" / "rope" / "9-0000.json")
+    begin = time.process_time()
+    board = make_board(tmp_path)
+    assert time.process_time() - begin < 10
+    [file] = board.unreadable
+    assert says in file.reason
+    assert entry(board, "rope").rank == 1
+
+
 def test_rich_markup_in_records_is_not_run(tmp_path):
     write_sweep(tmp_path, {"rope": 1.0})
     write_failure(tmp_path, "fox", "certificate", "failed", "[red]oh[/red] [/nothing]")

