@@ -56,7 +56,11 @@ def score_table(records: Iterable[Record]) -> pd.DataFrame:
     frame = pd.concat([part.reset_index(drop=True) for part in parts], axis=1)
     frame["metric"] = metric
     for column, values in zip(("value", "n", "floor", "ceiling"), numbers, strict=True):
-        frame[column] = np.array(values, int if column == "n" else float)
+        # A stranger's count may be any whole number.
+        whole = column == "n"
+        frame[column] = np.array(
+            [min(n, 2**63 - 1) for n in values] if whole else values, int if whole else float
+        )
     with np.errstate(over="ignore"):  # a stranger's number may be as large as floats go
         score = (frame["value"] - frame["floor"]) / (frame["ceiling"] - frame["floor"])
     # The gate is measured on the training distribution: it says who learned the task, and counts no more.

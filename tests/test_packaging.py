@@ -19,6 +19,7 @@ def tracked() -> set[str]:
         for part in PARTS
         for pattern in ("*.py", "*.json")
         for path in (ROOT / part).rglob(pattern)
+        if "records" not in path.parts  # results are of the repository, not of the package
     }
 
 
