@@ -5,6 +5,7 @@ nothing is ever shown as HTML.
 """
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,8 @@ BOUND: dict[str, Any] = {"bind": "query-params", "persist_state": "session"}  # 
 PAGES: dict[str, Any] = {}  # streamlit's page of each path, for links; app.py fills it
 
 PICTURES = ("svg", "png")
+# Seconds: a browser that loads what draws (5 MB) is busy, so the first visit shows text and tables before.
+HEAD_START = 0.8
 NUMBER = st.column_config.NumberColumn
 COLUMNS: dict[str, Any] = {
     "rank": NUMBER("rank", format="%d", help="Encodings of one tier share it."),
@@ -92,6 +95,9 @@ def download(frame: pd.DataFrame, name: str) -> None:
 
 def draw(figure: Any, key: str, width: int | Literal["stretch"] = "stretch") -> None:
     """A figure that can be saved as a picture from its own menu, in the browser."""
+    if "drawn" not in st.session_state:
+        time.sleep(HEAD_START)
+        st.session_state["drawn"] = True
     kind = st.session_state.get("picture", PICTURES[0])
     picture = {"toImageButtonOptions": {"format": kind, "filename": f"pebench-{key}"}, "displaylogo": False}
     st.plotly_chart(figure, key=f"figure-{key}", config=picture, width=width)

@@ -11,12 +11,19 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pebench.leaderboard import app, launch
+from pebench.leaderboard import app, launch, widgets
 from pebench.suite.record import write
 from tests.made_records import Sweep, checks, write_failure, write_sweep
 from tests.test_board import HOSTILE, hostile
 
 TIMEOUT = 120
+
+
+@pytest.fixture(autouse=True)
+def no_browser_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(widgets, "HEAD_START", 0.0)
+
+
 ALL = ("logit", "angle", "stretch", "frequency", "mass")
 
 
