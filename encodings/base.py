@@ -49,7 +49,7 @@ class At(NamedTuple):
 
 
 class Path(NamedTuple):
-    """Logits q_i . k_j / sqrt(d) plus the sum over j < l <= i of slope * log sigmoid(p_i . r_l / f).
+    """A softmax over q_i . k_j / sqrt(d) plus the sum over j < l <= i of slope * log sigmoid(p_i . r_l / f).
 
     q and k are (B, H, T, d), p and r (B, H, T, f), the slopes (H,).
     """
@@ -59,6 +59,40 @@ class Path(NamedTuple):
     p: Tensor
     r: Tensor
     slopes: Tensor
+
+
+class Counted(NamedTuple):
+    """A softmax over l_ij + e_i[c_ij], with l_ij = q_i . k_j / sqrt(d).
+
+    The count c_ij is the sum over j <= s <= i of sigmoid(l_is), at most n - 1; e (B, H, T, n) is interpolated
+    between whole numbers.
+    """
+
+    q: Tensor
+    k: Tensor
+    e: Tensor
+
+
+class Reflected(NamedTuple):
+    """A softmax over k_j . H_(j+1) ... H_i q_i / sqrt(d), with H_t = I - beta_t w_t w_t^T.
+
+    w is (B, H, T, d), beta (B, H, T, 1).
+    """
+
+    q: Tensor
+    k: Tensor
+    w: Tensor
+    beta: Tensor
+
+
+class Broken(NamedTuple):
+    """Weights sigmoid(l_ij) times the product over j < s < i of 1 - sigmoid(l_is), with l_ij = q_i . k_j / sqrt(d)."""
+
+    q: Tensor
+    k: Tensor
+
+
+Form = Path | Counted | Reflected | Broken
 
 
 class Encoding(nn.Module):
@@ -100,8 +134,8 @@ class Encoding(nn.Module):
         """The attention weights (B, H, T, S) themselves, with the future (k_pos > q_pos) at zero."""
         return None
 
-    def path(self, q: Tensor, k: Tensor) -> Path | None:
-        """Where `weights` is a softmax over q.k plus a path sum: its parts, for which there is a fast kernel."""
+    def form(self, q: Tensor, k: Tensor, layer: int) -> Form | None:
+        """Where `weights` has a form for which there is a fast kernel: its parts, from q and k as `qk` returns them."""
         return None
 
     @classmethod
@@ -141,9 +175,11 @@ def rotate(x: Tensor, angle: Tensor) -> Tensor:
     >>> rotate(torch.tensor([[1.0, 2.0, 3.0, 4.0]]), 3 * rope_frequencies(4)[None])
     tensor([[-1.4134,  1.8791, -2.8289,  4.0582]])
     """
-    a, b = x.float().chunk(2, dim=-1)  # bfloat16 angles would be off by whole turns at long range
+    full = x.float()  # bfloat16 angles would be off by whole turns at long range
     cos, sin = angle.cos(), angle.sin()
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1).type_as(x)
+    # (a, b) * (cos, cos) + (b, a) * (-sin, sin): whole rows, since strided halves take a CPU thrice as long.
+    across = full.roll(full.shape[-1] // 2, dims=-1) * torch.cat([-sin, sin], dim=-1)
+    return (full * torch.cat([cos, cos], dim=-1) + across).type_as(x)
 
 
 def alibi_slopes(heads: int) -> Tensor:

@@ -49,13 +49,13 @@ class GrapeAP(Encoding):
         """R_s p for p (B, H, T, 8): every plane by one radian per token."""
         return rotate(p, pos[:, None].float().expand(-1, self.feature_dim // 2))
 
-    def path(self, q: Tensor, k: Tensor) -> Path:
+    def form(self, q: Tensor, k: Tensor, layer: int) -> Path:
         sizes = [self.shape.head_dim, self.feature_dim]
         (q, p), (k, turned) = q.split(sizes, dim=-1), k.split(sizes, dim=-1)
         return Path(q, k, p, turned, self.slopes)
 
     def weights(self, q: Tensor, k: Tensor, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor:
-        q, k, p, turned, slopes = self.path(q, k)
+        q, k, p, turned, slopes = self.form(q, k, layer)
         seen = visible(q_pos, k_pos)
         step = logsigmoid((p @ turned.mT).float() / self.feature_dim) * slopes[:, None, None]
         path = sum_after(step.masked_fill(~seen, 0.0))

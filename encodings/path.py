@@ -2,7 +2,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, normalize, silu
 
-from pebench.encodings.base import At, Encoding, Shape, causal_conv, visible
+from pebench.encodings.base import At, Encoding, Reflected, Shape, causal_conv, visible
 from pebench.encodings.fox import FoX
 from pebench.encodings.registry import register
 
@@ -50,6 +50,10 @@ class PaTH(Encoding):
         )  # (B, T, H)
         return q, torch.cat([k, w.type_as(k), beta.mT[..., None].type_as(k)], dim=-1)
 
+    def form(self, q: Tensor, k: Tensor, layer: int) -> Reflected | None:
+        d = self.shape.head_dim
+        return Reflected(q, *k.split([d, d, 1], dim=-1))
+
     def logits(self, q: Tensor, k: Tensor, seen: Tensor) -> Tensor:
         """Unscaled logits (B, H, T, S) of q (B, H, T, d) and k (B, H, S, 2d + 1), future not masked."""
         d = self.shape.head_dim
@@ -92,6 +96,9 @@ class PaTHFoX(PaTH):
         _, reflected = super().qk(q, k, at)
         d = self.shape.head_dim
         return gated_q, torch.cat([reflected, gated_k[..., d:]], dim=-1)
+
+    def form(self, q: Tensor, k: Tensor, layer: int) -> None:
+        """The kernel knows no gates beside the reflections."""
 
     def weights(self, q: Tensor, k: Tensor, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor:
         d = self.shape.head_dim

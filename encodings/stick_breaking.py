@@ -2,7 +2,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from pebench.encodings.base import Encoding, sum_after
+from pebench.encodings.base import Broken, Encoding, sum_after
 from pebench.encodings.registry import register
 
 
@@ -22,6 +22,9 @@ class StickBreaking(Encoding):
         r"z_{ij} = q_i^\top k_j/\sqrt d,\ j<i"
     )
     relative = True
+
+    def form(self, q: Tensor, k: Tensor, layer: int) -> Broken:
+        return Broken(q, k)
 
     def weights(self, q: Tensor, k: Tensor, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor:
         before = k_pos < q_pos[:, None]

@@ -61,8 +61,8 @@ def native(
     if kernel == "fused":
         return ops.attention(q, k, v, scale)
     if kernel == "own":
-        path = encoding.path(q, k)
-        return None if path is None else ops.attention(path.q, path.k, v, scale, path=path[2:])
+        form = encoding.form(q, k, layer)
+        return None if form is None else ops.attention(q, k, v, scale, form=form)
     if q.shape[1] * q.shape[2] ** 2 > BLOCK_ELEMENTS and not torch.is_grad_enabled():
         return None  # the bias would be large: block by block
     return ops.attention(q, k, v, scale, bias=encoding.bias(q_pos, k_pos, layer))

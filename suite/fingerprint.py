@@ -11,13 +11,14 @@ from types import FunctionType
 from pebench import tasks
 from pebench.encodings.base import Encoding, Shape
 from pebench.encodings.streams import build
+from pebench.suite.native.build import SOURCES
 from pebench.tasks import TASKS
 
 SUITE = Path(__file__).parent
 TASK = Path(tasks.__file__).parent
-ALWAYS = tuple(
-    SUITE / name
-    for name in ("model.py", "attention.py", "training.py", "measure.py", "native/ops.py", "native/kernels.c")
+ALWAYS = (
+    *(SUITE / name for name in ("model.py", "attention.py", "training.py", "measure.py", "native/ops.py")),
+    *SOURCES,
 )
 ANY = Shape(layers=2, heads=2, head_dim=16, train_length=16)
 FINDS = ("pebench.encodings.registry", "pebench.encodings.compose")  # find encodings, but compute nothing
@@ -72,7 +73,7 @@ def code(file: Path) -> str:
     A better comment must not make a night of results stale.
     """
     text = file.read_text(encoding="utf-8")
-    if file.suffix == ".c":
+    if file.suffix in (".c", ".h"):
         return re.sub(r"\s*/\*.*?\*/", "", text, flags=re.DOTALL)
     described = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     docstrings: set[int] = set()

@@ -6,11 +6,9 @@ It is not an encoding: it changes what is read, not where. No profile uses it.
 import torch
 from torch import Tensor, nn
 
-from pebench.encodings.base import At, Encoding, causal_conv
+from pebench.encodings.base import Encoding, causal_conv
 from pebench.encodings.streams import stream
-from pebench.suite.attention import attend
-from pebench.suite.model import LM, Attention, LayerCache, Size
-from pebench.suite.native import ops
+from pebench.suite.model import LM, Attention, Size
 
 
 class ShiftedAttention(Attention):
@@ -24,27 +22,11 @@ class ShiftedAttention(Attention):
         super().__init__(size)
         self.mix = nn.Parameter(torch.empty(2, size.heads, 2))  # of k and v; for the token before, and itself
 
-    def forward(
-        self,
-        x: Tensor,
-        encoding: Encoding,
-        layer: int,
-        q_pos: Tensor,
-        k_pos: Tensor,
-        cache: LayerCache | None,
-        start: int,
-    ) -> Tensor:
-        width, memory = x.shape[-1], cache.memory if cache else {}
-        q, kv = self.qkv(x).split([width, 2 * width], dim=-1)
+    def shifted(self, qkv: Tensor, memory: dict[str, Tensor]) -> Tensor:
+        width = qkv.shape[-1] // 3
+        q, kv = qkv.split([width, 2 * width], dim=-1)
         weight = self.mix.repeat_interleave(width // self.heads, dim=1).flatten(0, 1)  # (2D, 2)
-        kv = causal_conv(kv, weight, memory, "kv_shift")
-        q, k, v = ops.split_qkv(torch.cat([q, kv], dim=-1), self.temperature)
-        with torch.autocast(x.device.type, enabled=False):
-            q, k = encoding.qk(q, k, At(layer, x, v, q_pos, memory))
-            if cache:
-                k, v = cache.append(k, v, start)
-            y = attend(encoding, layer, q, k, v, q_pos, k_pos)
-        return self.out(y.transpose(1, 2).flatten(2))
+        return torch.cat([q, causal_conv(kv, weight, memory, "kv_shift")], dim=-1)
 
 
 class ShiftedLM(LM):

@@ -13,7 +13,6 @@ from pebench.suite.model import LM, LengthError
 from pebench.suite.profiles import Plan
 from pebench.suite.record import Row
 from pebench.suite.speed import Timed
-from pebench.suite.training import precision
 from pebench.tasks.base import Condition, LanguageModel, Score, Task
 from pebench.tasks.corpus import Split
 from pebench.tasks.throughput import Throughput
@@ -44,13 +43,12 @@ def examine(
 
 
 def function(lm: LM, device: torch.device) -> LanguageModel:
-    """The model as a task sees it."""
+    """The model as a task sees it: in float32, whatever it was trained in, so that scores hold on any machine."""
     lm.eval()
 
     @torch.no_grad()
     def model(tokens: torch.Tensor) -> torch.Tensor:
-        with precision(device):
-            return lm(tokens.to(device)).float().cpu()
+        return lm(tokens.to(device)).cpu()
 
     return model
 

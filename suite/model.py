@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from pebench.encodings.base import At, Encoding, Shape
 from pebench.encodings.streams import build, stream
@@ -86,6 +85,7 @@ class Attention(nn.Module):
     def forward(
         self,
         x: Tensor,
+        qkv: Tensor,
         encoding: Encoding,
         layer: int,
         q_pos: Tensor,
@@ -93,24 +93,27 @@ class Attention(nn.Module):
         cache: LayerCache | None,
         start: int,
     ) -> Tensor:
-        q, k, v = ops.split_qkv(self.qkv(x), self.temperature)
+        """Heads side by side (B, T, D), out of the normalised input x (B, T, D) and qkv(x)."""
+        memory = cache.memory if cache else {}
+        q, k, v = ops.split_qkv(self.shifted(qkv, memory), self.temperature)
         with torch.autocast(
             x.device.type, enabled=False
         ):  # what an encoding computes in float32 stays float32
-            q, k = encoding.qk(q, k, At(layer, x, v, q_pos, cache.memory if cache else {}))
+            q, k = encoding.qk(q, k, At(layer, x, v, q_pos, memory))
             if cache:
                 k, v = cache.append(k, v, start)
             y = attend(encoding, layer, q, k, v, q_pos, k_pos)
-        return self.out(y.transpose(1, 2).flatten(2))
+        return y.transpose(1, 2).flatten(2)
+
+    def shifted(self, qkv: Tensor, memory: dict[str, Tensor]) -> Tensor:
+        """Where the option KV shift (suite/kv_shift.py) comes in."""
+        return qkv
 
 
 class RMSNorm(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return ops.norm(x, self.weight)
 
 
 class SwiGLU(nn.Module):
@@ -119,11 +122,13 @@ class SwiGLU(nn.Module):
         self.gate_up = nn.Linear(size.width, 2 * size.hidden, bias=False)
         self.down = nn.Linear(size.hidden, size.width, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down(ops.swiglu(self.gate_up(x)))
-
 
 class Block(nn.Module):
+    """x + out(attention(norm(x))), then x + down(silu(gate) * up) of (gate, up) = gate_up(norm(x)).
+
+    The products and what lies between them are in suite/native/ops.py, each beside its definition.
+    """
+
     def __init__(self, size: Size):
         super().__init__()
         self.norm1 = RMSNorm(size.width)
@@ -141,8 +146,10 @@ class Block(nn.Module):
         cache: LayerCache | None,
         start: int,
     ) -> Tensor:
-        x = x + self.attention(self.norm1(x), encoding, layer, q_pos, k_pos, cache, start)
-        return x + self.mlp(self.norm2(x))
+        h, qkv = ops.norm_linear(x, self.norm1.weight, self.attention.qkv.weight)
+        y = self.attention(h, qkv, encoding, layer, q_pos, k_pos, cache, start)
+        x = ops.add_linear(x, y, self.attention.out.weight)
+        return ops.feed_forward(x, self.norm2.weight, self.mlp.gate_up.weight, self.mlp.down.weight)
 
 
 class LM(nn.Module):
@@ -195,4 +202,4 @@ class LM(nn.Module):
             x = block(x, self.encoding, layer, q_pos, k_pos, cache.layers[layer] if cache else None, start)
         if cache:
             cache.length, cache.pos = start + length, k_pos
-        return linear(self.norm(x if asked is None else x[asked]), self.embedding.weight)
+        return ops.norm_linear(x if asked is None else x[asked], self.norm.weight, self.embedding.weight)[1]

@@ -46,7 +46,7 @@ class Timed:
         with precision(self.device):
             value = loss(self.lm, Batch(tokens[:, :-1], tokens[:, 1:]))
         value.backward()
-        torch.nn.utils.clip_grad_norm_(self.lm.parameters(), self.plan.recipe.clip)
+        torch.nn.utils.clip_grad_norm_(self.lm.parameters(), self.plan.recipe.clip, foreach=True)
         self.opt.step()
         self.opt.zero_grad()
         return self.now() - start

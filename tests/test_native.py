@@ -1,19 +1,19 @@
 """The native kernels against their definitions, values and gradients, and what happens where they cannot be had."""
 
+import pathlib
 import shutil
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import logsigmoid, normalize
 
 from pebench.encodings import registry
-from pebench.encodings.base import sum_after
+from pebench.encodings.base import Broken, Counted, Form, Path, Reflected, sum_after
 from pebench.suite.model import LM, Size
 from pebench.suite.native import build, ops
 from pebench.suite.training import loss
@@ -31,29 +31,51 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def defined(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, path: list[Tensor], scale: float) -> Tensor:
+def defined(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, form: Form | None, scale: float) -> Tensor:
     """What `ops.attention` is to compute, with all logits formed."""
-    seen = torch.ones(q.shape[2], q.shape[2], dtype=torch.bool).tril()
+    tokens = q.shape[2]
+    seen = torch.ones(tokens, tokens, dtype=torch.bool).tril()
     logits = q @ k.mT * scale
+    if isinstance(form, Broken):
+        before = seen.tril(-1)
+        left = sum_after(logsigmoid(-logits).masked_fill(~before, 0.0))
+        return (logsigmoid(logits) + left).exp().masked_fill(~before, 0.0) @ v
+    if isinstance(form, Reflected):
+        logits = torch.stack([walked(form, i) for i in range(tokens)], dim=2) * scale
+    if isinstance(form, Path):
+        step = logsigmoid(form.p @ form.r.mT / form.p.shape[-1]) * form.slopes[:, None, None]
+        logits = logits + sum_after(step.masked_fill(~seen, 0.0))
+    if isinstance(form, Counted):
+        gate = logits.sigmoid().masked_fill(~seen, 0.0)
+        count = (sum_after(gate) + gate).clamp(max=form.e.shape[-1] - 1)
+        share = count - count.floor()
+        low, high = (form.e.gather(-1, n.long()) for n in (count.floor(), count.ceil()))
+        logits = logits + low * (1 - share) + high * share
     if bias is not None:
         logits = logits + bias
-    if path:
-        p, r, slopes = path
-        step = logsigmoid(p @ r.mT / p.shape[-1]) * slopes[:, None, None]
-        logits = logits + sum_after(step.masked_fill(~seen, 0.0))
     return logits.masked_fill(~seen, -torch.inf).softmax(-1) @ v
 
 
-@settings(max_examples=40, deadline=None)
+def walked(form: Reflected, i: int) -> Tensor:
+    """The unscaled logits (B, H, T) of query i, which walks back and is reflected at every token."""
+    x, met = form.q[:, :, i], [torch.zeros_like(form.q[:, :, i, 0])] * form.q.shape[2]
+    for j in range(i, -1, -1):
+        met[j] = (x * form.k[:, :, j]).sum(-1)
+        x = x - form.beta[:, :, j] * (form.w[:, :, j] * x).sum(-1, keepdim=True) * form.w[:, :, j]
+    return torch.stack(met, dim=-1)
+
+
+@settings(max_examples=80, deadline=None)
 @given(
     st.integers(1, 70),
     st.integers(1, 40),
     st.integers(1, 40),
     st.integers(1, 12),
-    st.sampled_from([(), ("bias",), ("path",), ("bias", "path")]),
+    st.booleans(),
+    st.sampled_from([None, Path, Counted, Reflected, Broken]),
 )
 def test_attention_is_its_definition(
-    tokens: int, width: int, value_width: int, features: int, modes: tuple[str, ...]
+    tokens: int, width: int, value_width: int, features: int, biased: bool, kind: type[Form] | None
 ) -> None:
     rng = torch.Generator().manual_seed(tokens * 7919 + width)
 
@@ -61,46 +83,81 @@ def test_attention_is_its_definition(
         return torch.randn(shape, generator=rng, dtype=torch.float64)
 
     shape = (2, 3, tokens)
+    biased = biased and kind in (None, Path)
     exact = [draw(*shape, width), draw(*shape, width), draw(*shape, value_width)]
-    if "bias" in modes:
+    if kind is Path:
+        exact += [draw(*shape, features), draw(*shape, features)]
+    if kind is Counted:
+        exact.append(draw(*shape, features))
+    if kind is Reflected:
+        exact += [normalize(draw(*shape, width), dim=-1), 2 * draw(*shape, 1).sigmoid()]
+    if biased:
         exact.append(draw(3, tokens, tokens))
-    if "path" in modes:
-        exact += [draw(*shape, features), draw(*shape, features), draw(3).abs()]
-    rough = [x.float() for x in exact]
-    leaves = len(exact) - ("path" in modes)  # all but the slopes, which are constants
+    slopes = draw(3).abs()
 
     def run(values: list[Tensor], native: bool) -> tuple[Tensor, ...]:
-        values = [x.requires_grad_(n < leaves) for n, x in enumerate(values)]
+        values = [x.requires_grad_() for x in values]
         q, k, v, *rest = values
-        bias = rest.pop(0) if "bias" in modes else None
-        path = (rest[0], rest[1], rest[2]) if rest else None
-        y = ops.attention(q, k, v, 0.3, bias, path) if native else defined(q, k, v, bias, rest, 0.3)
+        bias = rest.pop() if biased else None
+        form = None
+        if kind is Path:
+            form = Path(q, k, *rest, slopes.to(q.dtype))
+        elif kind is not None:
+            form = kind(q, k, *rest)
+        y = (ops.attention if native else defined)(q, k, v, bias=bias, form=form, scale=0.3)
         weight = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view(y.shape)
-        return y.detach(), *torch.autograd.grad(y, values[:leaves], weight)
+        return y.detach(), *torch.autograd.grad(y, values, weight, materialize_grads=True)
 
-    for ours, true in zip(run(rough, True), run(exact, False), strict=True):
+    for ours, true in zip(run([x.float() for x in exact], True), run(exact, False), strict=True):
         assert ours.shape == true.shape
         assert (ours - true).abs().max() <= 2e-5 * (1 + true.abs().max())
 
 
+@pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("width", [16, 32, 48, 20])
-def test_norm_split_and_gate_are_their_definitions(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_lies_between_products_is_its_definition(
+    width: int, autocast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def run() -> list[Tensor]:
         rng = torch.Generator().manual_seed(0)
-        x = torch.randn(3, 7, width, generator=rng).requires_grad_()
-        gain = torch.randn(width, generator=rng).requires_grad_()
-        qkv = torch.randn(3, 7, 3 * 4 * width, generator=rng).requires_grad_()
-        temperature = torch.randn(4, 1, 1, generator=rng).requires_grad_()
-        up = torch.randn(3, 7, 64, generator=rng).requires_grad_()
-        out = [ops.norm(x, gain), *ops.split_qkv(qkv, temperature), ops.swiglu(up)]
-        total = sum((y * torch.linspace(-1, 1, y.numel()).view(y.shape)).sum() for y in out)
+
+        def draw(*shape: int) -> Tensor:
+            return torch.randn(shape, generator=rng).requires_grad_()
+
+        x, y, gain = draw(3, 7, width), draw(3, 7, width), draw(width)
+        qkv, temperature = draw(3, 7, 3 * 4 * width), draw(4, 1, 1)
+        weight, gate_up, down = draw(12, width), draw(64, width), draw(width, 32)
+        out_weight = draw(width, width)
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            seen = qkv.bfloat16() if autocast else qkv
+            out = [
+                *ops.norm_linear(x, gain, weight),
+                ops.add_linear(x, y, out_weight),
+                ops.feed_forward(x, gain, gate_up, down),
+                *ops.split_qkv(seen, temperature),
+            ]
+        total = sum((z * torch.linspace(-1, 1, z.numel()).view(z.shape)).sum() for z in out)
         assert isinstance(total, Tensor)
-        return [*out, *torch.autograd.grad(total, [x, gain, qkv, temperature, up])]
+        leaves = [x, y, gain, qkv, temperature, weight, gate_up, down, out_weight]
+        return [z.float() for z in (*out, *torch.autograd.grad(total, leaves))]
 
     native = run()
     monkeypatch.setattr(ops, "library", lambda: None)
     for ours, true in zip(native, run(), strict=True):
-        assert torch.allclose(ours, true, atol=2e-5)
+        assert (ours - true).abs().max() <= (0.02 if autocast else 2e-6) * (1 + true.abs().max())
+
+
+def test_rounding_to_bfloat16_is_torchs() -> None:
+    odd = [0.0, -0.0, 1.0, 1.00390625, 1.01171875, torch.inf, -torch.inf, torch.nan, 3.3e38, 1e-40]
+    x = torch.cat([torch.tensor(odd), torch.randn(990, generator=torch.Generator().manual_seed(0)) * 1e3])
+    ones = torch.ones(1000)
+    y, inverse = torch.empty(1, 1000, dtype=torch.bfloat16), torch.empty(1)
+    finite = x.where(x.isfinite() & (x.abs() < 1e30), 0.0)
+    ops.run("norm_forward", finite, ones, y, inverse, 1, 1000, 1, 1e-6)
+    assert torch.equal(y[0], (finite * inverse).bfloat16())
+    for bad in (torch.inf, torch.nan):  # x / rms(x) is NaN then, and must stay one
+        ops.run("norm_forward", torch.full((1000,), bad), ones, y, inverse, 1, 1000, 1, 1e-6)
+        assert y.isnan().all()
 
 
 @pytest.mark.parametrize("name", registry.names())
@@ -145,13 +202,13 @@ def test_used_only_where_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> pathlib.Path:
     monkeypatch.setattr(build, "cache_folder", lambda: tmp_path)
     monkeypatch.setattr(build, "library", build.library.__wrapped__)
     return tmp_path
 
 
-def test_built_once(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_built_once(fresh: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert build.library() is not None
     monkeypatch.setattr(build, "compile_to", lambda *a: pytest.fail("compiled again"))
     assert build.library() is not None
@@ -159,7 +216,7 @@ def test_built_once(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_a_compiler_one_line_says_so(
-    fresh: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    fresh: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", "")
     assert build.library() is None
@@ -172,7 +229,7 @@ def test_without_a_compiler_one_line_says_so(
     "error", [subprocess.CalledProcessError(1, "cc", stderr="boom\nand more"), OSError("disk full")]
 )
 def test_a_failed_build_one_line_says_so(
-    error: Exception, fresh: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: Exception, fresh: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*args: object) -> None:
         raise error
@@ -182,6 +239,6 @@ def test_a_failed_build_one_line_says_so(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_can_be_turned_off(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_can_be_turned_off(fresh: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PEBENCH_NATIVE", "0")
     assert build.library() is None

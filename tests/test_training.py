@@ -15,7 +15,7 @@ from pebench.suite.measure import examine
 from pebench.suite.model import LM, Size
 from pebench.suite.profiles import Plan
 from pebench.suite.resume import Resume
-from pebench.suite.training import Diverged, Recipe, batch, fast_bf16, optimiser, rate, train
+from pebench.suite.training import Diverged, Recipe, batch, optimiser, rate, train
 from pebench.tasks.base import Score
 from pebench.tasks.copy import Copy
 
@@ -160,13 +160,6 @@ def test_the_rate_warms_up_and_falls_to_a_tenth() -> None:
     assert rates.index(1.0) == 9
     assert rates[-1] == pytest.approx(0.1)
     assert rates[10:] == sorted(rates[10:], reverse=True)
-
-
-def test_bf16_is_used_only_where_the_processor_is_fast_at_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    for flags, fast in (("avx2 amx_bf16", True), ("avx512_bf16", False)):
-        monkeypatch.setattr(Path, "exists", lambda self: True)
-        monkeypatch.setattr(Path, "read_text", lambda self, flags=flags: f"flags : {flags}")
-        assert fast_bf16(torch.device("cpu")) is fast
 
 
 def test_training_under_bf16_ends_near_that_of_fp32(monkeypatch: pytest.MonkeyPatch) -> None:

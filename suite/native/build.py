@@ -13,7 +13,8 @@ from pathlib import Path
 
 from pebench.tasks.wheels import cache_folder
 
-SOURCE = Path(__file__).with_name("kernels.c")
+FOLDER = Path(__file__).parent
+SOURCES = [FOLDER / name for name in ("vectors.h", "attention.c", "rows.c")]
 # No -ffast-math: it would change infinities, and the rounding mode of the whole process. Contraction to fused
 # multiply-adds is wanted.
 FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared")
@@ -49,7 +50,8 @@ def key(compiler: str) -> str:
     lines = info.read_text().splitlines() if info.exists() else [platform.processor()]
     machine = next((line for line in lines if line.startswith(("flags", "Features"))), lines[0])
     said = "\0".join([compiler, *FLAGS, platform.machine(), machine])
-    return hashlib.sha256(SOURCE.read_bytes() + said.encode()).hexdigest()[:16]
+    source = b"".join(path.read_bytes() for path in SOURCES)
+    return hashlib.sha256(source + said.encode()).hexdigest()[:16]
 
 
 def compile_to(compiler: str, path: Path) -> None:
@@ -57,6 +59,13 @@ def compile_to(compiler: str, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         new = Path(folder, path.name)
-        command = [compiler, *FLAGS, "-o", os.fspath(new), os.fspath(SOURCE), "-lm"]
+        command = [
+            compiler,
+            *FLAGS,
+            "-o",
+            os.fspath(new),
+            *(os.fspath(p) for p in SOURCES if p.suffix == ".c"),
+            "-lm",
+        ]
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
         new.replace(path)

@@ -6,87 +6,176 @@ gradients.
 """
 
 import ctypes
-from typing import Any
+import functools
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import rms_norm, silu
+from torch.nn.functional import linear, rms_norm, silu
 
+from pebench.encodings.base import Broken, Counted, Form, Path, Reflected
 from pebench.suite.native.build import library
 
 EPS = 1e-6
+ROWS = (torch.float32, torch.bfloat16)
+INPUTS = ("q", "k", "v", "p", "r", "e", "w", "beta")  # of attention, those that get gradients
 
 
 class View(ctypes.Structure):
-    """A (B, H, T, width) tensor, as kernels.c sees it."""
+    """A (B, H, T, width) tensor, as attention.c sees it."""
 
     _fields_ = [("at", ctypes.c_void_p), *((name, ctypes.c_int64) for name in ("batch", "head", "token"))]
 
 
+VIEWS = (
+    "q",
+    "k",
+    "v",
+    "y",
+    "gy",
+    "gq",
+    "gk",
+    "gv",
+    "p",
+    "r",
+    "gp",
+    "gr",
+    "e",
+    "ge",
+    "w",
+    "beta",
+    "gw",
+    "gbeta",
+)
+
+
 class Call(ctypes.Structure):
-    """The arguments of the attention kernels: `Attention` of kernels.c."""
+    """The arguments of the attention kernels: `Attention` of attention.c."""
 
     _fields_ = [
-        *((name, View) for name in ("q", "k", "v", "y", "gy", "gq", "gk", "gv", "p", "r", "gp", "gr")),
+        *((name, View) for name in VIEWS),
         *((name, ctypes.c_void_p) for name in ("lse", "bias", "gbias", "slopes")),
         *(
             (name, ctypes.c_int64)
-            for name in ("batches", "heads", "tokens", "width", "value_width", "path_width")
+            for name in ("batches", "heads", "tokens", "width", "value_width", "path_width", "known", "stick")
         ),
         *((name, ctypes.c_float) for name in ("scale", "path_scale")),
     ]
 
 
-def usable(*tensors: Tensor) -> bool:
-    """Whether the kernels take these: float32 on the CPU, one thread, eager, and the library could be built."""
+def usable(*tensors: Tensor, dtypes: tuple[torch.dtype, ...] = (torch.float32,)) -> bool:
+    """Whether the kernels take these: float32 on the CPU, one thread, eager, and the library could be built.
+
+    What lies between two matrix products may be bfloat16 too: the kernels for that are asked for with ROWS.
+    """
     return (
         not torch.compiler.is_compiling()  # first: the compiler cannot follow what comes next
-        and all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
+        and all(t.dtype in dtypes and t.device.type == "cpu" for t in tensors)
         and torch.get_num_threads() == 1
         and library() is not None
     )
 
 
 def run(name: str, *arguments: Any) -> None:
-    """Call a kernel on tensors (by their first element), whole numbers and floats."""
-    kernel = getattr(library(), name)
-    if kernel(*(argument(x) for x in arguments)):
+    """Call a kernel on tensors (by their first element; None: no tensor), whole numbers, floats and a `Call`."""
+    if kernel(name, tuple(map(type, arguments)))(
+        *(x.data_ptr() if isinstance(x, Tensor) else x for x in arguments)
+    ):
         raise MemoryError(f"no memory for the scratch space of {name}")
 
 
-def argument(x: Any) -> Any:
-    if isinstance(x, Tensor):
-        return ctypes.c_void_p(x.data_ptr())
-    if isinstance(x, float):
-        return ctypes.c_float(x)
-    return ctypes.byref(x) if isinstance(x, Call) else ctypes.c_int64(x)
+@functools.cache
+def kernel(name: str, kinds: tuple[type, ...]) -> Any:
+    """A function of the library that takes arguments of these kinds."""
+    found = cast(ctypes.CDLL, library())[name]  # by its index, which gives a new one each time
+    types = {int: ctypes.c_int64, float: ctypes.c_float, Call: ctypes.POINTER(Call)}
+    found.argtypes = [types.get(kind, ctypes.c_void_p) for kind in kinds]
+    return found
 
 
-class NormKernel(torch.autograd.Function):
+def brief(x: Tensor) -> int:
+    """Whether the numbers of x take 16 bits, as a kernel is told."""
+    return int(x.dtype == torch.bfloat16)
+
+
+def rows(x: Tensor) -> Tensor:
+    """x (..., width) as a matrix with dense rows, one after another."""
+    return x.reshape(-1, x.shape[-1]).contiguous()
+
+
+def product_dtype() -> torch.dtype:
+    """What matrix products read: bfloat16 under autocast, else float32."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
+
+
+def normed(x: Tensor, gain: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """RMS norm of the rows x (n, width) times a gain, and 1 / rms of each."""
+    y, inverse = torch.empty_like(x, dtype=dtype), x.new_empty(len(x))
+    run("norm_forward", x, gain, y, inverse, *x.shape, brief(y), EPS)
+    return y, inverse
+
+
+def norm_gradient(
+    gy: Tensor, x: Tensor, gain: Tensor, inverse: Tensor, more: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The gradients of x, `more` added, and of the gain."""
+    gx, ggain = torch.empty_like(x), torch.zeros_like(gain)
+    run("norm_backward", gy, x, gain, inverse, more, gx, ggain, *x.shape, brief(gy))
+    return gx, ggain
+
+
+class NormLinearKernel(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, gain: Tensor) -> Tensor:
-        x = x.contiguous()
-        y, inverse = torch.empty_like(x), x.new_empty(x.shape[:-1])
-        run("norm_forward", x, gain, y, inverse, inverse.numel(), x.shape[-1], EPS)
-        ctx.save_for_backward(x, gain, inverse)
-        return y
+    def forward(ctx: Any, x: Tensor, gain: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)  # few encodings read h
+        flat, dtype = rows(x), product_dtype()
+        h, inverse = normed(flat, gain, torch.float32)
+        read, weight = h.to(dtype), weight.to(dtype)
+        ctx.save_for_backward(flat, gain, inverse, read, weight)
+        return h.view(x.shape), (read @ weight.T).view(*x.shape[:-1], -1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gy: Tensor) -> tuple[Tensor, Tensor]:
-        x, gain, inverse = ctx.saved_tensors
-        gx, ggain = torch.empty_like(x), torch.zeros_like(gain)
-        work = torch.empty_like(gain)
-        run("norm_backward", gy.contiguous(), x, gain, inverse, gx, ggain, work, inverse.numel(), x.shape[-1])
-        return gx, ggain
+    def backward(ctx: Any, gh: Tensor | None, gy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, gain, inverse, read, weight = ctx.saved_tensors
+        shape, gy = gy.shape, rows(gy)
+        back = gy @ weight
+        if gh is not None:
+            back = rows(gh) + back
+        gx, ggain = norm_gradient(back, x, gain, inverse)
+        return gx.view(*shape[:-1], -1), ggain, (gy.T @ read).float()
 
 
-def norm(x: Tensor, gain: Tensor) -> Tensor:
-    """RMS norm over the last axis, times a gain."""
-    if usable(x, gain):
-        return NormKernel.apply(x, gain)
-    return rms_norm(x, gain.shape, gain, EPS)
+def norm_linear(x: Tensor, gain: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """h, the RMS norm of x over its last axis times a gain, and h times the matrix."""
+    if usable(x, gain, weight):
+        return NormLinearKernel.apply(x, gain, weight)
+    h = rms_norm(x, gain.shape, gain, EPS)
+    return h, linear(h, weight)
+
+
+class AddLinearKernel(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+        dtype = product_dtype()
+        read, weight = rows(y).to(dtype), weight.to(dtype)
+        ctx.save_for_backward(read, weight)
+        return x + (read @ weight.T).view(x.shape)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        read, weight = ctx.saved_tensors
+        g16 = rows(g).to(weight.dtype)
+        return g, (g16 @ weight).float().view(*g.shape[:-1], -1), (g16.T @ read).float()
+
+
+def add_linear(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    """x plus y times the matrix."""
+    if usable(x, y, weight):
+        return AddLinearKernel.apply(x, y, weight)
+    return x + linear(y, weight)
 
 
 class SplitKernel(torch.autograd.Function):
@@ -96,28 +185,27 @@ class SplitKernel(torch.autograd.Function):
         b, t, width = qkv.shape
         heads = temperature.shape[0]
         d = width // (3 * heads)
-        q, k, v = (qkv.new_empty(b, t, heads, d) for _ in range(3))
-        inverse = qkv.new_empty(b, t, heads, 2)
-        run("split_forward", qkv, temperature, q, k, v, inverse, b * t, heads, d, EPS)
+        q, k, v = (temperature.new_empty(b, heads, t, d) for _ in range(3))
+        inverse = temperature.new_empty(b, t, heads, 2)
+        run("split_forward", qkv, temperature, q, k, v, inverse, b, t, heads, d, brief(qkv), EPS)
         ctx.save_for_backward(qkv, temperature, inverse)
-        return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+        return q, k, v
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gq: Tensor, gk: Tensor, gv: Tensor) -> tuple[Tensor, Tensor]:
         qkv, temperature, inverse = ctx.saved_tensors
-        gq, gk, gv = (g.transpose(1, 2).contiguous() for g in (gq, gk, gv))
-        b, t, heads, d = gq.shape
+        gq, gk, gv = (g.contiguous() for g in (gq, gk, gv))
         gqkv, gtemperature = torch.empty_like(qkv), torch.zeros_like(temperature)
-        run(
-            "split_backward", gq, gk, gv, qkv, temperature, inverse, gqkv, gtemperature, b * t, heads, d
-        )  # fmt: skip
+        b, h, t, d = gq.shape
+        tensors = (gq, gk, gv, qkv, temperature, inverse, gqkv, gtemperature)
+        run("split_backward", *tensors, b, t, h, d, brief(qkv))
         return gqkv, gtemperature
 
 
 def split_qkv(qkv: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """q, k and v (B, H, T, d) out of (B, T, 3D): q and k RMS-normalised, q times its head's temperature (H, 1, 1)."""
-    if usable(qkv, temperature):
+    if usable(temperature) and usable(qkv, dtypes=ROWS):
         return SplitKernel.apply(qkv, temperature)
     heads = temperature.shape[0]
     q, k, v = (part.transpose(1, 2) for part in qkv.unflatten(-1, (3, heads, -1)).unbind(2))
@@ -125,30 +213,36 @@ def split_qkv(qkv: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor, Tensor]
     return q, rms_norm(k, k.shape[-1:], eps=EPS).type_as(v), v
 
 
-class SwiGLUKernel(torch.autograd.Function):
+class FeedForwardKernel(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        x = x.contiguous()
-        y = x.new_empty(*x.shape[:-1], x.shape[-1] // 2)
-        run("swiglu_forward", x, y, y.numel() // y.shape[-1], y.shape[-1])
-        ctx.save_for_backward(x)
-        return y
+    def forward(ctx: Any, x: Tensor, gain: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+        flat, dtype = rows(x), product_dtype()
+        gate_up, down = gate_up.to(dtype), down.to(dtype)
+        h, inverse = normed(flat, gain, dtype)
+        up = h @ gate_up.T
+        mid = up.new_empty(len(up), down.shape[1])
+        run("swiglu_forward", up, mid, *mid.shape, brief(up))
+        ctx.save_for_backward(flat, gain, inverse, h, gate_up, up, mid, down)
+        return (flat + mid @ down.T).view(x.shape)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gy: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        gx = torch.empty_like(x)
-        run("swiglu_backward", gy.contiguous(), x, gx, gy.numel() // gy.shape[-1], gy.shape[-1])
-        return gx
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        x, gain, inverse, h, gate_up, up, mid, down = ctx.saved_tensors
+        shape, g = g.shape, rows(g)
+        g16 = g.to(down.dtype)
+        gup = torch.empty_like(up)
+        run("swiglu_backward", g16 @ down, up, gup, *mid.shape, brief(up))
+        gx, ggain = norm_gradient(gup @ gate_up, x, gain, inverse, g)
+        return gx.view(shape), ggain, (gup.T @ h).float(), (g16.T @ mid).float()
 
 
-def swiglu(x: Tensor) -> Tensor:
-    """silu(gate) * up for x = (gate, up) along the last axis."""
-    if usable(x) and x.shape[-1] % 32 == 0:
-        return SwiGLUKernel.apply(x)
-    gate, up = x.chunk(2, dim=-1)
-    return silu(gate) * up
+def feed_forward(x: Tensor, gain: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+    """x plus a SwiGLU of its RMS norm: down(silu(gate) * up) for (gate, up) = gate_up(norm(x) * gain)."""
+    if down.shape[1] % 16 == 0 and usable(x, gain, gate_up, down):
+        return FeedForwardKernel.apply(x, gain, gate_up, down)
+    gate, up = linear(rms_norm(x, gain.shape, gain, EPS), gate_up).chunk(2, dim=-1)
+    return x + linear(silu(gate) * up, down)
 
 
 def view(x: Tensor) -> View:
@@ -160,60 +254,58 @@ def dense(x: Tensor) -> Tensor:
     return x if x.stride(-1) == 1 else x.contiguous()
 
 
-def like_tokens(x: Tensor) -> Tensor:
-    """An empty (B, H, T, w) that lies in memory as (B, T, H, w), as the rest of the model has it."""
-    b, h, t, w = x.shape
-    return x.new_empty(b, t, h, w).transpose(1, 2)
-
-
 class AttentionKernel(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
+        scale: float,
+        stick: bool,
+        slopes: Tensor | None,
+        bias: Tensor | None,
         q: Tensor,
         k: Tensor,
         v: Tensor,
-        scale: float,
-        bias: Tensor | None,
-        p: Tensor | None,
-        r: Tensor | None,
-        slopes: Tensor | None,
+        *rest: Tensor | None,
     ) -> Tensor:
-        q, k, v = dense(q), dense(k), dense(v)
-        p, r = (None, None) if p is None or r is None else (dense(p), dense(r))
-        b, h, t, e = q.shape
-        y, lse = like_tokens(v), q.new_empty(b, h, t)
+        pairs = zip(INPUTS, (q, k, v, *rest), strict=True)
+        inputs = {name: dense(x) for name, x in pairs if x is not None}
+        b, h, t, width = q.shape
+        y, lse = (
+            v.new_empty(b, t, h, v.shape[-1]).transpose(1, 2),
+            q.new_empty(b, h, t),
+        )  # y as the model reads it
         keys_first = None if bias is None else by_key(bias)
         call = Call(
-            q=view(q), k=view(k), v=view(v), y=view(y), lse=lse.data_ptr(),
-            batches=b, heads=h, tokens=t, width=e, value_width=v.shape[-1], scale=scale,
+            **{name: view(x) for name, x in inputs.items()}, y=view(y), lse=lse.data_ptr(),
+            batches=b, heads=h, tokens=t, width=width, value_width=v.shape[-1], stick=stick, scale=scale,
         )  # fmt: skip
         if keys_first is not None:
             call.bias = keys_first.data_ptr()
-        if p is not None and r is not None and slopes is not None:
-            call.p, call.r, call.slopes = view(p), view(r), slopes.data_ptr()
-            call.path_width, call.path_scale = p.shape[-1], 1 / p.shape[-1]
+        if slopes is not None:
+            call.slopes, call.path_width = slopes.data_ptr(), inputs["p"].shape[-1]
+            call.path_scale = 1 / call.path_width
+        if "e" in inputs:
+            call.known = inputs["e"].shape[-1]
         run("attention_forward", call)
-        ctx.save_for_backward(q, k, v, y, lse, keys_first, p, r, slopes)
+        ctx.names = tuple(inputs)
+        ctx.save_for_backward(y, lse, keys_first, slopes, *inputs.values())
         ctx.call = call
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, _, _, _, keys_first, p, _, _ = ctx.saved_tensors
+        _, _, keys_first, _, *tensors = ctx.saved_tensors
         gy, call = dense(gy), ctx.call
-        gq, gk, gv = like_tokens(q), like_tokens(k), like_tokens(gy)
-        call.gy, call.gq, call.gk, call.gv = view(gy), view(gq), view(gk), view(gv)
-        gbias = torch.zeros_like(keys_first) if ctx.needs_input_grad[4] else None
+        call.gy = view(gy)
+        given = {name: x.new_empty(x.shape) for name, x in zip(ctx.names, tensors, strict=True)}
+        for name, g in given.items():
+            setattr(call, f"g{name}", view(g))
+        gbias = torch.zeros_like(keys_first) if ctx.needs_input_grad[3] else None
         call.gbias = None if gbias is None else gbias.data_ptr()
-        gp = gr = None
-        if p is not None:
-            gp, gr = like_tokens(p), like_tokens(p)
-            call.gp, call.gr = view(gp), view(gr)
         run("attention_backward", call)
-        turned = None if gbias is None else gbias[..., : q.shape[2]].mT
-        return gq, gk, gv, None, turned, gp, gr, None
+        turned = None if gbias is None else gbias[..., : gy.shape[2]].mT
+        return None, None, None, turned, *(given.get(name) for name in INPUTS)
 
 
 def by_key(bias: Tensor) -> Tensor:
@@ -225,17 +317,22 @@ def by_key(bias: Tensor) -> Tensor:
 
 
 def attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    scale: float,
-    bias: Tensor | None = None,
-    path: tuple[Tensor, Tensor, Tensor] | None = None,
+    q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None = None, form: Form | None = None
 ) -> Tensor:
     """Causal attention of q and k (B, H, T, e) over v (B, H, T, d), as many queries as keys: (B, H, T, d).
 
-    `bias` (H or 1, T, T) is added to the logits. `path` (p, r, slopes), of shapes (B, H, T, f), (B, H, T, f) and
-    (H,), adds the sum over j < l <= i of slope * log sigmoid(p_i . r_l / f). Only where `usable`.
+    `bias` (H or 1, T, T) is added to the logits; a form replaces q and k, and says what becomes of them. Only where
+    `usable`.
     """
     bias = None if bias is None else bias.expand(q.shape[1], -1, -1)
-    return AttentionKernel.apply(q, k, v, scale, bias, *(path or (None, None, None)))
+    stick, slopes, rest = False, None, dict.fromkeys(INPUTS[3:])
+    match form:
+        case Path():
+            q, k, slopes, rest["p"], rest["r"] = form.q, form.k, form.slopes, form.p, form.r
+        case Counted():
+            q, k, rest["e"] = form.q, form.k, form.e
+        case Reflected():
+            q, k, rest["w"], rest["beta"] = form
+        case Broken():
+            q, k, stick = form.q, form.k, True
+    return AttentionKernel.apply(scale, stick, slopes, bias, q, k, v, *rest.values())

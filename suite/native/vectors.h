@@ -1,0 +1,66 @@
+/* Vectors of 16 floats, which the compiler lowers to whatever the machine has, and functions of them. */
+#pragma once
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#define LANES 16
+
+typedef float V __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t I __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef float H __attribute__((vector_size(2 * LANES), aligned(4), may_alias)); /* half as many lanes */
+typedef float Q __attribute__((vector_size(LANES), aligned(4), may_alias)); /* a quarter of them */
+
+static inline V fill(float x) { return (V){} + x; }
+
+static inline V choose(I mask, V yes, V no) { return (V)(((I)yes & mask) | ((I)no & ~mask)); }
+
+static inline V larger(V a, V b) { return choose(a > b, a, b); }
+
+static inline V smaller(V a, V b) { return choose(a < b, a, b); }
+
+static inline float sum(V x) {
+    H h = ((H *)&x)[0] + ((H *)&x)[1];
+    Q q = ((Q *)&h)[0] + ((Q *)&h)[1];
+    return q[0] + q[1] + (q[2] + q[3]);
+}
+
+/* e^x for x <= 88 to 1e-7, 0 below -87: n = round(x / ln 2), f = x - n ln 2, e^x = 2^n e^f. */
+static inline V exponential(V x) {
+    const float round = 12582912.0f; /* 1.5 * 2^23: adding it drops the fraction */
+    I tiny = x < -87.0f;
+    x = larger(x, fill(-87.0f));
+    V t = x * 1.44269504f + round;
+    I n = (I)t - (I)fill(round);
+    t -= round;
+    V f = x - t * 0.693359375f + t * 2.12194440e-4f;
+    V p = f * 1.9875691500e-4f + 1.3981999507e-3f;
+    p = p * f + 8.3334519073e-3f;
+    p = p * f + 4.1665795894e-2f;
+    p = p * f + 1.6666665459e-1f;
+    p = p * f + 5.0000001201e-1f;
+    p = p * f * f + f + 1.0f;
+    return (V)(((I)p + (n << 23)) & ~tiny);
+}
+
+/* log(1 + x) for 0 <= x <= 1 to 1e-7: 2 atanh(x / (2 + x)). */
+static inline V log_plus_one(V x) {
+    V s = x / (x + 2.0f), s2 = s * s;
+    V p = s2 * (2.0f / 13) + 2.0f / 11;
+    p = p * s2 + 2.0f / 9;
+    p = p * s2 + 2.0f / 7;
+    p = p * s2 + 2.0f / 5;
+    p = p * s2 + 2.0f / 3;
+    p = p * s2 + 2.0f;
+    return p * s;
+}
+
+static inline V absolute(V x) { return (V)((I)x & 0x7fffffff); }
+
+static inline V log_sigmoid(V x) { return smaller(x, fill(0)) - log_plus_one(exponential(-absolute(x))); }
+
+static inline V sigmoid(V x) {
+    V e = exponential(-absolute(x));
+    return choose(x >= 0.0f, fill(1), e) / (e + 1.0f);
+}
