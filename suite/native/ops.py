@@ -89,7 +89,7 @@ def run(name: str, *arguments: Any) -> None:
 def kernel(name: str, kinds: tuple[type, ...]) -> Any:
     """A function of the library that takes arguments of these kinds."""
     found = cast(ctypes.CDLL, library())[name]  # by its index, which gives a new one each time
-    types = {int: ctypes.c_int64, float: ctypes.c_float, Call: ctypes.POINTER(Call)}
+    types: dict[type, Any] = {int: ctypes.c_int64, float: ctypes.c_float, Call: ctypes.POINTER(Call)}
     found.argtypes = [types.get(kind, ctypes.c_void_p) for kind in kinds]
     return found
 
