@@ -128,6 +128,10 @@ class Encoding(nn.Module):
 
     def bias(self, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor | None:
         """Logits (H, T, S) added to the scaled dot products; -inf hides a key."""
+        return self.by_distance(distance(q_pos, k_pos), layer)
+
+    def by_distance(self, far: Tensor, layer: int) -> Tensor | None:
+        """`bias` where it depends on the distance alone: logits (H, *) at distances (*) of any shape."""
         return None
 
     def weights(self, q: Tensor, k: Tensor, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor | None:
@@ -143,7 +147,8 @@ class Encoding(nn.Module):
         """Which attention kernel this encoding needs; `suite/attention.py` picks the same way."""
         if cls.weights is not Encoding.weights:
             return "own"
-        return "masked" if cls.bias is not Encoding.bias else "fused"
+        biased = cls.bias is not Encoding.bias or cls.by_distance is not Encoding.by_distance
+        return "masked" if biased else "fused"
 
     @classmethod
     def card(cls) -> dict[str, Any]:

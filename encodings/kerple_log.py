@@ -2,7 +2,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from pebench.encodings.base import Encoding, Shape, distance
+from pebench.encodings.base import Encoding, Shape
 from pebench.encodings.registry import register
 
 
@@ -27,6 +27,7 @@ class KerpleLog(Encoding):
         self.raw_power = nn.Parameter(power.expm1().log())  # softplus of it is the initial value
         self.raw_rate = nn.Parameter(rate.expm1().log())
 
-    def bias(self, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor:
-        power, rate = softplus(self.raw_power)[:, None, None], softplus(self.raw_rate)[:, None, None]
-        return -power * torch.log1p(rate * distance(q_pos, k_pos))
+    def by_distance(self, far: Tensor, layer: int) -> Tensor:
+        heads = (-1, *[1] * far.dim())
+        power, rate = softplus(self.raw_power).view(heads), softplus(self.raw_rate).view(heads)
+        return -power * torch.log1p(rate * far)

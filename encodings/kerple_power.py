@@ -2,7 +2,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from pebench.encodings.base import Encoding, Shape, distance
+from pebench.encodings.base import Encoding, Shape
 from pebench.encodings.registry import register
 
 
@@ -27,8 +27,8 @@ class KerplePower(Encoding):
         self.raw_power = nn.Parameter(share.logit())
         self.raw_rate = nn.Parameter(rate.expm1().log())
 
-    def bias(self, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor:
-        power, rate = 2 * self.raw_power.sigmoid()[:, None, None], softplus(self.raw_rate)[:, None, None]
-        far = distance(q_pos, k_pos)
+    def by_distance(self, far: Tensor, layer: int) -> Tensor:
+        heads = (-1, *[1] * far.dim())
+        power, rate = 2 * self.raw_power.sigmoid().view(heads), softplus(self.raw_rate).view(heads)
         # The gradient of 0^p holds log(0): raise 1 instead, and put the zero back.
         return -rate * (far.clamp(min=1) ** power) * (far > 0)

@@ -3,7 +3,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from pebench.encodings.base import Encoding, Shape, distance
+from pebench.encodings.base import Encoding, Shape
 from pebench.encodings.registry import register
 
 
@@ -28,8 +28,8 @@ class T5Bias(Encoding):
         super().__init__(shape)
         self.table = nn.Parameter(0.02 * torch.randn(shape.heads, self.buckets))
 
-    def bias(self, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor:
-        return self.table[:, bucket(distance(q_pos, k_pos), self.buckets, self.max_distance)]
+    def by_distance(self, far: Tensor, layer: int) -> Tensor:
+        return self.table[:, bucket(far, self.buckets, self.max_distance)]
 
 
 def bucket(far: Tensor, buckets: int, max_distance: int) -> Tensor:

@@ -63,6 +63,10 @@ def native(
     if kernel == "own":
         form = encoding.form(q, k, layer)
         return None if form is None else ops.attention(q, k, v, scale, form=form)
+    if type(encoding).positions is Encoding.positions:  # then distances are 0, 1, 2 ...
+        table = encoding.by_distance(torch.arange(q.shape[2], device=q.device).float(), layer)
+        if table is not None:
+            return ops.attention(q, k, v, scale, table=table)
     if q.shape[1] * q.shape[2] ** 2 > BLOCK_ELEMENTS and not torch.is_grad_enabled():
         return None  # the bias would be large: block by block
     return ops.attention(q, k, v, scale, bias=encoding.bias(q_pos, k_pos, layer))

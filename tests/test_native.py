@@ -31,7 +31,15 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def defined(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, form: Form | None, scale: float) -> Tensor:
+def defined(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float,
+    bias: Tensor | None = None,
+    table: Tensor | None = None,
+    form: Form | None = None,
+) -> Tensor:
     """What `ops.attention` is to compute, with all logits formed."""
     tokens = q.shape[2]
     seen = torch.ones(tokens, tokens, dtype=torch.bool).tril()
@@ -51,6 +59,9 @@ def defined(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, form: Form | N
         share = count - count.floor()
         low, high = (form.e.gather(-1, n.long()) for n in (count.floor(), count.ceil()))
         logits = logits + low * (1 - share) + high * share
+    if table is not None:
+        place = torch.arange(tokens)
+        bias = table[:, (place[:, None] - place).clamp(min=0)]
     if bias is not None:
         logits = logits + bias
     return logits.masked_fill(~seen, -torch.inf).softmax(-1) @ v
@@ -71,11 +82,11 @@ def walked(form: Reflected, i: int) -> Tensor:
     st.integers(1, 40),
     st.integers(1, 40),
     st.integers(1, 12),
-    st.booleans(),
+    st.sampled_from([None, "bias", "table"]),
     st.sampled_from([None, Path, Counted, Reflected, Broken]),
 )
 def test_attention_is_its_definition(
-    tokens: int, width: int, value_width: int, features: int, biased: bool, kind: type[Form] | None
+    tokens: int, width: int, value_width: int, features: int, added: str | None, kind: type[Form] | None
 ) -> None:
     rng = torch.Generator().manual_seed(tokens * 7919 + width)
 
@@ -83,7 +94,7 @@ def test_attention_is_its_definition(
         return torch.randn(shape, generator=rng, dtype=torch.float64)
 
     shape = (2, 3, tokens)
-    biased = biased and kind in (None, Path)
+    added = added if kind in (None, Path) else None
     exact = [draw(*shape, width), draw(*shape, width), draw(*shape, value_width)]
     if kind is Path:
         exact += [draw(*shape, features), draw(*shape, features)]
@@ -91,20 +102,20 @@ def test_attention_is_its_definition(
         exact.append(draw(*shape, features))
     if kind is Reflected:
         exact += [normalize(draw(*shape, width), dim=-1), 2 * draw(*shape, 1).sigmoid()]
-    if biased:
-        exact.append(draw(3, tokens, tokens))
+    if added:
+        exact.append(draw(3, tokens, tokens) if added == "bias" else draw(3, tokens))
     slopes = draw(3).abs()
 
     def run(values: list[Tensor], native: bool) -> tuple[Tensor, ...]:
         values = [x.requires_grad_() for x in values]
         q, k, v, *rest = values
-        bias = rest.pop() if biased else None
+        extra = {added: rest.pop()} if added else {}
         form = None
         if kind is Path:
             form = Path(q, k, *rest, slopes.to(q.dtype))
         elif kind is not None:
             form = kind(q, k, *rest)
-        y = (ops.attention if native else defined)(q, k, v, bias=bias, form=form, scale=0.3)
+        y = (ops.attention if native else defined)(q, k, v, scale=0.3, form=form, **extra)
         weight = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view(y.shape)
         return y.detach(), *torch.autograd.grad(y, values, weight, materialize_grads=True)
 

@@ -115,6 +115,7 @@ static float *up_to_vector(char *memory) {
 
 /* What one call works on; a mode is asked for by its tensors.
    bias (H, S, up(T, 16)), keys first, is added to the logits.
+   table (H, 16 + up(T, 16)): key j gains what stands at 16 + i - j.
    p, r, slopes: a path sum; key j gains the sum over j < l <= i of slope * log sigmoid(p_i . r_l * path_scale).
    e (B, H, T, known): CoPE; key j gains e_i at c = the sum over j <= l <= i of sigmoid(logit_l), between whole numbers
    in proportion, at most known - 1.
@@ -122,7 +123,7 @@ static float *up_to_vector(char *memory) {
    stick: no softmax; the weight of key j < i is sigmoid(logit_j) times the product of 1 - sigmoid(logit_l), j < l < i. */
 typedef struct {
     View q, k, v, y, gy, gq, gk, gv, p, r, gp, gr, e, ge, w, beta, gw, gbeta;
-    float *lse, *bias, *gbias, *slopes;
+    float *lse, *bias, *gbias, *table, *gtable, *slopes;
     int64_t batches, heads, tokens, width, value_width, path_width, known, stick;
     float scale, path_scale;
 } Attention;
@@ -261,6 +262,8 @@ static void logits(const Attention *a, Scratch *w, int64_t b, int64_t h, int fir
         products(w->q, row(a->k, b, h, 0), a->k.token, n, a->width, w->s);
     if (a->bias)
         for (int j = 0; j < n; j++) w->s[j] += *(V *)(a->bias + (h * a->tokens + j) * padded + first);
+    if (a->table)
+        for (int j = 0; j < n; j++) w->s[j] += *(V *)(a->table + h * (LANES + padded) + LANES + first - j);
     if (a->p.at) add_path(a, w, b, h, first, rows, n);
     if (a->e.at) add_counted(a, w, b, h, first, rows, n);
     if (a->stick)
@@ -380,6 +383,8 @@ int attention_backward(const Attention *a) {
                 spread(w.s, w.rows, up(n, 4), d, w.gv);
                 if (a->gbias)
                     for (int j = 0; j < n; j++) *(V *)(a->gbias + (h * tokens + j) * keys + first) += w.g[j];
+                if (a->gtable)
+                    for (int j = 0; j < n; j++) *(V *)(a->gtable + h * (LANES + keys) + LANES + first - j) += w.g[j];
                 if (a->stick) stick_backward(&w, first, n);
                 if (a->e.at) counted_backward(a, &w, b, h, first, rows, n);
                 if (a->w.at)

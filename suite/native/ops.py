@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import linear, rms_norm, silu
+from torch.nn.functional import linear, pad, rms_norm, silu
 
 from pebench.encodings.base import Broken, Counted, Form, Path, Reflected
 from pebench.suite.native.build import library
@@ -55,7 +55,7 @@ class Call(ctypes.Structure):
 
     _fields_ = [
         *((name, View) for name in VIEWS),
-        *((name, ctypes.c_void_p) for name in ("lse", "bias", "gbias", "slopes")),
+        *((name, ctypes.c_void_p) for name in ("lse", "bias", "gbias", "table", "gtable", "slopes")),
         *(
             (name, ctypes.c_int64)
             for name in ("batches", "heads", "tokens", "width", "value_width", "path_width", "known", "stick")
@@ -262,6 +262,7 @@ class AttentionKernel(torch.autograd.Function):
         stick: bool,
         slopes: Tensor | None,
         bias: Tensor | None,
+        table: Tensor | None,
         q: Tensor,
         k: Tensor,
         v: Tensor,
@@ -275,12 +276,15 @@ class AttentionKernel(torch.autograd.Function):
             q.new_empty(b, h, t),
         )  # y as the model reads it
         keys_first = None if bias is None else by_key(bias)
+        padded = None if table is None else pad(table, (16, -t % 16))
         call = Call(
             **{name: view(x) for name, x in inputs.items()}, y=view(y), lse=lse.data_ptr(),
             batches=b, heads=h, tokens=t, width=width, value_width=v.shape[-1], stick=stick, scale=scale,
         )  # fmt: skip
         if keys_first is not None:
             call.bias = keys_first.data_ptr()
+        if padded is not None:
+            call.table = padded.data_ptr()
         if slopes is not None:
             call.slopes, call.path_width = slopes.data_ptr(), inputs["p"].shape[-1]
             call.path_scale = 1 / call.path_width
@@ -288,14 +292,14 @@ class AttentionKernel(torch.autograd.Function):
             call.known = inputs["e"].shape[-1]
         run("attention_forward", call)
         ctx.names = tuple(inputs)
-        ctx.save_for_backward(y, lse, keys_first, slopes, *inputs.values())
+        ctx.save_for_backward(y, lse, keys_first, padded, slopes, *inputs.values())
         ctx.call = call
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
-        _, _, keys_first, _, *tensors = ctx.saved_tensors
+        _, _, keys_first, padded, _, *tensors = ctx.saved_tensors
         gy, call = dense(gy), ctx.call
         call.gy = view(gy)
         given = {name: x.new_empty(x.shape) for name, x in zip(ctx.names, tensors, strict=True)}
@@ -303,9 +307,13 @@ class AttentionKernel(torch.autograd.Function):
             setattr(call, f"g{name}", view(g))
         gbias = torch.zeros_like(keys_first) if ctx.needs_input_grad[3] else None
         call.gbias = None if gbias is None else gbias.data_ptr()
+        gtable = torch.zeros_like(padded) if ctx.needs_input_grad[4] else None
+        call.gtable = None if gtable is None else gtable.data_ptr()
         run("attention_backward", call)
-        turned = None if gbias is None else gbias[..., : gy.shape[2]].mT
-        return None, None, None, turned, *(given.get(name) for name in INPUTS)
+        t = gy.shape[2]
+        gbias = None if gbias is None else gbias[..., :t].mT
+        gtable = None if gtable is None else gtable[:, 16 : 16 + t]
+        return None, None, None, gbias, gtable, *(given.get(name) for name in INPUTS)
 
 
 def by_key(bias: Tensor) -> Tensor:
@@ -317,12 +325,18 @@ def by_key(bias: Tensor) -> Tensor:
 
 
 def attention(
-    q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None = None, form: Form | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float,
+    bias: Tensor | None = None,
+    table: Tensor | None = None,
+    form: Form | None = None,
 ) -> Tensor:
     """Causal attention of q and k (B, H, T, e) over v (B, H, T, d), as many queries as keys: (B, H, T, d).
 
-    `bias` (H or 1, T, T) is added to the logits; a form replaces q and k, and says what becomes of them. Only where
-    `usable`.
+    `bias` (H or 1, T, T) is added to the logits, and so is `table` (H, T), by distance; a form replaces q and k, and
+    says what becomes of them. Only where `usable`.
     """
     bias = None if bias is None else bias.expand(q.shape[1], -1, -1)
     stick, slopes, rest = False, None, dict.fromkeys(INPUTS[3:])
@@ -335,4 +349,4 @@ def attention(
             q, k, rest["w"], rest["beta"] = form
         case Broken():
             q, k, stick = form.q, form.k, True
-    return AttentionKernel.apply(scale, stick, slopes, bias, q, k, v, *rest.values())
+    return AttentionKernel.apply(scale, stick, slopes, bias, table, q, k, v, *rest.values())
