@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor, nn
 
-from pebench.encodings.base import Encoding, Shape, visible
+from pebench.encodings.base import Encoding, Shape, distance, visible
 from pebench.encodings.kerple_log import KerpleLog
 from pebench.encodings.registry import register
 
@@ -41,6 +41,6 @@ class DAPE(Encoding):
 
     def weights(self, q: Tensor, k: Tensor, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor:
         content = (q @ k.mT).float() * self.shape.scale
-        bias = self.kerple.bias(q_pos, k_pos, layer).expand_as(content)
+        bias = self.kerple.by_distance(distance(q_pos, k_pos), layer).expand_as(content)
         logits = content + bias + self.mlps[layer](torch.cat([content, bias], dim=1))
         return logits.masked_fill(~visible(q_pos, k_pos), -torch.inf).softmax(-1)

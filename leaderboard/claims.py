@@ -40,7 +40,7 @@ CLAIMS = (
 def judged(board: Board) -> pd.DataFrame:
     """Each claim whose two encodings have results: our difference with its 95 % interval, and the verdict.
 
-    Columns: claim, paper_355M, paper_770M, first, second, difference, low, high, seeds, verdict.
+    Columns: first, second, verdict, difference, low, high, seeds, paper_355M, paper_770M, claim.
     """
     known = set(board.ranking.data.encodings)
     rows = []
@@ -50,13 +50,13 @@ def judged(board: Board) -> pd.DataFrame:
         ours = ranking.differences(board.ranking.data, claim.first, claim.second).iloc[0]
         rows.append(
             {
-                "claim": claim.about,
-                "paper_355M": claim.paper[0],
-                "paper_770M": claim.paper[1],
                 "first": claim.first,
                 "second": claim.second,
-                **ours[["difference", "low", "high", "seeds"]].to_dict(),
                 "verdict": verdict(ours["low"], ours["high"], ours["seeds"]),
+                **ours[["difference", "low", "high", "seeds"]].to_dict(),
+                "paper_355M": claim.paper[0],
+                "paper_770M": claim.paper[1],
+                "claim": claim.about,
             }
         )
     return pd.DataFrame(rows)

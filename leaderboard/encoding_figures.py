@@ -12,6 +12,7 @@ from pebench.leaderboard.figures import COLOURS, laid_out
 
 COLUMNS = {"state": str, "picture": str, "layer": int, "head": int, "x": float, "y": float}
 LARGEST = 10_000_000  # bytes of a table
+STILL = 1e-6  # radians a token: smaller ones are rounding
 OPACITY = {"start": 0.35, "trained": 1.0}
 
 
@@ -53,7 +54,7 @@ def spectrum(points: pd.DataFrame, layer: int) -> go.Figure:
     """By how much a token turns each plane, a row of points for each head."""
     figure = go.Figure()
     shown = _chosen(points, "angle", layer)
-    for (head, state), line in shown[shown["y"] > 1e-6].groupby(["head", "state"]):
+    for (head, state), line in shown[shown["y"] > STILL].groupby(["head", "state"]):
         figure.add_scatter(x=line["x"], y=line["y"], mode="markers", **_style(head, state, points))
     figure.update_xaxes(title="plane")
     figure.update_yaxes(type="log", title="radians a token")
@@ -104,6 +105,11 @@ def layers(points: pd.DataFrame) -> list[int]:
 def has(points: pd.DataFrame, picture: str) -> bool:
     """Whether the table has this picture."""
     return bool((points["picture"] == picture).any())
+
+
+def turns(points: pd.DataFrame, layer: int) -> bool:
+    """Whether this layer turns any plane."""
+    return bool((_chosen(points, "angle", layer)["y"] > STILL).any())
 
 
 def _chosen(points: pd.DataFrame, picture: str, layer: int) -> pd.DataFrame:

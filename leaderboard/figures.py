@@ -36,9 +36,9 @@ class Looks:
 
 
 def laid_out(figure: go.Figure, height: int, **layout: object) -> go.Figure:
-    """What all figures share: margins, legend, transparent backgrounds."""
+    """What all figures share: margins, legend, transparent backgrounds; a long legend makes them taller."""
     figure.update_layout(
-        height=height,
+        height=height + 8 * max(0, len(figure.data) - 8),
         margin={"l": 8, "r": 8, "t": 24, "b": 8},
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
         paper_bgcolor="rgba(0,0,0,0)",
@@ -55,29 +55,41 @@ def _bars(rows: pd.DataFrame, middle: str) -> dict[str, object]:
 
 
 def scores(frame: pd.DataFrame) -> go.Figure:
-    """Score and 95 % interval of each encoding (board.to_frame), best on top; hollow where conditions lack."""
+    """Score and 95 % interval of each encoding (board.to_frame), best on top, a band for each tier.
+
+    Hollow where conditions lack.
+    """
     shown = frame.dropna(subset="score")
     figure = go.Figure()
-    tiers = shown["tier"].astype(object).where(shown["tier"].notna(), None)
-    for tier in sorted(set(tiers.dropna())) + ([None] if tiers.isna().any() else []):
-        rows = shown[tiers.isna() if tier is None else tiers == tier]
-        figure.add_scatter(
-            x=rows["score"],
-            y=rows["name"],
-            mode="markers",
-            name="no rank" if tier is None else f"tier {tier}",
-            marker={
-                "size": 10,
-                "color": GREY if tier is None else COLOURS[int(tier - 1) % len(COLOURS)],
-                "symbol": ["circle-open" if partial else "circle" for partial in rows["coverage"] < WHOLE],
-            },
-            error_x=_bars(rows, "score"),
-        )
-    figure.update_yaxes(
-        type="category", categoryorder="array", categoryarray=list(shown["name"])[::-1], title=None
+    figure.add_scatter(
+        x=shown["score"],
+        y=shown["name"],
+        mode="markers",
+        marker={
+            "size": 10,
+            "color": [GREY if lacks else COLOURS[0] for lacks in shown["tier"].isna()],
+            "symbol": ["circle-open" if partial else "circle" for partial in shown["coverage"] < WHOLE],
+        },
+        error_x={**_bars(shown, "score"), "color": GREY},
     )
+    below = len(shown)
+    for n, (tier, rows) in enumerate(shown.groupby("tier", dropna=False)):
+        top, below = below, below - len(rows)
+        if n % 2 == 0:
+            figure.add_hrect(
+                below - 0.5, top - 0.5, fillcolor=GREY, opacity=0.15, line_width=0, layer="below"
+            )
+        figure.add_annotation(
+            x=1,
+            xref="paper",
+            xanchor="left",
+            y=(top + below - 1) / 2,
+            text="no rank" if pd.isna(tier) else f"tier {tier}",
+            showarrow=False,
+        )
+    figure.update_yaxes(type="category", categoryorder="array", categoryarray=list(shown["name"])[::-1])
     figure.update_xaxes(title="score (0: without reading the input, 1: oracle)")
-    return laid_out(figure, 120 + 26 * len(shown))
+    return laid_out(figure, 120 + 26 * len(shown), margin_r=56)
 
 
 def curves(
@@ -111,23 +123,23 @@ def curves(
 
 
 def heat_map(frame: pd.DataFrame, title: str) -> go.Figure:
-    """Length against depth of one encoding (columns length, depth, value), from 0 to 1."""
-    grid = frame.pivot(index="depth", columns="length", values="value")
+    """Length against place of one encoding (columns length, place, value), from 0 to 1."""
+    grid = frame.pivot(index="place", columns="length", values="value").reindex(frame["place"].unique())
     figure = go.Figure()
     figure.add_heatmap(
         z=grid.to_numpy(),
         x=[f"{length:g}" for length in grid.columns],
-        y=[f"{depth:g}" for depth in grid.index],
+        y=list(grid.index),
         zmin=0,
         zmax=1,
         colorscale="Viridis",
         colorbar={"thickness": 10},
-        hovertemplate="length %{x}, depth %{y}: %{z:.2f}<extra></extra>",
+        hovertemplate="length %{x}, %{y}: %{z:.2f}<extra></extra>",
     )
     # Plotly would take "512" for a number and stretch the axis.
     figure.update_xaxes(type="category", title="length")
-    figure.update_yaxes(type="category", title="depth", autorange="reversed")
-    return laid_out(figure, 280, title={"text": title, "font": {"size": 14}}, margin_t=36)
+    figure.update_yaxes(type="category", autorange="reversed")
+    return laid_out(figure, 130 + 24 * len(grid), title={"text": title, "font": {"size": 14}}, margin_t=36)
 
 
 def cost_quality(frame: pd.DataFrame, cost_title: str, looks: Looks) -> go.Figure:
@@ -147,9 +159,10 @@ def cost_quality(frame: pd.DataFrame, cost_title: str, looks: Looks) -> go.Figur
             marker={"color": looks.colour(row.encoding), "symbol": looks.symbol(row.encoding), "size": 11},
             error_y={"array": [row.high - row.score], "arrayminus": [row.score - row.low], "thickness": 1},
         )
-    figure.update_xaxes(title=cost_title)
+    # Costs are ratios, and most lie near 1.
+    figure.update_xaxes(type="log", title=cost_title)
     figure.update_yaxes(title="score")
-    return laid_out(figure, 500)
+    return laid_out(figure, 460)
 
 
 def answers(frame: pd.DataFrame, looks: Looks) -> go.Figure:

@@ -61,7 +61,8 @@ def command(port: int, open_browser: bool) -> list[str]:
         # The tables' own export would not keep a spreadsheet from running text as formulas; ours does.
         "client.disableDataExport": True,
         "theme.light.primaryColor": "#0072b2",
-        "theme.dark.primaryColor": "#56b4e9",
+        # Chosen so that both white on it and it on the dark background can be read.
+        "theme.dark.primaryColor": "#3a8ac0",
     }
     flags = [f"--{name}={str(value).lower()}" for name, value in options.items()]
     return [

@@ -119,9 +119,16 @@ def effective_lengths(board: Board) -> pd.DataFrame:
 
 
 def by_depth(board: Board, task: str, metric: str, names: Sequence[str]) -> pd.DataFrame:
-    """Mean over seeds at each length and depth. Columns: encoding, length, depth, value."""
-    rows = _chosen(board, task, metric, names, learned_only=False).dropna(subset=["length", "depth"])
-    return _in_order(rows.groupby(["encoding", "length", "depth"], as_index=False)["value"].mean(), names)
+    """Mean over seeds at each length and place: a depth, or what is asked of several needles at once.
+
+    Columns: encoding, length, place, value; places from the beginning of the text to its end, kinds last.
+    """
+    rows = _chosen(board, task, metric, names, learned_only=False).dropna(subset="length")
+    kind = rows["condition"].str.extract(r"\bkind (\w+)", expand=False)
+    place = rows["depth"].map("depth {:g}".format, na_action="ignore").fillna(kind)
+    rows = rows.assign(place=place).dropna(subset="place").sort_values(["depth", "place"], kind="stable")
+    means = rows.groupby(["encoding", "length", "place"], as_index=False, sort=False)["value"].mean()
+    return _in_order(means, names)
 
 
 def _over_seeds(rows: pd.DataFrame, along: str, names: Sequence[str]) -> pd.DataFrame:
@@ -173,7 +180,7 @@ def cost_quality(board: Board, cost: str) -> pd.DataFrame:
 
 
 def compare(board: Board, first: str, others: Sequence[str]) -> pd.DataFrame:
-    """`first` minus each other, overall and per task, with 95 % intervals (ranking.differences)."""
+    """`first` minus each `other`, overall and per task, with 95 % intervals (ranking.differences)."""
     known = set(board.ranking.data.encodings)
     if first not in known:
         return pd.DataFrame()
@@ -182,7 +189,10 @@ def compare(board: Board, first: str, others: Sequence[str]) -> pd.DataFrame:
         for other in others
         if other in known
     ]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    if not parts:
+        return pd.DataFrame()
+    frame = pd.concat(parts, ignore_index=True)
+    return frame[["task", "other", *frame.columns.drop(["task", "other"])]]
 
 
 def one(board: Board, name: str) -> dict[str, pd.DataFrame]:
@@ -251,10 +261,14 @@ def mean_ranks(board: Board) -> MeanRanks:
 
 def how_sure(board: Board, most: int = 12) -> list[str]:
     """What separates each of the best encodings from the next, or how many seeds would, in words."""
-    return [
-        _sure(row, one_seed=len(board.seeds) == 1)
-        for row in ranking.neighbours(board.ranking).head(most).itertuples()
-    ]
+    one_seed = len(board.seeds) == 1
+    pairs = ranking.neighbours(board.ranking).head(most)
+    sentences = [_sure(row, one_seed) for row in pairs.itertuples()]
+    if one_seed and sentences:
+        sentences.insert(
+            0, "One seed says nothing of another training, nor how many seeds would tell two apart."
+        )
+    return sentences
 
 
 def _sure(row: Any, one_seed: bool) -> str:
@@ -264,7 +278,7 @@ def _sure(row: Any, one_seed: bool) -> str:
         apart = (
             f"told apart by the test answers ({p})" if row.separated else "not told apart by the test answers"
         )
-        return f"{pair}: {apart}; one seed says nothing of another training, nor how many would."
+        return f"{pair}: {apart}."
     if row.separated:
         return f"{pair}: separated ({p})."
     if pd.isna(row.seeds_needed):

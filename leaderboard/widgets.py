@@ -26,10 +26,12 @@ PICTURES = ("svg", "png")
 # Seconds: a browser that loads what draws (5 MB) is busy, so the first visit shows text and tables before.
 HEAD_START = 0.8
 NUMBER = st.column_config.NumberColumn
+NAME = st.column_config.TextColumn("encoding", pinned=True, width=130)
 COLUMNS: dict[str, Any] = {
     "rank": NUMBER("rank", format="%d", help="Encodings of one tier share it."),
     "tier": NUMBER("tier", format="%d", help="Encodings of one tier are not separable."),
-    "name": st.column_config.TextColumn("encoding", pinned=True),
+    "name": NAME,
+    "encoding": NAME,
     "title": st.column_config.TextColumn("title", width="medium"),
     "score": NUMBER("score", format="%.3f", help="0: without reading the input, 1: an oracle."),
     "low": NUMBER("low", format="%.3f", help="Lower end of the 95 % interval."),
@@ -49,6 +51,8 @@ COLUMNS: dict[str, Any] = {
     "decode_ratio": NUMBER("decode", format="%.2f x", help="Time of one cached token over RoPE's."),
     "cost": NUMBER("cost", format="%.4g"),
     "difference": NUMBER("difference", format="%.3f"),
+    "separated": st.column_config.CheckboxColumn("separated", help="The p-value is below 0.05."),
+    "seeds_needed": NUMBER("seeds needed", format="%d"),
     "p": NUMBER("p", format="%.2g", help="Two-sided p-value of a paired t-test."),
     "tau": NUMBER("tau", format="%.2f", help="Kendall's: 1 the same order, -1 the opposite."),
     "accuracy": NUMBER("accuracy", format="%.3f", help="Questions whose right answer is the likeliest."),

@@ -1,7 +1,7 @@
 """Records as a sweep would write them, from a made-up law: no training, any size, the same every time."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,20 @@ CARDS: dict[str, dict[str, Any]] = {
 }
 SKILL = {name: skill for name, skill in zip(CARDS, (3, 0.4, 0.2, 1, 4, 3.4, 6, 1.2, 6.3, 6, 5), strict=True)}
 TASKS = {"copy": "copying", "needle": "needle", "language": "language"}
-FAMILIES = {**TASKS, "harness": "language", "throughput": "cost"}
+STANDARD_TASKS = {
+    **TASKS,
+    "reverse": "copying",
+    "addition": "arithmetic",
+    "flipflop": "state tracking",
+    "permutation": "state tracking",
+    "sort": "sorting",
+    "recall": "recall",
+    "latest": "recall",
+    "harness": "language",
+}
+FAMILIES = {**STANDARD_TASKS, "throughput": "cost"}
+KINDS = ("multi_key", "multi_query", "multi_value")
+QUESTIONS = ("needles", "books")
 TRAIN_LENGTH = 64
 LENGTHS = (64, 128, 256, 512)
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -43,6 +56,7 @@ class Sweep:
     seeds: int = 3
     lengths: Sequence[int] = LENGTHS
     depths: Sequence[float] = DEPTHS
+    tasks: Collection[str] = tuple(TASKS)
     profile: str = "QUICK"
     seed_spread: float = 0.03
     answers: int = 256
@@ -53,7 +67,7 @@ class Sweep:
 
     def _cell(self, name: str, seed: int) -> Iterable[Record]:
         rng = np.random.default_rng([seed, *name.encode()])
-        for task in TASKS:
+        for task in self.tasks:
             shift = rng.normal(scale=self.seed_spread)
             yield self.record(name, task, seed, tuple(self._rows(name, task, shift, rng)))
         if seed == 0:
@@ -72,24 +86,35 @@ class Sweep:
             far = np.log2(length / TRAIN_LENGTH) / (1 + self.skills[name])
             return float(np.clip(0.97 * np.exp(-far * (1.3 - abs(depth - 0.5))) + shift, 0.01, 0.99))
 
-        def share(metric: str, p: float, **condition: float) -> Row:
+        def share(metric: str, p: float, **condition: float | str) -> Row:
             right = rng.binomial(self.answers, p) / self.answers
             return Row(metric, right, self.answers, dict(condition), floor=0.0, ceiling=1.0)
 
         for length in self.lengths:
             if name == "learned_ape" and length > 2 * TRAIN_LENGTH:
                 continue  # undefined there: missing, not zero
-            if task == "copy":
-                yield share("exact", quality(length), length=length)
-                yield Row("per_token", min(1.0, quality(length) + 0.01), self.answers * 8, {"length": length})
-            elif task == "needle":
-                yield from (share("exact", quality(length, d), length=length, depth=d) for d in self.depths)
-            else:
+            if task == "needle":
+                for depth in self.depths:
+                    yield share("exact", quality(length, depth), length=length, kind="single", depth=depth)
+                for kind in KINDS:
+                    yield share("exact", quality(length), length=length, kind=kind, needles=2)
+            elif task == "language":
                 bits = 4.2 - 2 * quality(length) + rng.normal(scale=0.01)
                 yield Row("bits_per_byte", bits, 20_000, {"length": length}, floor=4.2, ceiling=1.0)
                 for position in range(0, length, max(1, length // 8)):
                     near = 4.2 - 2 * quality(max(position, TRAIN_LENGTH)) + 1 / (1 + position)
                     yield Row("bits_at", near, 2_000, {"length": length, "position": position})
+            elif task == "harness":
+                for n, asked in enumerate(QUESTIONS):
+                    condition = {"length": length, "task": asked}
+                    right = rng.binomial(self.answers, 0.25 + 0.3 * n * quality(length)) / self.answers
+                    yield Row("accuracy", right, self.answers, condition, floor=0.25, ceiling=1.0)
+                    bits = 4.4 - 2 * quality(length)
+                    yield Row("bits_per_byte", bits, 8_000, condition, floor=4.4, ceiling=0.0)
+            else:
+                yield share("exact", quality(length), length=length)
+                tokens = self.answers * 8
+                yield Row("per_token", min(1.0, quality(length) + 0.01), tokens, {"length": length})
         yield Row("gate", quality(TRAIN_LENGTH), self.answers)
 
     def _costs(self, name: str) -> Iterable[Row]:

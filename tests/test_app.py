@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pebench.leaderboard import app, launch, widgets
+from pebench.leaderboard import app, board, launch, widgets
 from pebench.suite.record import write
-from tests.made_records import Sweep, checks, write_failure, write_sweep
+from tests.made_records import SKILL, STANDARD_TASKS, Sweep, checks, write_failure, write_sweep
 from tests.test_board import HOSTILE, hostile
 
 TIMEOUT = 120
@@ -30,6 +30,13 @@ ALL = ("logit", "angle", "stretch", "frequency", "mass")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_sweep(tmp_path_factory.mktemp("records"))
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As many tasks, encodings and seeds as STANDARD has."""
+    skills = SKILL | {f"made_{n}": n / 4 for n in range(13)}
+    return write_sweep(tmp_path_factory.mktemp("wide"), skills, profile="STANDARD", tasks=STANDARD_TASKS)
 
 
 def one_page(name: str) -> None:
@@ -55,6 +62,27 @@ def test_a_page_shows_without_an_exception(monkeypatch, folder, name):
     page = opened(monkeypatch, folder, name)
     assert page.title
     assert not page.error
+
+
+@pytest.mark.parametrize("name", app.ENTRIES)
+def test_a_page_shows_a_whole_benchmark(monkeypatch, wide, name):
+    page = opened(monkeypatch, wide, name)
+    assert not page.error
+    assert not [info.value for info in page.info if "No saved model" not in info.value]
+
+
+def test_a_hundred_thousand_rows_cost_the_server_little(monkeypatch, tmp_path):
+    """A quarter of a second of the processor; all else of the first visit is the browser's."""
+    skills = {f"e{n:02}": n / 8 for n in range(40)}
+    records = Sweep(skills, depths=[n / 200 for n in range(200)], tasks=STANDARD_TASKS).records()
+    made = board.board_of(records, "QUICK", {"QUICK": len(records)}, [])
+    assert len(made.scores) > 100_000
+    monkeypatch.setattr(widgets, "cached_board", lambda folder, profile, changed: made)
+    opened(monkeypatch, tmp_path, "overview")  # libraries are imported
+    begin = time.process_time()
+    page = opened(monkeypatch, tmp_path, "overview")
+    assert time.process_time() - begin < 1.5
+    assert len(page.dataframe[0].value) == 40
 
 
 @pytest.mark.parametrize("name", app.ENTRIES)
@@ -211,13 +239,17 @@ def test_pictures_of_a_saved_model_are_on_its_page(monkeypatch, tmp_path):
     places = [tmp_path / "checkpoints" / "QUICK" / "language" / name / "0-0.csv" for name in ("rope", "fox")]
     for place in places:
         place.parent.mkdir(parents=True)
+    header = "state,picture,layer,head,x,y"
     rows = [f"{state},{what},0,0,{x},0.5" for state in ("start", "trained") for what in ALL for x in (1, 2)]
-    places[0].write_text("\n".join(["state,picture,layer,head,x,y", *rows]))
+    places[0].write_text("\n".join([header, *rows]))
     places[1].write_text("<script>")
     page = opened(monkeypatch, tmp_path, "encoding")
     page.selectbox(key="encoding").set_value("rope").run()
     assert not page.exception
     assert len(page.get("plotly_chart")) == len(ALL)
+    places[0].write_text("\n".join([header, *(f"trained,{what},0,0,1,0" for what in ALL)]))
+    page.run()
+    assert "No plane is turned." in said(page)
     page.selectbox(key="encoding").set_value("fox").run()
     assert not page.exception
     assert "is no table of pictures" in said(page)

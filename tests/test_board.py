@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from pebench.leaderboard import ranking, views
+from pebench.leaderboard import figures, ranking, views
 from pebench.leaderboard.board import (
     Board,
     BoardError,
@@ -29,7 +29,17 @@ from pebench.leaderboard.board import (
 )
 from pebench.suite.record import VERIFIED, Record, Row, read, write
 from pebench.suite.record import to_json as record_text
-from tests.made_records import SKILL, Sweep, checks, facts, write_failure, write_sweep
+from tests.made_records import (
+    DEPTHS,
+    KINDS,
+    LENGTHS,
+    SKILL,
+    Sweep,
+    checks,
+    facts,
+    write_failure,
+    write_sweep,
+)
 
 HOSTILE = "<script>alert(1)</script> [x](javascript:alert(1)) ![i](http://evil.example/i.png) **b** | `c` $x$"
 
@@ -331,6 +341,27 @@ def test_the_pareto_front_holds_what_nothing_beats_in_both(board):
         assert row.front == (not beaten), row.encoding
 
 
+def test_needles_are_shown_by_depth_and_then_by_what_is_asked_of_several(board):
+    frame = views.by_depth(board, "needle", "exact", ["fox", "rope"])
+    places = [*(f"depth {depth:g}" for depth in DEPTHS), *KINDS]
+    assert list(dict.fromkeys(frame["place"])) == places
+    assert len(frame) == 2 * len(LENGTHS) * len(places)
+    one = board.scores.query("encoding == 'fox' and metric == 'exact' and length == 64 and depth == 0.5")
+    shown = frame.query("encoding == 'fox' and length == 64 and place == 'depth 0.5'")["value"]
+    assert shown.item() == pytest.approx(one["value"].mean())
+    (map_,) = figures.heat_map(frame[frame["encoding"] == "fox"], "fox").data
+    assert list(map_.y) == places
+
+
+def test_the_figure_of_scores_has_a_band_for_each_second_tier(board):
+    frame = views.overview(board, views.Filter())
+    figure = figures.scores(frame)
+    tiers = frame["tier"].max()
+    assert [a.text for a in figure.layout.annotations] == [f"tier {n}" for n in range(1, tiers + 1)]
+    assert len(figure.layout.shapes) == (tiers + 1) // 2
+    assert figure.layout.shapes[0].y1 == len(frame) - 0.5  # the best is on top
+
+
 def test_filters_narrow_the_overview(board):
     def names(**chosen) -> set[str]:
         return set(views.overview(board, views.Filter(**chosen))["name"])
@@ -408,7 +439,9 @@ def test_how_sure_the_order_is_stands_in_words(tmp_path):
     assert far.startswith("alibi is ahead of rope" if near.startswith("fox") else "fox is ahead of rope")
     assert ": separated (p < 0.001)" in far
     one = make_board(write_sweep(tmp_path / "one", {"fox": 6.0, "alibi": 5.9}, seeds=1))
-    assert "one seed says nothing of another training" in views.how_sure(one)[0]
+    first, *pairs = views.how_sure(one)
+    assert "One seed says nothing of another training" in first
+    assert len(pairs) == 1
     assert ranking.neighbours(one.ranking)["seeds_needed"].isna().all()
 
 

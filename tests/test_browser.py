@@ -84,6 +84,8 @@ def page(browser: Browser, site: str, request: pytest.FixtureRequest) -> Iterato
 def shown(page: Page, path: str) -> None:
     """Open a page and wait until its script has run and its tables and figures are drawn."""
     page.goto(path, wait_until="domcontentloaded")
+    done = page.locator("[data-testid=stApp][data-test-script-state=notRunning]")
+    expect(done).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_test_id("stHeading").first).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_test_id("stStatusWidget")).to_have_count(0, timeout=PATIENCE)
     expect(page.get_by_test_id("stSkeleton")).to_have_count(0, timeout=PATIENCE)

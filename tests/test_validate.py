@@ -84,6 +84,14 @@ def test_a_whole_submission_passes(whole: Path, board: list[Any]) -> None:
     assert len(report.records) == len(SMOKE.plans) + 1
 
 
+def test_what_is_submitted_to_this_repository_passes() -> None:
+    """What a pull request added to `submissions`: CI reviews it here."""
+    ours = read_all(ROOT / "leaderboard" / "records")[0]
+    for submission in sorted(ROOT.glob("submissions/*/")):
+        report = found(submission, ours)
+        assert report.passed, f"{submission.name}: {problems(report)}"
+
+
 def test_the_comparison_is_a_table_with_its_neighbours(whole: Path, board: list[Any]) -> None:
     text = v.to_markdown(found(whole, board), board)
     assert "every check holds" in text

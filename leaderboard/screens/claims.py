@@ -3,7 +3,12 @@
 import streamlit as st
 
 from pebench.leaderboard import claims
-from pebench.leaderboard.widgets import download, open_board
+from pebench.leaderboard.widgets import COLUMNS, NUMBER, download, open_board
+
+PAPER = {
+    f"paper_{size}": NUMBER(f"paper, {size}", format="%+.2f", help="Points by which the first leads there.")
+    for size in ("355M", "770M")
+}
 
 
 def show() -> None:
@@ -20,5 +25,5 @@ def show() -> None:
         "claims). Length generalisation and retrieval in small models is another question than the paper's, so a "
         "verdict is about this board."
     )
-    st.dataframe(frame, hide_index=True)
+    st.dataframe(frame, hide_index=True, height="content", column_config={**COLUMNS, **PAPER})
     download(frame, "claims")

@@ -26,5 +26,5 @@ def show() -> None:
         "Paired by seed, on the conditions that both have, with 95 % intervals. The p-values are those of "
         "single comparisons; tiers correct for all pairs."
     )
-    st.dataframe(frame, hide_index=True, column_config=COLUMNS)
+    st.dataframe(frame, hide_index=True, height="content", column_config=COLUMNS)
     download(frame, "compare")

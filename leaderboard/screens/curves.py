@@ -6,6 +6,7 @@ from pebench.leaderboard import figures, views
 from pebench.leaderboard.board import plain
 from pebench.leaderboard.widgets import (
     BOUND,
+    COLUMNS,
     chosen_encodings,
     chosen_metric,
     download,
@@ -40,4 +41,6 @@ def show() -> None:
     download(frame, "curves")
     st.subheader("Effective length")
     st.caption("The longest length up to which the score stays at least 0.5; 0: not even at the shortest.")
-    st.dataframe(views.effective_lengths(board), hide_index=True, height="content")
+    lengths = views.effective_lengths(board)
+    st.dataframe(lengths, hide_index=True, height="content", column_config=COLUMNS)
+    download(lengths, "effective-lengths")

@@ -34,5 +34,5 @@ def show() -> None:
     )
     shown = shown[shown["length"] == reach]
     draw(figures.answers(shown, looks(board)), "harness")
-    st.dataframe(shown, hide_index=True, column_config=COLUMNS)
+    st.dataframe(shown, hide_index=True, height="content", column_config=COLUMNS)
     download(shown, "forced-choice")

@@ -23,7 +23,7 @@ def show() -> None:
     st.metric("As documented", f"{int(frame['as documented'].sum())} of {len(frame)}")
     scientific = st.column_config.NumberColumn(format="%.1e")
     columns = {"largest error": scientific, "tolerance": scientific}
-    st.dataframe(frame, hide_index=True, column_config=columns)
+    st.dataframe(frame, hide_index=True, height="content", column_config=columns)
     download(frame, "identities")
     versions = ", ".join(f"{name} {number}" for name, number in table["versions"].items())
     st.caption(f"Measured with {versions}; `pebench prove` measures them again, in seconds.")
@@ -34,12 +34,12 @@ def as_frame(table: dict[str, list[dict[str, object]]]) -> pd.DataFrame:
     frame = pd.DataFrame(table["identities"])
     frame["must"] = frame["expected"].map({True: "hold", False: "not hold"})
     names = {
-        "statement": "identity",
         "must": "must",
+        "proven": "as documented",
+        "statement": "identity",
         "source": "source",
         "precision": "computed in",
         "error": "largest error",
         "tolerance": "tolerance",
-        "proven": "as documented",
     }
     return frame[list(names)].rename(columns=names)

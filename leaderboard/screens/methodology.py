@@ -61,7 +61,7 @@ def sure(board: Board) -> None:
         "or over 1000."
     )
     table = ranking.neighbours(board.ranking)
-    st.dataframe(table, hide_index=True, column_config=COLUMNS)
+    st.dataframe(table, hide_index=True, height="content", column_config=COLUMNS)
     download(table, "neighbours")
 
 
@@ -76,13 +76,16 @@ def other_ways(board: Board) -> None:
         "Places of the encodings with full coverage under other aggregations. Where they differ, the order is "
         "a matter of taste."
     )
-    st.dataframe(orders)
+    agreement = ranking.agreement(orders)
+    orders = orders.reset_index()
+    st.dataframe(orders, hide_index=True, height="content", column_config=COLUMNS)
+    download(orders, "orders")
     st.caption(
         "`tau` (Kendall): 1 is the order of this board, 0 is unrelated to it. `moves`: the most places that an "
         "encoding rises or falls."
     )
-    st.dataframe(ranking.agreement(orders), hide_index=True, column_config=COLUMNS)
-    download(orders.reset_index(), "orders")
+    st.dataframe(agreement, hide_index=True, column_config=COLUMNS)
+    download(agreement, "agreement")
     st.subheader("Mean ranks alone")
     means = views.mean_ranks(board)
     draw(figures.critical_difference(means.ranks, means.distance, means.cliques), "ranks")

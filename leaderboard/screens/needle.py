@@ -1,4 +1,4 @@
-"""Heat maps of length and depth."""
+"""Heat maps of length and depth, and of several needles at once."""
 
 import streamlit as st
 
@@ -19,5 +19,8 @@ def show() -> None:
     with st.container(horizontal=True):
         for name, rows in frame.groupby("encoding", sort=False):
             draw(figures.heat_map(rows, name), f"map-{name}", width=MAP_WIDTH)
-    st.caption("Depth 0 is the beginning of the text. Empty fields were not measured.")
+    st.caption(
+        "Depth 0 is the beginning of the text. Of several needles, `multi_key` asks for one, `multi_query` for all, "
+        "`multi_value` for all that one key has. Empty fields were not measured."
+    )
     download(frame, "maps")

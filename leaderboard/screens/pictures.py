@@ -31,7 +31,10 @@ def show_pictures(folder: Path, profile: str, name: str) -> None:
         )
         left, right = st.columns(2)
         with left:
-            draw(encoding_figures.spectrum(points, layer), "spectrum")
+            if encoding_figures.turns(points, layer):
+                draw(encoding_figures.spectrum(points, layer), "spectrum")
+            else:
+                st.info("No plane is turned.")
         with right:
             draw(encoding_figures.stretch(points, layer), "stretch")
     else:

@@ -12,9 +12,14 @@ SUBMIT = """
    be interrupted: a second call goes on where the first one stopped.
 4. **Look.** `pebench board` and this app show it among the others. For a place among encodings with
    three seeds add `--seeds 3`.
-5. **Send it.** `pebench submit my_encoding.py --profile QUICK` packs the file, its card, its records and
-   its hash into the folder that a pull request adds. Run it from committed code, so that the commit in
-   each record is the one that others can run.
+5. **Pack it.** `pebench submit my_encoding.py --profile QUICK` says how long it will take, runs what is
+   missing, compares with the board and packs the file, its card, its records and its hash into the folder
+   `submissions/my_encoding`. Run it from committed code, so that the commit in each record is the one that
+   others can run.
+6. **Fill in the card.** Authors, licence and BibTeX, in the `card.json` of that folder.
+7. **Send it** as a pull request. `pebench validate submissions/my_encoding` reviews it, running none of
+   it, and you can do so before. A record gets the mark *verified* when somebody else has run it again:
+   `pebench reproduce RECORD`.
 """
 
 
