@@ -716,6 +716,7 @@ def explained(e: Exception) -> int | None:
     from pebench.encodings.registry import EncodingError, UnknownName
     from pebench.leaderboard.board import BoardError
     from pebench.leaderboard.dataset import DatasetError
+    from pebench.leaderboard.launch import LaunchError
     from pebench.leaderboard.validate import SubmissionError
     from pebench.suite.checkpoint import CheckpointError
     from pebench.suite.model import LengthError
@@ -732,6 +733,7 @@ def explained(e: Exception) -> int | None:
         | OSError
         | EnvironmentProblem
         | BoardError
+        | LaunchError
         | DatasetError
         | PublishError
     )

@@ -65,6 +65,7 @@ def test_other_listings(what: str) -> None:
         (["run", "--device", "cuda"], 3, "run with --device cpu"),
         (["run", "-t", "language", "--corpus", "nowhere"], 3, "nowhere"),
         (["board", "--records", "nowhere"], 3, "pebench run"),
+        (["app", "--records", "nowhere"], 3, "pebench run"),
         (["new", "rope"], 2, "there is an encoding 'rope' already"),
         (["new", "My Idea"], 2, "lower-case letters"),
         (["sing"], 2, "No such command"),
