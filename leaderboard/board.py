@@ -23,6 +23,7 @@ from rich.table import Table
 from pebench.leaderboard import ranking, table
 from pebench.suite.record import VERIFIED, Record, Unreadable, newest, read_all
 
+PUBLISHED = Path(__file__).with_name("records")  # what the repository holds; not in an installed package
 COSTS = ("train_ratio", "prefill_ratio", "decode_ratio", "cache_bytes")
 NOTHING = "no score yet on anything that another encoding has too"
 CONTENT = "reads content"  # the check that says it

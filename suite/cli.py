@@ -535,15 +535,13 @@ def submit(
     from pebench.leaderboard.validate import to_markdown
     from pebench.suite import submission
     from pebench.suite.cell import CERTIFICATE, commit
-    from pebench.suite.record import read_all
     from pebench.suite.runner import cores, duration, estimate, sweep
 
     plan = submission.propose(encoding, profile_named(profile), seeds)
     demand_data(list(plan.profile.plans))
     folder = out or Path("submissions", plan.name)
-    before = read_all(records)[0] if records.is_dir() else []
     todo = submission.missing(plan, records)
-    seconds, unknown = estimate(todo, before)
+    seconds, unknown = estimate(todo, standing(records))
     typer.echo(
         f"{plan.name}: profile {plan.profile.name}, {plan.seeds} seeds, {len(plan.cells)} runs, of which "
         f"{len(todo)} are to be made; about {duration(seconds / (jobs or cores()))}"
@@ -561,7 +559,7 @@ def submit(
             raise typer.Exit(1)
     unfilled = submission.pack(plan, records, folder)
     report = judged(folder, records)
-    typer.echo(to_markdown(report, read_all(records)[0]))
+    typer.echo(to_markdown(report, standing(records)))
     typer.echo(f"packed {folder}")
     if unfilled:
         typer.echo(
@@ -570,17 +568,24 @@ def submit(
     raise typer.Exit(0 if report.passed else 1)
 
 
+def standing(records: Path) -> "list[Record]":
+    """What a submission stands beside: these records, and those that this checkout publishes."""
+    from pebench.leaderboard.board import PUBLISHED
+    from pebench.suite.record import read_all
+
+    folders = {folder.resolve() for folder in (records, PUBLISHED) if folder.is_dir()}
+    return [record for folder in sorted(folders) for record in read_all(folder)[0]]
+
+
 def judged(folder: Path, records: Path) -> "Report":
     """What `validate` finds in a submission, by this checkout's profiles, encodings and records."""
     from pebench.encodings.registry import FOLDER
     from pebench.leaderboard.validate import Rules, taken_names, validate
     from pebench.suite.profiles import PROFILES
-    from pebench.suite.record import read_all
     from pebench.suite.submission import once, setups
 
     rules = {name: Rules(p.seeds, setups(p), once(p)) for name, p in PROFILES.items()}
-    standing = read_all(records)[0] if records.is_dir() else []
-    return validate(folder, rules, taken_names(FOLDER), standing)
+    return validate(folder, rules, taken_names(FOLDER), standing(records))
 
 
 @app.command("validate")
@@ -591,11 +596,10 @@ def validate_folder(
 ) -> None:
     """Check a submission without running anything of it, and compare it with the board."""
     from pebench.leaderboard.validate import to_markdown, told
-    from pebench.suite.record import read_all
 
     report = judged(folder, records)
     if as_markdown:
-        typer.echo(to_markdown(report, read_all(records)[0] if records.is_dir() else []))
+        typer.echo(to_markdown(report, standing(records)))
     else:
         for one, problems in told(report):
             typer.echo(f"{'✓' if one.passed else '✗'} {one.name}")

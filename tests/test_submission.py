@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pebench.encodings.registry import EncodingError
-from pebench.suite import submission
+from pebench.leaderboard import board
+from pebench.suite import cli, submission
 from pebench.suite.cell import CERTIFICATE
 from pebench.suite.cli import app
 from pebench.suite.profiles import PROFILES
@@ -118,6 +119,17 @@ def test_submit_continues_packs_compares_and_names_what_is_to_be_filled(tmp_path
     assert "✗" not in checked.output
     (out / "my_idea.py").write_text("x = 1\n")
     assert CliRunner().invoke(app, ["validate", str(out), "--markdown"]).exit_code == 1
+
+
+def test_a_submission_stands_beside_what_is_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = standing(tmp_path / "published")
+    monkeypatch.setattr(board, "PUBLISHED", published)
+    alone = cli.standing(tmp_path / "nowhere")
+    assert alone
+    assert cli.standing(published) == alone  # and not twice
+    assert len(cli.standing(submitted(tmp_path)[1])) > len(alone)
 
 
 @pytest.mark.usefixtures("books")
