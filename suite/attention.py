@@ -21,6 +21,9 @@ def attend(
     The queries are the last T of the S tokens; e may exceed d where the encoding appended columns.
     """
     kernel = encoding.kernel()
+    if q.shape[-2] == 1 and kernel != "own" and not torch.is_grad_enabled() and ops.usable(q, k, v):
+        bias = encoding.bias(q_pos, k_pos, layer) if kernel == "masked" else None
+        return ops.attention_step(q, k, v, encoding.shape.scale, bias)
     if q.shape[-2] == k.shape[-2] and ops.usable(q, k):
         y = native(encoding, layer, q, k, v.float(), q_pos, k_pos)
         if y is not None:
@@ -74,6 +77,11 @@ def native(
 
 def fused(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None, causal: bool = False) -> Tensor:
     """PyTorch's kernel. It is fast for one common width of q, k and v, a multiple of 8, so all are padded to it."""
+    if q.shape[-2] == 1 and q.shape[-1] != v.shape[-1]:  # padding would copy the whole cache for each token
+        logits = q @ k.mT * scale
+        if mask is not None:
+            logits = logits.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else logits + mask
+        return (logits.softmax(-1) @ v.type_as(q)).type_as(v)
     width = -(-max(q.shape[-1], v.shape[-1]) // 8) * 8
     q, k, value = (x if x.shape[-1] == width else pad(x, (0, width - x.shape[-1])) for x in (q, k, v))
     y = scaled_dot_product_attention(q, k, value.type_as(q), attn_mask=mask, is_causal=causal, scale=scale)

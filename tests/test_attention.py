@@ -96,6 +96,17 @@ def test_padding_of_odd_widths_is_invisible(width: int, value_width: int) -> Non
     torch.testing.assert_close(got, want)
 
 
+def test_one_token_over_wider_keys_needs_no_padding(monkeypatch: pytest.MonkeyPatch) -> None:
+    q, k, v = torch.randn(1, 2, 1, 9), torch.randn(1, 2, 20, 9), torch.randn(1, 2, 20, 8)
+    near = torch.arange(20) > 12
+    monkeypatch.setattr(attention, "pad", None)
+    plain, masked = fused(q, k, v, 0.3, None), fused(q, k, v, 0.3, near)
+    torch.testing.assert_close(plain, (0.3 * q @ k.mT).softmax(-1) @ v)
+    torch.testing.assert_close(masked, fused(q, k[:, :, 13:], v[:, :, 13:], 0.3, None))
+    bias = torch.zeros(20).masked_fill(~near, -torch.inf)
+    torch.testing.assert_close(fused(q, k, v, 0.3, bias), masked)
+
+
 class Window(Encoding):
     """Hides keys that lie more than three tokens back, through infinite biases."""
 

@@ -124,6 +124,40 @@ def test_attention_is_its_definition(
         assert (ours - true).abs().max() <= 2e-5 * (1 + true.abs().max())
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 70), st.integers(1, 150), st.integers(1, 150), st.booleans())
+def test_one_token_over_a_cache_is_its_definition(
+    keys: int, width: int, value_width: int, biased: bool
+) -> None:
+    rng = torch.Generator().manual_seed(keys * 7919 + width)
+    q = torch.randn(2, 3, 1, width, generator=rng)
+    k = torch.randn(2, 3, 2 * keys, width, generator=rng)[:, :, :keys]  # the beginning of a longer buffer
+    v = torch.randn(2, 3, 2 * keys, value_width, generator=rng)[:, :, :keys]
+    bias = torch.randn(3, 1, keys, generator=rng) if biased else None
+    logits = q.double() @ k.double().mT * 0.3
+    if bias is not None:
+        bias[..., : keys - 1 : 2] = -torch.inf
+        logits = logits + bias
+    true = logits.softmax(-1) @ v.double()
+    ours = ops.attention_step(q, k, v, 0.3, bias)
+    assert ours.shape == true.shape
+    assert (ours - true).abs().max() <= 2e-5 * (1 + true.abs().max())
+
+
+@pytest.mark.parametrize(("width", "out"), [(384, 1152), (40, 7), (5, 1)])
+def test_the_product_for_one_token_is_that_for_many(width: int, out: int) -> None:
+    x, weight = torch.randn(2, width), torch.randn(out, width)
+    assert torch.allclose(ops.product(x[:1], weight), ops.product(x, weight)[:1], atol=1e-4)
+
+
+def test_values_are_the_same_with_and_without_gradients() -> None:
+    lm = LM(Size(2, 32, 2, 16), registry.resolve("grape_ap")[1], 8, seed=0)
+    tokens = torch.arange(8)[None]
+    learned = lm(tokens)
+    with torch.no_grad():
+        assert torch.equal(lm(tokens), learned)
+
+
 @pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("width", [16, 32, 48, 20])
 def test_what_lies_between_products_is_its_definition(

@@ -404,3 +404,50 @@ int attention_backward(const Attention *a) {
     free(memory);
     return 0;
 }
+
+/* y[c] = factor * the sum over j of s[j] * v[j][c] */
+static void mix_one(const float *s, const float *v, int64_t stride, int64_t n, int width, float factor, float *y) {
+    int c = 0;
+    for (; c + 4 * LANES <= width; c += 4 * LANES) {
+        V a[4] = {};
+        for (int64_t j = 0; j < n; j++)
+            for (int u = 0; u < 4; u++) a[u] += *(V *)(v + j * stride + c + u * LANES) * s[j];
+        for (int u = 0; u < 4; u++) *(V *)(y + c + u * LANES) = a[u] * factor;
+    }
+    for (; c + LANES <= width; c += LANES) {
+        V a = {};
+        for (int64_t j = 0; j < n; j++) a += *(V *)(v + j * stride + c) * s[j];
+        *(V *)(y + c) = a * factor;
+    }
+    for (; c < width; c++) {
+        float a = 0;
+        for (int64_t j = 0; j < n; j++) a += v[j * stride + c] * s[j];
+        y[c] = a * factor;
+    }
+}
+
+/* One query for each head over `tokens` keys, all of which it sees, in plain mode; `bias` is (H, S). What it costs is
+   the reading of keys and values, once and in order. */
+int attention_step(const Attention *a) {
+    int64_t n = a->tokens, whole = (n + LANES - 1) / LANES * LANES;
+    float *s = malloc(sizeof(float) * whole);
+    if (!s) return 1;
+    for (int64_t b = 0; b < a->batches; b++)
+        for (int64_t h = 0; h < a->heads; h++) {
+            for (int64_t j = 0; j < n; j++) s[j] = a->scale * dot(row(a->q, b, h, 0), row(a->k, b, h, j), a->width);
+            if (a->bias)
+                for (int64_t j = 0; j < n; j++) s[j] += a->bias[h * n + j];
+            for (int64_t j = n; j < whole; j++) s[j] = HIDDEN;
+            V tops = fill(HIDDEN), total = {};
+            for (int64_t j = 0; j < whole; j += LANES) tops = larger(tops, *(V *)(s + j));
+            float top = HIDDEN;
+            for (int lane = 0; lane < LANES; lane++) top = tops[lane] > top ? tops[lane] : top;
+            for (int64_t j = 0; j < whole; j += LANES) {
+                *(V *)(s + j) = exponential(*(V *)(s + j) - top);
+                total += *(V *)(s + j);
+            }
+            mix_one(s, row(a->v, b, h, 0), a->v.token, n, a->value_width, 1 / sum(total), row(a->y, b, h, 0));
+        }
+    free(s);
+    return 0;
+}

@@ -109,6 +109,30 @@ def product_dtype() -> torch.dtype:
     return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
 
 
+def product(x: Tensor, weight: Tensor) -> Tensor:
+    """x (n, width) times a matrix (out, width). A single row is bound by the reading of the matrix."""
+    if len(x) == 1 and usable(x, weight):
+        y = x.new_empty(1, len(weight))
+        run("product_step", weight.contiguous(), x, y, *weight.shape)
+        return y
+    return x @ weight.T
+
+
+def apply(kernel: type[torch.autograd.Function], *arguments: Any) -> Any:
+    """The kernel's values; without autograd, a large share of the time of a single token, where that is off."""
+    return (kernel.apply if torch.is_grad_enabled() else functools.partial(kernel.forward, Forgets()))(
+        *arguments
+    )
+
+
+class Forgets:
+    """A context of an autograd function that keeps nothing."""
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None: ...
+
+    def set_materialize_grads(self, value: bool) -> None: ...
+
+
 def normed(x: Tensor, gain: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """RMS norm of the rows x (n, width) times a gain, and 1 / rms of each."""
     y, inverse = torch.empty_like(x, dtype=dtype), x.new_empty(len(x))
@@ -133,7 +157,7 @@ class NormLinearKernel(torch.autograd.Function):
         h, inverse = normed(flat, gain, torch.float32)
         read, weight = h.to(dtype), weight.to(dtype)
         ctx.save_for_backward(flat, gain, inverse, read, weight)
-        return h.view(x.shape), (read @ weight.T).view(*x.shape[:-1], -1)
+        return h.view(x.shape), product(read, weight).view(*x.shape[:-1], -1)
 
     @staticmethod
     @once_differentiable
@@ -150,7 +174,7 @@ class NormLinearKernel(torch.autograd.Function):
 def norm_linear(x: Tensor, gain: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """h, the RMS norm of x over its last axis times a gain, and h times the matrix."""
     if usable(x, gain, weight):
-        return NormLinearKernel.apply(x, gain, weight)
+        return apply(NormLinearKernel, x, gain, weight)
     h = rms_norm(x, gain.shape, gain, EPS)
     return h, linear(h, weight)
 
@@ -161,7 +185,7 @@ class AddLinearKernel(torch.autograd.Function):
         dtype = product_dtype()
         read, weight = rows(y).to(dtype), weight.to(dtype)
         ctx.save_for_backward(read, weight)
-        return x + (read @ weight.T).view(x.shape)
+        return x + product(read, weight).view(x.shape)
 
     @staticmethod
     @once_differentiable
@@ -174,7 +198,7 @@ class AddLinearKernel(torch.autograd.Function):
 def add_linear(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
     """x plus y times the matrix."""
     if usable(x, y, weight):
-        return AddLinearKernel.apply(x, y, weight)
+        return apply(AddLinearKernel, x, y, weight)
     return x + linear(y, weight)
 
 
@@ -206,7 +230,7 @@ class SplitKernel(torch.autograd.Function):
 def split_qkv(qkv: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """q, k and v (B, H, T, d) out of (B, T, 3D): q and k RMS-normalised, q times its head's temperature (H, 1, 1)."""
     if usable(temperature) and usable(qkv, dtypes=ROWS):
-        return SplitKernel.apply(qkv, temperature)
+        return apply(SplitKernel, qkv, temperature)
     heads = temperature.shape[0]
     q, k, v = (part.transpose(1, 2) for part in qkv.unflatten(-1, (3, heads, -1)).unbind(2))
     q = (rms_norm(q, q.shape[-1:], eps=EPS) * temperature).type_as(v)
@@ -219,11 +243,11 @@ class FeedForwardKernel(torch.autograd.Function):
         flat, dtype = rows(x), product_dtype()
         gate_up, down = gate_up.to(dtype), down.to(dtype)
         h, inverse = normed(flat, gain, dtype)
-        up = h @ gate_up.T
+        up = product(h, gate_up)
         mid = up.new_empty(len(up), down.shape[1])
         run("swiglu_forward", up, mid, *mid.shape, brief(up))
         ctx.save_for_backward(flat, gain, inverse, h, gate_up, up, mid, down)
-        return (flat + mid @ down.T).view(x.shape)
+        return (flat + product(mid, down)).view(x.shape)
 
     @staticmethod
     @once_differentiable
@@ -240,7 +264,7 @@ class FeedForwardKernel(torch.autograd.Function):
 def feed_forward(x: Tensor, gain: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
     """x plus a SwiGLU of its RMS norm: down(silu(gate) * up) for (gate, up) = gate_up(norm(x) * gain)."""
     if down.shape[1] % 16 == 0 and usable(x, gain, gate_up, down):
-        return FeedForwardKernel.apply(x, gain, gate_up, down)
+        return apply(FeedForwardKernel, x, gain, gate_up, down)
     gate, up = linear(rms_norm(x, gain.shape, gain, EPS), gate_up).chunk(2, dim=-1)
     return x + linear(silu(gate) * up, down)
 
@@ -349,4 +373,23 @@ def attention(
             q, k, rest["w"], rest["beta"] = form
         case Broken():
             q, k, stick = form.q, form.k, True
-    return AttentionKernel.apply(scale, stick, slopes, bias, table, q, k, v, *rest.values())
+    return apply(AttentionKernel, scale, stick, slopes, bias, table, q, k, v, *rest.values())
+
+
+def attention_step(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:
+    """Attention of one new token q (B, H, 1, e) over all of a cache k and v, without gradients: (B, H, 1, d).
+
+    `bias` (H or 1, 1, S) is added to the logits. Nothing of the cache is copied. Only where `usable`.
+    """
+    q, k, v = dense(q), dense(k), dense(v)
+    b, h, _, e = q.shape
+    y = v.new_empty(b, h, 1, v.shape[-1])
+    call = Call(
+        q=view(q), k=view(k), v=view(v), y=view(y),
+        batches=b, heads=h, tokens=k.shape[2], width=e, value_width=v.shape[-1], scale=scale,
+    )  # fmt: skip
+    if bias is not None:
+        bias = bias.expand(h, 1, -1).contiguous()
+        call.bias = bias.data_ptr()
+    run("attention_step", call)
+    return y

@@ -29,15 +29,6 @@ static void finish(const float *room, void *x, int64_t at, int n, int64_t brief)
     }
 }
 
-static float dot(const float *x, const float *y, int width) {
-    V a = {};
-    int c = 0;
-    for (; c + LANES <= width; c += LANES) a += *(V *)(x + c) * *(V *)(y + c);
-    float total = sum(a);
-    for (; c < width; c++) total += x[c] * y[c];
-    return total;
-}
-
 /* y = x * gain / rms(x); `inverse` keeps 1 / rms. */
 int norm_forward(const float *x, const float *gain, void *y, float *inverse, int64_t n, int64_t width, int64_t brief,
                  float eps) {
@@ -148,5 +139,11 @@ int swiglu_backward(const void *gy, const void *x, void *gx, int64_t n, int64_t 
         }
         finish(xroom, gx, 2 * i * width, 2 * width, brief);
     }
+    return 0;
+}
+
+/* y (n) = w (n, width) x: one token, whose cost is the reading of w, once and in order. */
+int product_step(const float *w, const float *x, float *y, int64_t n, int64_t width) {
+    for (int64_t i = 0; i < n; i++) y[i] = dot(w + i * width, x, width);
     return 0;
 }

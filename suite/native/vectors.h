@@ -26,6 +26,19 @@ static inline float sum(V x) {
     return q[0] + q[1] + (q[2] + q[3]);
 }
 
+static inline float dot(const float *x, const float *y, int64_t width) {
+    V a = {}, b = {};
+    int64_t c = 0;
+    for (; c + 2 * LANES <= width; c += 2 * LANES) {
+        a += *(V *)(x + c) * *(V *)(y + c);
+        b += *(V *)(x + c + LANES) * *(V *)(y + c + LANES);
+    }
+    for (; c + LANES <= width; c += LANES) a += *(V *)(x + c) * *(V *)(y + c);
+    float total = sum(a + b);
+    for (; c < width; c++) total += x[c] * y[c];
+    return total;
+}
+
 /* e^x for x <= 88 to 1e-7, 0 below -87: n = round(x / ln 2), f = x - n ln 2, e^x = 2^n e^f. */
 static inline V exponential(V x) {
     const float round = 12582912.0f; /* 1.5 * 2^23: adding it drops the fraction */
