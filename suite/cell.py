@@ -145,11 +145,6 @@ def card(cls: type[Encoding]) -> dict[str, Any]:
     return {**cls.card(), "file": source.name, "source": source.read_text(encoding="utf-8")}
 
 
-def provenance_now(cell: Cell, device: torch.device) -> dict[str, Any]:
-    """The provenance of a record that is made without a run."""
-    return provenance(cell, datetime.datetime.now(datetime.UTC), time.perf_counter(), device)
-
-
 def run(
     cell: Cell,
     device: torch.device,

@@ -5,6 +5,7 @@ a folder: a cell is locked while it runs.
 """
 
 import contextlib
+import datetime
 import json
 import os
 import statistics
@@ -24,7 +25,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from pebench.suite.cell import CERTIFICATE, Cell, locked, provenance_now
+from pebench.suite.cell import CERTIFICATE, Cell, locked, provenance
 from pebench.suite.profiles import Profile
 from pebench.suite.record import Record, RecordError, read, write
 
@@ -79,6 +80,15 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
+def one_line(text: object) -> str:
+    """What an error says, which may be a page, in one line.
+
+    >>> one_line("sizes differ:\\n  3 and 4")
+    'sizes differ: 3 and 4'
+    """
+    return " ".join(str(text).split())
+
+
 def cores() -> int:
     """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -94,7 +104,8 @@ def existing(cell: Cell, folder: Path) -> Record | None:
     except RecordError as e:
         aside = path.with_suffix(".broken")
         path.replace(aside)
-        Console(stderr=True).print(f"{path} is no record ({e}); set aside as {aside.name}, running it again")
+        said = f"{path} is no record ({one_line(e)}); set aside as {aside.name}, running it again"
+        Console(stderr=True).print(said, markup=False, highlight=False, soft_wrap=True)
         return None
 
 
@@ -109,7 +120,10 @@ class Job:
     bar: TaskID
     ear: threading.Thread = field(init=False)
     started: float = field(default_factory=time.monotonic)
+    date: datetime.datetime = field(default_factory=lambda: datetime.datetime.now(datetime.UTC))
+    clock: float = field(default_factory=time.perf_counter)
     done: float = 0.0  # share
+    used: int = 0  # bytes, the most that were seen
     error: str = ""  # why it could not write its record
     ended: tuple[str, str] | None = None  # outcome and reason, where we killed it
 
@@ -294,6 +308,7 @@ class Sweep:
             return
         with contextlib.suppress(psutil.NoSuchProcess):
             used = psutil.Process(job.process.pid).memory_info().rss
+            job.used = max(job.used, used)
             if used > self.memory:
                 job.kill("out of memory", f"used {used / 2**30:.1f} GiB, more than {self.memory / 2**30:.1f}")
 
@@ -307,9 +322,10 @@ class Sweep:
         if record is None:
             code = job.process.returncode
             outcome, reason = job.ended or ("failed", died(code, job.log))
-            record = job.cell.record(
-                outcome=outcome, reason=reason, provenance=provenance_now(job.cell, torch.device("cpu"))
-            )
+            made = provenance(job.cell, job.date, job.clock, torch.device(self.device))
+            # That is where and when; memory and threads are those of the process that ended, not ours.
+            made |= {"peak_memory_bytes": job.used, "threads": 1}
+            record = job.cell.record(outcome=outcome, reason=reason, provenance=made)
             write(record, self.folder)
         job.lock.release()
         self.outcomes[record.outcome] += 1
@@ -319,7 +335,9 @@ class Sweep:
     def tell(self, job: Job, record: Record, place: str, left: str) -> None:
         """One line of a cell that has ended."""
         took = f"{record.outcome} in {time.monotonic() - job.started:.0f} s"
-        rest = "; ".join(filter(None, [took + (f": {record.reason}" if record.reason else ""), left]))
+        rest = "; ".join(
+            filter(None, [took + (f": {one_line(record.reason)}" if record.reason else ""), left])
+        )
         self.console.print(
             f"[{place}] {job.cell.title} {rest}", markup=False, highlight=False, soft_wrap=True
         )

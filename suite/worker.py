@@ -4,6 +4,8 @@ Whatever goes wrong in here becomes a record with its reason. The parent records
 that it was killed, ran out of time or of memory.
 """
 
+import datetime
+import errno
 import json
 import os
 import sys
@@ -15,8 +17,11 @@ from typing import TextIO
 
 import torch
 
-from pebench.suite.cell import Cell, clean, provenance_now, resume, run
+from pebench.suite.cell import Cell, clean, provenance, resume, run
 from pebench.suite.record import Record, write
+
+# What a disk does to a run through no fault of its own.
+FOLDER = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 def main() -> int:
@@ -34,8 +39,8 @@ def main() -> int:
     sys.stdout = sys.stderr  # what an encoding prints must not disturb the protocol
     folder = Path(order["folder"])
     clean(cell, folder)
-    record = attempt(cell, device, said, folder, order["save"])
     try:
+        record = attempt(cell, device, said, folder, order["save"])
         write(record, folder)
         resume(cell, folder, device).remove()
     except OSError as e:
@@ -51,8 +56,8 @@ def follow(parent: TextIO) -> None:
 
 
 def attempt(cell: Cell, device: torch.device, said: TextIO, folder: Path, save: bool) -> Record:
-    """The cell's record, whatever happens."""
-    last = 0.0
+    """The cell's record, whatever happens; OSError where the disk is to blame, which says nothing of the cell."""
+    date, clock, last = datetime.datetime.now(datetime.UTC), time.perf_counter(), 0.0
 
     def tick(done: int, total: int) -> None:
         nonlocal last
@@ -65,13 +70,15 @@ def attempt(cell: Cell, device: torch.device, said: TextIO, folder: Path, save: 
     except MemoryError as e:
         outcome, reason = "out of memory", f"out of memory: {e}"
     except Exception as e:
+        if isinstance(e, OSError) and e.errno in FOLDER:
+            raise
         traceback.print_exc()
         where = traceback.extract_tb(e.__traceback__)[-1]
         reason = f"{type(e).__name__}: {e} ({Path(where.filename).name}, line {where.lineno})"
         outcome = (
             "out of memory" if "can't allocate memory" in str(e) or "out of memory" in str(e) else "failed"
         )
-    return cell.record(outcome=outcome, reason=reason, provenance=provenance_now(cell, device))
+    return cell.record(outcome=outcome, reason=reason, provenance=provenance(cell, date, clock, device))
 
 
 if __name__ == "__main__":

@@ -28,12 +28,12 @@ BAD = Path(__file__).with_name("bad_encodings.py")
 
 
 def sweep(folder: Path, chosen: list[Cell], **limits: float) -> tuple[Counter[str], str]:
-    """Run cells, two at a time; how they ended, and what was printed."""
+    """Run cells, two at a time if nothing else is said; how they ended, and what was printed."""
     text = io.StringIO()
     started = Sweep(
         cells=chosen,
         folder=folder,
-        jobs=2,
+        jobs=int(limits.get("jobs", 2)),
         timeout=limits.get("timeout", 120),
         memory=int(limits.get("memory", 4 * 2**30)),
         retry=bool(limits.get("retry", False)),
@@ -83,6 +83,7 @@ def test_one_bad_cell_stops_nothing_else(tmp_path: Path) -> None:
     )
     assert outcomes == {"failed": 2, "diverged": 1, "measured": 1}
     raised = record_of(bad("Raises"), tmp_path)
+    assert raised.provenance["seconds"] > 0
     assert raised.reason.startswith("RuntimeError: a bug of [bold]mine[/] (bad_encodings.py, line ")
     assert "a bug of [bold]mine[/]" in text
     assert "at step 1 of 4" in record_of(bad("Diverges"), tmp_path).reason
@@ -90,6 +91,9 @@ def test_one_bad_cell_stops_nothing_else(tmp_path: Path) -> None:
     good = record_of(Cell("nope", "copy", "SMOKE", 0), tmp_path)
     assert {r.metric for r in good.rows} == {"gate", "exact", "per_token"}
     assert good.provenance["parameters"]["encoding"] == 0
+    assert good.provenance["parameters"]["total"] > 0
+    assert good.provenance["flops_per_token"] > 0
+    assert good.provenance["seconds"] > 0
     assert good.provenance["threads"] == 1
     assert good.setup["gate"] == 0.9
 
@@ -142,11 +146,11 @@ def test_in_a_pipe_each_run_is_a_line_as_soon_as_it_ends(tmp_path: Path) -> None
         def flush(self) -> None:
             self.flushed = len(self.getvalue())
 
-    pipe, long = Pipe(), "x" * 500
+    pipe, long = Pipe(), "x" * 500 + "\n\n  y"
     quiet = Sweep([], tmp_path, 1, 1, 1, console=Console(file=pipe, width=40))
     job = SimpleNamespace(cell=Cell("rope", "copy", "SMOKE", 0), started=time.monotonic() - 2)
     quiet.tell(job, replace(FAILED, reason=long), "3/9", "about 7 min left")
-    assert pipe.getvalue() == f"[3/9] rope copy seed 0 failed in 2 s: {long}; about 7 min left\n"
+    assert pipe.getvalue() == f"[3/9] rope copy seed 0 failed in 2 s: {'x' * 500} y; about 7 min left\n"
     assert pipe.flushed == len(pipe.getvalue())
 
 
@@ -212,17 +216,25 @@ def test_what_a_killed_run_left_half_written_is_removed(tmp_path: Path) -> None:
 def test_time_and_memory_are_limited(tmp_path: Path) -> None:
     outcomes, _ = sweep(tmp_path, [bad("Swallows")], memory=2**30)
     assert outcomes == {"out of memory": 1}
-    assert "more than 1.0" in record_of(bad("Swallows"), tmp_path).reason
+    swallowed = record_of(bad("Swallows"), tmp_path)
+    assert "more than 1.0" in swallowed.reason
+    assert 2**30 < swallowed.provenance["peak_memory_bytes"] < 2**32
     outcomes, _ = sweep(tmp_path, [bad("Hangs")], timeout=6)
     assert outcomes == {"timed out": 1}
-    assert record_of(bad("Hangs"), tmp_path).reason == "took longer than 6 s"
+    hung = record_of(bad("Hangs"), tmp_path)
+    assert hung.reason == "took longer than 6 s"
+    assert 6 < hung.provenance["seconds"] < 60
+    assert hung.provenance["threads"] == 1
 
 
-def test_the_same_run_twice_gives_the_same_rows(tmp_path: Path) -> None:
-    cell = Cell("fox", "copy", "SMOKE", 3)
-    for folder in ("one", "two"):
-        sweep(tmp_path / folder, [cell])
-    assert record_of(cell, tmp_path / "one").rows == record_of(cell, tmp_path / "two").rows
+def test_the_same_runs_twice_give_the_same_rows_however_many_at_a_time(tmp_path: Path) -> None:
+    chosen = [Cell("fox", "copy", "SMOKE", 3), Cell("rope", "copy", "SMOKE", 3)]
+    sweep(tmp_path / "two", chosen)
+    sweep(tmp_path / "one", chosen, jobs=1)
+    for cell in chosen:
+        two, one = record_of(cell, tmp_path / "two"), record_of(cell, tmp_path / "one")
+        assert two.rows == one.rows
+        assert two.provenance["final_loss"] == one.provenance["final_loss"]
 
 
 def test_an_extended_encoding_measures_the_model_of_its_base(tmp_path: Path) -> None:
@@ -364,7 +376,23 @@ def test_a_corrupt_record_is_set_aside_and_run_again(
     assert path.exists()  # looking changes nothing
     assert existing(cell, tmp_path) is None
     assert path.with_suffix(".broken").exists()
-    assert "is no record" in capsys.readouterr().err.replace("\n", " ")
+    said = capsys.readouterr().err
+    assert "is no record (not JSON" in said
+    assert said.count("\n") == 1
+    assert sweep(tmp_path, [cell])[0] == {"measured": 1}
+
+
+def test_a_corrupt_record_is_named_whatever_it_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cell = Cell("nope", "copy", "SMOKE", 0)
+    path = tmp_path / cell.path
+    path.parent.mkdir(parents=True)
+    path.write_text('{"schema": 1, "rows": [{"[/bold]\\n": 1}]}')
+    assert existing(cell, tmp_path) is None
+    said = capsys.readouterr().err
+    assert "[/bold]" in said
+    assert said.count("\n") == 1
 
 
 def test_records_of_other_code_are_stale(tmp_path: Path) -> None:
@@ -391,6 +419,32 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "SMOKE" / "copy" / "nope").symlink_to(full)  # writing below it fails in the worker
     with pytest.raises(SweepError, match="cannot write the record"):
         sweep(tmp_path, [cell])
+
+
+FULL = """
+import errno
+from pebench.suite import checkpoint, worker
+
+def full(path, data):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+checkpoint.write_whole = full
+raise SystemExit(worker.main())
+"""
+
+
+def test_a_disk_that_is_full_when_the_model_is_saved_loses_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record is smaller: it could be written, and would say for ever that the encoding failed."""
+    cell = Cell("nope", "copy", "SMOKE", 0)
+    (tmp_path / "full.py").write_text(FULL)
+    with monkeypatch.context() as patched:
+        patched.setattr(runner, "WORKER", (os.fspath(tmp_path / "full.py"),))
+        with pytest.raises(SweepError, match="No space left"):
+            Sweep([cell], tmp_path, 1, 120, 4 * 2**30, save=True).run()
+    assert read_all(tmp_path) == ([], [])
+    assert sweep(tmp_path, [cell])[0] == {"measured": 1}
 
 
 def test_a_worker_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,8 @@ from pebench.suite.measure import examine
 from pebench.suite.model import LM, Size
 from pebench.suite.profiles import Plan
 from pebench.suite.resume import Resume
-from pebench.suite.training import Diverged, Recipe, batch, optimiser, rate, train
-from pebench.tasks.base import Score
+from pebench.suite.training import Diverged, Recipe, batch, loss, optimiser, rate, train
+from pebench.tasks.base import Batch, Score
 from pebench.tasks.copy import Copy
 
 SIZE = Size(1, 16, 2, Copy.vocab)
@@ -43,6 +43,33 @@ def test_batches_depend_on_seed_and_step_alone() -> None:
     assert torch.equal(batch(Copy(), RECIPE, 0, 3).tokens, first.tokens)
     others = [batch(Copy(), replace(RECIPE, length=30), 0, step).tokens for step in range(9)]
     assert len({t.shape for t in others}) > 1
+
+
+def test_every_encoding_trains_on_the_same_batches_also_after_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+
+    def watched(lm: LM, data: Batch) -> torch.Tensor:
+        seen.append(torch.cat([data.tokens, data.targets]))
+        return loss(lm, data)
+
+    def batches(encoding: str, restart: bool) -> list[torch.Tensor]:
+        seen.clear()
+        cls, path = resolve(encoding)[1], tmp_path / f"{encoding}.state"
+        if restart:
+            interrupted(cls, path)
+            del seen[6:]  # the batch at which it was stopped comes again
+        train(LM(SIZE, cls, 9, 0), Copy(), RECIPE, 0, resume=Resume(path, "this") if restart else None)
+        return [*seen]
+
+    monkeypatch.setattr(training, "loss", watched)
+    first = batches("nope", restart=False)
+    assert len(first) == RECIPE.steps
+    for encoding in ("fox", "randomized"):  # the second draws positions while it trains
+        for restart in (False, True):
+            others = batches(encoding, restart)
+            assert all(torch.equal(a, b) for a, b in zip(first, others, strict=True))
 
 
 def test_what_an_encoding_draws_depends_on_seed_and_step_alone() -> None:
