@@ -21,7 +21,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pebench.leaderboard import ranking, table
-from pebench.suite.record import VERIFIED, Record, Unreadable, newest, read_all
+from pebench.suite.record import LARGEST, VERIFIED, Record, Unreadable, newest, read_all
 
 PUBLISHED = Path(__file__).with_name("records")  # what the repository holds; not in an installed package
 COSTS = ("train_ratio", "prefill_ratio", "decode_ratio", "cache_bytes")
@@ -138,6 +138,9 @@ def verified(folder: Path, paths: set[str], unreadable: list[Unreadable]) -> dic
     """
     file = folder / VERIFIED
     if not file.exists():
+        return {}
+    if not file.is_file() or file.stat().st_size > LARGEST:
+        unreadable.append(Unreadable(file, "no file of marks (no regular file, or too large)"))
         return {}
     try:
         stated = json.loads(file.read_text(encoding="utf-8"))["verified"]

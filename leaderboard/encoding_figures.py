@@ -3,6 +3,7 @@
 A table lies beside each saved model; suite/pictures.py says what its rows are.
 """
 
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -30,14 +31,14 @@ def newest(folder: Path, profile: str, name: str) -> Path | None:
 def read(file: Path) -> pd.DataFrame:
     """The points of a table. PictureError where it is none."""
     try:
-        if file.stat().st_size > LARGEST:
-            raise PictureError(f"{file} is too large for a table of pictures")
+        if not file.is_file() or file.stat().st_size > LARGEST:
+            raise PictureError(f"{file} is no table of pictures: no regular file, or too large")
         points = pd.read_csv(file, dtype=COLUMNS)
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, OverflowError) as e:
         raise PictureError(f"{file} is no table of pictures: {e}") from e
     if list(points.columns) != list(COLUMNS) or not set(points["state"]) <= OPACITY.keys():
         raise PictureError(f"{file} is no table of pictures")
-    return points[points["y"].abs() < float("inf")]
+    return points[(points[["x", "y"]].abs() < math.inf).all(axis=1)]
 
 
 def logits(points: pd.DataFrame, layer: int) -> go.Figure:
@@ -89,7 +90,7 @@ def masses(points: pd.DataFrame) -> go.Figure:
             x=[_range(low) for low in line["x"]],
             y=line["y"],
             mode="lines+markers",
-            name=f"layer {layer + 1}",
+            name=f"layer {counted(layer)}",
             line={"color": COLOURS[layer % len(COLOURS)]},
         )
     figure.update_xaxes(type="category", title="distance of the key (tokens)")
@@ -100,6 +101,11 @@ def masses(points: pd.DataFrame) -> go.Figure:
 def layers(points: pd.DataFrame) -> list[int]:
     """The layers that the table has."""
     return sorted(points["layer"].unique())
+
+
+def counted(layer: int) -> str:
+    """How a person counts layers."""
+    return f"{layer + 1}"
 
 
 def has(points: pd.DataFrame, picture: str) -> bool:

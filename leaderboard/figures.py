@@ -159,8 +159,10 @@ def cost_quality(frame: pd.DataFrame, cost_title: str, looks: Looks) -> go.Figur
             marker={"color": looks.colour(row.encoding), "symbol": looks.symbol(row.encoding), "size": 11},
             error_y={"array": [row.high - row.score], "arrayminus": [row.score - row.low], "thickness": 1},
         )
-    # Costs are ratios, and most lie near 1.
-    figure.update_xaxes(type="log", title=cost_title)
+    # Costs are ratios, and most lie near 1; plotly's own ticks would say 8 where it is 0.8.
+    ticks = [digit * 10.0**power for power in range(-3, 9) for digit in (1, 1.5, 2, 3, 5, 7)]
+    text = [f"{tick:g}" for tick in ticks]
+    figure.update_xaxes(type="log", tickvals=ticks, ticktext=text, title=cost_title)
     figure.update_yaxes(title="score")
     return laid_out(figure, 460)
 

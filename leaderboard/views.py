@@ -150,9 +150,10 @@ def by_position(board: Board, task: str, metric: str, length: float, names: Sequ
 
 
 def position_lengths(board: Board, task: str, metric: str) -> list[int]:
-    """The lengths at which values by position were measured."""
+    """The lengths at which values by position were measured, longest first."""
     rows = board.scores[(board.scores["task"] == task) & (board.scores["metric"] == metric)]
-    return sorted({int(length) for length in rows.dropna(subset="position")["length"].dropna()})
+    lengths = {int(length) for length in rows.dropna(subset="position")["length"].dropna()}
+    return sorted(lengths, reverse=True)
 
 
 def cost_metrics(board: Board) -> list[str]:

@@ -1,3 +1,4 @@
+import ast
 import contextlib
 import os
 import signal
@@ -165,6 +166,34 @@ def test_a_new_record_shows_without_a_restart(monkeypatch, tmp_path):
     write_sweep(tmp_path, {"fox": 6.0}, seeds=1)
     page.run()
     assert set(page.dataframe[0].value["name"]) == {"rope", "fox"}
+
+
+ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow)
+STATISTICS = {
+    "sum",
+    "mean",
+    "std",
+    "var",
+    "median",
+    "quantile",
+    "min",
+    "max",
+    "cumsum",
+    "rank",
+    "corr",
+    "agg",
+}
+
+
+def test_the_page_code_has_no_arithmetic():
+    """What a page shows is computed in views, ranking and figures, where tests reach it."""
+    home = Path(app.__file__).parent
+    for file in [*(home / "screens").glob("*.py"), home / "widgets.py", home / "app.py"]:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            where = f"{file.name}: {ast.unparse(node)[:60]}" if isinstance(node, ast.expr) else ""
+            if isinstance(node, ast.BinOp) and "Path(" not in where:
+                assert not isinstance(node.op, ARITHMETIC), where
+            assert not (isinstance(node, ast.Attribute) and node.attr in STATISTICS), where
 
 
 def test_the_page_code_shows_no_html():

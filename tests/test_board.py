@@ -423,6 +423,15 @@ def test_a_broken_file_of_marks_is_named(tmp_path, text):
     assert entry(board, "rope").score is not None
 
 
+@pytest.mark.parametrize("what", ["a huge file", "a pipe", "a folder", "a link to a device"])
+def test_a_strange_file_of_marks_is_named_and_stops_nothing(tmp_path, what):
+    write_sweep(tmp_path, {"rope": 1.0}, seeds=1)
+    SPOILERS[what][0](tmp_path / VERIFIED)
+    (file,) = make_board(tmp_path).unreadable
+    assert file.path.name == VERIFIED
+    assert "no file of marks" in file.reason
+
+
 def test_marks_of_files_elsewhere_are_never_looked_at(tmp_path):
     write_sweep(tmp_path / "records", {"rope": 1.0}, seeds=1)
     (tmp_path / "secret").write_text("x")

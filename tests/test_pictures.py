@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -112,14 +113,38 @@ def test_figures_have_a_line_for_each_head_and_state(tmp_path: Path) -> None:
     assert list(drawn.masses(points).data[0].x) == ["0", "1", "2 to 3", "4 to 7", "8 to 15", "16 to 31"]
 
 
+HEADER = "state,picture,layer,head,x,y\n"
+HUGE = "9" * 400
+
+
 @pytest.mark.parametrize(
-    "content", ["", "a,b\n1,2\n", "state,picture,layer,head,x,y\nstart,logit,0,0,one,2\n"]
+    "content",
+    [
+        *("", "a,b\n1,2\n", "\0", f"{HEADER}start,logit,0,0,one,2\n", f"{HEADER}later,logit,0,0,1,2\n"),
+        *(f"{HEADER}start,logit,{HUGE},0,1,2\n", f"{HEADER}start,logit,0,{HUGE},1,2\n"),
+    ],
 )
 def test_what_is_no_table_is_named(tmp_path: Path, content: str) -> None:
     file = tmp_path / "table.csv"
     file.write_text(content)
     with pytest.raises(drawn.PictureError, match="is no table of pictures"):
         drawn.read(file)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_a_strange_file_is_no_table(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "table.csv")
+    with pytest.raises(drawn.PictureError, match="is no table of pictures"):
+        drawn.read(tmp_path / "table.csv")
+
+
+def test_numbers_without_end_are_not_drawn(tmp_path: Path) -> None:
+    file = tmp_path / "table.csv"
+    lines = ("logit,0,0,1,1e999", "logit,0,0,2,nan", "logit,0,0,inf,1", "logit,0,0,4,1", "mass,0,0,nan,1")
+    file.write_text(HEADER + "".join(f"trained,{line}\n" for line in lines))
+    points = drawn.read(file)
+    assert points["x"].tolist() == [4]
+    drawn.masses(points).to_json()
 
 
 def test_the_newest_language_model_is_shown(tmp_path: Path) -> None:

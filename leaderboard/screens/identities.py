@@ -20,7 +20,7 @@ def show() -> None:
     )
     table = json.loads(TABLE.read_text(encoding="utf-8"))
     frame = as_frame(table)
-    st.metric("As documented", f"{int(frame['as documented'].sum())} of {len(frame)}")
+    st.metric("As documented", f"{len(frame[frame['as documented']])} of {len(frame)}")
     scientific = st.column_config.NumberColumn(format="%.1e")
     columns = {"largest error": scientific, "tolerance": scientific}
     st.dataframe(frame, hide_index=True, height="content", column_config=columns)

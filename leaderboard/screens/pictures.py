@@ -22,7 +22,7 @@ def show_pictures(folder: Path, profile: str, name: str) -> None:
         st.warning(plain(str(e)))
         return
     layers = encoding_figures.layers(points)
-    layer = st.selectbox("Layer", layers, format_func=lambda n: f"{n + 1}", key="layer", **BOUND)
+    layer = st.selectbox("Layer", layers, format_func=encoding_figures.counted, key="layer", **BOUND)
     st.markdown("**Logit by distance**, in a text that repeats one token, so that only positions differ.")
     draw(encoding_figures.logits(points, layer), "logit-by-distance")
     if encoding_figures.has(points, "angle"):

@@ -22,7 +22,7 @@ def show() -> None:
         return
     task, metric = pair
     lengths = views.position_lengths(board, task, metric)
-    length = st.selectbox("Text length", lengths, len(lengths) - 1, key="length", **BOUND)
+    length = st.selectbox("Text length", lengths, key="length", **BOUND)
     names = chosen_encodings(board, "encodings")
     frame = views.by_position(board, task, metric, length, names)
     if frame.empty:
