@@ -196,6 +196,8 @@ def differences(frame: pd.DataFrame, first: str, looks: Looks) -> go.Figure:
             x=rows["difference"],
             y=rows["task"].map(html.escape),
             mode="markers",
+            orientation="h",  # a row of its own for each other, side by side within a task
+            offsetgroup=other,
             name=f"minus {other}",
             marker={"color": looks.colour(other), "symbol": looks.symbol(other), "size": 10},
             error_x={

@@ -362,6 +362,19 @@ def test_the_figure_of_scores_has_a_band_for_each_second_tier(board):
     assert figure.layout.shapes[0].y1 == len(frame) - 0.5  # the best is on top
 
 
+def test_compared_encodings_lie_side_by_side_within_a_task(board):
+    looks = figures.Looks(SKILL)
+    lines = figures.differences(views.compare(board, "fox", ["rope", "alibi"]), "fox", looks).data
+    assert [(line.orientation, line.offsetgroup) for line in lines] == [("h", "rope"), ("h", "alibi")]
+
+
+def test_a_long_legend_leaves_room_for_its_figure(board):
+    frame = views.cost_quality(board, "train_ratio")
+    looks = figures.Looks(SKILL)
+    few, all_ = (figures.cost_quality(part, "cost", looks).layout.height for part in (frame.head(3), frame))
+    assert all_ > few
+
+
 def test_filters_narrow_the_overview(board):
     def names(**chosen) -> set[str]:
         return set(views.overview(board, views.Filter(**chosen))["name"])

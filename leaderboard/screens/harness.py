@@ -3,7 +3,6 @@
 import streamlit as st
 
 from pebench.leaderboard import figures, views
-from pebench.leaderboard.board import plain
 from pebench.leaderboard.widgets import BOUND, COLUMNS, download, draw, looks, open_board
 
 
@@ -20,7 +19,7 @@ def show() -> None:
         "per byte of the right answer tell them apart long before."
     )
     kinds = list(dict.fromkeys(frame["questions"]))
-    kind = st.selectbox("Questions", kinds, key="questions", format_func=plain, **BOUND)
+    kind = st.selectbox("Questions", kinds, key="questions", **BOUND)
     shown = frame[frame["questions"] == kind]
     reaches = sorted(set(shown["length"]))
     reach = st.segmented_control(

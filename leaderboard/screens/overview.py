@@ -42,7 +42,6 @@ def show() -> None:
             list(frame.columns),
             [c for c in start if c in frame],
             key="columns",
-            format_func=plain,
             **BOUND,
         )
     if frame.empty:
