@@ -8,6 +8,7 @@ import functools
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
@@ -25,6 +26,7 @@ from pebench.encodings.rope import RoPE
 from pebench.encodings.streams import stream
 from pebench.suite.attention import attend
 from pebench.suite.model import LM, LengthError, Size
+from pebench.suite.native import ops
 
 SIZE = Size(layers=2, width=64, heads=4, vocab=64)
 LENGTH = 32  # the training length of the model that is checked
@@ -524,11 +526,18 @@ def moved_by(cls: type[Encoding], seed: int, offsets: Sequence[int], bf16: bool 
         length = min(length, limit // 2)
         offsets = [min(offset, limit - length) for offset in offsets]
     tokens = batch(2, length, seed)
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+    with bfloat16() if bf16 else nullcontext():
         still = lm(tokens).float()
         for offset in offsets:
             added.fill_(offset)
             yield largest(lm(tokens).float() - still)
+
+
+@contextmanager
+def bfloat16() -> Iterator[None]:
+    """Autocast, and no native kernels: those keep in float32 what other devices hand to an encoding in bfloat16."""
+    with ops.definitions(), torch.autocast("cpu", torch.bfloat16):
+        yield
 
 
 def reach(cls: type[Encoding], seed: int, amount: float, bf16: bool) -> int:
@@ -546,7 +555,7 @@ def lost_in_bf16(cls: type[Encoding], seed: int) -> float:
     lm = model(cls, seed)
     tokens = batch(1, longest(lm, FAR), seed)
     exact = lm(tokens)
-    with torch.autocast("cpu", torch.bfloat16):
+    with bfloat16():
         rounded = lm(tokens).float()
     return (rounded - exact)[:, tokens.shape[1] // 2 :].square().mean().sqrt().item()
 

@@ -124,6 +124,15 @@ def test_attention_is_its_definition(
         assert (ours - true).abs().max() <= 2e-5 * (1 + true.abs().max())
 
 
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_what_is_not_finite_is_not_hidden(bad: float) -> None:
+    q, k, v = torch.randn(3, 1, 2, 20, 8, generator=torch.Generator().manual_seed(0))
+    k[0, 0, 3, 2] = bad
+    ours, true = ops.attention(q, k, v, 0.3), defined(q, k, v, 0.3)
+    assert torch.equal(ours.isfinite(), true.isfinite())
+    assert not ours.isfinite().all()
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 70), st.integers(1, 150), st.integers(1, 150), st.booleans())
 def test_one_token_over_a_cache_is_its_definition(

@@ -5,8 +5,10 @@ under torch.compile, with several threads, without a C compiler. The two agree t
 gradients.
 """
 
+import contextlib
 import ctypes
 import functools
+from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
@@ -64,6 +66,20 @@ class Call(ctypes.Structure):
     ]
 
 
+_serving = True
+
+
+@contextlib.contextmanager
+def definitions() -> Iterator[None]:
+    """Within, PyTorch's operators serve everywhere, as they do on a GPU."""
+    global _serving
+    before, _serving = _serving, False
+    try:
+        yield
+    finally:
+        _serving = before
+
+
 def usable(*tensors: Tensor, dtypes: tuple[torch.dtype, ...] = (torch.float32,)) -> bool:
     """Whether the kernels take these: float32 on the CPU, one thread, eager, and the library could be built.
 
@@ -71,6 +87,7 @@ def usable(*tensors: Tensor, dtypes: tuple[torch.dtype, ...] = (torch.float32,))
     """
     return (
         not torch.compiler.is_compiling()  # first: the compiler cannot follow what comes next
+        and _serving
         and all(t.dtype in dtypes and t.device.type == "cpu" for t in tensors)
         and torch.get_num_threads() == 1
         and library() is not None

@@ -39,10 +39,10 @@ static inline float dot(const float *x, const float *y, int64_t width) {
     return total;
 }
 
-/* e^x for x <= 88 to 1e-7, 0 below -87: n = round(x / ln 2), f = x - n ln 2, e^x = 2^n e^f. */
+/* e^x for x <= 88 to 1e-7, 0 below -87, NaN of NaN: n = round(x / ln 2), f = x - n ln 2, e^x = 2^n e^f. */
 static inline V exponential(V x) {
     const float round = 12582912.0f; /* 1.5 * 2^23: adding it drops the fraction */
-    I tiny = x < -87.0f;
+    I tiny = x < -87.0f, odd = x != x;
     x = larger(x, fill(-87.0f));
     V t = x * 1.44269504f + round;
     I n = (I)t - (I)fill(round);
@@ -54,7 +54,7 @@ static inline V exponential(V x) {
     p = p * f + 1.6666665459e-1f;
     p = p * f + 5.0000001201e-1f;
     p = p * f * f + f + 1.0f;
-    return (V)(((I)p + (n << 23)) & ~tiny);
+    return (V)((((I)p + (n << 23)) & ~tiny) | (odd & 0x7fc00000));
 }
 
 /* log(1 + x) for 0 <= x <= 1 to 1e-7: 2 atanh(x / (2 + x)). */
