@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pebench.tasks.algorithmic import FIRST, QuestionTask
-from pebench.tasks.base import Condition, draw, grid
+from pebench.tasks.base import Condition, draw, draw_long, grid
 
 SYMBOLS = 30
 TENS = FIRST + SYMBOLS  # the ten digits in the place of the tens
@@ -17,9 +17,10 @@ KINDS = {"symbols": SYMBOLS, "numbers": 100}  # how many different items there a
 class Sort(QuestionTask):
     """BOS items SEP items in ascending order; an item is one of 30 symbols, or a number of two digits.
 
-    Items are drawn independently, so some come more than once; trained on 1 to L items of either kind. Single
-    symbols and several digits behave differently (Kazemnejad et al., 2023, "Sorting"). Tens and ones are
-    different tokens, so that a digit's place need not be counted from the beginning.
+    Items are drawn independently, so some come more than once; trained on 1 to L items, two times of three on
+    numbers, which are learned later. Single symbols and several digits behave differently (Kazemnejad et al.,
+    2023, "Sorting"). Tens and ones are different tokens, so that a digit's place need not be counted from the
+    beginning.
 
     >>> Sort().answer(torch.tensor([[9, 4, 7, 4]]))
     tensor([[4, 4, 7, 9]])
@@ -42,7 +43,7 @@ class Sort(QuestionTask):
         return 2 * width * int(condition["length"]) + 1
 
     def lesson(self, length: int, rng: torch.Generator) -> Condition:
-        return {"length": draw(1, length, rng), "kind": list(KINDS)[draw(0, 1, rng)]}
+        return {"length": draw_long(1, length, rng), "kind": "numbers" if draw(0, 2, rng) else "symbols"}
 
     def conditions(self, length: int, multiples: tuple[float, ...]) -> list[Condition]:
         return [{"length": n, "kind": kind} for n in grid(length, multiples) for kind in KINDS]

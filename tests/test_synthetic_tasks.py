@@ -17,7 +17,7 @@ from pebench.tasks.base import IGNORE, Batch, Condition
 from pebench.tasks.flipflop import BIT, DENSE, READ, SKIP, SPARSE, TRAINED, WRITE, FlipFlop
 from pebench.tasks.latest import Latest
 from pebench.tasks.permutation import A5, GENERATORS, GROUPS, S3, START, PermutationProduct
-from pebench.tasks.recall import FILLER, KEYS, VALUE, LookUpTask, Recall
+from pebench.tasks.recall import FILLER, KEYS, LookUpTask, Recall
 from pebench.tasks.reverse import Reverse
 from pebench.tasks.sort import KINDS, TENS, Sort
 
@@ -139,7 +139,7 @@ def test_every_key_is_asked_for_once_and_has_its_newest_value(
     data: st.DataObject, latest: bool, length: int, seed: int
 ) -> None:
     task: LookUpTask = Latest() if latest else Recall()
-    p = data.draw(st.integers(1, length // 2 if latest else length))
+    p = data.draw(st.integers(1, length // 2 if latest else min(length, KEYS)))
     condition: Condition = {"length": length, ("keys" if latest else "pairs"): p}
     batch = task.examples(condition, 3, rng(seed), "test")
     assert batch.tokens.shape[1] == task.size(condition)
@@ -151,7 +151,8 @@ def test_every_key_is_asked_for_once_and_has_its_newest_value(
         assert sorted(keys) == sorted(held)
         assert answer == [token for key in keys for token in held[key]]
         assert row[3 * length + 3 :: 3] == answer[::2]  # fed back
-        assert all(FIRST <= k < VALUE and VALUE <= min(v) <= max(v) < FILLER for k, v in held.items())
+        assert all(FIRST <= min(v) <= max(v) < FILLER for v in held.values())
+        assert held.keys().isdisjoint(itertools.chain(*held.values()))
         assert sum(key < FILLER for key, *_ in triples) == (length if latest else p)
 
 
@@ -169,7 +170,7 @@ def test_what_is_trained_covers_the_gate_and_all_shorter_lengths(name: str) -> N
     lessons = [task.lesson(6, rng(seed)) for seed in range(400)]
     for condition in task.conditions(6, (1,)):
         assert condition in lessons
-    shortest = 2 if name in ("flipflop", "latest") else 1
+    shortest = 2 if name == "flipflop" else 1
     assert {c["length"] for c in lessons} == set(range(shortest, 7))
     assert max(task.size(c) for c in lessons) == task.context(6)
 
@@ -250,14 +251,15 @@ BLIND: dict[str, tuple[Condition, list[int]]] = {
     "flipflop": ({"length": 8, "ignore": DENSE}, [BIT] * 15),
     "permutation": ({"length": 2, "group": "S3"}, [BEGIN, START["S3"] + S3.index((1, 0, 2)), START["S3"]]),
     "sort": ({"length": 1, "kind": "symbols"}, [FIRST] * 3),
-    "recall": ({"length": 1, "pairs": 1}, [VALUE] * 7),
-    "latest": ({"length": 2, "keys": 1}, [VALUE] * 10),
+    "recall": ({"length": 1, "pairs": 1}, [FIRST] * 7),
+    "latest": ({"length": 2, "keys": 1}, [FIRST] * 10),
 }
 
 
 @pytest.mark.parametrize("name", COMPUTED)
 def test_the_best_blind_predictor_scores_the_floor(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recall, "VALUES", 4)  # else the floor would be too low to be seen
+    for count in ("KEYS", "VALUES"):
+        monkeypatch.setattr(recall, count, 4)  # else the floor would be too low to be seen
     task = COMPUTED[name]()
     assert isinstance(task, AlgorithmicTask)
     condition, said = BLIND[name]
