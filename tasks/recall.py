@@ -1,6 +1,7 @@
 """Recall the values of keys."""
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -9,8 +10,8 @@ from pebench.tasks.algorithmic import BEGIN, FIRST, SEPARATOR, AlgorithmicTask, 
 from pebench.tasks.base import IGNORE, Batch, Condition, draw, grid
 from pebench.tasks.corpus import Split
 
-KEYS, VALUES, NOISE = 32, 32, 16  # at most, in an example
-FILLER = FIRST + KEYS + VALUES  # the first noise
+KEYS, SYMBOLS, NOISE = 32, 64, 16  # KEYS: at most, in an example
+FILLER = FIRST + SYMBOLS  # the first noise
 
 
 def look_up(facts: Tensor, keys: Tensor) -> Tensor:
@@ -29,13 +30,16 @@ class LookUpTask(AlgorithmicTask):
     """BOS facts SEP, then each key that occurred, once and in random order, followed by its value.
 
     A value has two tokens, and all are fed back. With values of one token small models stop at guessing among
-    those that occurred, and never look at the key; that the second token follows the first teaches them to. Keys
-    and values are of one alphabet, dealt anew for each example: where each had symbols of its own, `rope` and
-    `t5_bias` learned to find what follows a value and never what follows a key.
+    those that occurred, and never look at the key; that the second token follows the first teaches them to.
     """
 
     vocab = FILLER + NOISE
     gate = 0.9
+    values: ClassVar[int]  # how many different tokens the values of an example are made of
+
+    @abstractmethod
+    def symbols(self, n: int, rng: torch.Generator) -> Tensor:
+        """The symbols of n examples: (n, KEYS) that may be keys, in random order, then (n, values) that are values'."""
 
     @abstractmethod
     def keys(self, condition: Condition) -> int:
@@ -50,11 +54,11 @@ class LookUpTask(AlgorithmicTask):
 
     def examples(self, condition: Condition, n: int, rng: torch.Generator, split: Split) -> Batch:
         length, p = int(condition["length"]), self.keys(condition)
-        symbols = FIRST + shuffles(n, KEYS + VALUES, rng)  # the first are keys, the last values
+        symbols = FIRST + self.symbols(n, rng)
         names = symbols[:, :p]
         slots = self.slots(condition, n, rng)
         noise = torch.randint(FILLER, FILLER + NOISE, (n, length, 3), generator=rng)
-        which = torch.randint(KEYS, KEYS + VALUES, (n, 2 * length), generator=rng)
+        which = torch.randint(KEYS, KEYS + self.values, (n, 2 * length), generator=rng)
         values = symbols.gather(1, which).unflatten(1, (length, 2))
         held = torch.cat([names.gather(1, slots.clamp(min=0))[:, :, None], values], dim=2)
         facts = torch.where(slots[:, :, None] >= 0, held, noise)
@@ -75,17 +79,12 @@ class LookUpTask(AlgorithmicTask):
         said[:, first::3], said[:, first + 1 :: 3] = values.unbind(2)
         return said
 
-    def chance(self, condition: Condition) -> float:
-        """Always the same symbol: it must be one of the values, and then all 2k tokens must be it.
-
-        >>> 1 / Recall().chance({"length": 1, "pairs": 1})  # 2 * 32^2
-        2048.0
-        """
-        return VALUES / (KEYS + VALUES) * float(VALUES) ** (-2 * self.keys(condition))
-
 
 class Recall(LookUpTask):
     """Multi-query associative recall (Arora et al., 2023, arXiv 2312.04927, section 3), every key asked for.
+
+    Keys and values are of one alphabet, dealt anew for each example: where each had symbols of its own, `rope` and
+    `t5_bias` learned to find what follows a value and never what follows a key.
 
     Each of n slots holds a key and its value, or three tokens of noise. Keys are distinct, the two tokens of a
     value uniform over 32. Trained on 1 to L slots of which all (half of the time) or any number hold a fact;
@@ -96,6 +95,10 @@ class Recall(LookUpTask):
     name = "recall"
     title = "Recall the values of keys"
     family = "recall"
+    values = SYMBOLS - KEYS
+
+    def symbols(self, n: int, rng: torch.Generator) -> Tensor:
+        return shuffles(n, KEYS + self.values, rng)
 
     def context(self, length: int) -> int:
         return self.size({"length": length, "pairs": min(length, KEYS)})
@@ -119,3 +122,11 @@ class Recall(LookUpTask):
     def slots(self, condition: Condition, n: int, rng: torch.Generator) -> Tensor:
         order = shuffles(n, int(condition["length"]), rng)
         return order.where(order < self.keys(condition), -1)
+
+    def chance(self, condition: Condition) -> float:
+        """Always the same symbol: it must be one of the values, and then all 2k tokens must be it.
+
+        >>> 1 / Recall().chance({"length": 1, "pairs": 1})  # 2 * 32^2
+        2048.0
+        """
+        return self.values / (KEYS + self.values) * float(self.values) ** (-2 * self.keys(condition))

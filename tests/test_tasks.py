@@ -90,7 +90,7 @@ DIGESTS = {
     "permutation": "657776ab6e28c4fb",
     "sort": "7347c55aaead167e",
     "recall": "d7fe9880c8a3c543",
-    "latest": "8d96a8cd24648d80",
+    "latest": "03f9f36496bdaa8c",
     "needle": "6eb5ebcedace8437",
     "language": "5ad9b3501d29ee02",
 }
