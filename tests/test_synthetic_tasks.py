@@ -192,20 +192,23 @@ def test_the_floor_of_addition_is_its_commonest_sum() -> None:
         assert max(sums.values()) / 100**n == pytest.approx(Addition().chance({"length": n}))
 
 
-def test_the_floor_of_sort_is_its_commonest_answer() -> None:
-    for kind, items in KINDS.items():
-        for n in (1, 2, 3):
-            # An answer's share depends on its multiplicities alone, so a few items show all there are.
-            ways = Counter(tuple(sorted(q)) for q in itertools.product(range(n), repeat=n))
-            likeliest = max(ways.values()) / items**n
-            assert Sort().chance({"length": n, "kind": kind}) == pytest.approx(likeliest)
+def test_the_floor_of_sort_is_its_commonest_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, "symbols", 4)
+    for n in range(1, 10):
+        decks, more = divmod(n, 4)
+        hands = itertools.permutations(range(4), more)
+        ways = Counter(tuple(sorted([*range(4)] * decks + [*hand])) for hand in hands)
+        assert Sort().chance({"length": n, "kind": "symbols"}) == pytest.approx(
+            max(ways.values()) / ways.total()
+        )
 
 
-def test_the_floor_of_sort_holds_where_items_must_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(KINDS, "symbols", 3)
-    for n in range(1, 9):
-        ways = Counter(tuple(sorted(q)) for q in itertools.product(range(3), repeat=n))
-        assert Sort().chance({"length": n, "kind": "symbols"}) == pytest.approx(max(ways.values()) / 3**n)
+def test_no_item_to_sort_comes_twice_while_there_are_others() -> None:
+    for kind, size in KINDS.items():
+        items = Sort().answer(Sort().questions({"length": size + 3, "kind": kind}, 5, rng()))
+        width = 1 if kind == "symbols" else 2
+        for row in items.unflatten(1, (-1, width)).tolist():
+            assert sorted(Counter(map(tuple, row)).values()) == [1] * (size - 3) + [2] * 3
 
 
 @pytest.mark.parametrize("ignore", [TRAINED, SPARSE, DENSE])

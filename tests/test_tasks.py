@@ -88,7 +88,7 @@ DIGESTS = {
     "addition": "5d97ba12572f90ee",
     "flipflop": "dafbfa8cf572edf7",
     "permutation": "657776ab6e28c4fb",
-    "sort": "7347c55aaead167e",
+    "sort": "eceb0a3ce6858e20",
     "recall": "d7fe9880c8a3c543",
     "latest": "03f9f36496bdaa8c",
     "needle": "6eb5ebcedace8437",
