@@ -106,7 +106,7 @@ STANDARD = Profile(
         "reverse": small(8, 2000),
         "addition": small(4, 2500, layers=3),
         "flipflop": small(32, 1500),
-        "permutation": small(8, 2500, layers=3),
+        "permutation": small(6, 2500, layers=3),
         "sort": small(4, 3000, rate=1e-2),
         "recall": small(4, 2500),
         "latest": small(4, 3000, rate=1e-2),
