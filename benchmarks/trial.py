@@ -45,8 +45,8 @@ def main(
     seconds = time.process_time() - start
     passed = "passes" if row.value >= subject.gate else "fails"
     print(
-        f"| {task} | {encoding} | {length} | {layers} x {width} | {steps} x {tokens} | {rate:g} | {seed} "
-        f"| {row.value:.2f} ({passed}) | {trained.final_loss:.3f} | {seconds:.0f} |"
+        f"| {task} | {encoding} | {length} | {layers} x {width}, {heads} heads | {steps} x {tokens} "
+        f"| {rate:g} | {seed} | {row.value:.3f} ({passed}) | {trained.final_loss:.3f} | {seconds:.0f} |"
     )
 
 

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from pebench.tasks.algorithmic import FIRST, QuestionTask
-from pebench.tasks.base import Condition, draw, grid
+from pebench.tasks.base import Condition, draw_long, grid
 
 ZERO = FIRST  # the ten digits
 
@@ -47,7 +47,7 @@ class Addition(QuestionTask):
         return self.context(int(condition["length"]))
 
     def lesson(self, length: int, rng: torch.Generator) -> Condition:
-        return {"length": draw(1, length, rng)}
+        return {"length": draw_long(1, length, rng)}
 
     def conditions(self, length: int, multiples: tuple[float, ...]) -> list[Condition]:
         return [{"length": n} for n in grid(length, multiples)]

@@ -119,3 +119,8 @@ def grid(length: int, multiples: tuple[float, ...]) -> list[int]:
 def draw(low: int, high: int, rng: torch.Generator) -> int:
     """A whole number from low to high, both included."""
     return int(torch.randint(low, high + 1, (), generator=rng))
+
+
+def draw_long(low: int, high: int, rng: torch.Generator) -> int:
+    """The greater of two draws: all lengths occur, but fewer steps go to short ones, which are soon learned."""
+    return max(draw(low, high, rng), draw(low, high, rng))

@@ -11,15 +11,21 @@ from pebench.tasks.recall import KEYS, LookUpTask
 class Latest(LookUpTask):
     """Keys are assigned values again and again; at the end the newest value of each key is asked for.
 
-    n assignments to k keys, each of them at least once. Trained on 2 to L assignments, half of the time all to
+    n assignments to k keys, each of them at least once. Trained on 1 to L assignments, half of the time all to
     different keys: with few keys alone, small models learn to say what came last, and no more. Measured with L / 4
-    keys, so that more and more old values compete with the newest, and with n / 2 keys (up to 64), so that the
-    newest are further and further behind.
+    keys, so that more and more old values compete with the newest, and with n / 2 keys (up to 32), so that the
+    newest are further and further behind. Keys and values have symbols of their own, which tell `alibi` and `fox`
+    the place in an assignment.
     """
 
     name = "latest"
     title = "Recall the newest value"
     family = "recall"
+    values = 16
+
+    def symbols(self, n: int, rng: torch.Generator) -> Tensor:
+        values = torch.arange(KEYS, KEYS + self.values)
+        return torch.cat([shuffles(n, KEYS, rng), values.expand(n, -1)], dim=1)
 
     def context(self, length: int) -> int:
         return self.size({"length": length, "keys": min(length, KEYS)})
@@ -28,7 +34,7 @@ class Latest(LookUpTask):
         return int(condition["keys"])
 
     def lesson(self, length: int, rng: torch.Generator) -> Condition:
-        n = draw(2, length, rng)
+        n = draw(1, length, rng)
         most = min(n, KEYS)
         return {"length": n, "keys": most if draw(0, 1, rng) else draw(1, most, rng)}
 
@@ -45,3 +51,6 @@ class Latest(LookUpTask):
         slots = torch.randint(0, k, (n, length), generator=rng)
         slots[:, :k] = torch.arange(k)
         return slots.gather(1, shuffles(n, length, rng))
+
+    def chance(self, condition: Condition) -> float:
+        return float(self.values) ** (-2 * self.keys(condition))

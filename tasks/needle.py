@@ -90,7 +90,9 @@ class Needle(AnswerTask):
         single: list[Condition] = [
             {"length": n, "kind": "single", "depth": depth} for n in lengths for depth in DEPTHS
         ]
-        several = [{"length": n, "kind": k, "needles": self.most(length)} for n in lengths for k in KINDS]
+        several: list[Condition] = [
+            {"length": n, "kind": kind, "needles": self.most(length)} for n in lengths for kind in KINDS
+        ]
         return [*single, *several]
 
     def examples(self, condition: Condition, n: int, rng: torch.Generator, split: Split) -> Batch:

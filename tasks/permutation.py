@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pebench.tasks.algorithmic import BEGIN, AlgorithmicTask
-from pebench.tasks.base import IGNORE, Batch, Condition, draw, grid
+from pebench.tasks.base import IGNORE, Batch, Condition, draw, draw_long, grid
 from pebench.tasks.corpus import Split
 
 Permutation = tuple[int, ...]
@@ -81,7 +81,7 @@ class PermutationProduct(AlgorithmicTask):
         return self.context(int(condition["length"]))
 
     def lesson(self, length: int, rng: torch.Generator) -> Condition:
-        return {"length": draw(1, length, rng), "group": list(GROUPS)[draw(0, 1, rng)]}
+        return {"length": draw_long(1, length, rng), "group": list(GROUPS)[draw(0, 1, rng)]}
 
     def conditions(self, length: int, multiples: tuple[float, ...]) -> list[Condition]:
         return [{"length": n, "group": group} for n in grid(length, multiples) for group in GROUPS]

@@ -1,6 +1,7 @@
 """Recall the values of keys."""
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -9,17 +10,16 @@ from pebench.tasks.algorithmic import BEGIN, FIRST, SEPARATOR, AlgorithmicTask, 
 from pebench.tasks.base import IGNORE, Batch, Condition, draw, grid
 from pebench.tasks.corpus import Split
 
-KEYS, VALUES, NOISE = 64, 32, 16
-VALUE = FIRST + KEYS  # FIRST is the first key, VALUE the first value, FILLER the first noise
-FILLER = VALUE + VALUES
+KEYS, SYMBOLS, NOISE = 32, 64, 16  # KEYS: at most, in an example
+FILLER = FIRST + SYMBOLS  # the first noise
 
 
 def look_up(facts: Tensor, keys: Tensor) -> Tensor:
     """The newest value (B, p, 2) of each key (B, p) in rows of facts (B, n, 3): a key and the two tokens of its value.
 
-    >>> facts = torch.tensor([[[5, 91, 90], [6, 92, 90], [5, 93, 90]]])
+    >>> facts = torch.tensor([[[5, 21, 20], [6, 22, 20], [5, 23, 20]]])
     >>> look_up(facts, torch.tensor([[6, 5]])).tolist()
-    [[[92, 90], [93, 90]]]
+    [[[22, 20], [23, 20]]]
     """
     here = (keys[:, :, None] == facts[:, None, :, 0]) * torch.arange(1, facts.shape[1] + 1)
     newest = here.argmax(dim=2)[:, :, None].expand(-1, -1, 2)
@@ -35,6 +35,11 @@ class LookUpTask(AlgorithmicTask):
 
     vocab = FILLER + NOISE
     gate = 0.9
+    values: ClassVar[int]  # how many different tokens the values of an example are made of
+
+    @abstractmethod
+    def symbols(self, n: int, rng: torch.Generator) -> Tensor:
+        """The symbols of n examples: (n, KEYS) that may be keys, in random order, then (n, values) that are values'."""
 
     @abstractmethod
     def keys(self, condition: Condition) -> int:
@@ -49,10 +54,12 @@ class LookUpTask(AlgorithmicTask):
 
     def examples(self, condition: Condition, n: int, rng: torch.Generator, split: Split) -> Batch:
         length, p = int(condition["length"]), self.keys(condition)
-        names = FIRST + shuffles(n, KEYS, rng)[:, :p]
+        symbols = FIRST + self.symbols(n, rng)
+        names = symbols[:, :p]
         slots = self.slots(condition, n, rng)
         noise = torch.randint(FILLER, FILLER + NOISE, (n, length, 3), generator=rng)
-        values = torch.randint(VALUE, VALUE + VALUES, (n, length, 2), generator=rng)
+        which = torch.randint(KEYS, KEYS + self.values, (n, 2 * length), generator=rng)
+        values = symbols.gather(1, which).unflatten(1, (length, 2))
         held = torch.cat([names.gather(1, slots.clamp(min=0))[:, :, None], values], dim=2)
         facts = torch.where(slots[:, :, None] >= 0, held, noise)
         queries = names.gather(1, shuffles(n, p, rng))
@@ -72,21 +79,26 @@ class LookUpTask(AlgorithmicTask):
         said[:, first::3], said[:, first + 1 :: 3] = values.unbind(2)
         return said
 
-    def chance(self, condition: Condition) -> float:
-        return float(VALUES) ** (-2 * self.keys(condition))
-
 
 class Recall(LookUpTask):
     """Multi-query associative recall (Arora et al., 2023, arXiv 2312.04927, section 3), every key asked for.
 
+    Keys and values are of one alphabet, dealt anew for each example: where each had symbols of its own, `rope` and
+    `t5_bias` learned to find what follows a value and never what follows a key.
+
     Each of n slots holds a key and its value, or three tokens of noise. Keys are distinct, the two tokens of a
-    value uniform over 32. Trained on 1 to L slots of which any number holds a fact; measured with as many facts
-    as half the training length has slots, further and further apart, and with one in every slot (up to 64).
+    value uniform over 32. Trained on 1 to L slots of which all (half of the time) or any number hold a fact;
+    measured with as many facts as half the training length has slots, further and further apart, and with one in
+    every slot (up to 32).
     """
 
     name = "recall"
     title = "Recall the values of keys"
     family = "recall"
+    values = SYMBOLS - KEYS
+
+    def symbols(self, n: int, rng: torch.Generator) -> Tensor:
+        return shuffles(n, KEYS + self.values, rng)
 
     def context(self, length: int) -> int:
         return self.size({"length": length, "pairs": min(length, KEYS)})
@@ -96,7 +108,8 @@ class Recall(LookUpTask):
 
     def lesson(self, length: int, rng: torch.Generator) -> Condition:
         n = draw(1, length, rng)
-        return {"length": n, "pairs": draw(1, min(n, KEYS), rng)}
+        most = min(n, KEYS)
+        return {"length": n, "pairs": most if draw(0, 1, rng) else draw(1, most, rng)}
 
     def conditions(self, length: int, multiples: tuple[float, ...]) -> list[Condition]:
         half = max(1, min(length // 2, KEYS))
@@ -109,3 +122,11 @@ class Recall(LookUpTask):
     def slots(self, condition: Condition, n: int, rng: torch.Generator) -> Tensor:
         order = shuffles(n, int(condition["length"]), rng)
         return order.where(order < self.keys(condition), -1)
+
+    def chance(self, condition: Condition) -> float:
+        """Always the same symbol: it must be one of the values, and then all 2k tokens must be it.
+
+        >>> 1 / Recall().chance({"length": 1, "pairs": 1})  # 2 * 32^2
+        2048.0
+        """
+        return self.values / (KEYS + self.values) * float(self.values) ** (-2 * self.keys(condition))

@@ -1,7 +1,9 @@
 """Say a random string backwards."""
 
+import torch
 from torch import Tensor
 
+from pebench.tasks.base import Condition, draw_long
 from pebench.tasks.copy import Copy
 
 
@@ -18,6 +20,9 @@ class Reverse(Copy):
 
     name = "reverse"
     title = "Reverse a random string"
+
+    def lesson(self, length: int, rng: torch.Generator) -> Condition:
+        return {"length": draw_long(1, length, rng)}
 
     def answer(self, question: Tensor) -> Tensor:
         return question.flip(1)

@@ -5,21 +5,23 @@ import math
 import torch
 from torch import Tensor
 
-from pebench.tasks.algorithmic import FIRST, QuestionTask
-from pebench.tasks.base import Condition, draw, grid
+from pebench.tasks.algorithmic import FIRST, QuestionTask, shuffles
+from pebench.tasks.base import Condition, draw, draw_long, grid
 
-SYMBOLS = 30
+SYMBOLS = 100
 TENS = FIRST + SYMBOLS  # the ten digits in the place of the tens
 ONES = TENS + 10
 KINDS = {"symbols": SYMBOLS, "numbers": 100}  # how many different items there are
 
 
 class Sort(QuestionTask):
-    """BOS items SEP items in ascending order; an item is one of 30 symbols, or a number of two digits.
+    """BOS items SEP items in ascending order; an item is one of 100 symbols, or a number of two digits.
 
-    Items are drawn independently, so some come more than once; trained on 1 to L items of either kind. Single
-    symbols and several digits behave differently (Kazemnejad et al., 2023, "Sorting"). Tens and ones are
-    different tokens, so that a digit's place need not be counted from the beginning.
+    Items are dealt from a shuffled deck that holds each once (a new deck follows it): drawn independently, those
+    that came twice were what models got wrong. Trained on 1 to L items, two times of three on numbers, which are
+    learned later. Single symbols and several digits behave differently (Kazemnejad et al.,
+    2023, "Sorting"). Tens and ones are different tokens, so that a digit's place need not be counted from the
+    beginning.
 
     >>> Sort().answer(torch.tensor([[9, 4, 7, 4]]))
     tensor([[4, 4, 7, 9]])
@@ -42,17 +44,19 @@ class Sort(QuestionTask):
         return 2 * width * int(condition["length"]) + 1
 
     def lesson(self, length: int, rng: torch.Generator) -> Condition:
-        return {"length": draw(1, length, rng), "kind": list(KINDS)[draw(0, 1, rng)]}
+        return {"length": draw_long(1, length, rng), "kind": "numbers" if draw(0, 2, rng) else "symbols"}
 
     def conditions(self, length: int, multiples: tuple[float, ...]) -> list[Condition]:
         return [{"length": n, "kind": kind} for n in grid(length, multiples) for kind in KINDS]
 
     def questions(self, condition: Condition, n: int, rng: torch.Generator) -> Tensor:
         items = int(condition["length"])
+        size = KINDS[str(condition["kind"])]
+        decks = [shuffles(n, size, rng) for _ in range(0, items, size)]
+        dealt = torch.cat(decks, dim=1)[:, :items]
         if condition["kind"] == "symbols":
-            return torch.randint(FIRST, TENS, (n, items), generator=rng)
-        digits = torch.randint(10, (n, items, 2), generator=rng)
-        return (digits + torch.tensor([TENS, ONES])).flatten(1)
+            return FIRST + dealt
+        return torch.stack([TENS + dealt // 10, ONES + dealt % 10], dim=2).flatten(1)
 
     def answer(self, question: Tensor) -> Tensor:
         if int(question[0, 0]) < TENS:
@@ -62,14 +66,10 @@ class Sort(QuestionTask):
         return torch.stack([TENS + numbers // 10, ONES + numbers % 10], dim=2).flatten(1)
 
     def chance(self, condition: Condition) -> float:
-        """The likeliest answer has every item equally often, as far as that goes.
+        """All sets of items are equally likely, and what whole decks hold is known.
 
-        An answer with item i m_i times is n! / (m_1! m_2! ...) of the s^n questions: the mode of a multinomial.
-
-        >>> round(1 / Sort().chance({"length": 2, "kind": "symbols"}), 6)  # two that differ: 2 / 30^2
-        450.0
+        >>> round(1 / Sort().chance({"length": 2, "kind": "symbols"}))  # pairs of 100 items
+        4950
         """
-        n, s = int(condition["length"]), KINDS[str(condition["kind"])]
-        each, more = divmod(n, s)
-        ways = math.lgamma(n + 1) - (s - more) * math.lgamma(each + 1) - more * math.lgamma(each + 2)
-        return math.exp(ways - n * math.log(s))
+        s = KINDS[str(condition["kind"])]
+        return 1 / math.comb(s, int(condition["length"]) % s)
