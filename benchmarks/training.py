@@ -45,7 +45,6 @@ from benchmarks.peers import (
 )
 from pebench.encodings.registry import resolve
 from pebench.suite.model import LM, Cache, Size
-from pebench.suite.training import precision
 
 WARM_UP = 3  # steps; torch.compile may compile again in the second
 ENCODINGS = ("alibi", "fox", "grape_a_qk", "t5_bias", "grape_ap")
@@ -189,19 +188,18 @@ def decode(encoding: str, context: int, rounds: int) -> None:
         torch.ones(2**28),
     )  # 1 GiB: no cache holds a share of it
     times, floors = [], []
-    with precision(torch.device("cpu")):
-        cache = filled(lm, context)
-        parts = [part for layer in cache.layers for part in (layer.k, layer.v) if part is not None]
-        size = sum(p.nbytes for p in lm.parameters())
-        size += sum(part[..., :context, :].numel() * part.element_size() for part in parts)
-        for _ in range(WARM_UP):
+    cache = filled(lm, context)
+    parts = [part for layer in cache.layers for part in (layer.k, layer.v) if part is not None]
+    size = sum(p.nbytes for p in lm.parameters())
+    size += sum(part[..., :context, :].numel() * part.element_size() for part in parts)
+    for _ in range(WARM_UP):
+        lm(token, cache)
+    for _ in range(rounds):
+        start = time.process_time()
+        for _ in range(DECODED):
             lm(token, cache)
-        for _ in range(rounds):
-            start = time.process_time()
-            for _ in range(DECODED):
-                lm(token, cache)
-            times.append((time.process_time() - start) / DECODED)
-            floors.append(size / reading(buffer))
+        times.append((time.process_time() - start) / DECODED)
+        floors.append(size / reading(buffer))
     share = statistics.median(floor / t for floor, t in zip(floors, times, strict=True))
     ms, floor = 1000 * statistics.median(times), 1000 * statistics.median(floors)
     print(
