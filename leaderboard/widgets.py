@@ -6,7 +6,7 @@ nothing is ever shown as HTML.
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -111,6 +111,16 @@ def chosen_encodings(board: Board, key: str, count: int = 5) -> list[str]:
     """The encodings to draw; starts with the best few."""
     names = [entry.name for entry in board.entries]
     return st.multiselect("Encodings", names, default=views.few(board, count), key=key, **BOUND)
+
+
+def records_of(names: Iterable[str]) -> None:
+    """A link from each encoding to its page, which has the record of each of its numbers."""
+    if not PAGES:  # a page that is shown alone
+        return
+    st.caption("The records behind these numbers:")
+    with st.container(horizontal=True, gap="small"):
+        for name in dict.fromkeys(names):
+            st.page_link(PAGES["encoding"], label=plain(name), query_params={"encoding": name})
 
 
 def chosen_metric(board: Board, along: str, key: str) -> tuple[str, str] | None:

@@ -21,8 +21,10 @@ TIMEOUT = 120
 
 
 @pytest.fixture(autouse=True)
-def no_browser_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without waiting for a browser, and without the links of another test's app."""
     monkeypatch.setattr(widgets, "HEAD_START", 0.0)
+    monkeypatch.setattr(widgets, "PAGES", {})
 
 
 ALL = ("logit", "angle", "stretch", "frequency", "mass")

@@ -178,6 +178,17 @@ def test_a_choice_becomes_part_of_the_address(page):
     expect(main.get_by_role("radio", name="decode")).to_be_checked()
 
 
+@pytest.mark.parametrize("path", ["curves", "needle", "positions", "compare?others=rope", "cost", "claims"])
+def test_the_record_of_a_number_is_two_clicks_away(page, path):
+    shown(page, f"/{path}")
+    main = page.get_by_test_id("stMain")
+    main.get_by_role("link", name="rope", exact=True).click()
+    expect(main.get_by_role("heading").first).to_have_text("Rotary position embedding")
+    main.get_by_text("Every number of this record").click()
+    expect(main.get_by_text("The command that reproduces it:")).to_be_visible()
+    expect(page).to_have_url(re.compile("encoding=rope"))
+
+
 def test_what_one_sees_can_be_downloaded(page):
     shown(page, "/")
     with page.expect_download() as download:

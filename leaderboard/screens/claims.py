@@ -3,7 +3,7 @@
 import streamlit as st
 
 from pebench.leaderboard import claims
-from pebench.leaderboard.widgets import COLUMNS, NUMBER, download, open_board
+from pebench.leaderboard.widgets import COLUMNS, NUMBER, download, open_board, records_of
 
 PAPER = {
     f"paper_{size}": NUMBER(f"paper, {size}", format="%+.2f", help="Points by which the first leads there.")
@@ -27,3 +27,4 @@ def show() -> None:
     )
     st.dataframe(frame, hide_index=True, height="content", column_config={**COLUMNS, **PAPER})
     download(frame, "claims")
+    records_of([*frame["first"], *frame["second"]])

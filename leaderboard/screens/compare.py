@@ -3,7 +3,7 @@
 import streamlit as st
 
 from pebench.leaderboard import figures, views
-from pebench.leaderboard.widgets import BOUND, COLUMNS, download, draw, looks, open_board
+from pebench.leaderboard.widgets import BOUND, COLUMNS, download, draw, looks, open_board, records_of
 
 
 def show() -> None:
@@ -28,3 +28,4 @@ def show() -> None:
     )
     st.dataframe(frame, hide_index=True, height="content", column_config=COLUMNS)
     download(frame, "compare")
+    records_of([first, *others])

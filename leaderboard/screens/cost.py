@@ -3,7 +3,7 @@
 import streamlit as st
 
 from pebench.leaderboard import figures, views
-from pebench.leaderboard.widgets import BOUND, COLUMNS, download, draw, looks, open_board
+from pebench.leaderboard.widgets import BOUND, COLUMNS, download, draw, looks, open_board, records_of
 from pebench.suite.metrics import METRICS
 
 
@@ -28,3 +28,4 @@ def show() -> None:
     st.caption("The front holds those that no other beats in both. Cost is never mixed into the score.")
     st.dataframe(frame, hide_index=True, height="content", column_config=COLUMNS)
     download(frame, "cost")
+    records_of(frame["encoding"])

@@ -13,6 +13,7 @@ from pebench.leaderboard.widgets import (
     draw,
     looks,
     open_board,
+    records_of,
 )
 
 
@@ -39,6 +40,7 @@ def show() -> None:
     if absent := [plain(name) for name in names if name not in set(frame["encoding"])]:
         st.caption(f"Not drawn, as no run of theirs learned the task: {', '.join(absent)}.")
     download(frame, "curves")
+    records_of(frame["encoding"])
     st.subheader("Effective length")
     st.caption("The longest length up to which the score stays at least 0.5; 0: not even at the shortest.")
     lengths = views.effective_lengths(board)

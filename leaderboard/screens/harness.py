@@ -3,7 +3,7 @@
 import streamlit as st
 
 from pebench.leaderboard import figures, views
-from pebench.leaderboard.widgets import BOUND, COLUMNS, download, draw, looks, open_board
+from pebench.leaderboard.widgets import BOUND, COLUMNS, download, draw, looks, open_board, records_of
 
 
 def show() -> None:
@@ -35,3 +35,4 @@ def show() -> None:
     draw(figures.answers(shown, looks(board)), "harness")
     st.dataframe(shown, hide_index=True, height="content", column_config=COLUMNS)
     download(shown, "forced-choice")
+    records_of(shown["encoding"])

@@ -3,7 +3,14 @@
 import streamlit as st
 
 from pebench.leaderboard import figures, views
-from pebench.leaderboard.widgets import chosen_encodings, chosen_metric, download, draw, open_board
+from pebench.leaderboard.widgets import (
+    chosen_encodings,
+    chosen_metric,
+    download,
+    draw,
+    open_board,
+    records_of,
+)
 
 MAP_WIDTH = 260
 
@@ -24,3 +31,4 @@ def show() -> None:
         "`multi_value` for all that one key has. Empty fields were not measured."
     )
     download(frame, "maps")
+    records_of(names)

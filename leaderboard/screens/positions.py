@@ -11,6 +11,7 @@ from pebench.leaderboard.widgets import (
     draw,
     looks,
     open_board,
+    records_of,
 )
 
 
@@ -39,3 +40,4 @@ def show() -> None:
         "one sees whether late tokens gain from what lies further back."
     )
     download(frame, "positions")
+    records_of(frame["encoding"])
