@@ -24,7 +24,7 @@ PAGES: dict[str, Any] = {}  # streamlit's page of each path, for links; app.py f
 
 PICTURES = ("svg", "png")
 # Seconds: a browser that loads what draws (5 MB) is busy, so the first visit shows text and tables before.
-HEAD_START = 0.8
+HEAD_START = 1.2
 NUMBER = st.column_config.NumberColumn
 NAME = st.column_config.TextColumn("encoding", pinned=True, width=130)
 COLUMNS: dict[str, Any] = {
