@@ -19,7 +19,6 @@ without it its rows are missing. Denormals are flushed for all.
 import argparse
 import multiprocessing
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -93,13 +92,20 @@ def memory(shape: Shape, checkout: Path | None, who: str) -> float:
 
 def peak(shape: Shape, checkout: Path | None, who: str) -> float:
     """What `memory` measures, in the process that measures it."""
-    import psutil
-
     step = ours(shape, "grape_ap") if who == "ours" else rivals(shape, checkout, "grape_ap")[who]()
-    idle = psutil.Process().memory_info().rss
+    idle = resident("VmRSS")
     step()
     step()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - idle) / 2**20
+    return resident("VmHWM") - idle
+
+
+def resident(what: str) -> float:
+    """MiB in memory now (VmRSS), or at most so far (VmHWM), as Linux tells.
+
+    getrusage will not do: its maximum starts at that of the process that started this one.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(what)) / 2**10
 
 
 def windows(pipe: Connection, shape: Shape, checkout: Path | None, who: str, threads: int) -> None:
