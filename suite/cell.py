@@ -303,11 +303,10 @@ def count(module: torch.nn.Module) -> int:
 def provenance(cell: Cell, started: datetime.datetime, clock: float, device: torch.device) -> dict[str, Any]:
     """Where, when and with what a record was made."""
     encoding = Path(cell.encoding).name  # of a file, without the folders of this machine
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - clock, 2),
-        "peak_memory_bytes": kilobytes * (1 if sys.platform == "darwin" else 1024),
+        "peak_memory_bytes": peak_memory(),
         "versions": {
             "pebench": version("pebench"),
             "torch": torch.__version__,
@@ -321,6 +320,15 @@ def provenance(cell: Cell, started: datetime.datetime, clock: float, device: tor
         **commit(),
         "command": f"pebench run --profile {cell.profile} -e {encoding} -t {cell.task} --seed {cell.seed}",
     }
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has held. Linux's getrusage starts from what its parent held."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        lines = status.read_text().splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def hardware(device: torch.device) -> str:
