@@ -11,7 +11,7 @@ from pebench.leaderboard.board import make_board, to_markdown
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "leaderboard" / "records"
-PROFILE = "QUICK"
+PROFILE = "STANDARD"
 README = ROOT / "README.md"
 MARKED = re.compile(r"(?<=<!-- board -->\n).*?(?=<!-- /board -->)", re.DOTALL)
 
