@@ -98,7 +98,7 @@ def small(
 # How these were chosen, on validation at the training length alone, and what was tried: suite/standard.md.
 STANDARD = Profile(
     name="STANDARD",
-    about="the benchmark: every task, every encoding, three seeds; a quarter of an hour of one core for each seed",
+    about="the benchmark: every task, every encoding, three seeds; minutes of two cores for each seed",
     encodings=(),
     seeds=3,
     plans={
