@@ -27,6 +27,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import psutil
 import torch
 
 from benchmarks.peers import (
@@ -43,6 +44,7 @@ from benchmarks.peers import (
     rivals,
 )
 from pebench.encodings.registry import resolve
+from pebench.suite.cell import peak_memory
 from pebench.suite.model import LM, Cache, Size
 
 WARM_UP = 3  # steps; torch.compile may compile again in the second
@@ -93,19 +95,10 @@ def memory(shape: Shape, checkout: Path | None, who: str) -> float:
 def peak(shape: Shape, checkout: Path | None, who: str) -> float:
     """What `memory` measures, in the process that measures it."""
     step = ours(shape, "grape_ap") if who == "ours" else rivals(shape, checkout, "grape_ap")[who]()
-    idle = resident("VmRSS")
+    idle = psutil.Process().memory_info().rss
     step()
     step()
-    return resident("VmHWM") - idle
-
-
-def resident(what: str) -> float:
-    """MiB in memory now (VmRSS), or at most so far (VmHWM), as Linux tells.
-
-    getrusage will not do: its maximum starts at that of the process that started this one.
-    """
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(what)) / 2**10
+    return (peak_memory() - idle) / 2**20
 
 
 def windows(pipe: Connection, shape: Shape, checkout: Path | None, who: str, threads: int) -> None:
