@@ -14,7 +14,7 @@ import torch
 import typer
 
 from pebench.encodings.registry import resolve
-from pebench.suite import training
+from pebench.suite import precision
 from pebench.suite.measure import function
 from pebench.suite.model import LM
 from pebench.suite.profiles import PROFILES
@@ -26,7 +26,7 @@ def bits(encoding: str, profile: str, seed: int, bf16: bool) -> float:
     """Bits per byte of validation text after a training in this precision."""
     task, plan = Language(), PROFILES[profile].plans["language"]
     lm = LM(plan.size(task.vocab), resolve(encoding)[1], plan.recipe.length, seed)
-    with patch.object(training, "fast_bf16", lambda device: bf16):
+    with patch.object(precision, "fast_bf16", lambda device: bf16):
         train(lm, task, plan.recipe, seed)
     model = function(lm, torch.device("cpu"))
     return task.measure(model, {"length": plan.recipe.length}, plan.examples, torch.Generator(), "valid")[

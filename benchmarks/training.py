@@ -98,7 +98,7 @@ def peak(shape: Shape, checkout: Path | None, who: str) -> float:
     idle = psutil.Process().memory_info().rss
     step()
     step()
-    return (peak_memory() - idle) / 2**20
+    return (peak_memory(torch.device("cpu")) - idle) / 2**20
 
 
 def windows(pipe: Connection, shape: Shape, checkout: Path | None, who: str, threads: int) -> None:

@@ -25,10 +25,11 @@ from pebench.suite.fingerprint import fingerprint
 from pebench.suite.flops import flops_per_token
 from pebench.suite.measure import Tick, examine, timings
 from pebench.suite.model import LM
+from pebench.suite.precision import fast_bf16
 from pebench.suite.profiles import PROFILES, Plan
 from pebench.suite.record import Record, Row, record_path, tidy, write_whole
 from pebench.suite.resume import Resume
-from pebench.suite.training import Diverged, fast_bf16, train
+from pebench.suite.training import Diverged, train
 from pebench.tasks import TASKS, make
 from pebench.tasks.base import Task
 from pebench.tasks.corpus import identity
@@ -306,7 +307,7 @@ def provenance(cell: Cell, started: datetime.datetime, clock: float, device: tor
     return {
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - clock, 2),
-        "peak_memory_bytes": peak_memory(),
+        "peak_memory_bytes": peak_memory(device),
         "versions": {
             "pebench": version("pebench"),
             "torch": torch.__version__,
@@ -322,8 +323,13 @@ def provenance(cell: Cell, started: datetime.datetime, clock: float, device: tor
     }
 
 
-def peak_memory() -> int:
-    """The most bytes that this process has held. Linux's getrusage starts from what its parent held."""
+def peak_memory(device: torch.device) -> int:
+    """The most bytes that this process has held, of a GPU's memory where it runs on one.
+
+    Linux's getrusage starts from what the parent held, and so is asked elsewhere only.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")
     if status.exists():
         lines = status.read_text().splitlines()

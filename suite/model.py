@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pebench.encodings.base import At, Encoding, Shape
 from pebench.encodings.streams import build, stream
 from pebench.suite.attention import attend
-from pebench.suite.native import ops
+from pebench.suite.layers import add_linear, feed_forward, norm_linear, split_qkv
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Attention(nn.Module):
     ) -> Tensor:
         """Heads side by side (B, T, D), out of the normalised input x (B, T, D) and qkv(x)."""
         memory = cache.memory if cache else {}
-        q, k, v = ops.split_qkv(self.shifted(qkv, memory), self.temperature)
+        q, k, v = split_qkv(self.shifted(qkv, memory), self.temperature)
         with torch.autocast(
             x.device.type, enabled=False
         ):  # what an encoding computes in float32 stays float32
@@ -126,7 +126,7 @@ class SwiGLU(nn.Module):
 class Block(nn.Module):
     """x + out(attention(norm(x))), then x + down(silu(gate) * up) of (gate, up) = gate_up(norm(x)).
 
-    The products and what lies between them are in suite/native/ops.py, each beside its definition.
+    The products and what lies between them are in suite/layers.py.
     """
 
     def __init__(self, size: Size):
@@ -146,10 +146,10 @@ class Block(nn.Module):
         cache: LayerCache | None,
         start: int,
     ) -> Tensor:
-        h, qkv = ops.norm_linear(x, self.norm1.weight, self.attention.qkv.weight)
+        h, qkv = norm_linear(x, self.norm1.weight, self.attention.qkv.weight)
         y = self.attention(h, qkv, encoding, layer, q_pos, k_pos, cache, start)
-        x = ops.add_linear(x, y, self.attention.out.weight)
-        return ops.feed_forward(x, self.norm2.weight, self.mlp.gate_up.weight, self.mlp.down.weight)
+        x = add_linear(x, y, self.attention.out.weight)
+        return feed_forward(x, self.norm2.weight, self.mlp.gate_up.weight, self.mlp.down.weight)
 
 
 class LM(nn.Module):
@@ -202,4 +202,4 @@ class LM(nn.Module):
             x = block(x, self.encoding, layer, q_pos, k_pos, cache.layers[layer] if cache else None, start)
         if cache:
             cache.length, cache.pos = start + length, k_pos
-        return ops.norm_linear(x if asked is None else x[asked], self.norm.weight, self.embedding.weight)[1]
+        return norm_linear(x if asked is None else x[asked], self.norm.weight, self.embedding.weight)[1]

@@ -107,7 +107,7 @@ STANDARD = Profile(
         "addition": small(4, 2500, layers=3),
         "flipflop": small(32, 1500),
         "permutation": small(6, 2500, layers=3),
-        "sort": small(4, 3000, rate=1e-2),
+        "sort": small(4, 3500, rate=1e-2),
         "recall": small(4, 2500),
         "latest": small(4, 3000, rate=1e-2),
         "needle": small(48, 3000, FARTHER),

@@ -7,8 +7,9 @@ import torch
 from pebench.encodings.base import Encoding
 from pebench.encodings.streams import stream
 from pebench.suite.model import LM
+from pebench.suite.precision import precision
 from pebench.suite.profiles import Plan
-from pebench.suite.training import loss, optimiser, precision
+from pebench.suite.training import loss, optimiser
 from pebench.tasks.base import Batch
 
 DECODED = 16  # tokens whose mean time is the time of one

@@ -1,11 +1,9 @@
 """How every model is trained: the same batches, the same steps, the same optimiser, whatever the encoding."""
 
-import functools
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -13,6 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from pebench.encodings.streams import stream
 from pebench.suite.model import LM
+from pebench.suite.precision import precision
 from pebench.suite.resume import Progress, Resume
 from pebench.tasks.base import IGNORE, Batch, Task
 
@@ -129,28 +128,3 @@ def train(
                 resume.save(lm, opt, Progress(step + 1, tokens, seconds, tuple(losses)))
     last = torch.stack(losses[-max(1, recipe.steps // 20) :]).mean().item()
     return Trained(tokens, time.perf_counter() - started, last)
-
-
-@functools.cache
-def fast_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 matrix products are faster than float32's here."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    cpuinfo = Path("/proc/cpuinfo")
-    return cpuinfo.exists() and multiplies_bf16(cpuinfo.read_text())
-
-
-def multiplies_bf16(cpuinfo: str) -> bool:
-    """Whether a processor is faster in bfloat16: eight times with AMX, twice on AMD's with AVX512_BF16.
-
-    On Intel's without AMX that instruction is slower than float32.
-
-    >>> [multiplies_bf16(text) for text in ("avx512_bf16 amx_bf16", "AuthenticAMD avx512_bf16", "avx512_bf16")]
-    [True, True, False]
-    """
-    return "amx_bf16" in cpuinfo or ("avx512_bf16" in cpuinfo and "AuthenticAMD" in cpuinfo)
-
-
-def precision(device: torch.device) -> torch.autocast:
-    """bfloat16 matrix products over float32 parameters, residuals and softmax where that is faster, else float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=fast_bf16(device))

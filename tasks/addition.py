@@ -5,7 +5,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from pebench.tasks.algorithmic import FIRST, QuestionTask
-from pebench.tasks.base import Condition, draw_long, grid
+from pebench.tasks.base import Condition, LanguageModel, Score, draw_long, grid
+from pebench.tasks.corpus import Split
 
 ZERO = FIRST  # the ten digits
 
@@ -30,6 +31,9 @@ class Addition(QuestionTask):
     other, neither `rope` nor `alibi` learned to find the two that belong together in 2500 steps (nor with the
     index hints of Zhou et al., 2024, arXiv 2402.09371, section 3).
 
+    What counts is the share of right digits: no encoding gets whole sums of six digits right after training on four
+    (0.01 at most), and yet they keep between one and four of the seven.
+
     >>> Addition().answer(torch.tensor([[9, 2, 9, 0, 1, 5]]) + ZERO) - ZERO  # 199 + 502
     tensor([[1, 0, 7, 0]])
     """
@@ -38,7 +42,7 @@ class Addition(QuestionTask):
     title = "Add two numbers"
     family = "arithmetic"
     vocab = ZERO + 10
-    gate = 0.9
+    gate = 0.95
 
     def context(self, length: int) -> int:
         return 3 * length + 2
@@ -58,6 +62,16 @@ class Addition(QuestionTask):
     def answer(self, question: Tensor) -> Tensor:
         return ZERO + add(question[:, ::2] - ZERO, question[:, 1::2] - ZERO)
 
+    def measure(
+        self, lm: LanguageModel, condition: Condition, n: int, rng: torch.Generator, split: Split = "test"
+    ) -> list[Score]:
+        exact, digits = super().measure(lm, condition, n, rng, split)
+        return [
+            digits._replace(floor=self.chance(condition), ceiling=1.0),
+            exact._replace(floor=None, ceiling=None),
+        ]
+
     def chance(self, condition: Condition) -> float:
-        """The commonest sum is 10^n - 1, which 10^n of the 10^2n pairs have."""
-        return 10.0 ** -int(condition["length"])
+        """The share of digits that are right without reading: the last is 0 or 1, all others are uniform."""
+        n = int(condition["length"])
+        return (0.1 * n + 0.5 + 0.5 * 10.0**-n) / (n + 1)

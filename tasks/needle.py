@@ -11,28 +11,28 @@ from pebench.tasks.corpus import Split
 from pebench.tasks.text import random_windows
 
 DIGITS = 4
-SENTENCE = 11  # bytes of " QX is 4821"
-LEAD = 7  # of which come before the digits, and are the question
+SENTENCE = 10  # bytes of " Q is 4821"
+LEAD = 6  # of which come before the digits, and are the question
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 MOST_NEEDLES = 4
 KINDS = ("multi_key", "multi_query", "multi_value")
 
 
 def sentences(keys: Tensor, values: Tensor) -> Tensor:
-    """The bytes (..., 11) that say that each key (..., 2) is this value (..., 4), in bytes too.
+    """The bytes (..., 10) that say that each key (...) is this value (..., 4), in bytes too.
 
-    >>> bytes(sentences(torch.tensor([*b"QX"]), torch.tensor([*b"4821"])).tolist())
-    b' QX is 4821'
+    >>> bytes(sentences(torch.tensor(ord("Q")), torch.tensor([*b"4821"])).tolist())
+    b' Q is 4821'
     """
-    space, verb = (torch.tensor([*part]).expand(*keys.shape[:-1], -1) for part in (b" ", b" is "))
-    return torch.cat([space, keys, verb, values], dim=-1)
+    space, verb = (torch.tensor([*part]).expand(*keys.shape, -1) for part in (b" ", b" is "))
+    return torch.cat([space, keys[..., None], verb, values], dim=-1)
 
 
 class Needle(AnswerTask):
-    """Sentences " QX is 4821" stand in a book; at the end the question " QX is " asks for the digits.
+    """Sentences " Q is 4821" stand in a book; at the end the question " Q is " asks for the digits.
 
     Length is in bytes, the questions and answers included; depth 0 is the beginning. Haystacks are windows of
-    real books (training, validation and test from different ones), keys two capitals, values four digits. In
+    real books (training, validation and test from different ones), keys one capital, values four digits. In
     training one to four needles stand in the text and all are asked for: in any order, or, where all have one
     key (a fifth of the time), in the order of the text. Names and grid follow RULER (Hsieh et al., 2024,
     section 3.1): `single` is one needle at a depth; with as many as fit the training length, up to four,
@@ -53,12 +53,13 @@ class Needle(AnswerTask):
         n, length = text.shape
         asked = 1 if kind == "multi_key" else needles
         rows = torch.arange(n)[:, None]
-        initials = torch.rand(n, 26, generator=rng).argsort(dim=1)[:, :needles]  # distinct within a text
-        keys = ord("A") + torch.stack([initials, torch.randint(0, 26, (n, needles), generator=rng)], dim=-1)
+        keys = (
+            ord("A") + torch.rand(n, 26, generator=rng).argsort(dim=1)[:, :needles]
+        )  # distinct within a text
         if kind == "multi_value":
-            keys = keys[:, :1].expand(-1, needles, -1)
+            keys = keys[:, :1].expand(-1, needles)
         values = ord("0") + torch.randint(0, 10, (n, needles, DIGITS), generator=rng)
-        said = sentences(keys, values)  # (n, needles, 11)
+        said = sentences(keys, values)  # (n, needles, 10)
         hay = length - asked * SENTENCE
         room = hay // needles - SENTENCE  # each needle has a stretch of its own
         where = torch.rand(n, needles, generator=rng) if depth is None else torch.full((n, needles), depth)
@@ -112,7 +113,7 @@ class Needle(AnswerTask):
                 bytes(line) + b"0" for line in tokens.tolist()
             ):  # the last digit is cut
                 places: dict[bytes, list[int]] = {}
-                for sentence in re.finditer(rb" ([A-Z]{2}) is \d{4}", text):
+                for sentence in re.finditer(rb" ([A-Z]) is \d{4}", text):
                     places.setdefault(sentence[1], []).append(sentence.end() - DIGITS)
                 for here in places.values():  # the first half are needles, the other half their questions
                     half = len(here) // 2

@@ -14,6 +14,7 @@ from torch.nn.functional import logsigmoid, normalize
 
 from pebench.encodings import registry
 from pebench.encodings.base import Broken, Counted, Form, Path, Reflected, sum_after
+from pebench.suite import layers
 from pebench.suite.model import LM, Size
 from pebench.suite.native import build, ops
 from pebench.suite.training import loss
@@ -185,10 +186,10 @@ def test_what_lies_between_products_is_its_definition(
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             seen = qkv.bfloat16() if autocast else qkv
             out = [
-                *ops.norm_linear(x, gain, weight),
-                ops.add_linear(x, y, out_weight),
-                ops.feed_forward(x, gain, gate_up, down),
-                *ops.split_qkv(seen, temperature),
+                *layers.norm_linear(x, gain, weight),
+                layers.add_linear(x, y, out_weight),
+                layers.feed_forward(x, gain, gate_up, down),
+                *layers.split_qkv(seen, temperature),
             ]
         total = sum((z * torch.linspace(-1, 1, z.numel()).view(z.shape)).sum() for z in out)
         assert isinstance(total, Tensor)

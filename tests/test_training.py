@@ -10,7 +10,7 @@ from pebench.encodings.base import At, Encoding
 from pebench.encodings.extension import METHODS, extended
 from pebench.encodings.nope import NoPE
 from pebench.encodings.registry import names, resolve
-from pebench.suite import training
+from pebench.suite import precision, training
 from pebench.suite.measure import examine
 from pebench.suite.model import LM, Size
 from pebench.suite.profiles import Plan
@@ -193,7 +193,7 @@ def test_training_under_bf16_ends_near_that_of_fp32(monkeypatch: pytest.MonkeyPa
     recipe = replace(RECIPE, steps=60, tokens=256, learning_rate=1e-2)
     losses = []
     for fast in (False, True):
-        monkeypatch.setattr(training, "fast_bf16", lambda device, fast=fast: fast)
+        monkeypatch.setattr(precision, "fast_bf16", lambda device, fast=fast: fast)
         losses.append(train(LM(SIZE, resolve("alibi")[1], 9, 0), Copy(), recipe, 0).final_loss)
     assert losses[0] != losses[1]
     assert losses[0] == pytest.approx(losses[1], abs=0.03)

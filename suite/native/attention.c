@@ -1,6 +1,6 @@
 /* Causal attention in float32; suite/native/ops.py says what each mode computes. One thread, no state.
 
-   The 16 lanes of a vector are 16 queries, so that softmax, masks and sums over the path from a key to its query are
+   The lanes of a vector are as many queries, so that softmax, masks and sums over the path from a key to its query are
    plain loops over the keys. Rows of logits live in scratch memory that grows with the number of keys; no matrix of
    queries by keys is ever formed. */
 #include <stdlib.h>
@@ -102,7 +102,7 @@ static void spread(const V *s, const float *x, int n, int width, float *out) {
 
 static int up(int n, int to) { return (n + to - 1) / to * to; }
 
-/* The rows of 16 queries, dense and padded with zeros to `padded` columns. */
+/* The rows of some queries, dense and padded with zeros to `padded` columns. */
 static void rows_of(const float *x, int64_t stride, int rows, int width, int padded, float factor, float *out) {
     memset(out, 0, sizeof(float) * LANES * padded);
     for (int lane = 0; lane < rows; lane++)
@@ -114,8 +114,8 @@ static float *up_to_vector(char *memory) {
 }
 
 /* What one call works on; a mode is asked for by its tensors.
-   bias (H, S, up(T, 16)), keys first, is added to the logits.
-   table (H, 16 + up(T, 16)): key j gains what stands at 16 + i - j.
+   bias (H, S, up(T, LANES)), keys first, is added to the logits.
+   table (H, LANES + up(T, LANES)): key j gains what stands at LANES + i - j.
    p, r, slopes: a path sum; key j gains the sum over j < l <= i of slope * log sigmoid(p_i . r_l * path_scale).
    e (B, H, T, known): CoPE; key j gains e_i at c = the sum over j <= l <= i of sigmoid(logit_l), between whole numbers
    in proportion, at most known - 1.
@@ -128,14 +128,23 @@ typedef struct {
     float scale, path_scale;
 } Attention;
 
-/* For 16 queries: logits and then weights, their gradients, products, counts; rows of tensors, turned. For all keys of
+/* For LANES queries: logits and then weights, their gradients, products, counts; rows of tensors, turned. For all keys of
    a head: gradients that the queries add to. */
 typedef struct {
     V *s, *g, *z, *count, *q, *gq, *p, *y, *gy, *e, *ge;
     float *rows, *gk, *gv, *gr, *gw, *gbeta;
 } Scratch;
 
+#if LANES == 16
 static const I LANE = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+#elif LANES == 8
+static const I LANE = {0, 1, 2, 3, 4, 5, 6, 7};
+#else
+static const I LANE = {0, 1, 2, 3};
+#endif
+
+/* To how many queries a bias and a table are padded. */
+int lanes(void) { return LANES; }
 
 /* x where the lane's query sees key j, else 0; the first query is `first`. */
 static inline V seen(V x, int j, int first) { return j > first ? choose(LANE >= j - first, x, fill(0)) : x; }
@@ -252,7 +261,7 @@ static void stick_backward(Scratch *w, int first, int n) {
     }
 }
 
-/* Logits of 16 queries from `first` on over the keys before `n`, the future hidden; w->s. */
+/* Logits of LANES queries from `first` on over the keys before `n`, the future hidden; w->s. */
 static void logits(const Attention *a, Scratch *w, int64_t b, int64_t h, int first, int rows, int n) {
     int padded = up(a->tokens, LANES);
     turn(row(a->q, b, h, first), a->q.token, rows, a->width, a->scale, w->q);

@@ -1,8 +1,6 @@
-"""Native kernels for what a training step does between its matrix products, and for attention.
+"""Native kernels for the operators of suite/layers.py, which defines them, and for attention.
 
-Each has its definition in PyTorch beside it, which runs wherever the kernel cannot: on a GPU, in other precisions,
-under torch.compile, with several threads, without a C compiler. The two agree to float32 rounding, values and
-gradients.
+The definitions run wherever the kernels cannot (`usable`). The two agree to float32 rounding, values and gradients.
 """
 
 import contextlib
@@ -14,12 +12,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import linear, pad, rms_norm, silu
+from torch.nn.functional import pad
 
 from pebench.encodings.base import Broken, Counted, Form, Path, Reflected
 from pebench.suite.native.build import library
 
-EPS = 1e-6
+EPS = 1e-6  # of the RMS norms
 ROWS = (torch.float32, torch.bfloat16)
 INPUTS = ("q", "k", "v", "p", "r", "e", "w", "beta")  # of attention, those that get gradients
 
@@ -188,14 +186,6 @@ class NormLinearKernel(torch.autograd.Function):
         return gx.view(*shape[:-1], -1), ggain, (gy.T @ read).float()
 
 
-def norm_linear(x: Tensor, gain: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """h, the RMS norm of x over its last axis times a gain, and h times the matrix."""
-    if usable(x, gain, weight):
-        return apply(NormLinearKernel, x, gain, weight)
-    h = rms_norm(x, gain.shape, gain, EPS)
-    return h, linear(h, weight)
-
-
 class AddLinearKernel(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
@@ -210,13 +200,6 @@ class AddLinearKernel(torch.autograd.Function):
         read, weight = ctx.saved_tensors
         g16 = rows(g).to(weight.dtype)
         return g, (g16 @ weight).float().view(*g.shape[:-1], -1), (g16.T @ read).float()
-
-
-def add_linear(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-    """x plus y times the matrix."""
-    if usable(x, y, weight):
-        return apply(AddLinearKernel, x, y, weight)
-    return x + linear(y, weight)
 
 
 class SplitKernel(torch.autograd.Function):
@@ -244,16 +227,6 @@ class SplitKernel(torch.autograd.Function):
         return gqkv, gtemperature
 
 
-def split_qkv(qkv: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """q, k and v (B, H, T, d) out of (B, T, 3D): q and k RMS-normalised, q times its head's temperature (H, 1, 1)."""
-    if usable(temperature) and usable(qkv, dtypes=ROWS):
-        return apply(SplitKernel, qkv, temperature)
-    heads = temperature.shape[0]
-    q, k, v = (part.transpose(1, 2) for part in qkv.unflatten(-1, (3, heads, -1)).unbind(2))
-    q = (rms_norm(q, q.shape[-1:], eps=EPS) * temperature).type_as(v)
-    return q, rms_norm(k, k.shape[-1:], eps=EPS).type_as(v), v
-
-
 class FeedForwardKernel(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
@@ -276,14 +249,6 @@ class FeedForwardKernel(torch.autograd.Function):
         run("swiglu_backward", g16 @ down, up, gup, *mid.shape, brief(up))
         gx, ggain = norm_gradient(gup @ gate_up, x, gain, inverse, g)
         return gx.view(shape), ggain, (gup.T @ h).float(), (g16.T @ mid).float()
-
-
-def feed_forward(x: Tensor, gain: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
-    """x plus a SwiGLU of its RMS norm: down(silu(gate) * up) for (gate, up) = gate_up(norm(x) * gain)."""
-    if down.shape[1] % 16 == 0 and usable(x, gain, gate_up, down):
-        return apply(FeedForwardKernel, x, gain, gate_up, down)
-    gate, up = linear(rms_norm(x, gain.shape, gain, EPS), gate_up).chunk(2, dim=-1)
-    return x + linear(silu(gate) * up, down)
 
 
 def view(x: Tensor) -> View:
@@ -317,7 +282,7 @@ class AttentionKernel(torch.autograd.Function):
             q.new_empty(b, h, t),
         )  # y as the model reads it
         keys_first = None if bias is None else by_key(bias)
-        padded = None if table is None else pad(table, (16, -t % 16))
+        padded = None if table is None else pad(table, (lanes(), -t % lanes()))
         call = Call(
             **{name: view(x) for name, x in inputs.items()}, y=view(y), lse=lse.data_ptr(),
             batches=b, heads=h, tokens=t, width=width, value_width=v.shape[-1], stick=stick, scale=scale,
@@ -353,14 +318,20 @@ class AttentionKernel(torch.autograd.Function):
         run("attention_backward", call)
         t = gy.shape[2]
         gbias = None if gbias is None else gbias[..., :t].mT
-        gtable = None if gtable is None else gtable[:, 16 : 16 + t]
+        gtable = None if gtable is None else gtable[:, lanes() : lanes() + t]
         return None, None, None, gbias, gtable, *(given.get(name) for name in INPUTS)
 
 
+@functools.cache
+def lanes() -> int:
+    """How many queries the kernel takes at once: what a bias and a table are padded to."""
+    return int(cast(ctypes.CDLL, library()).lanes())
+
+
 def by_key(bias: Tensor) -> Tensor:
-    """A bias (H, T, T) with the keys first, (H, T, T + padding to 16 queries)."""
+    """A bias (H, T, T) with the keys first, (H, T, T and its padding)."""
     h, t, _ = bias.shape
-    turned = bias.new_zeros(h, t, -(-t // 16) * 16)
+    turned = bias.new_zeros(h, t, t + -t % lanes())
     turned[..., :t] = bias.mT
     return turned
 

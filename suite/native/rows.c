@@ -3,30 +3,49 @@
    suite/native/ops.py says what each of them computes. */
 #include "vectors.h"
 
-/* Rows may be bfloat16, the upper half of a float: what matrix products read and write.
-   `n` numbers of x from `at` on: where they lie, or widened into `room` if x is `brief`, of 16 bits. */
+/* Rows may be bfloat16 (`brief`): what matrix products read and write.
+   `n` numbers of x from `at` on: where they lie, or widened into `room`. */
 static const float *row_of(const void *x, int64_t at, int n, int64_t brief, float *room) {
     if (!brief) return (const float *)x + at;
     const uint16_t *from = (const uint16_t *)x + at;
-    for (int c = 0; c < n; c++) {
-        uint32_t bits = (uint32_t)from[c] << 16;
-        memcpy(room + c, &bits, sizeof bits);
+    int c = 0;
+    for (; c + LANES <= n; c += LANES) *(V *)(room + c) = widen(from + c);
+    if (c < n) {
+        uint16_t last[LANES] = {};
+        memcpy(last, from + c, sizeof(uint16_t) * (n - c));
+        V wide = widen(last);
+        memcpy(room + c, &wide, sizeof(float) * (n - c));
     }
     return room;
 }
 
-/* Where to write a row of x: in place, or in `room`, from which `finish` rounds it to 16 bits, ties to even. */
+/* Where to write a row of x: in place, or in `room`, from which `finish` rounds it. */
 static float *room_for(void *x, int64_t at, int64_t brief, float *room) { return brief ? room : (float *)x + at; }
 
 static void finish(const float *room, void *x, int64_t at, int n, int64_t brief) {
     if (!brief) return;
     uint16_t *to = (uint16_t *)x + at;
-    for (int c = 0; c < n; c++) {
-        uint32_t bits;
-        memcpy(&bits, room + c, sizeof bits);
-        uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-        to[c] = (bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : rounded; /* NaN stays NaN */
+    int c = 0;
+    for (; c + LANES <= n; c += LANES) narrow(*(V *)(room + c), to + c);
+    if (c < n) {
+        float last[LANES] = {};
+        uint16_t rounded[LANES];
+        memcpy(last, room + c, sizeof(float) * (n - c));
+        narrow(*(V *)last, rounded);
+        memcpy(to + c, rounded, sizeof(uint16_t) * (n - c));
     }
+}
+
+/* A vector of x, from `at` on. */
+static inline V load(const void *x, int64_t at, int64_t brief) {
+    return brief ? widen((const uint16_t *)x + at) : *(V *)((const float *)x + at);
+}
+
+static inline void store(V y, void *x, int64_t at, int64_t brief) {
+    if (brief)
+        narrow(y, (uint16_t *)x + at);
+    else
+        *(V *)((float *)x + at) = y;
 }
 
 /* y = x * gain / rms(x); `inverse` keeps 1 / rms. */
@@ -113,32 +132,23 @@ int split_backward(const float *gq, const float *gk, const float *gv, const void
 
 /* y = silu(gate) * up for x = (gate, up), (n, 2 * width); `width` is a multiple of 16. */
 int swiglu_forward(const void *x, void *y, int64_t n, int64_t width, int64_t brief) {
-    float room[2 * width], yroom[width];
-    for (int64_t i = 0; i < n; i++) {
-        const float *gate = row_of(x, 2 * i * width, 2 * width, brief, room);
-        float *out = room_for(y, i * width, brief, yroom);
-        for (int c = 0; c < width; c += LANES) {
-            V g = *(V *)(gate + c);
-            *(V *)(out + c) = g * sigmoid(g) * *(V *)(gate + width + c);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t c = 0; c < width; c += LANES) {
+            V gate = load(x, 2 * i * width + c, brief), up = load(x, (2 * i + 1) * width + c, brief);
+            store(gate * sigmoid(gate) * up, y, i * width + c, brief);
         }
-        finish(yroom, y, i * width, width, brief);
-    }
     return 0;
 }
 
 int swiglu_backward(const void *gy, const void *x, void *gx, int64_t n, int64_t width, int64_t brief) {
-    float room[2 * width], yroom[width], xroom[2 * width];
-    for (int64_t i = 0; i < n; i++) {
-        const float *gate = row_of(x, 2 * i * width, 2 * width, brief, room);
-        const float *gout = row_of(gy, i * width, width, brief, yroom);
-        float *out = room_for(gx, 2 * i * width, brief, xroom);
-        for (int c = 0; c < width; c += LANES) {
-            V z = *(V *)(gate + c), g = *(V *)(gout + c), s = sigmoid(z);
-            *(V *)(out + c) = g * *(V *)(gate + width + c) * s * (1.0f + z * (1.0f - s));
-            *(V *)(out + width + c) = g * z * s;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t c = 0; c < width; c += LANES) {
+            int64_t first = 2 * i * width + c, second = first + width;
+            V gate = load(x, first, brief), up = load(x, second, brief), g = load(gy, i * width + c, brief);
+            V s = sigmoid(gate);
+            store(g * up * s * (1.0f + gate * (1.0f - s)), gx, first, brief);
+            store(g * gate * s, gx, second, brief);
         }
-        finish(xroom, gx, 2 * i * width, 2 * width, brief);
-    }
     return 0;
 }
 

@@ -1,0 +1,31 @@
+"""In which precision matrix products are fast on a machine: like its processor, no part of what is computed."""
+
+import functools
+from pathlib import Path
+
+import torch
+
+
+@functools.cache
+def fast_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 matrix products are faster than float32's here."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    cpuinfo = Path("/proc/cpuinfo")
+    return cpuinfo.exists() and multiplies_bf16(cpuinfo.read_text())
+
+
+def multiplies_bf16(cpuinfo: str) -> bool:
+    """Whether a processor is faster in bfloat16: eight times with AMX, twice on AMD's with AVX512_BF16.
+
+    On Intel's without AMX that instruction is slower than float32.
+
+    >>> [multiplies_bf16(text) for text in ("avx512_bf16 amx_bf16", "AuthenticAMD avx512_bf16", "avx512_bf16")]
+    [True, True, False]
+    """
+    return "amx_bf16" in cpuinfo or ("avx512_bf16" in cpuinfo and "AuthenticAMD" in cpuinfo)
+
+
+def precision(device: torch.device) -> torch.autocast:
+    """bfloat16 matrix products over float32 parameters, residuals and softmax where that is faster, else float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast_bf16(device))
