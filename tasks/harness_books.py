@@ -24,7 +24,7 @@ from pebench.tasks.wheels import build_once, cache_folder, sha256, silent
 if TYPE_CHECKING:
     from datasets import Dataset
 
-NAME = "lm-eval-v1"  # of the folder in the cache: other data get another name
+NAME = "lm-eval-v2"  # of the folder in the cache: other data get another name
 YAML = Path(__file__).with_name("lm_eval")
 LENGTHS = (256, 1024, 4096, 16384)  # bytes, the question and the answer included
 PER_DEPTH = 20
@@ -44,7 +44,7 @@ def needles(length: int) -> Iterator[Row]:
         texts = torch.cat([batch.tokens, batch.targets[:, -1:]], dim=1)
         for text in valid(texts, PER_DEPTH):
             answer = text[-DIGITS:]
-            others = [f"{n:04}" for n in wrong.sample(range(10**DIGITS), CHOICES)]
+            others = [f"{n:0{DIGITS}}" for n in wrong.sample(range(10**DIGITS), CHOICES)]
             gold = wrong.randrange(CHOICES)
             numbers = [other for other in others if other != answer][: CHOICES - 1]
             numbers.insert(gold, answer)
@@ -135,10 +135,10 @@ MAKERS: dict[str, Callable[[], Iterator[Row]]] = {
     "passages": passages,
 }
 SHA256 = {
-    "needle_256": "489b00a4dfd84066bb8e907bc478dc8dfcf458a53bd9c4d3bec51353291e2a81",
-    "needle_1024": "bf8bc9342e56a3b654b9ca86d60046556031e47ff83a1e766cd4bbf9c2f68fa0",
-    "needle_4096": "537baad5a4c4b2c7f9bca8b05adc0d29897ce057c12d1ca8241d073da384fe68",
-    "needle_16384": "6540bb1d6288bb86e6d8145f8b93fd36517657dd4c03d3d1758fc4b0218cf9e5",
+    "needle_256": "231e36964cf16555c0873ffa44c9d0d2a6b4ea90842e054845d8fd66e4091da9",
+    "needle_1024": "e483cf9daeabcda8e4ea74fef688f7559f988f5e91c299845a1514dd3dc97cb3",
+    "needle_4096": "5511975a790b4cb232152f74a6752572bbab4e1c9d3442af058f970eec985bb2",
+    "needle_16384": "adcc7e1378bd360bebf4f96d01107ab656b29c6ee0820422cb02252b109b9747",
     "passkey_1024": "6ae6d083778ba60977c7d2c9162e01f1988721dd7a97f31d40a33ed2c09bee3d",
     "passkey_4096": "e867b51d09852d45879c252950c4aa3a235601e9e3a0ff5febd45c5183d6e505",
     "passkey_16384": "debff41df6b4c932445f41f688a6af54d24b7cdebb8cc31847ebf8729e13a755",

@@ -269,7 +269,7 @@ class Knowing(ByteLM):
 
 
 def knows_needle(context: str, answer: str) -> bool:
-    return f"{context[-6:]}{answer}" in context
+    return f"{context[-5:]}{answer}" in context
 
 
 @pytest.mark.parametrize("name", sorted(harness_data.SOURCES))

@@ -1,6 +1,8 @@
 """The native kernels against their definitions, values and gradients, and what happens where they cannot be had."""
 
+import ctypes
 import pathlib
+import platform
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -215,21 +217,49 @@ def test_rounding_to_bfloat16_is_torchs() -> None:
         assert y.isnan().all()
 
 
+def learned(name: str) -> dict[str, Tensor]:
+    """A model's loss and gradients."""
+    lm = LM(Size(2, 64, 4, 64), registry.resolve(name)[1], 24, seed=0).eval()
+    tokens = torch.randint(64, (2, 25), generator=torch.Generator().manual_seed(1))
+    value = loss(lm, Batch(tokens[:, :-1], tokens[:, 1:]))
+    value.backward()
+    return {n: p.grad for n, p in lm.named_parameters() if p.grad is not None} | {"loss": value.detach()}
+
+
 @pytest.mark.parametrize("name", registry.names())
 def test_a_model_learns_the_same_with_and_without(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run() -> dict[str, Tensor]:
-        lm = LM(Size(2, 64, 4, 64), registry.resolve(name)[1], 24, seed=0).eval()
-        tokens = torch.randint(64, (2, 25), generator=torch.Generator().manual_seed(1))
-        value = loss(lm, Batch(tokens[:, :-1], tokens[:, 1:]))
-        value.backward()
-        return {n: p.grad for n, p in lm.named_parameters() if p.grad is not None} | {"loss": value.detach()}
-
-    native = run()
+    native = learned(name)
     monkeypatch.setattr(ops, "library", lambda: None)
-    plain = run()
+    plain = learned(name)
     assert native.keys() == plain.keys()
     for key, true in plain.items():
         assert torch.allclose(native[key], true, rtol=1e-3, atol=1e-5 * (1 + float(true.abs().max()))), key
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="other processors have one width of vectors")
+@pytest.mark.parametrize(("without", "lanes"), [("avx512f", 8), ("avx", 4)])
+def test_narrower_vectors_compute_the_same(
+    without: str, lanes: int, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run() -> list[dict[str, Tensor]]:
+        ops.kernel.cache_clear()
+        ops.lanes.cache_clear()
+        kinds = ("alibi", "fire", "t5_bias", "grape_ap", "cope", "path", "stick_breaking")
+        return [learned(name) for name in kinds]  # plain, and each form
+
+    wide, path = run(), tmp_path / "narrow.so"
+    monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, f"-mno-{without}"))
+    build.compile_to("cc", path)
+    with monkeypatch.context() as narrow:
+        library = ctypes.CDLL(str(path))
+        narrow.setattr(ops, "library", lambda: library)
+        found = run()
+        assert ops.lanes() <= lanes
+    for one, other in zip(wide, found, strict=True):
+        for key, true in one.items():
+            assert torch.allclose(other[key], true, rtol=1e-3, atol=1e-5 * (1 + float(true.abs().max()))), key
+    ops.kernel.cache_clear()
+    ops.lanes.cache_clear()
 
 
 def test_compiled_models_do_without() -> None:

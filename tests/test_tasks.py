@@ -91,7 +91,7 @@ DIGESTS = {
     "sort": "eceb0a3ce6858e20",
     "recall": "d7fe9880c8a3c543",
     "latest": "03f9f36496bdaa8c",
-    "needle": "a6fbc5b118e50e8b",
+    "needle": "7489358940391a7a",
     "language": "5ad9b3501d29ee02",
 }
 
@@ -115,7 +115,9 @@ def test_training_lengths_are_mixed_up_to_the_longest() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(
-    length=st.integers(20, 200), depth=st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), seed=st.integers(0, 99)
+    length=st.integers(2 * SENTENCE, 200),
+    depth=st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]),
+    seed=st.integers(0, 99),
 )
 def test_a_needle_stands_once_at_its_depth_and_is_asked_for(length: int, depth: float, seed: int) -> None:
     hay = torch.full((3, length), ord("x"))
@@ -124,18 +126,18 @@ def test_a_needle_stands_once_at_its_depth_and_is_asked_for(length: int, depth: 
         text = bytes(row)
         answer = bytes(t for t in target if t != IGNORE)
         question = text[-(SENTENCE - 1) :][:LEAD]
-        assert len(answer) == 4
+        assert len(answer) == 2
         assert text.count(question + answer) == 1
         assert text.index(question) == round(depth * (length - 2 * SENTENCE))
 
 
 @settings(max_examples=50, deadline=None)
-@given(length=st.integers(80, 300), kind=st.sampled_from(KINDS), seed=st.integers(0, 99))
+@given(length=st.integers(8 * SENTENCE, 300), kind=st.sampled_from(KINDS), seed=st.integers(0, 99))
 def test_several_needles_stand_apart_and_are_asked_for(length: int, kind: str, seed: int) -> None:
     hay = torch.full((3, length), ord("x"))
     tokens, targets = Needle().hide(hay, 4, rng(seed), kind=kind)
     for row, target in zip(tokens.tolist(), targets.tolist(), strict=True):
-        said = re.findall(r" (.) is (....)", bytes(row).decode() + str(target[-1] - ord("0")))
+        said = re.findall(r" (.) is (..)", bytes(row).decode() + str(target[-1] - ord("0")))
         needles, questions = said[:4], said[4:]
         answers = bytes(t for t in target if t != IGNORE).decode()
         assert answers == "".join(value for _, value in questions)
