@@ -110,7 +110,7 @@ STANDARD = Profile(
         "sort": small(4, 3500, rate=1e-2),
         "recall": small(4, 2500),
         "latest": small(4, 3000, rate=1e-2),
-        "needle": small(40, 3000, FARTHER),
+        "needle": small(48, 3000, FARTHER),
         "language": replace(small(128, 1250, FARTHER, tokens=2048), examples=32),
         "throughput": Plan(2, 64, 4, Recipe(length=128, steps=0, tokens=2048), (1, 4, 16), 5),
     },

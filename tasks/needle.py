@@ -10,8 +10,8 @@ from pebench.tasks.base import IGNORE, AnswerTask, Batch, Condition, LanguageMod
 from pebench.tasks.corpus import Split
 from pebench.tasks.text import random_windows
 
-DIGITS = 2
-SENTENCE = 8  # bytes of " Q is 48"
+DIGITS = 4
+SENTENCE = 10  # bytes of " Q is 4821"
 LEAD = 6  # of which come before the digits, and are the question
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 MOST_NEEDLES = 4
@@ -19,26 +19,26 @@ KINDS = ("multi_key", "multi_query", "multi_value")
 
 
 def sentences(keys: Tensor, values: Tensor) -> Tensor:
-    """The bytes (..., 8) that say that each key (...) is this value (..., 2), in bytes too.
+    """The bytes (..., 10) that say that each key (...) is this value (..., 4), in bytes too.
 
-    >>> bytes(sentences(torch.tensor(ord("Q")), torch.tensor([*b"48"])).tolist())
-    b' Q is 48'
+    >>> bytes(sentences(torch.tensor(ord("Q")), torch.tensor([*b"4821"])).tolist())
+    b' Q is 4821'
     """
     space, verb = (torch.tensor([*part]).expand(*keys.shape, -1) for part in (b" ", b" is "))
     return torch.cat([space, keys[..., None], verb, values], dim=-1)
 
 
 class Needle(AnswerTask):
-    """Sentences " Q is 48" stand in a book; at the end the question " Q is " asks for the digits.
+    """Sentences " Q is 4821" stand in a book; at the end the question " Q is " asks for the digits.
 
     Length is in bytes, the questions and answers included; depth 0 is the beginning. Haystacks are windows of
-    real books (training, validation and test from different ones), keys one capital, values two digits. In
-    training as many needles as fit, up to four (half of the time), or any number of them stand in the text, and all
-    are asked for: in any order, or, where all have one key (a fifth of the time), in the order of the text. Names and
-    grid follow RULER (Hsieh et al., 2024, section 3.1): `single` is one needle at a depth; with as many as fit the
-    training length, up to four, `multi_key` asks for one of them, `multi_query` for all, and `multi_value` for all
-    values of one key. The gate asks for single needles, five of the eight conditions at a length: most encodings find
-    them long before they tell two apart.
+    real books (training, validation and test from different ones), keys one capital, values four digits. In
+    training one to four needles stand in the text and all are asked for: in any order, or, where all have one
+    key (a fifth of the time), in the order of the text. Names and grid follow RULER (Hsieh et al., 2024,
+    section 3.1): `single` is one needle at a depth; with as many as fit the training length, up to four,
+    `multi_key` asks for one of them, `multi_query` for all, and `multi_value` for all values of one key. The gate asks
+    for single needles, five of the eight conditions at a length: most encodings find those long before they tell two
+    apart.
     """
 
     name = "needle"
@@ -61,7 +61,7 @@ class Needle(AnswerTask):
         if kind == "multi_value":
             keys = keys[:, :1].expand(-1, needles)
         values = ord("0") + torch.randint(0, 10, (n, needles, DIGITS), generator=rng)
-        said = sentences(keys, values)  # (n, needles, 8)
+        said = sentences(keys, values)  # (n, needles, 10)
         hay = length - asked * SENTENCE
         room = hay // needles - SENTENCE  # each needle has a stretch of its own
         where = torch.rand(n, needles, generator=rng) if depth is None else torch.full((n, needles), depth)
@@ -78,8 +78,7 @@ class Needle(AnswerTask):
         return Batch(text[:, :-1], targets[:, 1:])
 
     def training(self, length: int, tokens: int, rng: torch.Generator) -> Batch:
-        most = self.most(length)
-        needles = most if draw(0, 1, rng) else draw(1, most, rng)
+        needles = draw(1, self.most(length), rng)
         n = draw(2 * SENTENCE * needles, length, rng)
         kind = "multi_value" if draw(0, 4, rng) == 0 else "multi_query"
         text = random_windows("train", max(1, tokens // n), n, rng, self.corpus)
@@ -116,7 +115,7 @@ class Needle(AnswerTask):
                 bytes(line) + b"0" for line in tokens.tolist()
             ):  # the last digit is cut
                 places: dict[bytes, list[int]] = {}
-                for sentence in re.finditer(rb" ([A-Z]) is \d{2}", text):
+                for sentence in re.finditer(rb" ([A-Z]) is \d{4}", text):
                     places.setdefault(sentence[1], []).append(sentence.end() - DIGITS)
                 for here in places.values():  # the first half are needles, the other half their questions
                     half = len(here) // 2

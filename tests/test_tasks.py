@@ -13,7 +13,7 @@ from pebench.tasks.base import IGNORE, AnswerTask, Task
 from pebench.tasks.copy import Copy
 from pebench.tasks.corpus import CorpusError
 from pebench.tasks.language import Language
-from pebench.tasks.needle import KINDS, LEAD, SENTENCE, Needle
+from pebench.tasks.needle import DIGITS, KINDS, LEAD, SENTENCE, Needle
 from pebench.tasks.text import random_windows
 from pebench.tasks.throughput import Throughput, pairs
 
@@ -91,7 +91,7 @@ DIGESTS = {
     "sort": "eceb0a3ce6858e20",
     "recall": "d7fe9880c8a3c543",
     "latest": "03f9f36496bdaa8c",
-    "needle": "7489358940391a7a",
+    "needle": "a6fbc5b118e50e8b",
     "language": "5ad9b3501d29ee02",
 }
 
@@ -126,7 +126,7 @@ def test_a_needle_stands_once_at_its_depth_and_is_asked_for(length: int, depth: 
         text = bytes(row)
         answer = bytes(t for t in target if t != IGNORE)
         question = text[-(SENTENCE - 1) :][:LEAD]
-        assert len(answer) == 2
+        assert len(answer) == DIGITS
         assert text.count(question + answer) == 1
         assert text.index(question) == round(depth * (length - 2 * SENTENCE))
 
@@ -137,7 +137,7 @@ def test_several_needles_stand_apart_and_are_asked_for(length: int, kind: str, s
     hay = torch.full((3, length), ord("x"))
     tokens, targets = Needle().hide(hay, 4, rng(seed), kind=kind)
     for row, target in zip(tokens.tolist(), targets.tolist(), strict=True):
-        said = re.findall(r" (.) is (..)", bytes(row).decode() + str(target[-1] - ord("0")))
+        said = re.findall(r" (.) is (....)", bytes(row).decode() + str(target[-1] - ord("0")))
         needles, questions = said[:4], said[4:]
         answers = bytes(t for t in target if t != IGNORE).decode()
         assert answers == "".join(value for _, value in questions)
