@@ -25,6 +25,7 @@ from pebench.suite.fingerprint import fingerprint
 from pebench.suite.flops import flops_per_token
 from pebench.suite.measure import Tick, examine, timings
 from pebench.suite.model import LM
+from pebench.suite.native.build import serving
 from pebench.suite.precision import fast_bf16
 from pebench.suite.profiles import PROFILES, Plan
 from pebench.suite.record import Record, Row, record_path, tidy, write_whole
@@ -267,10 +268,11 @@ def kept(cell: Cell, folder: Path) -> LM | None:
 
 
 def resume(cell: Cell, folder: Path, device: torch.device) -> Resume:
-    """The state of this cell's training. It belongs to this code, machine and torch: others would end in other bits."""
+    """The state of this cell's training. It belongs to this code, kernels included, machine and torch: others would end
+    in other bits."""
     run = (
-        *(cell.fingerprint(), cell.encoding, cell.seed, torch.__version__, processor(), hardware(device)),
-        torch.get_num_threads(),
+        *(cell.fingerprint(), serving(), cell.encoding, cell.seed, torch.__version__, processor()),
+        *(hardware(device), torch.get_num_threads()),
     )
     return Resume(folder / cell.place.with_suffix(".state"), repr(run))
 

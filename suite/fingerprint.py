@@ -23,7 +23,7 @@ REVISION = "1"
 ANY = Shape(layers=2, heads=2, head_dim=16, train_length=16)
 FINDS = ("pebench.encodings.registry", "pebench.encodings.compose")  # find encodings, but compute nothing
 PER_TASK = {
-    "throughput": (SUITE / "speed.py", SUITE / "native/ops.py", *SOURCES),
+    "throughput": (SUITE / "speed.py", SUITE / "precision.py", SUITE / "native/ops.py", *SOURCES),
     "certificate": (SUITE / "certificate.py",),
     "harness": (TASK / "harness_reader.py", TASK / "harness_books.py"),
     "harness_grape": (TASK / "harness_reader.py", TASK / "harness_data.py"),

@@ -42,12 +42,20 @@ def test_each_part_counts(changed: str) -> None:
     assert fingerprint(**parts) != fingerprint(**{**parts, changed: others[changed]})
 
 
-@pytest.mark.parametrize("file", ["model.py", "training.py", "rope.py", "copy.py"])
+@pytest.mark.parametrize("file", ["model.py", "layers.py", "training.py", "rope.py", "copy.py"])
 def test_a_change_of_the_code_makes_results_stale(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     cell = Cell("rope", "copy", "QUICK", 0)
     before = cell.fingerprint()
     monkeypatch.setattr(module, "code", lambda path: code(path) + ("# changed" if path.name == file else ""))
     assert cell.fingerprint() != before
+
+
+@pytest.mark.parametrize("file", ["attention.c", "ops.py"])
+def test_a_change_of_a_kernel_makes_timings_alone_stale(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = [Cell("rope", task, "QUICK", 0) for task in ("copy", "throughput")]
+    before = [cell.fingerprint() for cell in cells]
+    monkeypatch.setattr(module, "code", lambda path: code(path) + ("# changed" if path.name == file else ""))
+    assert [cell.fingerprint() == was for cell, was in zip(cells, before, strict=True)] == [True, False]
 
 
 def test_a_change_of_the_base_makes_what_measures_its_model_stale(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,12 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
+def serving() -> str:
+    """Which kernels serve, by their hash; empty where none do."""
+    kernels = library()
+    return Path(kernels._name).stem if kernels else ""
+
+
 def built() -> Path:
     """The compiled library; OSError or SubprocessError where there is none to be had."""
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
