@@ -268,10 +268,13 @@ def kept(cell: Cell, folder: Path) -> LM | None:
 
 
 def resume(cell: Cell, folder: Path, device: torch.device) -> Resume:
-    """The state of this cell's training. It belongs to this code, kernels included, machine and torch: others would end
-    in other bits."""
+    """The state of this cell's training.
+
+    It belongs to this code, the kernels that serve, machine and torch: others would end in other bits.
+    """
+    kernels = serving() if device.type == "cpu" else ""  # a GPU needs none, so none are compiled for it
     run = (
-        *(cell.fingerprint(), serving(), cell.encoding, cell.seed, torch.__version__, processor()),
+        *(cell.fingerprint(), kernels, cell.encoding, cell.seed, torch.__version__, processor()),
         *(hardware(device), torch.get_num_threads()),
     )
     return Resume(folder / cell.place.with_suffix(".state"), repr(run))
