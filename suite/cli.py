@@ -7,6 +7,7 @@ Exit codes: 0 fine, 1 a check failed, 2 wrong use, 3 something of the environmen
 import json
 import os
 import sys
+from collections import Counter
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,13 +32,30 @@ app = typer.Typer(
 data = typer.Typer(no_args_is_help=True, help="The real text that tasks are made of.")
 app.add_typer(data, name="data")
 
-WIDE = 140  # columns in a pipe, where nobody's window is the limit
+WIDE = 160  # columns in a pipe, where nobody's window is the limit
 
 
 def console() -> Console:
     """A console as wide as the terminal, or wide enough for every table in a pipe."""
     screen = Console()
     return screen if screen.is_terminal else Console(width=WIDE)
+
+
+def tell_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"pebench {version('pebench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=tell_version, is_eager=True)
+    ] = False,
+) -> None:
+    """What stands before the command."""
 
 
 class Listing(StrEnum):
@@ -372,8 +390,6 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show which runs of a sweep are done, missing, stale (of other code) or failed."""
-    from collections import Counter
-
     from pebench.suite.runner import cells, states
 
     plan = profile_named(profile)
@@ -388,14 +404,23 @@ def status(
         typer.echo(json.dumps(rows, indent=1))
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("encoding", *wanted):
-        table.add_column(column)
+    table.add_column("encoding", no_wrap=True, overflow="fold")
+    for column in wanted:
+        table.add_column(column, overflow="fold")
     for name in dict.fromkeys(c.name for c, _ in found):
         columns = [
             Counter(state for c, state in found if (c.name, c.task) == (name, task)) for task in wanted
         ]
-        table.add_row(name, *(", ".join(f"{n} {s}" for s, n in counts.items()) for counts in columns))
+        table.add_row(name, *map(done_of_all, columns))
     console().print(table)
+    total = Counter(state for _, state in found)
+    typer.echo(f"{len(found)} runs: {', '.join(f'{n} {state}' for state, n in total.most_common())}")
+
+
+def done_of_all(states: Counter[str]) -> str:
+    """How many runs are measured, of how many, and what became of others: 2/3, or 1/3 1 failed."""
+    others = [f"{n} {state}" for state, n in states.items() if state not in ("measured", "missing")]
+    return " ".join([f"{states['measured']}/{states.total()}", *others])
 
 
 @app.command()

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,10 @@ def test_help_is_quick_and_names_every_command() -> None:
     for command in ("ls", "show", "new", "check", "data", "run", "status", "board", "app"):
         assert re.search(rf"\b{command}\b", text)
     assert best < 0.5
+
+
+def test_the_version_is_the_package_s() -> None:
+    assert pebench("--version").stdout == f"pebench {version('pebench')}\n"
 
 
 def test_no_heavy_import_before_a_command_needs_it() -> None:
@@ -140,6 +145,9 @@ def test_the_whole_loop_on_a_text_and_an_encoding_of_ones_own(tmp_path: Path) ->
         pebench("status", "--profile", "SMOKE", "-e", "alibi", "-t", "copy", "--json", cwd=tmp_path).stdout
     )
     assert [s["state"] for s in states] == ["measured"]
+    told = pebench("status", "--profile", "SMOKE", "-e", "alibi,rope", "-t", "copy", cwd=tmp_path).stdout
+    assert re.findall(r"^(\w+) +(\d/\d)", told, re.M) == [("alibi", "1/1"), ("rope", "0/1")]
+    assert "2 runs: 1 measured, 1 missing" in told
 
 
 def test_a_failed_run_gives_code_4(tmp_path: Path) -> None:
