@@ -1,7 +1,8 @@
 """Longer contexts at evaluation time: a trained encoding with its frequencies changed, its weights reused.
 
-Everything with a frequency vector takes part: a buffer `frequencies` or a parameter `log_frequencies`,
-whose last axis runs over the planes, fastest first.
+Everything with a frequency vector takes part: a buffer `frequencies`, a parameter `log_frequencies` or, of GRAPE-M,
+`slow_log_frequencies`, whose last axis runs over the planes, fastest first. YaRN's bands count turns at one unit a
+token: where tokens set the clock (contextual GRAPE-M, Selective RoPE) they are as if each advanced it by one.
 """
 
 import copy
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pebench.encodings.base import At, Encoding, Shape
+from pebench.encodings.grape_m import SLOWER
 from pebench.encodings.registry import EncodingError, UnknownName
 from pebench.encodings.streams import build
 from pebench.encodings.wrapper import Wrapper
@@ -162,7 +164,7 @@ def extended(encoding: Encoding, method: str, factor: float) -> Encoding:
 def has_frequencies(part: nn.Module) -> bool:
     """Whether this module itself, not a part of it, has a frequency vector."""
     own = dict(part.named_buffers(recurse=False)) | dict(part.named_parameters(recurse=False))
-    return "frequencies" in own or "log_frequencies" in own
+    return any(name in own for name in ("frequencies", "log_frequencies", "slow_log_frequencies"))
 
 
 @torch.no_grad()
@@ -175,6 +177,8 @@ def changed(part: Encoding, method: str, factor: float) -> Encoding:
             x.copy_(change(x, factor, length))
         elif name == "log_frequencies":
             x.copy_(change(x.exp(), factor, length).log())
+        elif name == "slow_log_frequencies":
+            x.copy_(SLOWER * change((x / SLOWER).exp(), factor, length).log())
     if method != "yarn" or part.family != "multiplicative":
         return part
     wrapped = build(Sharpened.over(type(part)), part.shape)

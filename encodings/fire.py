@@ -12,8 +12,8 @@ class FIRE(Encoding):
     Distances are log-scaled and divided by those of the query's first key (progressive interpolation), at
     least by that of the threshold, so the MLP never meets an input above 1. One MLP (1, 32, H) with
     PyTorch's initial values, one rate c = 0.1 and one threshold multiplier 1 per layer, as in
-    chuanyang-Zheng/DAPE; the threshold starts at the training length. Not a function of i - j alone once
-    the text is longer than the threshold.
+    chuanyang-Zheng/DAPE. The threshold starts at a quarter of the training length, as the paper's 512 is of 2048:
+    so progressive interpolation is trained. Not a function of i - j alone once the text is longer than it.
     """
 
     title = "Functional interpolation (FIRE)"
@@ -21,7 +21,7 @@ class FIRE(Encoding):
     family = "additive"
     formula = (
         r"\ell_{ij} = q_i^\top k_j / \sqrt d + \mathrm{MLP}_h\!\left("
-        r"\frac{\log(1 + c\,(i-j))}{\log(1 + c\,\max(i, \mu L))}\right)"
+        r"\frac{\log(1 + c\,(i-j))}{\log(1 + c\,\max(i, \mu L/4))}\right)"
     )
     relative = True
 
@@ -37,7 +37,7 @@ class FIRE(Encoding):
         )
 
     def bias(self, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor:
-        rate, threshold = self.rate[layer].abs(), self.threshold[layer].abs() * self.shape.train_length
+        rate, threshold = self.rate[layer].abs(), self.threshold[layer].abs() * self.shape.train_length / 4
         far = distance(q_pos, k_pos)
         longest = torch.maximum((q_pos - k_pos[0]).float(), threshold)[:, None]  # (T, 1)
         share = torch.log1p(rate * far) / (torch.log1p(rate * longest) + 1e-6)

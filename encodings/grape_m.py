@@ -5,22 +5,22 @@ from torch.nn.functional import linear, softplus
 from pebench.encodings.base import At, Encoding, Shape, rope_frequencies, rotate, running_sum
 from pebench.encodings.registry import register
 
+SLOWER = 16.0  # by how much less a step of Adam moves log(theta) than other parameters: log_freq_scale
+
 
 @register("grape_m_nonctx")
 class GrapeM(Encoding):
     """RoPE with learned frequencies: GRAPE-M on canonical commuting planes (GRAPE, section 3.1).
 
-    One spectrum per layer, shared by its heads, as in every published configuration. The reference code
-    stores 16 log(theta); we store log(theta), which under Adam is the same model at another learning rate.
-    Equals RoPE at its initial values.
+    One spectrum per layer, shared by its heads, as in every published configuration. Stored is 16 log(theta), as in
+    the reference code (model/llama-mha-grape-m-nonctx.py): under Adam the frequencies then move 16 times more
+    slowly. Equals RoPE at its initial values.
     """
 
     title = "GRAPE-M, learned frequencies"
     paper = "arXiv:2512.07805"
     family = "multiplicative"
-    formula = (
-        r"\ell_{ij} = q_i^\top R\big((j-i)\theta\big)\,k_j / \sqrt d,\quad \theta = e^{\rho}\ \text{learned}"
-    )
+    formula = r"\ell_{ij} = q_i^\top R\big((j-i)\theta\big)\,k_j / \sqrt d,\quad \theta = e^{\rho/16},\ \rho\ \text{learned}"
     relative = True
     norm_preserving = True
 
@@ -28,8 +28,13 @@ class GrapeM(Encoding):
 
     def __init__(self, shape: Shape):
         super().__init__(shape)
-        start = rope_frequencies(shape.head_dim).log()
-        self.log_frequencies = nn.Parameter(start.repeat(shape.layers, self.spectra, 1))
+        start = SLOWER * rope_frequencies(shape.head_dim).log()
+        self.slow_log_frequencies = nn.Parameter(start.repeat(shape.layers, self.spectra, 1))
+
+    @property
+    def log_frequencies(self) -> Tensor:
+        """log(theta), (layers, 1 or H, d/2)."""
+        return self.slow_log_frequencies / SLOWER
 
     def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
         angle = at.pos[:, None] * self.log_frequencies[at.layer][:, None].exp()  # (1 or H, T, d/2)

@@ -172,8 +172,9 @@ def relative_action(encoding: Encoding, layer: int, distance: int) -> Tensor | N
 
 def frequencies(state: State, encoding: Encoding) -> Iterator[Point]:
     """Learned frequencies, by plane."""
-    for name, p in encoding.named_parameters():
-        if name.rpartition(".")[2] != "log_frequencies":
+    for part in encoding.modules():
+        p = getattr(part, "log_frequencies", None)
+        if p is None:
             continue
         for layer, rows in enumerate(
             p.detach().exp().flatten(1, -2) if p.dim() > 2 else p.detach().exp()[:, None]

@@ -70,7 +70,11 @@ class Task(ABC):
     def measure(
         self, lm: LanguageModel, condition: Condition, n: int, rng: torch.Generator, split: Split = "test"
     ) -> list[Score]:
-        """Score `n` examples under a condition. `split` "valid" keeps away from everything in "test"."""
+        """Score `n` examples under a condition.
+
+        `split` "valid" is drawn apart from "test", and text of it is of other authors; where all examples are few, as
+        with short words of `permutation`, the same ones come in both, and in training.
+        """
 
     @abstractmethod
     def oracle(self) -> LanguageModel:

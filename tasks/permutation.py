@@ -66,6 +66,9 @@ class PermutationProduct(AlgorithmicTask):
     table of A5, with its 3600 products. S3 is solvable; A5 is not, and no model of fixed depth is expected to
     solve it at every length (Merrill et al., 2024, arXiv 2404.08819, section 4). Trained on words of 1 to L
     generators of either group. No answer is fed back.
+
+    At the training length a model may have met every word (there are 2^6 of six generators), so there a score, and the
+    gate, say that the training distribution was learned, be it by heart; what generalises shows at greater lengths.
     """
 
     name = "permutation"

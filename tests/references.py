@@ -302,8 +302,8 @@ def kerple_power(e: Any, at: Inputs) -> Tensor:
 
 
 def fire(e: Any, at: Inputs) -> Tensor:
-    """Li et al., 2024: f(psi(i - j) / psi(max(i, L))), psi(x) = log(1 + cx), i counted from the first key."""
-    rate, threshold = of(e.rate, at).abs(), of(e.threshold, at).abs() * e.shape.train_length
+    """Li et al., 2024: f(psi(i - j) / psi(max(i, L/4))), psi(x) = log(1 + cx), i counted from the first key."""
+    rate, threshold = of(e.rate, at).abs(), of(e.threshold, at).abs() * e.shape.train_length / 4
     first, first_bias, second, second_bias = (p.to(at.q.dtype) for p in e.mlps[at.layer].parameters())
     rows = []
     for i in range(len(at.pos)):

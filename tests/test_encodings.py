@@ -154,7 +154,7 @@ def close(a: Tensor, b: Tensor) -> None:
     ("name", "values"),
     [
         ("rope", {"frequencies": 0.0}),
-        ("grape_m_nonctx", {"log_frequencies": -100.0}),
+        ("grape_m_nonctx", {"slow_log_frequencies": -1600.0}),
         ("alibi", {"slopes": 0.0}),
         ("fox", {"weight": 0.0, "gate_bias": 100.0}),
         ("grape_a_qk", {"log_slope": -100.0}),
@@ -175,9 +175,9 @@ def test_nope_cannot_tell_positions_of_equal_tokens_apart() -> None:
 
 
 def test_learned_frequencies_start_as_rope(at: Inputs) -> None:
-    start = rope_frequencies(8).log()
+    start = 16 * rope_frequencies(8).log()
     for name in ("grape_m_nonctx", "grape_m_per_head"):
-        close(attended(name, at, log_frequencies=start), attended("rope", at))
+        close(attended(name, at, slow_log_frequencies=start), attended("rope", at))
 
 
 @pytest.mark.parametrize("bias", [-6.907, 0.0, 20.0])

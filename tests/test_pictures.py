@@ -96,7 +96,7 @@ def test_an_untrained_model_without_positions_attends_evenly() -> None:
 def test_what_training_changed_shows_beside_the_start() -> None:
     lm = model("grape_m_nonctx")
     with torch.no_grad():
-        lm.encoding.get_parameter("log_frequencies")[1] += math.log(2)
+        lm.encoding.get_parameter("slow_log_frequencies")[1] += 16 * math.log(2)
     points = [p for p in trained(lm, text()) if p.picture == "frequency" and p.layer == 1]
     start, end = ([p.y for p in points if p.state == state] for state in ("start", "trained"))
     assert end == pytest.approx([2 * f for f in start])
