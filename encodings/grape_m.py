@@ -20,7 +20,10 @@ class GrapeM(Encoding):
     title = "GRAPE-M, learned frequencies"
     paper = "arXiv:2512.07805"
     family = "multiplicative"
-    formula = r"\ell_{ij} = q_i^\top R\big((j-i)\theta\big)\,k_j / \sqrt d,\quad \theta = e^{\rho/16},\ \rho\ \text{learned}"
+    formula = (
+        r"\ell_{ij} = q_i^\top R\big((j-i)\theta\big)\,k_j / \sqrt d,\quad "
+        r"\theta = e^{\rho/16},\ \rho\ \text{learned}"
+    )
     relative = True
     norm_preserving = True
 
