@@ -60,7 +60,7 @@ class Entry:
     high: float | None
     p_best: float | None
     coverage: float  # weight of the conditions that were measured
-    seeds: int
+    seeds: int  # in the task where it has fewest
     families: dict[str, Interval]  # by task family
     gates: dict[str, float]  # by task: share of the seeds that learned it
     costs: dict[str, float]  # ratios to RoPE, and bytes of cache per token
@@ -88,7 +88,7 @@ class Board:
     profiles: dict[str, int]  # all in the folder, with their numbers of records
     entries: list[Entry]  # best first, those without a rank last
     task_families: list[str]
-    seeds: list[int]
+    seeds: list[int]  # that count in some task
     notes: list[str]
     unreadable: list[Unreadable]
     scores: pd.DataFrame  # table.score_table
@@ -96,6 +96,14 @@ class Board:
     checks: pd.DataFrame  # table.check_table
     cards: dict[str, dict[str, Any]]
     ranking: ranking.Ranking
+
+    @property
+    def seeds_told(self) -> str:
+        """How many seeds the tasks have: "1 seed", "3 seeds", "1 to 3 seeds"."""
+        most = self.ranking.data.runs.max(axis=0, initial=0)
+        few, many = (int(most.min()), int(most.max())) if len(most) else (0, 0)
+        count = f"{few}" if few == many else f"{few} to {many}"
+        return f"{count} seed{'s' * (many != 1)}"
 
 
 def make_board(records_folder: Path, profile: str | None = None) -> Board:
@@ -199,9 +207,12 @@ def board_of(
         _by_encoding(result.table), _by_encoding(result.families), _by_encoding(runs), _by_encoding(checks),
         blocked, _costs(scores), cards,
     )  # fmt: skip
-    seeds = result.data.seeds
     entries = [facts.entry(name) for name in order]
-    notes = _notes(entries, seeds, profile, profiles, unreadable)
+    notes = [
+        *_seed_notes(result, scores),
+        *_notes(entries, profile, profiles, unreadable),
+    ]
+    seeds = result.data.seeds
     return Board(
         profile, profiles, entries, families, seeds, notes, unreadable, scores, runs, checks, cards, result
     )
@@ -299,9 +310,31 @@ def _none(value: Any, kind: type) -> Any:
     return None if value is None or pd.isna(value) else kind(value)
 
 
+def _seed_notes(result: ranking.Ranking, scores: pd.DataFrame) -> list[str]:
+    """Which tasks and encodings have fewer seeds than others, and which tasks do not count yet."""
+    notes, data = [], result.data
+    most = data.runs.max(axis=0, initial=0)
+    if result.one_seed and data.tasks:
+        notes.append(
+            "One seed only: tiers and intervals cover the sampling of the test answers, "
+            "not what another training would give."
+        )
+    elif single := sorted(task for task, n in zip(data.tasks, most, strict=True) if n == 1):
+        notes.append(
+            f"One seed only yet in {', '.join(single)}: its runs are taken to vary as those of the other tasks do."
+        )
+    fewer = ((data.runs > 0) & (data.runs < most)).any(axis=1)
+    if fewer.any():
+        names = (name for name, less in zip(data.encodings, fewer, strict=True) if less)
+        notes.append(f"With fewer seeds than others in some task: {', '.join(names)}.")
+    found = scores.dropna(subset="score").groupby("task")["encoding"].nunique()
+    if uncounted := [f"{task} ({found[task]})" for task in sorted(set(found.index) - set(data.tasks))]:
+        notes.append(f"Not counted until more encodings have a result there: {', '.join(uncounted)}.")
+    return notes
+
+
 def _notes(
     entries: list[Entry],
-    seeds: list[int],
     profile: str,
     profiles: dict[str, int],
     unreadable: list[Unreadable],
@@ -310,17 +343,10 @@ def _notes(
         return ", ".join(e.name for e in kept)
 
     notes = []
-    if len(seeds) == 1:
-        notes.append(
-            "One seed only: the intervals cover the sampling of the test answers, "
-            "not what another training would give."
-        )
-    if fewer := [e for e in entries if 0 < e.seeds < len(seeds)]:
-        notes.append(f"Fewer than the {len(seeds)} seeds of the others are complete for: {names(fewer)}.")
     if partial := [e for e in entries if e.partial]:
         notes.append(
-            "With coverage below 100 % the place comes from the conditions shared with others; the score "
-            f"itself is of other conditions than theirs: {names(partial)}."
+            "*: some conditions are missing; a place, where there is one, comes from those shared with others, "
+            f"and the score itself is of other conditions than theirs: {names(partial)}."
         )
     if untested := [e for e in entries if e.certificate == "missing"]:
         notes.append(f"No certificate yet: {names(untested)}.")
@@ -391,7 +417,8 @@ def to_markdown(board: Board) -> str:
     header, rows = _printed(board)
     lines = [f"| {' | '.join(map(plain, header))} |", f"|{'|'.join(' --- ' for _ in header)}|"]
     lines += [f"| {' | '.join(plain(cell) for cell in row)} |" for row in rows]
-    return "\n".join([*lines, "", *(f"- {plain(note)}" for note in board.notes)]) + "\n"
+    below = [f"No rank: {e.name}: {e.reason}." for e in board.entries if e.reason] + board.notes
+    return "\n".join([*lines, "", *(f"- {plain(note)}" for note in below)]) + "\n"
 
 
 def plain(text: str) -> str:
@@ -400,16 +427,12 @@ def plain(text: str) -> str:
 
 
 def _printed(board: Board) -> tuple[list[str], list[list[str]]]:
+    """The header and the cells of the printed table; of one seed no interval of trainings and no P(best) is told."""
+    one_seed = board.ranking.one_seed
+    best = [] if one_seed else ["P(best)"]
     header = [
-        "tier",
-        "encoding",
-        "score",
-        "95 %",
-        "P(best)",
-        *board.task_families,
-        "cover",
-        "learned",
-        "train",
+        *("tier", "encoding", "score", "95 % of answers" if one_seed else "95 %", *best),
+        *(*board.task_families, "cover", "learned", "train"),
     ]
     rows = []
     for e in board.entries:
@@ -420,8 +443,8 @@ def _printed(board: Board) -> tuple[list[str], list[list[str]]]:
                 e.name,
                 _share(e.score) + "*" * e.partial,
                 f"{e.low:.2f}-{e.high:.2f}" if e.low is not None and e.high is not None else "-",
-                _share(e.p_best),
-                *(_share(part.score if part else None) for part in parts),
+                *([] if one_seed else [_share(e.p_best)]),
+                *(_share(part.score) + "*" * e.partial if part else "-" for part in parts),
                 f"{e.coverage:.0%}",
                 f"{sum(e.gates.values()) / len(e.gates):.0%}" if e.gates else "-",
                 f"{e.costs['train_ratio']:.2f}x" if "train_ratio" in e.costs else "-",
@@ -444,8 +467,8 @@ def print_board(board: Board, console: Console) -> None:
     while sum(widths.values()) > console.width and spare:
         left_out.append(spare.pop(0))
         del widths[left_out[-1]]
-    seeds = "1 seed" if len(board.seeds) == 1 else f"{len(board.seeds)} seeds"
-    shown = Table(title=f"{board.profile}: {len(rows)} encodings, {seeds}", box=None, pad_edge=False)
+    title = f"{board.profile}: {len(rows)} encodings, {board.seeds_told}"
+    shown = Table(title=title, box=None, pad_edge=False)
     for name in widths:
         shown.add_column(escape(name), justify="left" if name == "encoding" else "right", overflow="fold")
     for row in rows:

@@ -1,22 +1,24 @@
 """How a rank comes about: scores averaged with equal weights, compared in pairs, sorted into tiers.
 
-Letters: E encodings, S seeds, C cells (a cell is one metric of one task under one condition). A score lies
-between what one gets without reading the input (0) and what an oracle gets (1). A score that was not measured
+Letters: E encodings, S seeds, T tasks, C cells (a cell is one metric of one task under one condition). A score
+lies between what one gets without reading the input (0) and what an oracle gets (1). A score that was not measured
 is NaN, never zero: two encodings are compared on the cells and the seeds that both have.
 
-The model behind the intervals is that of a paired design,
+Each task trains models of its own, so runs of different tasks are independent, and tasks may have different numbers
+of seeds. The model behind the intervals is that of a paired design within each task,
 
-    score[e, s] = mean[e] + common[s] + own[e, s] + test[e, s],
+    score[e, s] = mean[e] + common[s] + own[e, s] + test[e],
 
 with a part that a seed (its batches, its weights) shares among all encodings, which cancels in every
-comparison; a part of the run alone; and the sampling of the test answers. With three seeds an encoding's own
-variance is known badly, so it is moderated: shrunk towards the other encodings' by as much as those agree
-(Smyth, 2004, "Linear models and empirical Bayes methods", section 6.2).
+comparison; a part of the run alone; and the sampling of the test items, which are the same for all seeds. With
+three seeds an encoding's own variance is known badly, so it is moderated: shrunk towards the other encodings' by as
+much as those agree (Smyth, 2004, "Linear models and empirical Bayes methods", section 6.2).
 """
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -28,7 +30,9 @@ from pebench.suite.metrics import METRICS
 DRAWS = 4000
 LEVEL = 0.05
 MIN_COVERAGE = 0.5
+MIN_SHARE = 0.25  # of the encodings must have a cell, or it does not count yet
 WHOLE = 0.9995  # coverage that prints as 100 %
+LEAST = 1e-8  # of the variance of scores: that of models which all answer nothing is not 0
 KNOWN = 1e9  # degrees of freedom of a variance that is no estimate
 NESTING = ("task_family", "task", "length", "cell")
 
@@ -42,7 +46,10 @@ class Cells:
 
     encodings: list[str]
     seeds: list[int]
-    groups: pd.DataFrame  # (C,) one column of codes for each level of NESTING
+    tasks: list[str]
+    groups: (
+        pd.DataFrame
+    )  # (C,) one column of codes for each level of NESTING; that of a task is its place in tasks
     names: pd.DataFrame  # (C,) task_family, task, length, metric, condition
     score: Array
     noise: Array
@@ -52,28 +59,28 @@ class Cells:
         """Which cells an encoding is compared on, (E, C)."""
         return np.asarray(np.isfinite(self.score).any(axis=1))
 
-    @property
-    def has_seed(self) -> Mask:
-        """Which seeds an encoding is compared on, (E, S)."""
-        return np.asarray(np.isfinite(self.score).any(axis=2))
+    def of_task(self, task: int) -> Mask:
+        """The cells of a task, (C,)."""
+        return self.groups["task"].to_numpy() == task
 
-    @property
-    def shared_seeds(self) -> NDArray[np.int64]:
-        """How many seeds two encodings have in common, (E, E)."""
-        has = self.has_seed.astype(int)
-        return has @ has.T
+    @cached_property
+    def runs(self) -> NDArray[np.int64]:
+        """How many seeds of each task an encoding is compared on, (E, T)."""
+        has = np.isfinite(self.score)
+        runs = [has[:, :, self.of_task(t)].any(axis=2).sum(axis=1) for t in range(len(self.tasks))]
+        return np.array(runs, int).reshape(len(self.tasks), len(self.encodings)).T
 
 
 def cells(scores: pd.DataFrame) -> Cells:
     """Arrange a score table.
 
-    A cell that only one of several encodings has compares nothing and is left out. A seed counts only where it
-    has every cell of the encoding's fullest seed.
+    A cell that only one of several encodings has compares nothing and is left out, and so is one that few have yet
+    (MIN_SHARE). In each task a seed counts only where it has every cell of the encoding's fullest seed.
     """
     counted = scores[scores["score"].notna()]
-    if counted["encoding"].nunique() > 1:
-        shared = counted.groupby(["task", "metric", "condition"])["encoding"].transform("nunique") > 1
-        counted = counted[shared]
+    if (every := counted["encoding"].nunique()) > 1:
+        have = counted.groupby(["task", "metric", "condition"])["encoding"].transform("nunique")
+        counted = counted[have >= max(2, MIN_SHARE * every)]
     keys = ["task_family", "task", "length", "metric", "condition"]
     cell, names = _codes(counted[keys])
     encoding, encodings = pd.factorize(counted["encoding"], sort=True)
@@ -82,16 +89,19 @@ def cells(scores: pd.DataFrame) -> Cells:
     noise = score.copy()
     score[encoding, seed, cell] = counted["score"]
     noise[encoding, seed, cell] = sampling_error(counted)
-    has = np.isfinite(score)
-    if has.size:
-        fullest = has[np.arange(len(encodings)), has.sum(axis=2).argmax(axis=1)]
-        complete = (has >= fullest[:, None]).all(axis=2, keepdims=True)
-        score[~(complete & fullest[:, None])] = np.nan
     groups = pd.DataFrame(
         {level: _codes(names[list(keys[:n])])[0] for n, level in enumerate(NESTING[:3], 1)}
         | {"cell": np.arange(len(names))}
     )
-    return Cells(list(encodings), [int(s) for s in seeds], groups, names, score, noise)
+    tasks = names.groupby(groups["task"].to_numpy())["task"].first().tolist()
+    data = Cells(list(encodings), [int(s) for s in seeds], tasks, groups, names, score, noise)
+    for task in range(len(tasks)):
+        part = score[:, :, data.of_task(task)]
+        has = np.isfinite(part)
+        fullest = has[np.arange(len(encodings)), has.sum(axis=2).argmax(axis=1)][:, None]
+        complete = (has >= fullest).all(axis=2, keepdims=True)
+        score[:, :, data.of_task(task)] = np.where(complete & fullest, part, np.nan)
+    return data
 
 
 def _codes(frame: pd.DataFrame) -> tuple[NDArray[np.int64], pd.DataFrame]:
@@ -107,7 +117,8 @@ def sampling_error(rows: pd.DataFrame) -> Array:
     A share is binomial, with half an answer added to each side so that 0 and 1 are not certain (Jeffreys).
     Any other value is a mean of n terms whose deviation is taken to be as large as the mean: so it is for an
     exponential, and nearly so for the surprisal of bytes. All encodings answer the same test items, so
-    the errors of a pair are alike and cancel in part; they are taken as independent, which is cautious.
+    the errors of a pair are alike and cancel in part; they are taken as independent, which is cautious. All seeds
+    do too: more of them make this error no smaller.
     """
     value, n = rows["value"].to_numpy(float), rows["n"].to_numpy(float)
     share = rows["metric"].map({m: METRICS[m].unit == "share" for m in METRICS}).to_numpy(bool)
@@ -150,38 +161,61 @@ def _patterns(has_cell: Mask) -> list[tuple[Mask, NDArray[np.int64]]]:
 
 @dataclass(frozen=True)
 class Spread:
-    """What is known about average scores: all (E,) but `common` (S,), the seeds' shared effect."""
+    """What is known of the average scores of one task, all (E,) but where it says otherwise."""
 
     mean: Array
     own: Array  # moderated variance of a single run
     df: Array  # how well that is known
-    test: Array  # variance of a single run's test sampling
-    seeds: Array  # how many seeds
-    common: Array
-    residual_df: float  # of all encodings together
+    test: Array  # variance of the test sampling
+    has: Mask  # (E, S)
+    common: float  # variance of what a seed does to all encodings alike
+    common_df: float
+    residual_df: float  # of all encodings' variances together; 0 where none has two seeds
 
 
 def spread(score: Array, noise: Array) -> Spread:
-    """Split scores (E, S), NaN where missing, into the parts of the model above."""
-    seeds = np.isfinite(score).sum(axis=1).astype(float)
+    """Split scores (E, S) of one task, NaN where missing, into the parts of the model above."""
+    has = np.isfinite(score)
+    seeds = has.sum(axis=1)
+    some = seeds > 1
     mean = _mean(score)
-    rest = score - mean[:, None]
+    rest = np.where(some[:, None], score - mean[:, None], np.nan)
     # The common part cannot be told from an encoding's own where only one encoding has the seed.
-    common = np.where(np.isfinite(rest).sum(axis=0) > 1, _mean(rest.T), 0.0)
+    shared = np.isfinite(rest).sum(axis=0) > 1
+    common = np.where(shared, _mean(rest.T), 0.0)
+    common_df = max(int(shared.sum()) - 1, 0)
     rest = rest - common
     rest = rest - _mean(rest)[:, None]
     test = np.nan_to_num(_mean(noise))
-    some = seeds > 1
     # One (E-1)/E-th of the S-1 degrees of freedom is left after the common part.
     left = (some.sum() - 1) / some.sum() if some.sum() > 1 else 1.0
     df = np.where(some, (seeds - 1) * left, 0.0)
     own = np.full(len(score), np.nan)
     own[some] = np.nansum(rest[some] ** 2, axis=1) / df[some]
-    own[some] = np.maximum(own[some], test[some])  # runs differ at least by their test sampling
+    own[some] = np.maximum(own[some], test[some])  # runs differ at least by their answers
     variance, posterior_df = moderate(own, df)
     # Never less than the encoding's own seeds show: a bistable one must not borrow the others' calm.
     variance = np.fmax(variance, own)
-    return Spread(mean, variance, posterior_df, test, seeds, common, float(df.sum()))
+    between = max(float((common**2).sum() / common_df), LEAST) if common_df else 0.0
+    return Spread(mean, variance, posterior_df, test, has, between, common_df, float(df.sum()))
+
+
+def within_tasks(data: Cells) -> list[Spread]:
+    """What is known of the scores of each task.
+
+    What a seed does to all encodings is estimated from a few numbers in each task, so these variances are moderated
+    over the tasks. A task in which no encoding has two seeds says nothing of how its runs vary: it is taken to vary as
+    the others do in the mean. Where no task says it, runs count as if they did not vary, and the board tells so.
+    """
+    parts = [spread(*averages(data, data.of_task(t))) for t in range(len(data.tasks))]
+    known = [part for part in parts if part.residual_df]
+    if not known:
+        return parts
+    own, df = np.mean([part.own for part in known], axis=0), np.min([part.df for part in known], axis=0)
+    parts = [part if part.residual_df else replace(part, own=own, df=df) for part in parts]
+    common, common_df = moderate(*np.array([(part.common, part.common_df) for part in parts]).T)
+    between = zip(common.tolist(), common_df.tolist(), strict=True)
+    return [replace(p, common=c, common_df=n) for p, (c, n) in zip(parts, between, strict=True)]
 
 
 def _mean(x: Array) -> Array:
@@ -229,19 +263,30 @@ def inverse_trigamma(y: float) -> float:
 
 
 def draws(s: Spread, rng: np.random.Generator, count: int = DRAWS) -> Array:
-    """Draws (E, count) of the average scores: the hierarchical bootstrap, paired by seed.
+    """Draws (E, count) of the average scores of one task: a parametric bootstrap, paired by seed.
 
-    Each draw resamples the seeds for all encodings at once, then each encoding's own deviation
-    (t-distributed, as its variance is an estimate), then the test sampling. The first is widened by
-    S/(S-1), because resampling S things understates their variance by that factor.
+    Each draw takes anew what a seed does to all encodings, what a run has of its own (both t-distributed in the end,
+    as their variances are estimates), and the test sampling.
     """
-    seeds, encodings = len(s.common), len(s.mean)
-    picks = rng.integers(seeds, size=(count, seeds))
-    common = s.common[picks].sum(axis=1) / max(seeds, 1) * np.sqrt(seeds / max(seeds - 1, 1))
-    n = np.maximum(s.seeds, 1)
+    encodings, seeds = s.has.shape
+    n = np.maximum(s.has.sum(axis=1), 1)
+    common = np.zeros((encodings, count))
+    if s.common:
+        deviation = np.sqrt(s.common * s.common_df / rng.chisquare(s.common_df, count))
+        common = s.has / n[:, None] @ (deviation * rng.standard_normal((seeds, count)))
     own = np.sqrt(s.own / n) * rng.standard_t(np.broadcast_to(s.df, (count, encodings)))
-    test = np.sqrt(s.test / n) * rng.standard_normal((count, encodings))
-    return s.mean[:, None] + (common[:, None] + own + test).T
+    test = np.sqrt(s.test) * rng.standard_normal((count, encodings))
+    return s.mean[:, None] + common + (own + test).T
+
+
+def shares(data: Cells, within: Mask) -> Array:
+    """The weight of each task (T) in the average of the cells that each encoding has of these (C,): (E, T)."""
+    share = np.zeros((len(data.encodings), len(data.tasks)))
+    task = data.groups["task"].to_numpy()
+    for mask, members in _patterns(data.has_cell & within):
+        if mask.any():
+            share[members] = np.bincount(task, weights(data.groups, mask), minlength=len(data.tasks))
+    return share
 
 
 @dataclass(frozen=True)
@@ -249,42 +294,63 @@ class Pairs:
     """All pairs of encodings, (E, E): row minus column on what both have; NaN where they share nothing."""
 
     difference: Array
-    error: Array  # its standard error
+    runs: Array  # its variance, so far as that comes from the runs
+    test: Array  # and from the test items
+    per_seed: Array  # what `runs` would be with one seed
     df: Array
     p: Array  # two-sided, not corrected
+    seeds: NDArray[np.int64]  # that both have, in the task where those are fewest
+
+    @property
+    def error(self) -> Array:
+        """The standard error of the difference."""
+        return np.asarray(np.sqrt(self.runs + self.test))
 
 
-def pairs(data: Cells, within: Mask | None = None) -> Pairs:
+def pairs(data: Cells, parts: list[Spread], task: int | None = None) -> Pairs:
     """Paired differences of the average scores, each on the cells and seeds that both encodings have.
 
-    `within` (C,) keeps some cells only.
+    `parts` are those of `within_tasks`; with a task, that of it alone is compared.
     """
-    s = spread(*averages(data, within))
     count = len(data.encodings)
-    mean, test = (np.full((count, count), np.nan) for _ in range(2))
-    patterns = _patterns(data.has_cell if within is None else data.has_cell & within)
+    mean, runs, test, per_seed, doubt = np.full((5, count, count), np.nan)
+    seeds = np.zeros((count, count), int)
+    codes = data.groups["task"].to_numpy()
+    chosen = range(len(parts)) if task is None else [task]
+    patterns = _patterns(data.has_cell & np.isin(codes, chosen))
     for (mask_a, a), (mask_b, b) in itertools.combinations_with_replacement(patterns, 2):
         both = mask_a & mask_b
-        if both.any():
-            w = weights(data.groups, both)[both]
-            score_a, score_b = (data.score[members][:, :, both] @ w for members in (a, b))
+        if not both.any():
+            continue
+        weight = weights(data.groups, both)
+        sums = np.zeros((5, len(a), len(b)))
+        fewest = np.full((len(a), len(b)), len(data.seeds))
+        for t in np.unique(codes[both]):
+            here = both & (codes == t)
+            w, part = weight[here], parts[t]
+            score_a, score_b = (data.score[members][:, :, here] @ w for members in (a, b))
             gap = score_a[:, None] - score_b
-            mean[np.ix_(a, b)] = _mean(gap.reshape(-1, gap.shape[2])).reshape(gap.shape[:2])
-            mean[np.ix_(b, a)] = -mean[np.ix_(a, b)].T
-            test_a, test_b = (_mean(data.noise[members][:, :, both] ** 2 @ w**2) for members in (a, b))
-            test[np.ix_(a, b)] = test_a[:, None] + test_b
-            test[np.ix_(b, a)] = test[np.ix_(a, b)].T
-    own = s.own[:, None] + s.own
-    total = own + test
-    error = np.sqrt(total / np.maximum(data.shared_seeds, 1))
-    # Welch and Satterthwaite: the test sampling is known, the two runs' own variances are estimates.
-    estimated = (s.own**2 / s.df)[:, None] + s.own**2 / s.df
-    df = np.divide(total**2, estimated, out=np.full_like(own, KNOWN), where=estimated > 0)
-    df = np.minimum(df, s.residual_df or KNOWN)
+            common = np.isfinite(gap).sum(axis=2)
+            fewest, n = np.minimum(fewest, common), np.maximum(common, 1)
+            test_a, test_b = (_mean(data.noise[members][:, :, here] ** 2 @ w**2) for members in (a, b))
+            own = w.sum() ** 2 * (part.own[a][:, None] + part.own[b])
+            unsure = w.sum() ** 4 * ((part.own**2 / part.df)[a][:, None] + (part.own**2 / part.df)[b])
+            gaps = _mean(gap.reshape(-1, gap.shape[2])).reshape(common.shape)
+            sums += (gaps, own / n, test_a[:, None] + test_b, own, unsure / n**2)
+        for whole, part_of, sign in zip(
+            (mean, runs, test, per_seed, doubt), sums, (-1, 1, 1, 1, 1), strict=True
+        ):
+            whole[np.ix_(b, a)] = sign * part_of.T
+            whole[np.ix_(a, b)] = part_of
+        seeds[np.ix_(b, a)], seeds[np.ix_(a, b)] = fewest.T, fewest
+    # Welch and Satterthwaite: the test sampling is known, the runs' own variances are estimates.
+    df = np.divide((runs + test) ** 2, doubt, out=np.full_like(doubt, KNOWN), where=doubt > 0)
+    df = np.minimum(df, sum(parts[t].residual_df for t in chosen) or KNOWN)
+    error = np.sqrt(runs + test)
     t = np.abs(np.divide(mean, error, out=np.zeros_like(mean), where=error > 0))
     p = np.where(np.isfinite(mean), 2 * special.stdtr(df, -t), 1.0)
     np.fill_diagonal(p, 1.0)
-    return Pairs(mean, error, df, p)
+    return Pairs(mean, runs, test, per_seed, df, p, seeds)
 
 
 def holm(p: Array) -> Array:
@@ -312,15 +378,17 @@ def corrected(p: Array) -> Array:
 
 
 def tiers(order: Sequence[int], p: Array, level: float = LEVEL) -> dict[int, int]:
-    """Tier of each encoding: the best without one leads a new tier and takes in all not separable from it.
+    """Tier of each encoding: the best leads the first, the first that is separable from a tier's leader the next.
 
-    `order` are indices from the best down, `p` (E, E) corrected p-values.
+    `order` are indices from the best down, `p` (E, E) corrected p-values. So no encoding is in a better tier than
+    one that is ahead of it, however little is known of it.
     """
     tier: dict[int, int] = {}
-    for leader in order:
-        if leader not in tier:
-            number = max(tier.values(), default=0) + 1
-            tier |= {e: number for e in order if e not in tier and (e == leader or p[leader, e] >= level)}
+    leader = None
+    for e in order:
+        if leader is None or p[leader, e] < level:
+            leader = e
+        tier[e] = tier[leader] if leader in tier else max(tier.values(), default=0) + 1
     return tier
 
 
@@ -329,34 +397,48 @@ class Ranking:
     """`table` has one row per encoding, best first; `pairs` and `p` (E, E) are in `data.encodings` order."""
 
     data: Cells
+    parts: list[Spread]  # by task
     table: pd.DataFrame  # encoding, rank, tier, score, low, high, p_best, advantage, coverage, seeds, reason
     families: pd.DataFrame  # encoding, task_family, score, low, high
     pairs: Pairs
     p: Array  # corrected, ranked encodings only; 1 elsewhere
 
+    @property
+    def one_seed(self) -> bool:
+        """No encoding has two seeds in any task: nothing is known of how much another training would differ."""
+        return not any(part.residual_df for part in self.parts)
+
+    @cached_property
+    def by_task(self) -> list[Pairs]:
+        """The pairs in each task alone."""
+        return [pairs(self.data, self.parts, t) for t in range(len(self.parts))]
+
 
 def rank(scores: pd.DataFrame, blocked: dict[str, str] | None = None, seed: int = 0) -> Ranking:
     """Rank the encodings of a score table; `blocked` maps an encoding to the reason why it gets no rank."""
     data = cells(scores)
+    parts = within_tasks(data)
     rng = np.random.default_rng(seed)
     names, count = data.encodings, len(data.encodings)
     has_cell = data.has_cell
-    full = weights(data.groups, np.ones(len(data.names), bool))
-    coverage = (has_cell @ full).clip(max=1.0)
+    every = np.ones(len(data.names), bool)
+    coverage = (has_cell @ weights(data.groups, every)).clip(max=1.0)
+    compared = pairs(data, parts)
+    alone = np.isfinite(compared.difference).sum(axis=1) < min(2, count)
     reasons = [
-        (blocked or {}).get(name, "") or _too_little(data, has_cell[e], coverage[e])
+        (blocked or {}).get(name, "")
+        or _too_little(data, has_cell[e], coverage[e])
+        or ("shares no seed with any other" if alone[e] else "")
         for e, name in enumerate(names)
     ]
     ranked = np.array([not reason for reason in reasons], bool)
 
-    compared = pairs(data)
-    gaps = np.where(ranked[None] & ~np.eye(count, dtype=bool), compared.difference, np.nan)
-    advantage = np.nan_to_num(_mean(gaps))
-    s = spread(*averages(data))
-    sample = draws(s, rng)
+    advantage = np.nan_to_num(_mean(np.where(ranked[None], compared.difference, np.nan)))
+    samples = np.array([draws(part, rng) for part in parts]).reshape(len(parts), count, DRAWS)
+    mean, sample = _combined(parts, samples, shares(data, every))
     low, high = interval(sample)
     # The best is decided among equals: on shared cells, hence by the advantage and not by the score.
-    shifted = (sample - s.mean[:, None] + advantage[:, None])[ranked]
+    shifted = (sample - mean[:, None] + advantage[:, None])[ranked]
     p_best = np.full(count, np.nan)
     if ranked.any():
         p_best[ranked] = np.bincount(shifted.argmax(axis=0), minlength=len(shifted)) / shifted.shape[1]
@@ -365,6 +447,7 @@ def rank(scores: pd.DataFrame, blocked: dict[str, str] | None = None, seed: int 
     chosen = np.flatnonzero(ranked)
     p[np.ix_(chosen, chosen)] = corrected(compared.p[np.ix_(chosen, chosen)])
     tier = tiers(sorted(chosen, key=lambda e: (-advantage[e], names[e])), p)
+    fewest = np.where(data.runs > 0, data.runs, len(data.seeds)).min(axis=1, initial=len(data.seeds))
     table = pd.DataFrame(
         {
             "encoding": names,
@@ -372,31 +455,39 @@ def rank(scores: pd.DataFrame, blocked: dict[str, str] | None = None, seed: int 
                 1 + sum(t < tier[e] for t in tier.values()) if e in tier else None for e in range(count)
             ],
             "tier": [tier.get(e) for e in range(count)],
-            "score": s.mean,
+            "score": mean,
             "low": low,
             "high": high,
             "p_best": p_best,
             "advantage": advantage,
             "coverage": coverage,
-            "seeds": s.seeds.astype(int),
+            "seeds": fewest,
             "reason": reasons,
         }
     ).astype({"rank": "Int64", "tier": "Int64"})
     order = ["tier", "advantage", "encoding"]
     table = table.sort_values(order, ascending=[True, False, True], na_position="last", ignore_index=True)
-    return Ranking(data, table, _by_family(data, rng), compared, p)
+    return Ranking(data, parts, table, _by_family(data, parts, samples), compared, p)
 
 
-def _by_family(data: Cells, rng: np.random.Generator) -> pd.DataFrame:
-    parts = [pd.DataFrame(columns=["encoding", "task_family", "score", "low", "high"])]
+def _combined(parts: list[Spread], samples: Array, share: Array) -> tuple[Array, Array]:
+    """Means (E,) and draws (E, count) of an average over tasks with these weights (E, T)."""
+    means = np.nan_to_num(np.array([part.mean for part in parts]).reshape(samples.shape[:2]))
+    return np.einsum("et,te->e", share, means), np.einsum("et,ted->ed", share, np.nan_to_num(samples))
+
+
+def _by_family(data: Cells, parts: list[Spread], samples: Array) -> pd.DataFrame:
+    frames = [pd.DataFrame(columns=["encoding", "task_family", "score", "low", "high"])]
     codes = data.groups["task_family"].to_numpy()
     for code in np.unique(codes):
-        s = spread(*averages(data, codes == code))
-        low, high = interval(draws(s, rng))
+        mean, sample = _combined(parts, samples, shares(data, codes == code))
+        low, high = interval(sample)
         name = data.names["task_family"][codes == code].iloc[0]
-        columns = {"task_family": name, "score": s.mean, "low": low, "high": high}
-        parts.append(pd.DataFrame({"encoding": data.encodings, **columns}).dropna())
-    return pd.concat(parts[1:] or parts, ignore_index=True)
+        frame = pd.DataFrame(
+            {"encoding": data.encodings, "task_family": name, "score": mean, "low": low, "high": high}
+        )
+        frames.append(frame[data.has_cell[:, codes == code].any(axis=1)])
+    return pd.concat(frames[1:] or frames, ignore_index=True)
 
 
 def _too_little(data: Cells, has_cell: Mask, coverage: float) -> str:
@@ -414,35 +505,34 @@ def interval(sample: Array) -> tuple[Array, Array]:
     return low.clip(min=0.0), high
 
 
-def differences(data: Cells, first: str, second: str) -> pd.DataFrame:
+def differences(r: Ranking, first: str, second: str) -> pd.DataFrame:
     """`first` minus `second` overall ("all") and for each task, on what both have, with 95 % intervals.
 
-    Columns: task, difference, low, high, p (not corrected), conditions, seeds.
+    Columns: task, difference, low, high, p (not corrected), conditions, seeds (in the task where those are fewest).
     """
-    a, b = data.encodings.index(first), data.encodings.index(second)
-    tasks = data.names["task"].to_numpy()
-    shared = data.has_cell[a] & data.has_cell[b]
+    a, b = r.data.encodings.index(first), r.data.encodings.index(second)
+    shared = r.data.has_cell[a] & r.data.has_cell[b]
     rows = []
-    for task in ["all", *sorted(set(tasks[shared]))]:
-        within = shared & ((tasks == task) | (task == "all"))
-        r = pairs(data, within)
-        gap, half = r.difference[a, b], r.error[a, b] * special.stdtrit(r.df[a, b], 1 - LEVEL / 2)
-        rows.append(
-            (task, gap, gap - half, gap + half, r.p[a, b], int(within.sum()), data.shared_seeds[a, b])
-        )
+    for task, c in [("all", r.pairs), *sorted(zip(r.data.tasks, r.by_task, strict=True), key=lambda x: x[0])]:
+        within = shared & ((r.data.names["task"].to_numpy() == task) | (task == "all"))
+        if within.any():
+            gap, half = c.difference[a, b], c.error[a, b] * special.stdtrit(c.df[a, b], 1 - LEVEL / 2)
+            rows.append((task, gap, gap - half, gap + half, c.p[a, b], int(within.sum()), c.seeds[a, b]))
     return pd.DataFrame(rows, columns=["task", "difference", "low", "high", "p", "conditions", "seeds"])
 
 
-def seeds_needed(difference: float, variance: float, level: float = LEVEL, power: float = 0.8) -> int | None:
+def seeds_needed(
+    difference: float, per_seed: float, test: float = 0.0, level: float = LEVEL, power: float = 0.8
+) -> int | None:
     """Seeds with which a difference this large would be found at this level, with this probability.
 
-    `variance` is that of one seed's difference. None where even 1000 seeds would not do.
+    Its variance is `per_seed` over the seeds, plus `test`. None where even 1000 seeds would not do.
     """
-    if difference == 0 or not np.isfinite(difference):
-        return None
     z = special.ndtri(power) - special.ndtri(level / 2)
-    needed = int(np.ceil(max(2.0, z**2 * variance / difference**2)))
-    return needed if needed <= 1000 else None
+    room = difference**2 / z**2 - test  # what the runs' part must come down to
+    if not np.isfinite(room) or room <= per_seed / 1000:
+        return None
+    return int(np.ceil(max(2.0, per_seed / room)))
 
 
 def neighbours(r: Ranking) -> pd.DataFrame:
@@ -452,26 +542,24 @@ def neighbours(r: Ranking) -> pd.DataFrame:
     """
     order = r.table.dropna(subset="rank").sort_values("advantage", ascending=False)["encoding"].tolist()
     level = LEVEL / max(1, len(order) * (len(order) - 1) // 2)  # what Holm asks of the smallest p-value
-    shared = r.data.shared_seeds
     rows = []
     for better, worse in itertools.pairwise(order):
         a, b = r.data.encodings.index(better), r.data.encodings.index(worse)
         gap = float(r.pairs.difference[a, b])
-        variance = float(r.pairs.error[a, b] ** 2 * max(shared[a, b], 1))
         separated = bool(r.p[a, b] < LEVEL)
-        # With one seed each, how much another training would differ is not known at all.
-        unknown = separated or r.data.has_seed.sum(axis=1).max() < 2
-        needed = None if unknown else seeds_needed(gap, variance, level)
-        rows.append((better, worse, gap, r.p[a, b], separated, shared[a, b], needed))
+        unknown = separated or r.one_seed
+        needed = None if unknown else seeds_needed(gap, r.pairs.per_seed[a, b], r.pairs.test[a, b], level)
+        rows.append((better, worse, gap, r.p[a, b], separated, r.pairs.seeds[a, b], needed))
     columns = ["better", "worse", "difference", "p", "separated", "seeds", "seeds_needed"]
     return pd.DataFrame(rows, columns=columns).astype({"seeds_needed": "Int64"})
 
 
-def task_scores(data: Cells) -> pd.DataFrame:
+def task_scores(r: Ranking) -> pd.DataFrame:
     """Average score of each encoding (index) in each task (columns), NaN where it has none."""
-    tasks = data.names["task"].to_numpy()
-    columns = {task: _mean(averages(data, tasks == task)[0]) for task in sorted(set(tasks))}
-    return pd.DataFrame(columns, index=pd.Index(data.encodings, name="encoding"))
+    columns = {
+        task: part.mean for task, part in sorted(zip(r.data.tasks, r.parts, strict=True), key=lambda x: x[0])
+    }
+    return pd.DataFrame(columns, index=pd.Index(r.data.encodings, name="encoding"))
 
 
 def whole(r: Ranking) -> pd.DataFrame:
@@ -485,7 +573,7 @@ def other_orders(r: Ranking) -> pd.DataFrame:
     Mean rank over tasks, mean reciprocal rank, Borda count (encodings beaten), ours without one family.
     """
     order = whole(r).set_index("encoding")
-    by_task = task_scores(r.data).loc[order.index]
+    by_task = task_scores(r).loc[order.index]
     ranks = by_task.rank(ascending=False)
     beaten = by_task.rank(ascending=True) - 1
     keys = {

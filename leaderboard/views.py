@@ -107,8 +107,12 @@ def by_length(
 
 
 def effective_lengths(board: Board) -> pd.DataFrame:
-    """Longest length up to which all lengths have a mean score of at least 0.5, per encoding and task."""
+    """Longest length up to which all lengths have a mean score of at least 0.5, per encoding and task.
+
+    Only of tasks that can be answered in full: text that nobody foresees has no such length.
+    """
     rows = board.scores.dropna(subset=["score", "length"])
+    rows = rows[rows["metric"].map(lambda metric: METRICS[metric].unit == "share")]
     mean = rows.groupby(["encoding", "task", "length"])["score"].mean().sort_index()
     unbroken = (mean >= 0.5).groupby(["encoding", "task"]).cummin()
     longest = mean[unbroken].reset_index().groupby(["encoding", "task"])["length"].max()
@@ -164,20 +168,21 @@ def cost_metrics(board: Board) -> list[str]:
 def cost_quality(board: Board, cost: str) -> pd.DataFrame:
     """Cost against score, cheapest first; `front` marks those that no other beats in both.
 
-    Encodings with missing conditions are listed but never on the front: their scores average other things.
+    Encodings with missing conditions are listed but never on the front, as their scores average other things;
+    nor are those without a rank.
     """
     rows = [
-        (e.name, e.title, e.costs[cost], e.score, e.low, e.high, e.partial)
+        (e.name, e.title, e.costs[cost], e.score, e.low, e.high, e.rank is not None and not e.partial)
         for e in board.entries
         if cost in e.costs and e.score is not None
     ]
-    columns = ["encoding", "title", "cost", "score", "low", "high", "partial"]
+    columns = ["encoding", "title", "cost", "score", "low", "high", "comparable"]
     frame = pd.DataFrame(rows, columns=columns).sort_values(["cost", "score"], ascending=[True, False])
     frame["front"] = False
-    whole = frame[~frame["partial"]]
+    whole = frame[frame["comparable"]]
     ahead = whole["score"] > whole["score"].cummax().shift(fill_value=-1.0)
     frame.loc[ahead[ahead].index, "front"] = True
-    return frame.drop(columns="partial").reset_index(drop=True)
+    return frame.drop(columns="comparable").reset_index(drop=True)
 
 
 def compare(board: Board, first: str, others: Sequence[str]) -> pd.DataFrame:
@@ -186,7 +191,7 @@ def compare(board: Board, first: str, others: Sequence[str]) -> pd.DataFrame:
     if first not in known:
         return pd.DataFrame()
     parts = [
-        ranking.differences(board.ranking.data, first, other).assign(other=other)
+        ranking.differences(board.ranking, first, other).assign(other=other)
         for other in others
         if other in known
     ]
@@ -252,7 +257,7 @@ class MeanRanks(NamedTuple):
 def mean_ranks(board: Board) -> MeanRanks:
     """Mean ranks over tasks of the wholly covered encodings, and what they separate."""
     names = ranking.whole(board.ranking)["encoding"]
-    by_task = ranking.task_scores(board.ranking.data).loc[names]
+    by_task = ranking.task_scores(board.ranking).loc[names]
     ranks = by_task.rank(ascending=False).mean(axis=1).sort_values(kind="stable")
     if len(ranks) < 2:
         return MeanRanks(ranks, math.nan, math.nan, [])
@@ -262,7 +267,7 @@ def mean_ranks(board: Board) -> MeanRanks:
 
 def how_sure(board: Board, most: int = 12) -> list[str]:
     """What separates each of the best encodings from the next, or how many seeds would, in words."""
-    one_seed = len(board.seeds) == 1
+    one_seed = board.ranking.one_seed
     pairs = ranking.neighbours(board.ranking).head(most)
     sentences = [_sure(row, one_seed) for row in pairs.itertuples()]
     if one_seed and sentences:
@@ -275,6 +280,8 @@ def how_sure(board: Board, most: int = 12) -> list[str]:
 def _sure(row: Any, one_seed: bool) -> str:
     pair = f"{row.better} is ahead of {row.worse} by {row.difference:.3f}"
     p = "p < 0.001" if row.p < 0.001 else f"p = {row.p:.2g}"
+    if pd.isna(row.difference):
+        return f"{row.better} and {row.worse} are not compared: in some task they share no seed."
     if one_seed:
         apart = (
             f"told apart by the test answers ({p})" if row.separated else "not told apart by the test answers"
@@ -286,7 +293,7 @@ def _sure(row: Any, one_seed: bool) -> str:
         return f"{pair}: not separated, and not even 1000 seeds would."
     more = row.seeds_needed - row.seeds
     return (
-        f"{pair}: not separated by {row.seeds} seeds; about {more} more would do."
+        f"{pair}: not separated by {row.seeds} seed{'s' * (row.seeds != 1)}; about {more} more would do."
         if more > 0
         else (f"{pair}: not separated, though {row.seeds} seeds are enough four times out of five.")
     )

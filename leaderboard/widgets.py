@@ -29,7 +29,7 @@ NUMBER = st.column_config.NumberColumn
 NAME = st.column_config.TextColumn("encoding", pinned=True, width=130)
 COLUMNS: dict[str, Any] = {
     "rank": NUMBER("rank", format="%d", help="Encodings of one tier share it."),
-    "tier": NUMBER("tier", format="%d", help="Encodings of one tier are not separable."),
+    "tier": NUMBER("tier", format="%d", help="Nothing in a tier is separable from its best."),
     "name": NAME,
     "encoding": NAME,
     "title": st.column_config.TextColumn("title", width="medium"),
@@ -51,7 +51,9 @@ COLUMNS: dict[str, Any] = {
     "decode_ratio": NUMBER("decode", format="%.2f x", help="Time of one cached token over RoPE's."),
     "cost": NUMBER("cost", format="%.4g"),
     "difference": NUMBER("difference", format="%.3f"),
-    "separated": st.column_config.CheckboxColumn("separated", help="The p-value is below 0.05."),
+    "separated": st.column_config.CheckboxColumn(
+        "separated", help="The p-value, corrected for all pairs (Holm), is below 0.05."
+    ),
     "seeds_needed": NUMBER("seeds needed", format="%d"),
     "p": NUMBER("p", format="%.2g", help="Two-sided p-value of a paired t-test."),
     "tau": NUMBER("tau", format="%.2f", help="Kendall's: 1 the same order, -1 the opposite."),

@@ -43,4 +43,4 @@ def test_the_table_in_markdown_has_a_line_for_each_verdict() -> None:
 
 
 def test_without_an_interval_nothing_is_separated() -> None:
-    assert claims.verdict(math.nan, math.nan, 3) == "not separated"
+    assert claims.verdict(math.nan, math.nan) == "not separated"

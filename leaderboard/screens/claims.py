@@ -1,4 +1,4 @@
-"""What the GRAPE paper claims, and what the records say to it."""
+"""The order of encodings in the GRAPE paper's tables, and what the records say to it."""
 
 import streamlit as st
 
@@ -12,7 +12,7 @@ PAPER = {
 
 
 def show() -> None:
-    st.title("The GRAPE paper's claims")
+    st.title("Orders in the GRAPE paper")
     board = open_board()
     frame = claims.judged(board)
     if frame.empty:
@@ -22,8 +22,9 @@ def show() -> None:
         "The paper (arXiv:2512.07805) compares averages over seven zero-shot tasks, one seed each, at 355M and 770M "
         "parameters; their sampling error is about half a point. Here are the same pairs on this board: the "
         "difference of the overall scores, paired by seed, with its 95 % interval (not corrected for the number of "
-        "claims). Length generalisation and retrieval in small models is another question than the paper's, so a "
-        "verdict is about this board."
+        "pairs). *Not separated* does not mean equal, and where the paper's figure is negative its own tables say the "
+        "opposite of the line. Length generalisation and retrieval in small models is another question than the "
+        "paper's, so a verdict is about this board."
     )
     st.dataframe(frame, hide_index=True, height="content", column_config={**COLUMNS, **PAPER})
     download(frame, "claims")

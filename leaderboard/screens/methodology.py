@@ -13,24 +13,25 @@ METHOD = f"""
    needle), then over the lengths, then over the tasks of a family, then over the families. Speed is
    shown beside and never mixed in.
 3. **Pairs.** All encodings train on the same batches from the same weights, seed by seed. So they are
-   compared seed by seed, and only on conditions that both have. What is missing (a length that an
+   compared seed by seed within each task, and only on conditions that both have. What is missing (a length that an
    encoding is not defined at) is missing and never zero; *coverage* shows it. A rank needs a result in
    every family and {ranking.MIN_COVERAGE:.0%} of the conditions. The order is that of the mean
    advantage over all others.
-4. **Intervals.** A bootstrap of {ranking.DRAWS} draws resamples the seeds (the same for all encodings),
-   then each encoding's own deviation from seed to seed, then the sampling of the test answers. 95 % of
+4. **Intervals.** Each task trains models of its own, so its seeds count by themselves, and tasks may have
+   different numbers of them. A parametric bootstrap of {ranking.DRAWS} draws takes anew, for each task, what
+   a seed does to all encodings, what a run has of its own, and the sampling of the test answers. 95 % of
    the draws lie in the interval; P(best) is the share of draws in which an encoding has the largest
-   advantage. With one seed the interval covers test sampling only.
+   advantage. A task with one seed is taken to vary as the others do; where all have one, the interval covers
+   test sampling only, and no P(best) is shown. A run that diverged counts as missing, and is named.
 5. **Few seeds.** Three seeds say little about how much an encoding varies. The estimate is therefore
    drawn towards that of the other encodings by as much as those agree (Smyth, 2004), but never below
    its own.
 6. **Test sampling.** A share of n answers is binomial; bits per byte are a mean of n terms that vary as
-   much as their mean. All encodings answer the same test items; ignoring that makes the intervals
-   wider, not narrower.
-7. **Tiers.** The best encoding leads the first tier, and everything that a paired t-test cannot
-   separate from it belongs to it, at {ranking.LEVEL:.0%} after Holm's correction over *all* pairs
-   (because the leader is chosen after looking). The best of the rest leads the next one. Encodings of a
-   tier share a rank.
+   much as their mean. All encodings and seeds answer the same test items: more seeds make this part no
+   smaller, and taking it as independent between encodings makes the intervals wider, not narrower.
+7. **Tiers.** The best encoding leads the first tier. The first, from the best down, that a paired t-test
+   separates from its tier's leader leads the next one, at {ranking.LEVEL:.0%} after Holm's correction over
+   *all* pairs (because the leader is chosen after looking). Encodings of a tier share a rank.
 8. **Certificate.** An encoding that fails a check (it sees the future, its cached decoding differs ...)
    is listed with its numbers and gets no rank.
 9. **Gate.** *Learned* is the share of runs that pass the task's gate on the training distribution.

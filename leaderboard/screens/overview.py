@@ -8,16 +8,15 @@ from pebench.leaderboard import figures, views
 from pebench.leaderboard.board import plain
 from pebench.leaderboard.widgets import BOUND, COLUMNS, NUMBER, PAGES, download, draw, many, open_board
 
-SHOWN = ["tier", "name", "score", "low", "high", "p_best"]
+SHOWN = ["tier", "name", "score", "low", "high"]
 SHOWN_LAST = ["coverage", "learned", "train_ratio", "seeds", "certificate", "verified"]
 
 
 def show() -> None:
     st.title("Positional encodings, ranked")
     board = open_board()
-    seeds = "1 seed" if len(board.seeds) == 1 else f"{len(board.seeds)} seeds"
     st.caption(
-        f"Profile {board.profile}, {len(board.entries)} encodings, {seeds}. Encodings of one tier are not "
+        f"Profile {board.profile}, {len(board.entries)} encodings, {board.seeds_told}. Encodings of one tier are not "
         "separable; scores run from 0 (without reading the input) to 1 (an oracle)."
     )
     with st.expander("Search, filters and columns"):
@@ -36,7 +35,8 @@ def show() -> None:
         )
         frame = views.overview(board, chosen)
         known = {**dict.fromkeys(frame.columns), **COLUMNS}
-        start = [*SHOWN, *board.task_families, *SHOWN_LAST]
+        best = [] if board.ranking.one_seed else ["p_best"]
+        start = [*SHOWN, *best, *board.task_families, *SHOWN_LAST]
         columns = st.multiselect(
             "Columns",
             list(frame.columns),
