@@ -89,7 +89,8 @@ class Sharpened(Wrapper):
 class Extended(Wrapper):
     """Reads texts longer than those of the training: a trained model's frequencies changed, its weights reused.
 
-    A trained model is measured with the factor that each length needs. Built alone, as for its certificate and
+    A trained model is measured with the factor of the task's length, which is not always that of its tokens (a list of
+    32 pairs, of which two are in use, is shorter than eight times one of four). Built alone, as for its certificate and
     its speed, it is extended by 4.
     """
 

@@ -24,7 +24,7 @@ FORMAT = 1
 KEY = "pebench"  # of the metadata
 Shapes = dict[str, tuple[int, ...]]
 LONGEST = 2**20  # training length that a checkpoint may state
-COMPUTES = tuple(file for file in ALWAYS if file.name in ("model.py", "attention.py"))
+COMPUTES = tuple(file for file in ALWAYS if file.name in ("model.py", "attention.py", "layers.py"))
 
 
 class CheckpointError(ValueError):

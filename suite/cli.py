@@ -302,11 +302,11 @@ def chosen(profile: "Profile", encodings: str, tasks: str) -> tuple[list[str], l
     from pebench.encodings.registry import UnknownName, names, resolve
     from pebench.suite.cell import CERTIFICATE
 
-    specs = encodings.split(",") if encodings else list(profile.encodings) or names()
+    specs = list(dict.fromkeys(encodings.split(","))) if encodings else list(profile.encodings) or names()
     for spec in specs:
         resolve(spec)
     known = [CERTIFICATE, *profile.plans]
-    wanted = tasks.split(",") if tasks else known
+    wanted = list(dict.fromkeys(tasks.split(","))) if tasks else known
     for task in wanted:
         if task not in known:
             raise UnknownName("task", task, known)
@@ -323,6 +323,18 @@ def demand_data(tasks: list[str], corpus: Path | None = None) -> None:
     if "harness_grape" in tasks:
         for name in harness_data.SOURCES:
             harness_data.questions(name)
+
+
+def demand_device(name: str) -> None:
+    """Say what to do where there is no such device, before anything runs."""
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise EnvironmentProblem(f"no device {name!r}; there are cpu, cuda, cuda:1 ...") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise EnvironmentProblem("no CUDA device is available here; run with --device cpu")
 
 
 def profile_named(name: str) -> "Profile":
@@ -358,14 +370,11 @@ def run(
     ] = False,
 ) -> None:
     """Train and measure; what has its record already is kept, so a second call continues."""
-    import torch
-
     from pebench.suite.runner import cells, sweep
 
     plan = profile_named(profile)
     specs, wanted = chosen(plan, encodings, tasks)
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise EnvironmentProblem("no CUDA device is available here; run with --device cpu")
+    demand_device(device)
     demand_data(wanted, corpus)
     numbers = [seed] if seed is not None else list(range(seeds or plan.seeds))
     every = cells(plan, specs, wanted, numbers, corpus.resolve() if corpus else None)
@@ -518,6 +527,7 @@ def run_harness(
 
     from pebench.suite.harness import FORCED_CHOICE, CheckpointLM, above_chance, measure
 
+    demand_device(device)
     lm = CheckpointLM(checkpoint, encoding, max_length, device, stale)
     measured = []
     for result in measure(lm, tasks.split(",") if tasks else list(FORCED_CHOICE), limit, online):
@@ -564,6 +574,7 @@ def submit(
 
     plan = submission.propose(encoding, profile_named(profile), seeds)
     demand_data(list(plan.profile.plans))
+    demand_device(device)
     folder = out or Path("submissions", plan.name)
     todo = submission.missing(plan, records)
     seconds, unknown = estimate(todo, standing(records))
@@ -649,6 +660,7 @@ def reproduce_record(
     """Run a record again and say: equal, within tolerance, or different (exit code 1)."""
     from pebench.suite.reproduce import TOLERANCE, add_mark, reproduce
 
+    demand_device(device)
     _, result, stated = reproduce(record, encoding or "", corpus.resolve() if corpus else None, device)
     if as_json:
         typer.echo(json.dumps(stated, indent=1))

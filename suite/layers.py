@@ -1,7 +1,8 @@
 """The operators of a block but attention, each a step of its own: products and what lies between them.
 
 Where native kernels can serve (suite/native/ops.py) they do; else what stands here runs, which defines them: on a GPU,
-in other precisions, under torch.compile, with several threads, without a C compiler.
+in other precisions, under torch.compile, with several threads, without a C compiler. Under bfloat16 autocast q, k and v
+are bfloat16 here, and so is attention where an encoding adds no columns to them; the kernels' are float32.
 """
 
 from torch import Tensor

@@ -124,7 +124,7 @@ class Job:
     clock: float = field(default_factory=time.perf_counter)
     done: float = 0.0  # share
     used: int = 0  # bytes, the most that were seen
-    error: str = ""  # why it could not write its record
+    error: str = ""  # why the sweep cannot go on
     ended: tuple[str, str] | None = None  # outcome and reason, where we killed it
 
     def __post_init__(self) -> None:
@@ -183,6 +183,8 @@ class Sweep:
                 self.console.print(about, highlight=False, soft_wrap=True)
             with self.bars() as progress:
                 self.go(missing, progress)
+        except SweepError:
+            raise
         except OSError as e:
             raise SweepError(f"cannot use the records folder {self.folder}: {e}") from e
         return self.outcomes
@@ -283,19 +285,10 @@ class Sweep:
         log = self.folder / cell.place.with_suffix(".log")
         with log.open("w") as errors:
             process = spawn(errors)
-        order = {
-            "encoding": cell.encoding,
-            "task": cell.task,
-            "profile": cell.profile,
-            "seed": cell.seed,
-            "corpus": os.fspath(cell.corpus) if cell.corpus else None,
-            "device": self.device,
-            "folder": os.fspath(self.folder),
-            "save": self.save or any(other.base == cell for other in self.cells),
-        }
+        save = self.save or any(other.base == cell for other in self.cells)
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it died at once: `reap` says why
-            process.stdin.write(json.dumps(order) + "\n")
+            process.stdin.write(order(cell, self.folder, self.device, save))
             process.stdin.flush()
         return Job(cell, process, lock, log, progress.add_task(cell.title, total=1, left=""))
 
@@ -317,10 +310,10 @@ class Sweep:
         job.close()
         if job.error:
             job.lock.release()
-            raise OSError(job.error)
-        record = existing(job.cell, self.folder) if job.process.returncode == 0 else None
-        if record is None:
-            code = job.process.returncode
+            raise SweepError(job.error)
+        record, code = existing(job.cell, self.folder), job.process.returncode
+        # A record stands however its process ended after writing it; one of an earlier attempt does not.
+        if record is None or (code != 0 and record.outcome in AGAIN):
             outcome, reason = job.ended or ("failed", died(code, job.log))
             made = provenance(job.cell, job.date, job.clock, torch.device(self.device))
             # That is where and when; memory and threads are those of the process that ended, not ours.
@@ -363,6 +356,22 @@ def spawn(errors: IO[str]) -> subprocess.Popen[str]:
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
         start_new_session=True,  # Ctrl-C reaches us alone; we end the workers
     )
+
+
+def order(cell: Cell, folder: Path, device: str = "cpu", save: bool = False) -> str:
+    """The line that tells a worker what to run."""
+    said = {
+        "encoding": cell.encoding,
+        "task": cell.task,
+        "profile": cell.profile,
+        "seed": cell.seed,
+        "corpus": os.fspath(cell.corpus) if cell.corpus else None,
+        "device": device,
+        "folder": os.fspath(folder),
+        "fingerprint": cell.fingerprint(),
+        "save": save,
+    }
+    return json.dumps(said) + "\n"
 
 
 def died(code: int, log: Path) -> str:

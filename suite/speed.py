@@ -42,6 +42,7 @@ class Timed:
 
     def train(self, length: int) -> float:
         """One step: forward, backward, clipping, AdamW."""
+        self.lm.train()
         tokens = self.bytes(self.rows(length), length + 1)
         start = self.now()
         with precision(self.device):
@@ -55,6 +56,7 @@ class Timed:
     @torch.no_grad()
     def prefill(self, length: int) -> float:
         """One forward pass over a batch, without a cache."""
+        self.lm.eval()
         tokens = self.bytes(self.rows(length), length)
         start = self.now()
         with precision(self.device):
@@ -63,15 +65,16 @@ class Timed:
 
     @torch.no_grad()
     def decode(self, length: int) -> float:
-        """One token after `length` others, one sequence, through the cache."""
-        tokens = self.bytes(1, length + DECODED)
+        """One token, of the last ones of `length`, one sequence, through the cache."""
+        self.lm.eval()
+        tokens = self.bytes(1, length)
         cache = self.lm.cache()
-        self.lm(tokens[:, :length], cache)
+        self.lm(tokens[:, :-DECODED], cache)
         start = self.now()
-        for i in range(
-            length, length + DECODED
-        ):  # in float32: to round all weights takes longer than to read them
-            self.lm(tokens[:, i : i + 1], cache)
+        for token in tokens[
+            :, -DECODED:
+        ].T:  # in float32: to round all weights takes longer than to read them
+            self.lm(token[None], cache)
         return (self.now() - start) / DECODED
 
     def tokens(self, kind: str, length: int) -> int:
@@ -81,6 +84,7 @@ class Timed:
     @torch.no_grad()
     def cache_bytes(self, length: int) -> float:
         """Bytes of keys and values that the cache holds for each token, over all layers."""
+        self.lm.eval()
         cache = self.lm.cache()
         self.lm(self.bytes(1, length), cache)
         kept = [part for layer in cache.layers for part in (layer.k, layer.v) if part is not None]

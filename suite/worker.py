@@ -4,6 +4,7 @@ Whatever goes wrong in here becomes a record with its reason. The parent records
 that it was killed, ran out of time or of memory.
 """
 
+import contextlib
 import datetime
 import errno
 import json
@@ -25,7 +26,10 @@ FOLDER = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 def main() -> int:
-    """Run the cell that one line of JSON on standard input names. 0: a record is written; 3: it could not be."""
+    """Run the cell that one line of JSON on standard input names. 0: a record is written; 3: the sweep must end."""
+    # What an encoding or a library prints must not disturb the protocol, be it from C.
+    said = open(os.dup(1), "w", closefd=False)  # noqa: SIM115  (open to the end: its closing would be heard)
+    os.dup2(2, 1)
     order = json.loads(sys.stdin.readline())
     threading.Thread(target=follow, args=(sys.stdin,), daemon=True).start()
     # Denormal weights, which decaying biases make, cost a factor of 2 to 5; only the first parallel operation
@@ -35,18 +39,24 @@ def main() -> int:
     corpus = order["corpus"] and Path(order["corpus"])
     cell = Cell(order["encoding"], order["task"], order["profile"], order["seed"], corpus)
     device = torch.device(order["device"])
-    said = sys.stdout
-    sys.stdout = sys.stderr  # what an encoding prints must not disturb the protocol
     folder = Path(order["folder"])
+    if cell.fingerprint() != order["fingerprint"]:
+        return end("the code has changed since this sweep began; start it again", said)
     clean(cell, folder)
     try:
         record = attempt(cell, device, said, folder, order["save"])
         write(record, folder)
-        resume(cell, folder, device).remove()
     except OSError as e:
-        print(json.dumps({"error": f"cannot write the record: {e}"}), file=said, flush=True)
-        return 3
+        return end(f"cannot use the records folder {folder}: cannot write the record: {e}", said)
+    with contextlib.suppress(OSError):  # the record stands; a state that is left over is never read
+        resume(cell, folder, device).remove()
     return 0
+
+
+def end(why: str, said: TextIO) -> int:
+    """Have the parent end the sweep; the exit code."""
+    print(json.dumps({"error": why}), file=said, flush=True)
+    return 3
 
 
 def follow(parent: TextIO) -> None:

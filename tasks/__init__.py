@@ -1,4 +1,7 @@
-"""The benchmark: these tasks and no others. A task never changes its meaning; a better one gets a new name."""
+"""The benchmark: these tasks and no others.
+
+From the first release on a task never changes its meaning; a better one gets a new name.
+"""
 
 from pathlib import Path
 

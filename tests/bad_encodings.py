@@ -1,5 +1,6 @@
 """Encodings that fail while they are trained, each in its own way."""
 
+import atexit
 import os
 import signal
 import time
@@ -17,6 +18,22 @@ class Raises(NoPE):
     def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
         print("this must not disturb anything")
         raise RuntimeError("a bug of [bold]mine[/]")
+
+
+class Prints(NoPE):
+    """Writes to standard output as a C library does, more than a pipe holds."""
+
+    def embed(self, x: Tensor, pos: Tensor) -> Tensor:
+        os.write(1, b"no JSON\n" * 1000)
+        return x
+
+
+class EndsBadly(NoPE):
+    """Crashes when all is done."""
+
+    def embed(self, x: Tensor, pos: Tensor) -> Tensor:
+        atexit.register(os._exit, 9)
+        return x
 
 
 class Diverges(NoPE):

@@ -68,6 +68,7 @@ def test_other_listings(what: str) -> None:
         (["run", "-e", "rope,alibbi"], 2, "did you mean 'alibi'?"),
         (["run", "--seeds", "0"], 2, "--seeds"),
         (["run", "--device", "cuda"], 3, "run with --device cpu"),
+        (["run", "--device", "gpu"], 3, "no device 'gpu'; there are cpu, cuda, cuda:1 ..."),
         (["run", "-t", "language", "--corpus", "nowhere"], 3, "nowhere"),
         (["board", "--records", "nowhere"], 3, "pebench run"),
         (["app", "--records", "nowhere"], 3, "pebench run"),

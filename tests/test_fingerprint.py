@@ -50,9 +50,11 @@ def test_a_change_of_the_code_makes_results_stale(file: str, monkeypatch: pytest
     assert cell.fingerprint() != before
 
 
-@pytest.mark.parametrize("file", ["attention.c", "ops.py"])
-def test_a_change_of_a_kernel_makes_timings_alone_stale(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    cells = [Cell("rope", task, "QUICK", 0) for task in ("copy", "throughput")]
+@pytest.mark.parametrize("file", ["attention.c", "ops.py", "build.py", "rope.py"])
+def test_a_change_of_a_kernel_or_of_rope_makes_timings_alone_stale(
+    file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = [Cell("alibi", task, "QUICK", 0) for task in ("copy", "throughput")]
     before = [cell.fingerprint() for cell in cells]
     monkeypatch.setattr(module, "code", lambda path: code(path) + ("# changed" if path.name == file else ""))
     assert [cell.fingerprint() == was for cell, was in zip(cells, before, strict=True)] == [True, False]

@@ -127,6 +127,19 @@ def test_attention_is_its_definition(
         assert (ours - true).abs().max() <= 2e-5 * (1 + true.abs().max())
 
 
+@pytest.mark.parametrize("added", ["bias", "table"])
+def test_what_is_added_may_be_one_for_all_heads_and_of_any_dtype(added: str) -> None:
+    q, k, v = torch.randn(3, 2, 3, 20, 8)
+    one = torch.randn((1, 20, 20) if added == "bias" else (1, 20), dtype=torch.float64, requires_grad=True)
+    values = []
+    for attend, x in ((ops.attention, one), (defined, one.float().expand(3, *one.shape[1:]))):
+        y = attend(q, k, v, scale=0.3, **{added: x})
+        values.append((y, *torch.autograd.grad(y.square().sum(), one)))
+    for ours, true in zip(*values, strict=True):
+        assert ours.dtype == true.dtype
+        assert (ours - true).abs().max() <= 2e-5 * (1 + true.abs().max())
+
+
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
 def test_what_is_not_finite_is_not_hidden(bad: float) -> None:
     q, k, v = torch.randn(3, 1, 2, 20, 8, generator=torch.Generator().manual_seed(0))

@@ -200,4 +200,8 @@ def test_streams_differ_by_seed_and_name_and_suit_torch() -> None:
     seeds = {stream(seed, name) for seed in range(20) for name in ("a", "b", "encoding")}
     assert len(seeds) == 60
     assert all(0 <= seed < 2**63 for seed in seeds)
-    assert stream(0, "encoding") == stream(0, "encoding")
+    # All weights and batches follow from these; no fingerprint counts the file that makes them.
+    assert stream(0, "encoding") == 6708741883068705710
+    assert float(build(resolve("fox")[1], SHAPE, 0).get_parameter("weight").detach().sum()) == pytest.approx(
+        0.194537, abs=1e-5
+    )

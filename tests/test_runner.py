@@ -292,15 +292,11 @@ def test_a_training_that_was_killed_goes_on_to_an_equal_record(
 ) -> None:
     cell = Cell("fox", "copy", "SMOKE", 0)
     sweep(tmp_path / "whole", [cell])
-    line = {
-        **{"encoding": "fox", "task": "copy", "profile": "SMOKE", "seed": 0, "corpus": None},
-        **{"device": "cpu", "folder": os.fspath(tmp_path), "save": True},
-    }
     with (tmp_path / "log").open("w") as log, monkeypatch.context() as patched:
         patched.setattr(runner, "WORKER", ("-c", KILLED))
         killed = runner.spawn(log)
     assert killed.stdin
-    killed.stdin.write(json.dumps(line) + "\n")
+    killed.stdin.write(runner.order(cell, tmp_path, save=True))
     killed.stdin.flush()
     assert killed.wait() == -signal.SIGKILL
     killed.communicate()
@@ -447,6 +443,22 @@ def test_a_disk_that_is_full_when_the_model_is_saved_loses_no_run(
     assert sweep(tmp_path, [cell])[0] == {"measured": 1}
 
 
+def test_a_run_may_print_and_crash_after_its_record(tmp_path: Path) -> None:
+    outcomes, _ = sweep(tmp_path, [bad("Prints"), bad("EndsBadly")])
+    assert outcomes == {"measured": 2}
+    assert record_of(bad("EndsBadly"), tmp_path).rows
+
+
+def test_code_that_changes_under_a_sweep_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = Cell("nope", "copy", "SMOKE", 0)
+    monkeypatch.setattr(
+        Cell, "fingerprint", lambda cell: "0123456789abcdef" * 4
+    )  # what we knew when it began
+    with pytest.raises(SweepError, match="the code has changed since this sweep began; start it again"):
+        sweep(tmp_path, [cell])
+    assert read_all(tmp_path) == ([], [])
+
+
 def test_a_worker_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner.sys, "executable", "/bin/false")
     outcomes, text = sweep(tmp_path, [Cell("nope", "copy", "SMOKE", 0)])
@@ -455,10 +467,6 @@ def test_a_worker_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest
 
 
 def test_the_worker_speaks_lines_of_json(tmp_path: Path) -> None:
-    line = {
-        **{"encoding": "nope", "task": "copy", "profile": "SMOKE", "seed": 0},
-        **{"corpus": None, "device": "cpu", "folder": os.fspath(tmp_path), "save": False},
-    }
     process = subprocess.Popen(
         [sys.executable, "-m", "pebench.suite.worker"],
         stdin=subprocess.PIPE,
@@ -467,7 +475,7 @@ def test_the_worker_speaks_lines_of_json(tmp_path: Path) -> None:
     )
     assert process.stdin
     assert process.stdout
-    process.stdin.write(json.dumps(line) + "\n")
+    process.stdin.write(runner.order(Cell("nope", "copy", "SMOKE", 0), tmp_path))
     process.stdin.flush()
     said = [json.loads(text) for text in process.stdout]
     process.stdin.close()

@@ -28,7 +28,7 @@ def library() -> ctypes.CDLL | None:
     try:
         return ctypes.CDLL(os.fspath(built()))
     except (OSError, subprocess.SubprocessError) as e:
-        said = str(getattr(e, "stderr", None) or e).strip().splitlines()[0]
+        said = str(getattr(e, "stderr", None) or e).strip().partition("\n")[0]
         print(f"pebench: no native kernels, training is up to twice as slow: {said}", file=sys.stderr)
         return None
 

@@ -348,20 +348,28 @@ def attention(
     """Causal attention of q and k (B, H, T, e) over v (B, H, T, d), as many queries as keys: (B, H, T, d).
 
     `bias` (H or 1, T, T) is added to the logits, and so is `table` (H, T), by distance; a form replaces q and k, and
-    says what becomes of them. Only where `usable`.
+    says what becomes of them. Only where `usable`; what else is given may have any dtype.
     """
-    bias = None if bias is None else bias.expand(q.shape[1], -1, -1)
+    bias = None if bias is None else bias.float().expand(q.shape[1], -1, -1)
+    table = None if table is None else table.float().expand(q.shape[1], -1)
     stick, slopes, rest = False, None, dict.fromkeys(INPUTS[3:])
     match form:
         case Path():
-            q, k, slopes, rest["p"], rest["r"] = form.q, form.k, form.slopes, form.p, form.r
+            q, k, slopes, rest["p"], rest["r"] = (
+                form.q,
+                form.k,
+                form.slopes.float().contiguous(),
+                form.p,
+                form.r,
+            )
         case Counted():
             q, k, rest["e"] = form.q, form.k, form.e
         case Reflected():
             q, k, rest["w"], rest["beta"] = form
         case Broken():
             q, k, stick = form.q, form.k, True
-    return apply(AttentionKernel, scale, stick, slopes, bias, table, q, k, v, *rest.values())
+    read = (None if x is None else x.float() for x in (q, k, v, *rest.values()))
+    return apply(AttentionKernel, scale, stick, slopes, bias, table, *read)
 
 
 def attention_step(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:
@@ -377,7 +385,7 @@ def attention_step(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor |
         batches=b, heads=h, tokens=k.shape[2], width=e, value_width=v.shape[-1], scale=scale,
     )  # fmt: skip
     if bias is not None:
-        bias = bias.expand(h, 1, -1).contiguous()
+        bias = bias.float().expand(h, 1, -1).contiguous()
         call.bias = bias.data_ptr()
     run("attention_step", call)
     return y
