@@ -77,7 +77,9 @@ def cells(scores: pd.DataFrame) -> Cells:
     A cell that only one of several encodings has compares nothing and is left out, and so is one that few have yet
     (MIN_SHARE). In each task a seed counts only where it has every cell of the encoding's fullest seed.
     """
-    counted = scores[scores["score"].notna()]
+    # The digits of a sum are right or wrong together: as many answers are independent as there are examples.
+    examples = scores.groupby(["encoding", "task", "seed", "condition"])["n"].transform("min")
+    counted = scores.assign(n=examples)[scores["score"].notna()]
     if (every := counted["encoding"].nunique()) > 1:
         have = counted.groupby(["task", "metric", "condition"])["encoding"].transform("nunique")
         counted = counted[have >= max(2, MIN_SHARE * every)]

@@ -38,7 +38,11 @@ COLUMNS: dict[str, Any] = {
     "high": NUMBER("high", format="%.3f", help="Upper end of the 95 % interval."),
     "p_best": NUMBER("P(best)", format="%.2f", help="Share of bootstrap draws in which it is the best."),
     "coverage": NUMBER("coverage", format="percent", help="Share of the conditions that were measured."),
-    "learned": NUMBER("learned", format="percent", help="Share of the runs that passed the task's gate."),
+    "learned": NUMBER(
+        "learned",
+        format="percent",
+        help="Share of the tasks learned at the training length, mean over seeds.",
+    ),
     "verified": NUMBER(
         "verified", format="percent", help="Share of the records that came out the same again."
     ),

@@ -301,6 +301,15 @@ def test_sampling_error_of_a_share_is_binomial_and_never_zero():
     assert bits == pytest.approx(2 / 100 / 4)
 
 
+def test_parts_of_an_answer_are_no_answers_of_their_own():
+    digits = scores([0.6, 0.5], np.random.default_rng(18)).assign(n=9 * ANSWERS)
+    whole = digits.assign(
+        metric="per_token", score=np.nan, n=ANSWERS
+    )  # not scored, but says how many were asked
+    few, many = (ranking.cells(table).noise for table in (pd.concat([digits, whole]), digits))
+    assert few == pytest.approx(3 * many, rel=0.01)
+
+
 def test_comparisons_name_the_difference_per_task_with_intervals():
     r = ranking.rank(score_table(Sweep({"fox": 6.0, "rope": 1.0, "alibi": 4.0}).records()))
     table = ranking.differences(r, "fox", "rope")
