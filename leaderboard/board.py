@@ -475,7 +475,7 @@ def print_board(board: Board, console: Console) -> None:
         shown.add_row(*(escape(cell) for h, cell in zip(header, row, strict=True) if h in widths))
     console.print(shown)
     console.print(
-        "Encodings of one tier are not separable. Scores: 0 is what one gets without reading the input, 1 an "
+        "Nothing in a tier is separable from its best. Scores: 0 is what one gets without reading the input, 1 an "
         "oracle; train: time of a training step over RoPE's.",
         style="dim",
     )

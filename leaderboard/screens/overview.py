@@ -16,8 +16,8 @@ def show() -> None:
     st.title("Positional encodings, ranked")
     board = open_board()
     st.caption(
-        f"Profile {board.profile}, {len(board.entries)} encodings, {board.seeds_told}. Encodings of one tier are not "
-        "separable; scores run from 0 (without reading the input) to 1 (an oracle)."
+        f"Profile {board.profile}, {len(board.entries)} encodings, {board.seeds_told}. Nothing in a tier is "
+        "separable from its best; scores run from 0 (without reading the input) to 1 (an oracle)."
     )
     with st.expander("Search, filters and columns"):
         search = st.text_input("Search", key="search", type="search", live=True, **BOUND)
