@@ -162,10 +162,18 @@ def extended(encoding: Encoding, method: str, factor: float) -> Encoding:
     return copy.deepcopy(encoding, memo)  # each owner replaced by its changed copy
 
 
+# How an encoding may store its frequencies: by name, to read them and to store others.
+STORED: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "frequencies": (torch.clone, torch.clone),
+    "log_frequencies": (torch.exp, torch.log),
+    "slow_log_frequencies": (lambda x: (x / SLOWER).exp(), lambda x: SLOWER * x.log()),
+}
+
+
 def has_frequencies(part: nn.Module) -> bool:
     """Whether this module itself, not a part of it, has a frequency vector."""
     own = dict(part.named_buffers(recurse=False)) | dict(part.named_parameters(recurse=False))
-    return any(name in own for name in ("frequencies", "log_frequencies", "slow_log_frequencies"))
+    return bool(own.keys() & STORED.keys())
 
 
 @torch.no_grad()
@@ -174,12 +182,9 @@ def changed(part: Encoding, method: str, factor: float) -> Encoding:
     part, change = copy.deepcopy(part), METHODS[method]
     length = part.shape.train_length
     for name, x in (*part.named_buffers(recurse=False), *part.named_parameters(recurse=False)):
-        if name == "frequencies":
-            x.copy_(change(x, factor, length))
-        elif name == "log_frequencies":
-            x.copy_(change(x.exp(), factor, length).log())
-        elif name == "slow_log_frequencies":
-            x.copy_(SLOWER * change((x / SLOWER).exp(), factor, length).log())
+        if name in STORED:
+            read, stored = STORED[name]
+            x.copy_(stored(change(read(x), factor, length)))
     if method != "yarn" or part.family != "multiplicative":
         return part
     wrapped = build(Sharpened.over(type(part)), part.shape)

@@ -100,7 +100,7 @@ class Board:
     @property
     def seeds_told(self) -> str:
         """How many seeds the tasks have: "1 seed", "3 seeds", "1 to 3 seeds"."""
-        most = self.ranking.data.runs.max(axis=0, initial=0)
+        most = self.ranking.data.most_runs
         few, many = (int(most.min()), int(most.max())) if len(most) else (0, 0)
         count = f"{few}" if few == many else f"{few} to {many}"
         return f"{count} seed{'s' * (many != 1)}"
@@ -208,10 +208,7 @@ def board_of(
         blocked, _costs(scores), cards,
     )  # fmt: skip
     entries = [facts.entry(name) for name in order]
-    notes = [
-        *_seed_notes(result, scores),
-        *_notes(entries, profile, profiles, unreadable),
-    ]
+    notes = _seed_notes(result, scores) + _notes(entries, profile, profiles, unreadable)
     seeds = result.data.seeds
     return Board(
         profile, profiles, entries, families, seeds, notes, unreadable, scores, runs, checks, cards, result
@@ -313,20 +310,17 @@ def _none(value: Any, kind: type) -> Any:
 def _seed_notes(result: ranking.Ranking, scores: pd.DataFrame) -> list[str]:
     """Which tasks and encodings have fewer seeds than others, and which tasks do not count yet."""
     notes, data = [], result.data
-    most = data.runs.max(axis=0, initial=0)
     if result.one_seed and data.tasks:
         notes.append(
             "One seed only: tiers and intervals cover the sampling of the test answers, "
             "not what another training would give."
         )
-    elif single := sorted(task for task, n in zip(data.tasks, most, strict=True) if n == 1):
+    elif single := sorted(task for task, n in zip(data.tasks, data.most_runs, strict=True) if n == 1):
         notes.append(
             f"One seed only yet in {', '.join(single)}: its runs are taken to vary as those of the other tasks do."
         )
-    fewer = ((data.runs > 0) & (data.runs < most)).any(axis=1)
-    if fewer.any():
-        names = (name for name, less in zip(data.encodings, fewer, strict=True) if less)
-        notes.append(f"With fewer seeds than others in some task: {', '.join(names)}.")
+    if data.behind:
+        notes.append(f"With fewer seeds than others in some task: {', '.join(data.behind)}.")
     found = scores.dropna(subset="score").groupby("task")["encoding"].nunique()
     if uncounted := [f"{task} ({found[task]})" for task in sorted(set(found.index) - set(data.tasks))]:
         notes.append(f"Not counted until more encodings have a result there: {', '.join(uncounted)}.")

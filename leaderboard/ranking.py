@@ -70,6 +70,17 @@ class Cells:
         runs = [has[:, :, self.of_task(t)].any(axis=2).sum(axis=1) for t in range(len(self.tasks))]
         return np.array(runs, int).reshape(len(self.tasks), len(self.encodings)).T
 
+    @property
+    def most_runs(self) -> NDArray[np.int64]:
+        """How many seeds of each task the encoding with most has, (T)."""
+        return np.asarray(self.runs.max(axis=0, initial=0))
+
+    @property
+    def behind(self) -> list[str]:
+        """The encodings that have fewer seeds than others in some task that they have."""
+        fewer = (self.runs > 0) & (self.runs < self.most_runs)
+        return [self.encodings[e] for e in np.flatnonzero(fewer.any(axis=1))]
+
 
 def cells(scores: pd.DataFrame) -> Cells:
     """Arrange a score table.
