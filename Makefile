@@ -20,8 +20,9 @@ leaderboard: $(VENV)/ready
 app: $(VENV)/ready
 	$(BIN)/pebench app --records $(RECORDS)
 
+# One process a core, each with one thread; worksteal, because a few tests take minutes and most none.
 test: lint browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 
 lint: $(VENV)/ready build/types/pebench
 	$(BIN)/ruff check .

@@ -1,9 +1,9 @@
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
-import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,12 +21,18 @@ def pebench(*words: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedPr
     )
 
 
+def children_seconds() -> float:
+    """Processor time of the processes that have ended: other work on the machine lengthens it less than the clock's."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_help_is_quick_and_names_every_command() -> None:
     best = 9.0
     for _ in range(3):
-        start = time.perf_counter()
+        start = children_seconds()
         text = pebench("--help").stdout
-        best = min(best, time.perf_counter() - start)
+        best = min(best, children_seconds() - start)
     for command in ("ls", "show", "new", "check", "data", "run", "status", "board", "app"):
         assert re.search(rf"\b{command}\b", text)
     assert best < 0.5
