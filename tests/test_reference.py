@@ -1,10 +1,10 @@
-"""The committed records are tested like code: readable, from clean commits, and what the README shows."""
+"""The committed records are tested like code: readable, from clean commits, and what the texts show."""
 
 import pytest
 
 from pebench.encodings import registry
 from pebench.suite.record import Record, read_all
-from tests.readme_board import MARKED, README, RECORDS, section
+from tests.generated import PARTS, RECORDS, ROOT, marked
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,9 @@ def test_certificates_hold(records: list[Record]) -> None:
         assert not failed, record.path
 
 
-def test_the_readme_shows_their_board() -> None:
-    shown = MARKED.search(README.read_text())
+@pytest.mark.parametrize("name", PARTS)
+def test_the_texts_show_what_they_make(name: str) -> None:
+    file, made = PARTS[name]
+    shown = marked(name).search((ROOT / file).read_text())
     assert shown is not None
-    assert shown.group() == section(), "run: python -m tests.readme_board"
+    assert shown.group() == made(), "run: python -m tests.generated"

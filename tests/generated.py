@@ -1,0 +1,44 @@
+"""Writes what is made of the committed records into README.md and suite/standard.md: python -m tests.generated
+
+A test compares them, so that no text shows other numbers than the records make.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from pebench.leaderboard import claims, rates
+from pebench.leaderboard.board import make_board, to_markdown
+from pebench.suite.record import read_all
+
+ROOT = Path(__file__).parent.parent
+RECORDS = ROOT / "leaderboard" / "records"
+PROFILE = "STANDARD"
+
+
+def board() -> str:
+    """The board and the claims, as they stand in the README."""
+    made = make_board(RECORDS, PROFILE)
+    return f"\n{to_markdown(made)}\n\n{claims.to_markdown(made)}\n\n"
+
+
+def learning_rates() -> str:
+    """What other learning rates change, as it stands in suite/standard.md."""
+    return f"\n{rates.to_markdown(read_all(RECORDS)[0])}\n\n"
+
+
+PARTS: dict[str, tuple[str, Callable[[], str]]] = {
+    "board": ("README.md", board),
+    "rates": ("suite/standard.md", learning_rates),
+}
+
+
+def marked(name: str) -> re.Pattern[str]:
+    """What stands between the marks of this part."""
+    return re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
+
+
+if __name__ == "__main__":
+    for name, (file, made) in PARTS.items():
+        text = (ROOT / file).read_text()
+        (ROOT / file).write_text(marked(name).sub(lambda _, made=made: made(), text))
