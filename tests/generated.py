@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from pebench.leaderboard import claims, rates
+from pebench.leaderboard import claims, gates, rates
 from pebench.leaderboard.board import make_board, to_markdown
 from pebench.suite.record import read_all
 
@@ -22,6 +22,11 @@ def board() -> str:
     return f"\n{to_markdown(made)}\n\n{claims.to_markdown(made)}\n\n"
 
 
+def learned() -> str:
+    """The gates, as they stand in suite/standard.md."""
+    return f"\n{gates.to_markdown(make_board(RECORDS, PROFILE))}\n\n"
+
+
 def learning_rates() -> str:
     """What other learning rates change, as it stands in suite/standard.md."""
     return f"\n{rates.to_markdown(read_all(RECORDS)[0])}\n\n"
@@ -29,6 +34,7 @@ def learning_rates() -> str:
 
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "board": ("README.md", board),
+    "gates": ("suite/standard.md", learned),
     "rates": ("suite/standard.md", learning_rates),
 }
 

@@ -1,0 +1,35 @@
+"""Which tasks are learned at the training length, and how surely: the gates of four encodings with every seed."""
+
+import pandas as pd
+
+from pebench.leaderboard.board import Board
+
+FOUR = (
+    "rope",
+    "alibi",
+    "t5_bias",
+    "fox",
+)  # a profile is to have at least two of these learn each task with each seed
+
+
+def to_markdown(board: Board) -> str:
+    """A line for each task: gates of the four by seed, and how many of all encodings pass with the first seed."""
+    lines = [
+        f"| task | from | {' | '.join(FOUR)} | pass with seed 0 |",
+        "|---" * (len(FOUR) + 3) + "|",
+    ]
+    runs = board.runs[board.runs["gate"].notna()].sort_values("seed")
+    for task in sorted(set(runs["task"])):
+        of_task = runs[runs["task"] == task]
+        first = of_task[of_task["seed"] == 0]
+        each = " | ".join(_gates(of_task[of_task["encoding"] == name]) for name in FOUR)
+        passed = f"{int(first['learned'].sum())} of {len(first)}"
+        lines.append(f"| `{task}` | {of_task['threshold'].iloc[0]:g} | {each} | {passed} |")
+    return "\n".join(lines)
+
+
+def _gates(runs: pd.DataFrame) -> str:
+    """The gates of one encoding in the order of its seeds, and whether one fails."""
+    return " ".join(f"{gate:.2f}" for gate in runs["gate"]) + (
+        " (fails)" if not runs["learned"].all() else ""
+    )
