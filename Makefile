@@ -22,7 +22,7 @@ app: $(VENV)/ready
 
 # One process a core, each with one thread; worksteal, because a few tests take minutes and most none.
 test: lint browser
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 lint: $(VENV)/ready build/types/pebench
 	$(BIN)/ruff check .
