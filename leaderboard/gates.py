@@ -4,12 +4,8 @@ import pandas as pd
 
 from pebench.leaderboard.board import Board
 
-FOUR = (
-    "rope",
-    "alibi",
-    "t5_bias",
-    "fox",
-)  # a profile is to have at least two of these learn each task with each seed
+# A profile is to have at least two of these learn each task with each seed.
+FOUR = ("rope", "alibi", "t5_bias", "fox")
 
 
 def to_markdown(board: Board) -> str:
@@ -30,6 +26,5 @@ def to_markdown(board: Board) -> str:
 
 def _gates(runs: pd.DataFrame) -> str:
     """The gates of one encoding in the order of its seeds, and whether one fails."""
-    return " ".join(f"{gate:.2f}" for gate in runs["gate"]) + (
-        " (fails)" if not runs["learned"].all() else ""
-    )
+    values = " ".join(f"{gate:.2f}" for gate in runs["gate"])
+    return values if runs["learned"].all() else f"{values} (fails)"
