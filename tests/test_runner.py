@@ -21,7 +21,7 @@ from pebench.suite import runner
 from pebench.suite.cell import CERTIFICATE, Cell, run
 from pebench.suite.checkpoint import config
 from pebench.suite.profiles import PROFILES, SMOKE
-from pebench.suite.record import Record, Row, read_all
+from pebench.suite.record import Record, Row, read_all, write
 from pebench.suite.runner import Sweep, SweepError, cells, cores, estimate, existing, states
 
 BAD = Path(__file__).with_name("bad_encodings.py")
@@ -179,6 +179,15 @@ def test_a_run_takes_its_time_from_no_clock_that_is_set(
     assert record.outcome == "measured"
     assert 0 < record.provenance["seconds"] < 60
     assert record.provenance["started"].startswith("2001-01-01")
+
+
+@pytest.mark.parametrize("task", [CERTIFICATE, *SMOKE.plans])
+def test_each_task_becomes_a_record(task: str, tmp_path: Path, books: None) -> None:
+    cell = Cell("rope", task, "SMOKE", 0)
+    record = run(cell, torch.device("cpu"), tmp_path)
+    assert record.outcome == "measured"
+    write(record, tmp_path)
+    assert record_of(cell, tmp_path) == record
 
 
 def test_a_read_only_folder_is_one_clear_line(tmp_path: Path) -> None:
