@@ -1,6 +1,6 @@
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, softplus
+from torch.nn.functional import linear, relu, softplus
 
 from pebench.encodings.base import At, Encoding, Shape, running_sum, widen
 from pebench.encodings.registry import register
@@ -8,25 +8,27 @@ from pebench.encodings.registry import register
 
 @register("cable")
 class CABLE(Encoding):
-    """Each token adds a learned distance to all before it (Veisi et al., 2025; unweighted form).
+    """Each token adds a learned distance to all before it, and weighs what it crosses (Veisi et al., 2025, eq. 2-7).
 
-    The same function as FoX with the signs of w and b turned: -softplus(z) = log sigmoid(-z). Weights start
-    at N(0, 0.02), biases at 0 (axiomlab/Cable). That code leaves out the 1/sqrt(d) of the logits; here it
-    stays.
+    A bias is subtracted, as its distance penalises (with weights 2^-h and steps of 1 it is ALiBi's). Without the
+    weights and with softplus for the ReLU, as in the first version and code (axiomlab/Cable), it would be FoX with
+    the signs of w turned. Weights start at N(0, 0.02), as there. That code leaves out the 1/sqrt(d) of the logits;
+    here it stays.
     """
 
     title = "Context-aware biases (CABLE)"
     paper = "arXiv:2503.08067"
     family = "additive"
-    formula = r"\ell_{ij} = q_i^\top k_j / \sqrt d - \sum_{s=j+1}^{i} \mathrm{softplus}(w_h^\top x_s + b_h)"
+    formula = r"\ell_{ij} = q_i^\top k_j / \sqrt d - \mathrm{softplus}(u_h^\top x_i) \sum_{s=j+1}^{i} \max(0, w_h^\top x_s)"
     relative = True
 
     def __init__(self, shape: Shape):
         super().__init__(shape)
-        self.weight = nn.Parameter(0.02 * torch.randn(shape.layers, shape.heads, shape.width))
-        self.step_bias = nn.Parameter(torch.zeros(shape.layers, shape.heads))
+        self.step, self.weigh = (
+            nn.Parameter(0.02 * torch.randn(shape.layers, shape.heads, shape.width)) for _ in range(2)
+        )
 
     def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
-        step = softplus(linear(at.x, self.weight[at.layer], self.step_bias[at.layer]).float())  # (B, T, H)
-        column = running_sum(step.mT, at.memory, "travelled")[..., None]  # (B, H, T, 1)
-        return widen(q, k, torch.ones_like(column), column, self.shape.scale)
+        step, weight = (linear(at.x, w[at.layer]).float().mT[..., None] for w in (self.step, self.weigh))
+        travelled = running_sum(relu(step[..., 0]), at.memory, "travelled")[..., None]  # (B, H, T, 1)
+        return widen(q, k, softplus(weight), travelled, self.shape.scale)

@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor, nn
 
-from pebench.encodings.base import Encoding, Shape, distance, visible
+from pebench.encodings.base import Encoding, Shape, visible
 from pebench.encodings.kerple_log import KerpleLog
 from pebench.encodings.registry import register
 
@@ -10,8 +10,9 @@ from pebench.encodings.registry import register
 class DAPE(Encoding):
     """An MLP that sees the logits of all heads corrects a static bias (Zheng et al., 2024), here KERPLE.
 
-    For each pair of query and key the MLP (2H, 32, H; leaky ReLU; one per layer with PyTorch's initial
-    values) reads the scaled dot products and the biases of all heads, as in chuanyang-Zheng/DAPE.
+    For each pair of query and key the MLP (2H, 32, H; leaky ReLU; PyTorch's initial values) reads the scaled
+    dot products and the biases of all heads. Each layer has an MLP and a KERPLE of its own, as in
+    chuanyang-Zheng/DAPE.
     """
 
     title = "Data-adaptive bias (DAPE) over KERPLE"
@@ -28,7 +29,7 @@ class DAPE(Encoding):
 
     def __init__(self, shape: Shape):
         super().__init__(shape)
-        self.kerple = KerpleLog(shape)
+        self.kerples = nn.ModuleList(KerpleLog(shape) for _ in range(shape.layers))
         # Over the heads, the first axis after the batch, a linear layer is a 1 x 1 convolution.
         self.mlps = nn.ModuleList(
             nn.Sequential(
@@ -40,7 +41,8 @@ class DAPE(Encoding):
         )
 
     def weights(self, q: Tensor, k: Tensor, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor:
-        content = (q @ k.mT).float() * self.shape.scale
-        bias = self.kerple.by_distance(distance(q_pos, k_pos), layer).expand_as(content)
+        # In float32: a logit rounded to bfloat16 may fall on the other side of the kink.
+        content = q.float() @ k.float().mT * self.shape.scale
+        bias = self.kerples[layer].bias(q_pos, k_pos, layer).expand_as(content)
         logits = content + bias + self.mlps[layer](torch.cat([content, bias], dim=1))
         return logits.masked_fill(~visible(q_pos, k_pos), -torch.inf).softmax(-1)

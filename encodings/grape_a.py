@@ -107,8 +107,9 @@ class GrapeAQKFree(GrapeAQK):
 class GrapeAPhase(Encoding):
     """Additive GRAPE along the contextual clock of GRAPE-M: -w_h (Phi_i - Phi_j) (GRAPE, section 5).
 
-    FoX with log f_s = -w_h step(s) (the paper's edges lack the sign), where the step is one softplus(w.x +
-    b) per layer, 1 at first: the encoding starts as ALiBi. Not in the reference code.
+    FoX with log f_s = -w_h step(s), where the step is one softplus(w.x + b) per layer, 1 at first: the
+    encoding starts as ALiBi. The clock counts the token itself, as the paths of eq. 5.2 do and the paper's
+    definition of it does not. Not in the reference code.
     """
 
     title = "GRAPE-A, phase-modulated"

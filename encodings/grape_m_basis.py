@@ -8,7 +8,7 @@ from pebench.encodings.registry import register
 
 @register("grape_m_basis")
 class GrapeMBasis(GrapeMPerHead):
-    """GRAPE-M whose planes are learned too: an orthogonal basis for every head (GRAPE, algorithm 1).
+    """GRAPE-M whose planes are learned too: an orthogonal basis for every head (GRAPE, algorithm 1: one for all).
 
     The basis is the Cayley transform E = (I - S)(I + S)^-1 of a skew matrix that starts at 0, so the
     encoding starts as RoPE. W_q and W_k could take E up, hence no new functions, but another way to learn

@@ -10,20 +10,22 @@ from pebench.encodings.rnope import RNoPE
 
 @register("swan")
 class SWAN(RNoPE):
-    """RoPE in a window in three layers of four, and no positions in the fourth (Puvvada et al., 2025).
+    """No positions in the first of four layers, RoPE in a window in the others (Puvvada et al., 2025, section 2).
 
     The window is half the training length (512 of 1,024 in the paper). The paper also scales the logits of
-    the global layers with the logarithm of the length at inference; that is left out here, and `swan+ssmax`
-    is near it.
+    the global layers with the logarithm of the length at inference, by factors fitted to long texts; that is
+    left out here, and `swan+ssmax` is near it.
     """
 
-    title = "windowed RoPE and global NoPE layers"
+    title = "global NoPE and windowed RoPE layers"
     paper = "arXiv:2504.08719"
     formula = (
-        r"\ell_{ij} = q_i^\top R\big((j-i)\theta\big)\,k_j/\sqrt d,"
-        r"\ i-j < L/2 \text{ in layers } 1, 2, 3,\quad "
-        r"q_i^\top k_j/\sqrt d \text{ in layer } 4"
+        r"\ell_{ij} = q_i^\top k_j/\sqrt d \text{ in layer } 1,\quad "
+        r"q_i^\top R\big((j-i)\theta\big)\,k_j/\sqrt d,\ i-j < L/2 \text{ in layers } 2, 3, 4"
     )
+
+    def is_plain(self, layer: int) -> bool:
+        return layer % self.every == 0
 
     @classmethod
     def over(cls, inner: type[Encoding]) -> type[Self]:

@@ -14,7 +14,8 @@ class XPos(RoPE):
     unscaled, and both sides are scaled when they meet, measured from the last query of the call: keys only
     shrink, and a query grows by the decay over one call at most (whose queries must lie within 36,000
     positions; the text need not). The authors' code, microsoft/torchscale, measures from the middle of the
-    text, which moves as the text grows, so that its cached keys go stale.
+    text, which moves as the text grows, so that its cached keys go stale. The paper also cuts attention to blocks of
+    half the training length and the block before when it reads longer texts (section 3.3); here every key is seen.
     """
 
     title = "xPos"

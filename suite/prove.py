@@ -709,12 +709,16 @@ def grape_ap_with_rotation_is_relative() -> float:
     return apart(attention(encoding), attention(encoding, pos=POS + 1))
 
 
-@claim("FoX(w, b) = CABLE(-w, -b)", "arXiv:2503.02130, arXiv:2503.08067")
-def cable_is_fox_with_signs_turned() -> float:
-    fox, cable = make(FoX), make(CABLE)
-    cable.weight.copy_(-fox.weight)
-    cable.step_bias.copy_(-fox.gate_bias)
-    return apart(attention(fox), attention(cable))
+@claim("CABLE with steps of 1 and ALiBi's slopes as weights is ALiBi", "arXiv:2503.08067, section 3")
+def cable_of_equal_steps_is_alibi() -> float:
+    alibi, cable = make(ALiBi), make(CABLE)
+    x = X.clone()
+    x[..., 0] = 1.0
+    for parameter in (cable.step, cable.weigh):
+        parameter.zero_()
+    cable.step[..., 0] = 1.0
+    cable.weigh[..., 0] = alibi.slopes.expm1().log()
+    return apart(attention(alibi), attention(cable, x=x))
 
 
 @claim(
@@ -805,7 +809,7 @@ def dape_without_its_mlp_is_kerple() -> float:
     for p in dape.mlps.parameters():
         p.zero_()
     kerple = make(KerpleLog)
-    kerple.load_state_dict(dape.kerple.state_dict())
+    kerple.load_state_dict(dape.kerples[0].state_dict())
     return apart(attention(dape), attention(kerple))
 
 

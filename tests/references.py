@@ -117,10 +117,10 @@ def fox(e: Any, at: Inputs) -> Tensor:
 
 
 def cable(e: Any, at: Inputs) -> Tensor:
-    """Veisi et al., 2025: minus the sum of softplus(w.x_s + b) over s = j+1 .. i."""
-    step = torch.einsum("btw,hw->bht", at.x, of(e.weight, at)) + of(e.step_bias, at)[:, None]
-    cost = -softplus(step)[:, :, None, :].expand_as(at.scores)
-    return attention(at.scores + path_sum(cost), at.v)
+    """Veisi et al., 2025, eq. 2-7: minus softplus(u.x_i) times the sum of ReLU(w.x_s) over s = j+1 .. i."""
+    step, weight = (torch.einsum("btw,hw->bht", at.x, of(p, at)) for p in (e.step, e.weigh))
+    cost = step.clamp(min=0)[:, :, None, :].expand_as(at.scores)
+    return attention(at.scores - softplus(weight)[..., None] * path_sum(cost), at.v)
 
 
 def grape_a(e: Any, at: Inputs, query: Tensor | None, key: Tensor | None) -> Tensor:
@@ -342,7 +342,7 @@ def transformer_xl(e: Any, at: Inputs) -> Tensor:
 
 def dape(e: Any, at: Inputs) -> Tensor:
     """Zheng et al., 2024: s + b + f([s; b]) with f over the heads of each pair, b that of KERPLE."""
-    bias = logarithmic(e.kerple, at).expand_as(at.scores)
+    bias = logarithmic(e.kerples[at.layer], at).expand_as(at.scores)
     first, first_bias, second, second_bias = (p.to(at.q.dtype) for p in e.mlps[at.layer].parameters())
     both = torch.cat([at.scores, bias], dim=1).movedim(1, -1)
     hidden = both @ first[:, :, 0, 0].T + first_bias
