@@ -19,7 +19,10 @@ class CABLE(Encoding):
     title = "Context-aware biases (CABLE)"
     paper = "arXiv:2503.08067"
     family = "additive"
-    formula = r"\ell_{ij} = q_i^\top k_j / \sqrt d - \mathrm{softplus}(u_h^\top x_i) \sum_{s=j+1}^{i} \max(0, w_h^\top x_s)"
+    formula = (
+        r"\ell_{ij} = q_i^\top k_j / \sqrt d - "
+        r"\mathrm{softplus}(u_h^\top x_i) \sum_{s=j+1}^{i} \max(0, w_h^\top x_s)"
+    )
     relative = True
 
     def __init__(self, shape: Shape):

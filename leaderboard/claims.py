@@ -43,7 +43,8 @@ CLAIMS = (
 def judged(board: Board) -> pd.DataFrame:
     """Each claim whose two encodings have results: our difference with its 95 % interval, and the verdict.
 
-    Columns: first, second, verdict, difference, low, high, seeds, paper_355M, paper_770M, claim.
+    The interval is that of the pair alone, the verdict is corrected for the number of claims (Holm).
+    Columns: first, second, verdict, difference, low, high, p (Holm), seeds, paper_355M, paper_770M, claim.
     """
     known = set(board.ranking.data.encodings)
     rows = []
@@ -57,24 +58,28 @@ def judged(board: Board) -> pd.DataFrame:
             {
                 "first": claim.first,
                 "second": claim.second,
-                "verdict": verdict(ours["low"], ours["high"], board.ranking.one_seed),
-                **ours[["difference", "low", "high", "seeds"]].to_dict(),
+                **ours[["difference", "low", "high", "p", "seeds"]].to_dict(),
                 "paper_355M": claim.paper[0],
                 "paper_770M": claim.paper[1],
                 "claim": claim.about,
             }
         )
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    if rows:
+        frame["p"] = ranking.holm(frame["p"].to_numpy())
+        said = [verdict(row.difference, row.p, board.ranking.one_seed) for row in frame.itertuples()]
+        frame.insert(2, "verdict", said)
+    return frame
 
 
-def verdict(low: float, high: float, one_seed: bool = False) -> str:
-    """What the 95 % interval of the difference says; of one seed it covers the test's sampling alone.
+def verdict(difference: float, p: float, one_seed: bool = False) -> str:
+    """What the p-value of a difference says; of one seed it covers the test's sampling alone.
 
-    >>> [verdict(0.1, 0.2), verdict(-0.2, -0.1), verdict(-0.1, 0.1), verdict(0.1, 0.2, one_seed=True)]
+    >>> [verdict(0.1, 0.01), verdict(-0.1, 0.01), verdict(-0.1, 0.1), verdict(0.1, 0.01, one_seed=True)]
     ['higher', 'lower', 'not separated', 'ahead in one run']
     """
     words = ("ahead", "behind", "level") if one_seed else ("higher", "lower", "not separated")
-    said = words[0] if low > 0 else words[1] if high < 0 else words[2]
+    said = words[2] if p >= ranking.LEVEL else words[0] if difference > 0 else words[1]
     return f"{said} in one run" if one_seed else said
 
 

@@ -179,6 +179,7 @@ class Spread:
     mean: Array
     own: Array  # moderated variance of a single run
     df: Array  # how well that is known
+    borrowed: Array  # the part of it that is an estimate from all encodings, over the root of that one's df
     test: Array  # variance of the test sampling
     has: Mask  # (E, S)
     common: float  # variance of what a seed does to all encodings alike
@@ -206,11 +207,11 @@ def spread(score: Array, noise: Array) -> Spread:
     own = np.full(len(score), np.nan)
     own[some] = np.nansum(rest[some] ** 2, axis=1) / df[some]
     own[some] = np.maximum(own[some], test[some])  # runs differ at least by their answers
-    variance, posterior_df = moderate(own, df)
+    variance, posterior_df, borrowed = moderate(own, df)
     # Never less than the encoding's own seeds show: a bistable one must not borrow the others' calm.
     variance = np.fmax(variance, own)
     between = max(float((common**2).sum() / common_df), LEAST) if common_df else 0.0
-    return Spread(mean, variance, posterior_df, test, has, between, common_df, float(df.sum()))
+    return Spread(mean, variance, posterior_df, borrowed, test, has, between, common_df, float(df.sum()))
 
 
 def within_tasks(data: Cells) -> list[Spread]:
@@ -225,8 +226,9 @@ def within_tasks(data: Cells) -> list[Spread]:
     if not known:
         return parts
     own, df = np.mean([part.own for part in known], axis=0), np.min([part.df for part in known], axis=0)
-    parts = [part if part.residual_df else replace(part, own=own, df=df) for part in parts]
-    common, common_df = moderate(*np.array([(part.common, part.common_df) for part in parts]).T)
+    elsewhere = {"own": own, "df": df, "borrowed": own / np.sqrt(df)}
+    parts = [part if part.residual_df else replace(part, **elsewhere) for part in parts]
+    common, common_df, _ = moderate(*np.array([(part.common, part.common_df) for part in parts]).T)
     between = zip(common.tolist(), common_df.tolist(), strict=True)
     return [replace(p, common=c, common_df=n) for p, (c, n) in zip(parts, between, strict=True)]
 
@@ -238,15 +240,17 @@ def _mean(x: Array) -> Array:
     return np.divide(total, has.sum(axis=1), out=np.full(len(x), np.nan), where=has.any(axis=1))
 
 
-def moderate(variance: Array, df: Array) -> tuple[Array, Array]:
+def moderate(variance: Array, df: Array) -> tuple[Array, Array, Array]:
     """Shrink sample variances towards a common prior by as much as they agree (Smyth, 2004, section 6.2).
 
     `df` may be zero, where nothing is known but the prior. Returns variances and their degrees of freedom,
-    which never exceed those of all samples together; zero variance that is KNOWN where no sample is.
+    which never exceed those of all samples together; zero variance that is KNOWN where no sample is. The third is
+    what each variance has from the prior, over the root of the prior's own degrees of freedom: two variances
+    are wrong together by the product of theirs, in the unit in which one alone is by its square over df.
     """
     known = df > 0
     if not known.any():
-        return np.zeros_like(df), np.full_like(df, KNOWN)
+        return np.zeros_like(df), np.full_like(df, KNOWN), np.zeros_like(df)
     s2, d = variance[known], df[known]
     level = np.log(s2) - special.digamma(d / 2) + np.log(d / 2)
     excess = (level.var(ddof=1) if len(level) > 1 else 0.0) - special.polygamma(1, d / 2).mean()
@@ -255,8 +259,9 @@ def moderate(variance: Array, df: Array) -> tuple[Array, Array]:
         prior = np.exp(level.mean() + special.digamma(prior_df / 2) - np.log(prior_df / 2))
     else:  # the variances differ no more than those of equal populations
         prior_df, prior = KNOWN, (s2 * d).sum() / d.sum()
-    own = np.where(known, variance, 0.0)
-    return (prior_df * prior + df * own) / (prior_df + df), np.minimum(prior_df + df, d.sum())
+    own, total = np.where(known, variance, 0.0), d.sum()
+    shrunk = (prior_df * prior + df * own) / (prior_df + df)
+    return shrunk, np.minimum(prior_df + df, total), prior_df * prior / (prior_df + df) / np.sqrt(total)
 
 
 def inverse_trigamma(y: float) -> float:
@@ -347,7 +352,8 @@ def pairs(data: Cells, parts: list[Spread], task: int | None = None) -> Pairs:
             fewest, n = np.minimum(fewest, common), np.maximum(common, 1)
             test_a, test_b = (_mean(data.noise[members][:, :, here] ** 2 @ w**2) for members in (a, b))
             own = w.sum() ** 2 * (part.own[a][:, None] + part.own[b])
-            unsure = w.sum() ** 4 * ((part.own**2 / part.df)[a][:, None] + (part.own**2 / part.df)[b])
+            apart = (part.own**2 / part.df)[a][:, None] + (part.own**2 / part.df)[b]
+            unsure = w.sum() ** 4 * (apart + 2 * part.borrowed[a][:, None] * part.borrowed[b])
             gaps = _mean(gap.reshape(-1, gap.shape[2])).reshape(common.shape)
             sums += (gaps, own / n, test_a[:, None] + test_b, own, unsure / n**2)
         for whole, part_of, sign in zip(
@@ -356,7 +362,8 @@ def pairs(data: Cells, parts: list[Spread], task: int | None = None) -> Pairs:
             whole[np.ix_(b, a)] = sign * part_of.T
             whole[np.ix_(a, b)] = part_of
         seeds[np.ix_(b, a)], seeds[np.ix_(a, b)] = fewest.T, fewest
-    # Welch and Satterthwaite: the test sampling is known, the runs' own variances are estimates.
+    # Welch and Satterthwaite: the test sampling is known, the runs' own variances are estimates, which are wrong
+    # together so far as they are borrowed from the same encodings.
     df = np.divide((runs + test) ** 2, doubt, out=np.full_like(doubt, KNOWN), where=doubt > 0)
     df = np.minimum(df, sum(parts[t].residual_df for t in chosen) or KNOWN)
     error = np.sqrt(runs + test)

@@ -1,6 +1,7 @@
 """The verdicts on the GRAPE paper's claims follow from the records."""
 
-import math
+import pytest
+from statsmodels.stats.multitest import multipletests
 
 from pebench.encodings import registry
 from pebench.leaderboard import claims
@@ -18,7 +19,7 @@ def test_claims_name_registered_encodings() -> None:
         registry.resolve(claim.second)
 
 
-def test_a_verdict_says_what_the_interval_says() -> None:
+def test_a_verdict_says_who_is_ahead_and_how_surely() -> None:
     skills = {**dict.fromkeys(SKILL, 2.0), "alibi": 6.0, "grape_ap": 0.2}
     frame = claims.judged(made(Sweep(skills)))
     said = {(row.first, row.second): row for row in frame.itertuples()}
@@ -27,6 +28,15 @@ def test_a_verdict_says_what_the_interval_says() -> None:
     assert said["grape_ap", "alibi"].verdict == "lower"
     assert said["grape_m_nonctx", "rope"].verdict == "not separated"
     assert ("grape_m_ctx", "grape_m_nonctx") not in said  # no results of one: no verdict
+
+
+def test_verdicts_are_corrected_for_their_number() -> None:
+    board = made(Sweep({**dict.fromkeys(SKILL, 2.0), "alibi": 6.0, "grape_ap": 0.2}))
+    frame, r = claims.judged(board), board.ranking
+    at = r.data.encodings.index
+    alone = [r.pairs.p[at(row.first), at(row.second)] for row in frame.itertuples()]
+    assert frame["p"].tolist() == pytest.approx(multipletests(alone, method="holm")[1])
+    assert ((frame["p"] < 0.05) == frame["verdict"].isin(["higher", "lower"])).all()
 
 
 def test_no_records_no_verdict() -> None:
@@ -40,7 +50,3 @@ def test_the_table_in_markdown_has_a_line_for_each_verdict() -> None:
     lines = claims.to_markdown(board).splitlines()
     assert len(lines) == 2 + len(claims.judged(board))
     assert all(line.count("|") == 6 for line in lines)
-
-
-def test_without_an_interval_nothing_is_separated() -> None:
-    assert claims.verdict(math.nan, math.nan) == "not separated"

@@ -87,6 +87,16 @@ def test_one_encoding_under_ten_names_is_split_in_at_most_five_percent_of_trials
     assert split <= 0.05 * trials, f"{split} of {trials} trials"
 
 
+def test_two_variances_that_are_one_estimate_are_not_two():
+    """Encodings with one seed both borrow the others' variance: it is known as well as these know it, not better."""
+    table = scores(np.full(10, 0.5), np.random.default_rng(0))
+    data = ranking.cells(table[table["encoding"].lt("e04") | table["seed"].eq(0)])
+    first, *rest = ranking.within_tasks(data)
+    loud = replace(first, own=1e4 * first.own, borrowed=1e4 * first.borrowed)  # so that it alone decides
+    assert first.residual_df == pytest.approx(4 * 2 * 3 / 4)
+    assert ranking.pairs(data, [loud, *rest]).df[8, 9] == pytest.approx(first.residual_df, rel=0.01)
+
+
 def test_a_real_difference_is_found():
     rng = np.random.default_rng(0)
     found = [
@@ -262,15 +272,16 @@ def test_moderated_variances_are_those_of_the_paper():
         low, high = (middle, high) if special.polygamma(1, middle) > target else (low, middle)
     d0 = 2 * low
     s0 = np.exp(e.mean() + special.digamma(d0 / 2) - np.log(d0 / 2))
-    moderated, total = ranking.moderate(variance, df)
+    moderated, total, _ = ranking.moderate(variance, df)
     assert moderated == pytest.approx((d0 * s0 + 4 * variance) / (d0 + 4))
     assert total == pytest.approx(np.full(50, d0 + 4))
 
 
 def test_equal_variances_are_pooled():
-    moderated, df = ranking.moderate(np.array([1.0, 1.1, 0.9]), np.full(3, 2.0))
+    moderated, df, borrowed = ranking.moderate(np.array([1.0, 1.1, 0.9]), np.full(3, 2.0))
     assert moderated == pytest.approx(np.ones(3))
     assert df == pytest.approx(np.full(3, 6.0))
+    assert borrowed**2 == pytest.approx(moderated**2 / df)  # all of what is known is known of all alike
 
 
 @settings(deadline=None)

@@ -21,10 +21,11 @@ def show() -> None:
     st.markdown(
         "The paper (arXiv:2512.07805) compares averages over seven zero-shot tasks, one seed each, at 355M and 770M "
         "parameters; their sampling error is about half a point. Here are the same pairs on this board: the "
-        "difference of the overall scores, paired by seed, with its 95 % interval (not corrected for the number of "
-        "pairs). *Not separated* does not mean equal, and where the paper's figure is negative its own tables say the "
-        "opposite of the line. Length generalisation and retrieval in small models is another question than the "
-        "paper's, so a verdict is about this board."
+        "difference of the overall scores, paired by seed, with the 95 % interval of that pair alone. The verdict is "
+        "corrected for the number of pairs on this page (p after Holm, 5 %); the board's tiers, which compare all "
+        "pairs, ask for more. *Not separated* does not mean equal, and where the paper's figure is negative its own "
+        "tables say the opposite of the line. Length generalisation and retrieval in small models is another question "
+        "than the paper's, so a verdict is about this board."
     )
     st.dataframe(frame, hide_index=True, height="content", column_config={**COLUMNS, **PAPER})
     download(frame, "claims")
