@@ -1,7 +1,9 @@
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
-from pebench.encodings.base import Encoding, Shape, visible
+from pebench.encodings.base import Encoding, Shape, distance, visible
 from pebench.encodings.kerple_log import KerpleLog
 from pebench.encodings.registry import register
 
@@ -43,6 +45,7 @@ class DAPE(Encoding):
     def weights(self, q: Tensor, k: Tensor, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor:
         # In float32: a logit rounded to bfloat16 may fall on the other side of the kink.
         content = q.float() @ k.float().mT * self.shape.scale
-        bias = self.kerples[layer].bias(q_pos, k_pos, layer).expand_as(content)
+        kerple = cast(KerpleLog, self.kerples[layer])
+        bias = kerple.by_distance(distance(q_pos, k_pos), layer).expand_as(content)
         logits = content + bias + self.mlps[layer](torch.cat([content, bias], dim=1))
         return logits.masked_fill(~visible(q_pos, k_pos), -torch.inf).softmax(-1)

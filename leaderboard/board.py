@@ -208,7 +208,9 @@ def board_of(
         blocked, _costs(scores), cards,
     )  # fmt: skip
     entries = [facts.entry(name) for name in order]
-    notes = _seed_notes(result, scores) + _notes(entries, profile, profiles, unreadable)
+    notes = (
+        _seed_notes(result, scores) + _mixture_notes(records) + _notes(entries, profile, profiles, unreadable)
+    )
     seeds = result.data.seeds
     return Board(
         profile, profiles, entries, families, seeds, notes, unreadable, scores, runs, checks, cards, result
@@ -324,6 +326,29 @@ def _seed_notes(result: ranking.Ranking, scores: pd.DataFrame) -> list[str]:
     found = scores.dropna(subset="score").groupby("task")["encoding"].nunique()
     if uncounted := [f"{task} ({found[task]})" for task in sorted(set(found.index) - set(data.tasks))]:
         notes.append(f"Not counted until more encodings have a result there: {', '.join(uncounted)}.")
+    return notes
+
+
+def _mixture_notes(records: list[Record]) -> list[str]:
+    """Tasks in which encodings are compared that were not run alike."""
+    versions: dict[str, set[str]] = defaultdict(set)
+    setups: dict[str, set[str]] = defaultdict(set)
+    precisions: dict[str, set[str]] = defaultdict(set)
+    for r in records:
+        if r.rows and r.task != "certificate":
+            told = r.provenance.get("task_fingerprint")
+            versions[r.task] |= {told} if isinstance(told, str) else set()  # older records do not tell
+            about = {key: value for key, value in r.setup.items() if key != "corpus"}
+            setups[r.task].add(json.dumps(about, sort_keys=True))
+            precisions[r.task] |= {str(r.provenance.get("precision"))} & {"float32", "bfloat16"}
+    notes = []
+    if mixed := sorted(task for task in setups if len(versions[task]) > 1 or len(setups[task]) > 1):
+        notes.append(
+            f"Run with different versions of the task or the training: {', '.join(mixed)}; "
+            "`pebench status` says which runs are stale."
+        )
+    if mixed := sorted(task for task, found in precisions.items() if len(found) > 1):
+        notes.append(f"Some of its runs multiplied in bfloat16, others in float32: {', '.join(mixed)}.")
     return notes
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from pebench.encodings.base import Encoding
 from pebench.suite import pictures
 from pebench.suite.certificate import certify
 from pebench.suite.checkpoint import CheckpointError, config, describe, load, save
-from pebench.suite.fingerprint import fingerprint
+from pebench.suite.fingerprint import fingerprint, task_fingerprint
 from pebench.suite.flops import flops_per_token
 from pebench.suite.measure import Tick, examine, timings
 from pebench.suite.model import LM
@@ -141,6 +141,34 @@ class Cell:
         return setup
 
 
+def commit() -> dict[str, Any]:
+    """The commit of the source and whether files differ from it; empty where the source is no checkout."""
+    root = Path(__file__).resolve().parent.parent
+    git = ["git", "-C", os.fspath(root)]
+    try:
+        head = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changes = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return {"commit": head, "dirty": bool(changes.strip())}
+
+
+@dataclass(frozen=True)
+class Began:
+    """When a run began, and with which source: not with that of a commit made while it ran."""
+
+    date: datetime.datetime = field(default_factory=lambda: datetime.datetime.now(datetime.UTC))
+    clock: float = field(default_factory=time.perf_counter)
+    commit: dict[str, Any] = field(default_factory=commit)
+
+
 def card(cls: type[Encoding]) -> dict[str, Any]:
     """What a record says of the encoding, its source included."""
     source = registry.source(cls)
@@ -160,7 +188,7 @@ def run(
     there where `save` asks for it, or the task is among SAVED, and the record names its file.
     """
     name, cls = registry.resolve(cell.encoding)
-    started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
+    began = Began()
     about: dict[str, Any] = {}
     try:
         if cell.task == CERTIFICATE:
@@ -173,15 +201,11 @@ def run(
             else:
                 rows, about = scores(cell, task, device, folder, tick, save)
     except Diverged as e:
-        return cell.record(
-            outcome="diverged", reason=str(e), provenance=provenance(cell, started, clock, device)
-        )
+        return cell.record(outcome="diverged", reason=str(e), provenance=provenance(cell, began, device))
     if not rows:
         reason = f"defined at none of the lengths of {cell.task}"
-        return cell.record(
-            outcome="undefined", reason=reason, provenance=provenance(cell, started, clock, device)
-        )
-    return cell.record(rows=tuple(rows), provenance={**provenance(cell, started, clock, device), **about})
+        return cell.record(outcome="undefined", reason=reason, provenance=provenance(cell, began, device))
+    return cell.record(rows=tuple(rows), provenance={**provenance(cell, began, device), **about})
 
 
 def scores(
@@ -306,12 +330,12 @@ def count(module: torch.nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def provenance(cell: Cell, started: datetime.datetime, clock: float, device: torch.device) -> dict[str, Any]:
+def provenance(cell: Cell, began: Began, device: torch.device) -> dict[str, Any]:
     """Where, when and with what a record was made."""
     encoding = Path(cell.encoding).name  # of a file, without the folders of this machine
     return {
-        "started": started.isoformat(timespec="seconds"),
-        "seconds": round(time.perf_counter() - clock, 2),
+        "started": began.date.isoformat(timespec="seconds"),
+        "seconds": round(time.perf_counter() - began.clock, 2),
         "peak_memory_bytes": peak_memory(device),
         "versions": {
             "pebench": version("pebench"),
@@ -323,7 +347,8 @@ def provenance(cell: Cell, started: datetime.datetime, clock: float, device: tor
         "device": hardware(device),
         "threads": torch.get_num_threads(),
         "precision": "bfloat16" if fast_bf16(device) else "float32",
-        **commit(),
+        **began.commit,
+        "task_fingerprint": task_fingerprint(cell.task, repr(cell.plan)),
         "command": f"pebench run --profile {cell.profile} -e {encoding} -t {cell.task} --seed {cell.seed}",
     }
 
@@ -353,22 +378,3 @@ def processor() -> str:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def commit() -> dict[str, Any]:
-    """The commit of the source and whether files differ from it; empty where the source is no checkout."""
-    root = Path(__file__).resolve().parent.parent
-    git = ["git", "-C", os.fspath(root)]
-    try:
-        head = subprocess.run(
-            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changes = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return {}
-    return {"commit": head, "dirty": bool(changes.strip())}

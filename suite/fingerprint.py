@@ -43,6 +43,13 @@ def fingerprint(encoding: type[Encoding], task: str, plan: str, corpus: str, bas
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
+def task_fingerprint(task: str, plan: str) -> str:
+    """SHA-256 of what the results of all encodings in a task have in common, the corpus apart."""
+    files = [*task_files(task), *ALWAYS, *PER_TASK.get(task, ())]
+    parts = [REVISION, task, plan, *(code(file) for file in files)]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
 def encoding_files(encoding: type[Encoding]) -> list[Path]:
     """The files of the class, of what it inherits from and is made of, and of what those use from `encodings`."""
     parts = build(encoding, ANY).modules()

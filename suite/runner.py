@@ -5,7 +5,6 @@ a folder: a cell is locked while it runs.
 """
 
 import contextlib
-import datetime
 import json
 import os
 import statistics
@@ -25,7 +24,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from pebench.suite.cell import CERTIFICATE, Cell, locked, provenance
+from pebench.suite.cell import CERTIFICATE, Began, Cell, locked, provenance
 from pebench.suite.profiles import Profile
 from pebench.suite.record import Record, RecordError, read, write
 
@@ -120,8 +119,7 @@ class Job:
     bar: TaskID
     ear: threading.Thread = field(init=False)
     started: float = field(default_factory=time.monotonic)
-    date: datetime.datetime = field(default_factory=lambda: datetime.datetime.now(datetime.UTC))
-    clock: float = field(default_factory=time.perf_counter)
+    began: Began = field(default_factory=Began)
     done: float = 0.0  # share
     used: int = 0  # bytes, the most that were seen
     error: str = ""  # why the sweep cannot go on
@@ -315,7 +313,7 @@ class Sweep:
         # A record stands however its process ended after writing it; one of an earlier attempt does not.
         if record is None or (code != 0 and record.outcome in AGAIN):
             outcome, reason = job.ended or ("failed", died(code, job.log))
-            made = provenance(job.cell, job.date, job.clock, torch.device(self.device))
+            made = provenance(job.cell, job.began, torch.device(self.device))
             # That is where and when; memory and threads are those of the process that ended, not ours.
             made |= {"peak_memory_bytes": job.used, "threads": 1}
             record = job.cell.record(outcome=outcome, reason=reason, provenance=made)

@@ -5,7 +5,6 @@ that it was killed, ran out of time or of memory.
 """
 
 import contextlib
-import datetime
 import errno
 import json
 import os
@@ -18,7 +17,7 @@ from typing import TextIO
 
 import torch
 
-from pebench.suite.cell import Cell, clean, provenance, resume, run
+from pebench.suite.cell import Began, Cell, clean, provenance, resume, run
 from pebench.suite.record import Record, write
 
 # What a disk does to a run through no fault of its own.
@@ -67,7 +66,7 @@ def follow(parent: TextIO) -> None:
 
 def attempt(cell: Cell, device: torch.device, said: TextIO, folder: Path, save: bool) -> Record:
     """The cell's record, whatever happens; OSError where the disk is to blame, which says nothing of the cell."""
-    date, clock, last = datetime.datetime.now(datetime.UTC), time.perf_counter(), 0.0
+    began, last = Began(), 0.0
 
     def tick(done: int, total: int) -> None:
         nonlocal last
@@ -88,7 +87,7 @@ def attempt(cell: Cell, device: torch.device, said: TextIO, folder: Path, save: 
         outcome = (
             "out of memory" if "can't allocate memory" in str(e) or "out of memory" in str(e) else "failed"
         )
-    return cell.record(outcome=outcome, reason=reason, provenance=provenance(cell, date, clock, device))
+    return cell.record(outcome=outcome, reason=reason, provenance=provenance(cell, began, device))
 
 
 if __name__ == "__main__":

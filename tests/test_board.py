@@ -18,6 +18,7 @@ from pebench.leaderboard import figures, ranking, views
 from pebench.leaderboard.board import (
     Board,
     BoardError,
+    board_of,
     make_board,
     plain,
     print_board,
@@ -151,6 +152,28 @@ def test_profiles_are_never_mixed(tmp_path):
     assert [e.name for e in smoke.entries] == ["rope"]
     with pytest.raises(BoardError, match="QUICK, SMOKE"):
         make_board(tmp_path, "STANDARD")
+
+
+@pytest.mark.parametrize(
+    ("part", "mine", "others", "told"),
+    [
+        ("provenance", {"task_fingerprint": "a" * 64}, {"task_fingerprint": "b" * 64}, "different versions"),
+        ("setup", {"steps": 300}, {"steps": 600}, "different versions"),
+        ("provenance", {"precision": "bfloat16"}, {"precision": "float32"}, "bfloat16"),
+    ],
+)
+def test_runs_that_were_not_made_alike_are_told(part, mine, others, told):
+    def notes(*about):
+        records = [
+            replace(r, **{part: {**getattr(r, part), **facts}}) if r.task == "copy" else r
+            for name, facts in zip(("rope", "fox"), about, strict=True)
+            for r in Sweep({name: 1.0}, seeds=1).records()
+        ]
+        return [note for note in board_of(records, "QUICK", {"QUICK": 1}, []).notes if told in note]
+
+    assert notes(mine, mine) == notes(mine, {}) == []  # an older record that does not tell is not another
+    (note,) = notes(mine, others)
+    assert "copy" in note
 
 
 def test_only_the_newest_record_of_a_run_counts(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from pebench.encodings.registry import names, resolve
 from pebench.suite import fingerprint as module
 from pebench.suite.cell import Cell
-from pebench.suite.fingerprint import code, encoding_files, fingerprint
+from pebench.suite.fingerprint import code, encoding_files, fingerprint, task_fingerprint
 
 
 def written(folder: Path, text: str) -> Path:
@@ -58,6 +58,17 @@ def test_a_change_of_a_kernel_or_of_rope_makes_timings_alone_stale(
     before = [cell.fingerprint() for cell in cells]
     monkeypatch.setattr(module, "code", lambda path: code(path) + ("# changed" if path.name == file else ""))
     assert [cell.fingerprint() == was for cell, was in zip(cells, before, strict=True)] == [True, False]
+
+
+def test_all_encodings_of_a_task_share_its_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = task_fingerprint("copy", "p")
+    for file, same in (("rope.py", True), ("copy.py", False), ("training.py", False)):
+        monkeypatch.setattr(
+            module, "code", lambda path, file=file: code(path) + ("# changed" if path.name == file else "")
+        )
+        assert (task_fingerprint("copy", "p") == before) is same
+        monkeypatch.undo()
+    assert len({before, task_fingerprint("copy", "q"), task_fingerprint("sort", "p")}) == 3
 
 
 def test_a_change_of_the_base_makes_what_measures_its_model_stale(monkeypatch: pytest.MonkeyPatch) -> None:
