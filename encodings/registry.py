@@ -121,6 +121,8 @@ def _from_file(spec: str) -> tuple[str, type[Encoding]]:
     if wanted not in found:
         raise EncodingError(f"{path} has no encoding {wanted!r}; its encodings: {', '.join(found) or 'none'}")
     cls = found[wanted]
+    if unsaid := [about for about in ("title", "paper", "family", "formula") if not hasattr(cls, about)]:
+        raise EncodingError(f"{path}: {wanted} does not say its {', '.join(unsaid)}; add them to the class")
     registered = [name for name, other in _REGISTRY.items() if other is cls]
     name = registered[0] if registered else wanted.lower()
     if _REGISTRY.get(name, cls) is not cls:

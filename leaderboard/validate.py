@@ -37,7 +37,17 @@ FIELDS = {"title": 200, "paper": 200, "authors": 500, "licence": 60, "bibtex": 4
 CARD_KEYS = {"schema", "name", "file", "sha256", "profile", "seeds", *FIELDS}
 CARD_SCHEMA = 1
 # An encoding computes: it has no use for files, networks or the machine.
-IMPORTS = {"torch", "math", "typing", "collections", "dataclasses", "functools", "itertools", "pebench"}
+IMPORTS = {
+    "__future__",
+    "torch",
+    "math",
+    "typing",
+    "collections",
+    "dataclasses",
+    "functools",
+    "itertools",
+    "pebench",
+}
 NO_CALLS = {"eval", "exec", "compile", "open", "input", "breakpoint", "__import__"}
 RANGES = {
     "share": (0.0, 1.0),
@@ -94,12 +104,17 @@ class Report:
 
 
 def validate(
-    folder: Path, rules: Mapping[str, Rules], taken: Mapping[str, str], board: Iterable[Record] = ()
+    folder: Path,
+    rules: Mapping[str, Rules],
+    taken: Mapping[str, str],
+    board: Iterable[Record] = (),
+    published: Iterable[Record] = (),
 ) -> Report:
     """Look at a submission folder.
 
     `rules` by profile; `taken` maps the names of existing encodings to their source; `board` are the records
-    that stand already. SubmissionError where the folder is none.
+    that it is compared with, `published` those among whose names its own must be new: the author's own earlier
+    runs are of the first kind alone. SubmissionError where the folder is none.
     """
     if folder.is_symlink() or not folder.is_dir():
         raise SubmissionError(f"{folder} is no folder; `pebench submit` packs one")
@@ -132,7 +147,7 @@ def validate(
         card_check,
         source_check,
         readable,
-        _own_name(name, text, taken, standing),
+        _own_name(name, text, taken, published),
         _complete(records, name, profile, card.get("seeds"), rule),
         _setups(records, rule),
         _sources(records, text, sources),
@@ -273,28 +288,45 @@ def _source(path: str, data: bytes, card: dict[str, Any], check: Check) -> str:
         check.problems.append(f"the file is {path}, but card.json says {_quote(card.get('file'))}")
     if card.get("sha256") != hashlib.sha256(data).hexdigest():
         check.problems.append("its sha256 is not that of card.json; run `pebench submit` again")
+    wrong = list(source_problems(path, data, card.get("name", "")))
+    check.problems += wrong
+    return "" if wrong and " is no Python: " in wrong[0] else data.decode("utf-8")
+
+
+def source_problems(path: str, data: bytes, name: str) -> Iterator[str]:
+    """What no submission may have in the file of its encoding, by its text alone."""
+    if not SOURCE.fullmatch(path):
+        yield f"{_quote(path)} is no file name of letters, digits and '_' that ends in .py; rename it"
     try:
         text = data.decode("utf-8")
         tree = ast.parse(text)
     except (UnicodeDecodeError, SyntaxError, ValueError, RecursionError, MemoryError) as e:
-        check.problems.append(f"{path} is no Python: {_clip(str(e))}")
-        return ""
+        yield f"{path} is no Python: {_clip(str(e))}"
+        return
     if bad := next((c for c in text if unicodedata.category(c) in ("Cf", "Cs")), ""):
-        check.problems.append(f"{path} holds the invisible character U+{ord(bad):04X}")
+        yield f"{path} holds the invisible character U+{ord(bad):04X}"
     for node in ast.walk(tree):
         for module in _imported(node):
             if module.partition(".")[0] not in IMPORTS or (
                 module.startswith("pebench") and not module.startswith("pebench.encodings")
             ):
-                check.problems.append(
-                    f"line {node.lineno}: an encoding does not import {_quote(module)}"  # type: ignore[attr-defined]
-                )
-        if isinstance(node, ast.Name) and node.id in NO_CALLS:
-            check.problems.append(f"line {node.lineno}: an encoding has no use for `{node.id}`")
-    name = card.get("name", "")
+                yield f"line {node.lineno}: an encoding does not import {_quote(module)}"  # type: ignore[attr-defined]
+    for used in _builtins(tree):
+        yield f"line {used.lineno}: an encoding has no use for `{used.id}`"
     if name and name not in defined_names(tree):
-        check.problems.append(f"{path} defines no encoding {name!r}")
-    return text
+        yield f"{path} defines no encoding {name!r}"
+
+
+def _builtins(tree: ast.AST) -> list[ast.Name]:
+    """Where a name of NO_CALLS is read that is no variable of the file, or called."""
+    nodes = list(ast.walk(tree))
+    own = {node.arg for node in nodes if isinstance(node, ast.arg)}
+    own |= {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+    called = {node.func for node in nodes if isinstance(node, ast.Call)}
+    read = [node for node in nodes if isinstance(node, ast.Name) and node.id in NO_CALLS]
+    return [
+        node for node in read if node in called or (isinstance(node.ctx, ast.Load) and node.id not in own)
+    ]
 
 
 def _imported(node: ast.AST) -> list[str]:
@@ -380,13 +412,13 @@ def _wrong_values(value: object, where: str = "", depth: int = 0) -> Iterator[st
         yield f"{where} is too large a number"
 
 
-def _own_name(name: str, text: str, taken: Mapping[str, str], board: list[Record]) -> Check:
+def _own_name(name: str, text: str, taken: Mapping[str, str], published: Iterable[Record]) -> Check:
     check = Check("the name is nobody else's")
     if not name:
         check.problems.append("card.json names no encoding")
     elif name in taken and taken[name] != text:
         check.problems.append(f"there is an encoding {name!r} already; choose another name")
-    elif others := [r for r in board if r.encoding == name and r.card.get("source") != text]:
+    elif others := [r for r in published if r.encoding == name and r.card.get("source") != text]:
         check.problems.append(
             f"the board has {name!r} with another source ({others[0].path}); choose another name"
         )

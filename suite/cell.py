@@ -142,8 +142,10 @@ class Cell:
 
 
 def commit() -> dict[str, Any]:
-    """The commit of the source and whether files differ from it; empty where the source is no checkout."""
+    """The commit of the source and whether files differ from it; empty where the source is no checkout of its own."""
     root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():  # an installed package, be it inside another repository
+        return {}
     git = ["git", "-C", os.fspath(root)]
     try:
         head = subprocess.run(
@@ -349,7 +351,9 @@ def provenance(cell: Cell, began: Began, device: torch.device) -> dict[str, Any]
         "precision": "bfloat16" if fast_bf16(device) else "float32",
         **began.commit,
         "task_fingerprint": task_fingerprint(cell.task, repr(cell.plan)),
-        "command": f"pebench run --profile {cell.profile} -e {encoding} -t {cell.task} --seed {cell.seed}",
+        "command": f"pebench run --profile {cell.profile} -e {encoding} -t {cell.task} --seed {cell.seed}"
+        + (f" --corpus {cell.corpus.name}" if cell.corpus else "")
+        + (f" --device {device.type}" if device.type != "cpu" else ""),
     }
 
 

@@ -370,7 +370,7 @@ def run(
     ] = False,
 ) -> None:
     """Train and measure; what has its record already is kept, so a second call continues."""
-    from pebench.suite.runner import cells, sweep
+    from pebench.suite.runner import AGAIN, cells, sweep
 
     plan = profile_named(profile)
     specs, wanted = chosen(plan, encodings, tasks)
@@ -380,9 +380,13 @@ def run(
     every = cells(plan, specs, wanted, numbers, corpus.resolve() if corpus else None)
     options = {"device": device, "retry": retry, "save": save, "console": console()}
     outcomes = sweep(plan, every, records, jobs, **options).run()
-    failed = sum(outcomes[name] for name in ("failed", "timed out", "out of memory", "diverged"))
+    failed = sum(outcomes[name] for name in AGAIN)
     counted = ", ".join(f"{n} {outcome}" for outcome, n in outcomes.most_common())
     typer.echo(f"{sum(outcomes.values())} runs in {records}: {counted}")
+    if outcomes["diverged"]:
+        typer.echo(
+            "what diverged is a result, and its record names the step; a new attempt would too", err=True
+        )
     if failed:
         typer.echo("`pebench status` names what failed; `pebench run --retry` tries it again", err=True)
     raise typer.Exit(4 if failed else 0)
@@ -567,15 +571,20 @@ def submit(
     retry: Retry = False,
 ) -> None:
     """Check an encoding, run the whole profile, compare it, and pack the folder of a pull request."""
-    from pebench.leaderboard.validate import to_markdown
+    from pebench.leaderboard.validate import source_problems, to_markdown
     from pebench.suite import submission
     from pebench.suite.cell import CERTIFICATE, commit
     from pebench.suite.runner import cores, duration, estimate, sweep
 
     plan = submission.propose(encoding, profile_named(profile), seeds)
+    if wrong := list(source_problems(plan.source.name, plan.source.read_bytes(), plan.name)):
+        raise submission.SubmitError(
+            f"`pebench validate` would refuse {plan.source.name}: {'; '.join(wrong)}"
+        )
     demand_data(list(plan.profile.plans))
     demand_device(device)
     folder = out or Path("submissions", plan.name)
+    submission.demand_alike(plan, records)
     todo = submission.missing(plan, records)
     seconds, unknown = estimate(todo, standing(records))
     typer.echo(
@@ -616,12 +625,15 @@ def standing(records: Path) -> "list[Record]":
 def judged(folder: Path, records: Path) -> "Report":
     """What `validate` finds in a submission, by this checkout's profiles, encodings and records."""
     from pebench.encodings.registry import FOLDER
+    from pebench.leaderboard.board import PUBLISHED
     from pebench.leaderboard.validate import Rules, taken_names, validate
     from pebench.suite.profiles import PROFILES
+    from pebench.suite.record import read_all
     from pebench.suite.submission import once, setups
 
     rules = {name: Rules(p.seeds, setups(p), once(p)) for name, p in PROFILES.items()}
-    return validate(folder, rules, taken_names(FOLDER), standing(records))
+    published = read_all(PUBLISHED)[0] if PUBLISHED.is_dir() else []
+    return validate(folder, rules, taken_names(FOLDER), standing(records), published)
 
 
 @app.command("validate")
@@ -685,13 +697,13 @@ class ExportFormat(StrEnum):
 
 
 def readable(records: Path) -> "list[Record]":
-    """The records of a folder; those that are none are named."""
-    from pebench.suite.record import read_all
+    """The newest record of each run in a folder; files that are none are named."""
+    from pebench.suite.record import newest, read_all
 
     found, unreadable = read_all(records)
     for file in unreadable:
         typer.echo(f"left out: {file.path}: {file.reason}", err=True)
-    return found
+    return newest(found)
 
 
 @app.command()
@@ -739,7 +751,7 @@ def push(
 @app.command("app")
 def open_app(
     records: Records = Path("records"),
-    port: Annotated[int | None, typer.Option(help="Default: a free one.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: a free one.")] = None,
     browser: Annotated[bool, typer.Option(help="Open the browser.")] = True,
 ) -> None:
     """Browse the leaderboard in the browser."""
@@ -790,12 +802,6 @@ def main() -> None:
     """The entry point `pebench`."""
     try:
         app()
-    except KeyboardInterrupt:
-        typer.echo("interrupted; a second call continues", err=True)
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except Exception as e:
         code = explained(e)
         if code is None:

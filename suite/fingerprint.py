@@ -80,7 +80,7 @@ def files(modules: set[str]) -> list[Path]:
 
 @functools.cache
 def code(file: Path) -> str:
-    """What a file's code says: of Python, its lines without docstrings, comment lines and blank ones.
+    """What a file's code says: of Python, its lines without docstrings of their own lines, comments and blank ones.
 
     A better comment must not make a night of results stale.
     """
@@ -90,9 +90,14 @@ def code(file: Path) -> str:
     if file.suffix != ".py":
         return text
     described = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    docstrings: set[int] = set()
+    lines, docstrings = text.splitlines(), set[int]()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, described) and ast.get_docstring(node, clean=False) is not None:
-            docstrings.update(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
-    lines = [line.rstrip() for n, line in enumerate(text.splitlines(), start=1) if n not in docstrings]
+            doc = node.body[0]
+            first, last = doc.lineno, doc.end_lineno or doc.lineno
+            before = lines[first - 1].encode()[: doc.col_offset].strip()
+            after = lines[last - 1].encode()[doc.end_col_offset :].strip()
+            if not before and after[:1] in (b"", b"#"):  # else the line holds code too
+                docstrings.update(range(first, last + 1))
+    lines = [line.rstrip() for n, line in enumerate(lines, start=1) if n not in docstrings]
     return "\n".join(line for line in lines if line and not line.lstrip().startswith("#"))

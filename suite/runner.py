@@ -94,13 +94,18 @@ def cores() -> int:
 
 
 def existing(cell: Cell, folder: Path) -> Record | None:
-    """The record that this cell has, if any. A file in its place that is no record is set aside, and said so."""
+    """The record that this cell has, if any. A file in its place that is no record is set aside, and said so.
+
+    OSError where the disk does not give the file: that says nothing of what is in it.
+    """
     path = folder / cell.path
     if not path.exists():
         return None
     try:
         return read(path, folder)
     except RecordError as e:
+        if isinstance(e.__cause__, OSError):
+            raise e.__cause__ from e
         aside = path.with_suffix(".broken")
         path.replace(aside)
         said = f"{path} is no record ({one_line(e)}); set aside as {aside.name}, running it again"
@@ -181,6 +186,9 @@ class Sweep:
                 self.console.print(about, highlight=False, soft_wrap=True)
             with self.bars() as progress:
                 self.go(missing, progress)
+        except KeyboardInterrupt:
+            self.console.print("interrupted; a second call continues")
+            raise
         except SweepError:
             raise
         except OSError as e:

@@ -12,8 +12,8 @@ from typing import Any
 from pebench.encodings import registry
 from pebench.suite.cell import CERTIFICATE, Cell
 from pebench.suite.profiles import Profile
-from pebench.suite.record import RecordError, read, to_json
-from pebench.suite.runner import cells
+from pebench.suite.record import RecordError, read, to_json, write_whole
+from pebench.suite.runner import cells, existing
 
 FILLED = ("authors", "licence", "bibtex")  # what only the author knows
 SCHEMA = 1
@@ -51,6 +51,24 @@ def propose(encoding: str, profile: Profile, seeds: int | None = None) -> Propos
 def missing(proposal: Proposal, folder: Path) -> list[Cell]:
     """The runs that have no record yet."""
     return [cell for cell in proposal.cells if not (folder / cell.path).exists()]
+
+
+def demand_alike(proposal: Proposal, folder: Path) -> None:
+    """SubmitError where a run that is kept is not of the file as it is now, or of no clean commit.
+
+    A changed comment leaves scores standing, but a submission's records hold its very file.
+    """
+    text = proposal.source.read_text(encoding="utf-8")
+    for cell in proposal.cells:
+        if (record := existing(cell, folder)) is None:
+            continue
+        remedy = f"(first: {folder / cell.path}); make them all again with --records NEW_FOLDER"
+        if record.card.get("source") != text:
+            raise SubmitError(
+                f"there are runs of {proposal.source.name} from before its last change {remedy}"
+            )
+        if record.provenance.get("dirty") is not False:
+            raise SubmitError(f"there are runs of code that was not committed {remedy}")
 
 
 def holds(certificate: Cell, folder: Path) -> bool:
@@ -100,11 +118,9 @@ def pack(proposal: Proposal, records: Path, out: Path) -> list[str]:
     out.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(out / "records", ignore_errors=True)
     for record in done:
-        path = out / "records" / record.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(to_json(record), encoding="utf-8")
-    (out / card["file"]).write_bytes(text.encode())
-    (out / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_whole(out / "records" / record.path, to_json(record).encode())
+    write_whole(out / card["file"], text.encode())
+    write_whole(out / "card.json", f"{json.dumps(card, indent=1, ensure_ascii=False)}\n".encode())
     return [key for key in FILLED if not str(card[key]).strip()]
 
 
@@ -124,4 +140,4 @@ def _stated(out: Path, proposal: Proposal) -> Mapping[str, Any]:
         raise SubmitError(f"{file} is no JSON ({e}); correct or remove it") from e
     if not isinstance(card, dict) or card.get("name") != proposal.name:
         raise SubmitError(f"{out} is the submission of another encoding; choose a new folder with --out")
-    return {key: card[key] for key in ("title", "paper", *FILLED) if card.get(key)}
+    return {key: card[key] for key in FILLED if card.get(key)}

@@ -50,9 +50,10 @@ def encoding_file(name: str) -> tuple[str, str]:
     >>> encoding_file("my_idea")[1]
     'MyIdea'
     """
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
-        raise TemplateError(
-            f"{name!r} cannot name an encoding: use lower-case letters, digits and underscores"
-        )
     cls = "".join(part.capitalize() for part in name.split("_"))
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name) or keyword.iskeyword(cls):
+        raise TemplateError(
+            f"{name!r} cannot name an encoding: use lower-case letters, digits and underscores, "
+            "and no word of Python's own"
+        )
     return TEMPLATE.format(name=name, cls=cls, title=name.replace("_", " ").capitalize()), cls

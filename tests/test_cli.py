@@ -81,6 +81,8 @@ def test_other_listings(what: str) -> None:
         (["app", "--records", "nowhere"], 3, "pebench run"),
         (["new", "rope"], 2, "there is an encoding 'rope' already"),
         (["new", "My Idea"], 2, "lower-case letters"),
+        (["new", "none"], 2, "Python's own"),
+        (["app", "--port", "70000"], 2, "--port"),
         (["sing"], 2, "No such command"),
     ],
 )
@@ -166,12 +168,31 @@ def test_the_whole_loop_on_a_text_and_an_encoding_of_ones_own(tmp_path: Path) ->
     assert "2 runs: 1 measured, 1 missing" in told
 
 
-def test_a_failed_run_gives_code_4(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "code", "told", "remedy"),
+    [
+        ("Raises", 4, "a bug of [bold]mine[/]", "--retry"),
+        ("Diverges", 0, "loss nan", "what diverged is a result"),
+    ],
+)
+def test_a_run_without_scores_says_whether_another_attempt_helps(
+    name: str, code: int, told: str, remedy: str, tmp_path: Path
+) -> None:
     bad = Path(__file__).with_name("bad_encodings.py")
-    result = pebench("run", "--profile", "SMOKE", "-e", f"{bad}:Raises", "-t", "copy", cwd=tmp_path)
-    assert result.returncode == 4
-    assert "a bug of [bold]mine[/]" in result.stdout
-    assert "--retry" in result.stderr
+    result = pebench("run", "--profile", "SMOKE", "-e", f"{bad}:{name}", "-t", "copy", cwd=tmp_path)
+    assert result.returncode == code
+    assert told in result.stdout
+    assert remedy in result.stderr
+
+
+def test_a_class_that_does_not_say_what_it_is_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "bare.py").write_text(
+        "from pebench.encodings.base import Encoding\n\n\nclass Bare(Encoding):\n    title = 'Bare'\n"
+    )
+    result = pebench("run", "--profile", "SMOKE", "-e", "bare.py:Bare,rope", "-t", "copy", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "Bare does not say its paper, family, formula" in result.stderr
+    assert not (tmp_path / "records").exists()
 
 
 def test_output_into_a_closed_pipe_is_quiet() -> None:

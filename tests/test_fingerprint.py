@@ -29,6 +29,11 @@ def test_a_string_that_is_no_docstring_counts(tmp_path: Path) -> None:
     assert code(one) != code(two)
 
 
+def test_code_beside_a_docstring_counts(tmp_path: Path) -> None:
+    one, two = (written(tmp_path, f'def f(x): "Adds."; return x + {n}\n') for n in (1, 2))
+    assert code(one) != code(two)
+
+
 def test_what_an_encoding_uses_counts() -> None:
     used = {
         name: {f.name for f in encoding_files(resolve(name)[1])} for name in ("rope", "rnope", "rope+fox")

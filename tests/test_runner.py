@@ -1,4 +1,5 @@
 import datetime
+import errno
 import io
 import itertools
 import json
@@ -11,6 +12,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -179,6 +181,21 @@ def test_a_run_takes_its_time_from_no_clock_that_is_set(
     assert record.outcome == "measured"
     assert 0 < record.provenance["seconds"] < 60
     assert record.provenance["started"].startswith("2001-01-01")
+
+
+def test_a_disk_that_does_not_give_a_record_does_not_make_it_a_broken_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(FAILED, tmp_path)
+    cell = SimpleNamespace(path=path.relative_to(tmp_path))
+
+    def refuse(*args: Any, **kwargs: Any) -> str:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(OSError, match="Input/output"):
+        existing(cell, tmp_path)
+    assert path.exists()
 
 
 @pytest.mark.parametrize("task", [CERTIFICATE, *SMOKE.plans])

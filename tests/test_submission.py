@@ -83,6 +83,39 @@ def test_a_run_without_a_record_cannot_be_packed(tmp_path: Path) -> None:
         submission.pack(plan, records, out)
 
 
+def test_runs_that_validate_would_refuse_are_told_before_more_are_made(tmp_path: Path) -> None:
+    plan, records, _ = submitted(tmp_path)
+    submission.demand_alike(plan, records)
+    path = records / plan.cells[3].path
+    path.write_text(path.read_text().replace('"dirty": false', '"dirty": true'))
+    with pytest.raises(submission.SubmitError, match="not committed"):
+        submission.demand_alike(plan, records)
+    plan.source.write_text("# A comment.\n" + plan.source.read_text())
+    with pytest.raises(submission.SubmitError, match="before its last change"):
+        submission.demand_alike(plan, records)
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "says"),
+    [
+        ("my-idea.py", "", "rename it"),
+        ("my_idea.py", "import os", "does not import"),
+        ("my_idea.py", "x = open('y')", "no use for `open`"),
+    ],
+)
+def test_a_file_that_would_be_refused_is_not_trained_first(
+    tmp_path: Path, file: str, line: str, says: str
+) -> None:
+    base = "from pebench.encodings.nope import NoPE\n\n\nclass My_Idea(NoPE):\n    pass\n"
+    (tmp_path / "y").touch()
+    (tmp_path / file).write_text(base + (f"\n\ndef late():\n    {line}\n" if line else ""))
+    called = ["submit", f"{tmp_path / file}:My_Idea", "--profile", "SMOKE", "--records", str(tmp_path / "r")]
+    result = CliRunner().invoke(app, called)
+    assert isinstance(result.exception, submission.SubmitError)
+    assert says in str(result.exception)
+    assert not (tmp_path / "r").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [

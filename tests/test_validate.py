@@ -43,7 +43,7 @@ def folder(whole: Path, tmp_path: Path) -> Path:
 
 
 def found(folder: Path, board: list[Any]) -> v.Report:
-    return v.validate(folder, RULES, TAKEN, board)
+    return v.validate(folder, RULES, TAKEN, board, board)
 
 
 def problems(report: v.Report) -> str:
@@ -297,6 +297,7 @@ def test_a_length_at_which_an_encoding_is_undefined_is_no_fault(folder: Path, bo
 def test_a_name_on_the_board_with_another_source_is_taken(whole: Path, board: list[Any]) -> None:
     mine = [replace(r, encoding="my_idea") for r in board if r.encoding == "rope"]
     assert "with another source" in problems(found(whole, mine))
+    assert v.validate(whole, RULES, TAKEN, mine, board).passed  # only one's own earlier runs have the name
 
 
 def test_a_submission_that_stands_on_the_board_already_still_passes(whole: Path, board: list[Any]) -> None:

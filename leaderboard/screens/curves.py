@@ -28,7 +28,11 @@ def show() -> None:
     everyone = st.toggle("Also runs that did not learn the task", key="unlearned", **BOUND)
     frame = views.by_length(board, task, metric, names, learned_only=not everyone)
     if frame.empty:
-        st.info("No run of these encodings learned this task at its training length.")
+        st.info(
+            "These encodings have no result in this task."
+            if everyone
+            else "No run of these encodings learned this task at its training length, or none has a result."
+        )
         return
     draw(
         figures.curves(frame, "length", views.better(metric), looks(board), views.train_length(board, task)),
@@ -38,7 +42,8 @@ def show() -> None:
         "Lines are means over seeds, bars reach from the lowest to the highest seed. No point: not measured."
     )
     if absent := [plain(name) for name in names if name not in set(frame["encoding"])]:
-        st.caption(f"Not drawn, as no run of theirs learned the task: {', '.join(absent)}.")
+        why = "without a result" if everyone else "no run of theirs learned the task, or none has a result"
+        st.caption(f"Not drawn, {why}: {', '.join(absent)}.")
     download(frame, "curves")
     records_of(frame["encoding"])
     st.subheader("Effective length")

@@ -32,7 +32,7 @@ def show() -> None:
     claims = [claim for claim in ("relative", "norm_preserving") if card.get(claim) is True]
     st.caption(f"Claims: {plain(', '.join(claims)) or 'none'}. Each claim is among the checks.")
     if parts["certificate"].empty:
-        st.info(f"Not checked yet: `pebench check {name}`.")
+        st.info(f"Not checked yet: `pebench run --profile {board.profile} -e {name} -t certificate`.")
     else:
         badges(parts["certificate"])
         with st.expander("What was measured"):

@@ -14,7 +14,15 @@ def show_pictures(folder: Path, profile: str, name: str) -> None:
     st.subheader("Pictures")
     file = encoding_figures.newest(folder, profile, name)
     if file is None:
-        st.info(f"No saved model: `pebench run --profile {profile} -e {name} -t language` saves one.")
+        if "@" in name:
+            st.info(
+                f"It has no model of its own: see {plain(name.partition('@')[0])}, whose model it extends."
+            )
+        else:
+            st.info(
+                "No pictures in this folder. They are made beside a model when it is trained and saved: "
+                f"`pebench run --profile {profile} -e {name} -t language` where that run has no record yet."
+            )
         return
     try:
         points = encoding_figures.read(file)

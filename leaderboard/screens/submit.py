@@ -8,8 +8,8 @@ SUBMIT = """
 2. **Check it.** `pebench check my_encoding.py` proves in seconds, before any training, that the future
    is hidden, that cached decoding equals the full forward, that every parameter learns, and each claim
    that the class makes.
-3. **Run it.** `pebench run --profile QUICK -e my_encoding.py` trains and measures it in minutes. It can
-   be interrupted: a second call goes on where the first one stopped.
+3. **Run it.** `pebench run --profile QUICK -e rope,alibi,my_encoding.py` trains and measures it in minutes,
+   beside two to be compared with. It can be interrupted: a second call goes on where the first one stopped.
 4. **Look.** `pebench board` and this app show it among the others. For a place among encodings with
    three seeds add `--seeds 3`.
 5. **Pack it.** `pebench submit my_encoding.py --profile QUICK` says how long it will take, runs what is
