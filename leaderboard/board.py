@@ -99,9 +99,9 @@ class Board:
 
     @property
     def seeds_told(self) -> str:
-        """How many seeds the tasks have: "1 seed", "3 seeds", "1 to 3 seeds"."""
-        most = self.ranking.data.most_runs
-        few, many = (int(most.min()), int(most.max())) if len(most) else (0, 0)
+        """How many seeds an encoding has in a task that it has: "1 seed", "3 seeds", "1 to 3 seeds"."""
+        runs = self.ranking.data.runs
+        few, many = (int(runs[runs > 0].min()), int(runs.max())) if runs.any() else (0, 0)
         count = f"{few}" if few == many else f"{few} to {many}"
         return f"{count} seed{'s' * (many != 1)}"
 

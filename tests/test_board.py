@@ -113,6 +113,12 @@ def test_one_seed_says_plainly_what_the_interval_covers(tmp_path):
     assert "sampling of the test answers" in board.notes[0]
 
 
+def test_the_title_tells_the_fewest_and_the_most_seeds():
+    three, one = (list(Sweep({name: 1.0}, seeds=n).records()) for name, n in (("rope", 3), ("fox", 1)))
+    assert board_of([*three, *one], "QUICK", {"QUICK": 1}, []).seeds_told == "1 to 3 seeds"
+    assert board_of(three, "QUICK", {"QUICK": 1}, []).seeds_told == "3 seeds"
+
+
 def test_a_failed_certificate_blocks_the_rank_and_not_the_listing(tmp_path):
     write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0})
     sweep = Sweep({"fox": 6.0})
