@@ -71,7 +71,7 @@ def test_a_page_shows_without_an_exception(monkeypatch, folder, name):
 def test_a_page_shows_a_whole_benchmark(monkeypatch, wide, name):
     page = opened(monkeypatch, wide, name)
     assert not page.error
-    assert not [info.value for info in page.info if "No saved model" not in info.value]
+    assert not [info.value for info in page.info if "No pictures in this folder" not in info.value]
 
 
 def test_a_hundred_thousand_rows_cost_the_server_little(monkeypatch, tmp_path):
