@@ -15,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 from pebench.leaderboard import app, board, launch, widgets
 from pebench.suite.record import write
 from tests.made_records import SKILL, STANDARD_TASKS, Sweep, checks, write_failure, write_sweep
+from tests.ports import unused_port
 from tests.test_board import HOSTILE, hostile
 
 TIMEOUT = 120
@@ -223,7 +224,7 @@ def test_a_missing_folder_starts_nothing(tmp_path):
 @pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["to the parent", "to the terminal's group"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_app_and_leaves_nothing_behind(folder, tmp_path, send, number):
-    port = launch.free_port(None)
+    port = unused_port()
     script = tmp_path / "serve.py"
     script.write_text(
         "from pathlib import Path\n"

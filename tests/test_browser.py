@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from pebench.leaderboard import launch
 from pebench.leaderboard.app import ENTRIES
 from tests.made_records import SKILL, write_sweep
+from tests.ports import unused_port
 from tests.test_app import wait_for
 from tests.test_board import hostile
 
@@ -42,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def site(folder: Path) -> Iterator[str]:
-    port = launch.free_port(None)
+    port = unused_port()
     environment = {**os.environ, launch.FOLDER_VARIABLE: str(folder)}
     child = subprocess.Popen(launch.command(port, False), env=environment, stdout=subprocess.DEVNULL)
     url = f"http://{launch.ADDRESS}:{port}"
