@@ -628,12 +628,10 @@ def judged(folder: Path, records: Path) -> "Report":
     from pebench.leaderboard.board import PUBLISHED
     from pebench.leaderboard.validate import Rules, taken_names, validate
     from pebench.suite.profiles import PROFILES
-    from pebench.suite.record import read_all
     from pebench.suite.submission import once, setups
 
     rules = {name: Rules(p.seeds, setups(p), once(p)) for name, p in PROFILES.items()}
-    published = read_all(PUBLISHED)[0] if PUBLISHED.is_dir() else []
-    return validate(folder, rules, taken_names(FOLDER), standing(records), published)
+    return validate(folder, rules, taken_names(FOLDER), standing(records), standing(PUBLISHED))
 
 
 @app.command("validate")

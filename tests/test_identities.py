@@ -27,6 +27,7 @@ from pebench.encodings.streams import build
 from pebench.encodings.swan import SWAN
 from pebench.encodings.xpos import XPos
 from pebench.leaderboard.screens.identities import TABLE
+from pebench.suite.attention import attend
 from pebench.suite.cli import prove_identities
 from pebench.suite.model import LM, Size
 from pebench.suite.prove import CLAIMS, K, Q, V, X, attention, document, make, prove
@@ -193,9 +194,11 @@ def test_xpos_forgets_keys_that_are_out_of_reach_instead_of_overflowing():
 
 def test_swan_sees_all_in_its_first_layer_and_half_the_training_length_in_the_next():
     encoding, pos = make(SWAN), torch.arange(32)
-    plain, windowed = (encoding.bias(pos, pos, layer) for layer in (0, 1))
-    assert plain is None
-    assert ((windowed == 0) == (pos[:, None] - pos < 16)).all()
+    q, k = torch.randn(2, 1, 4, 32, 8, generator=torch.Generator().manual_seed(0))
+    unit = torch.eye(32).expand(1, 4, -1, -1)  # values that read the weights off
+    windowed = attend(encoding, 1, q, k, unit, pos, pos)
+    assert ((windowed > 0) == ((pos[:, None] - pos >= 0) & (pos[:, None] - pos < 16))).all()
+    assert encoding.bias(pos, pos, 0) is None
 
 
 def test_nope_cannot_tell_positions_of_a_constant_sequence():
