@@ -71,7 +71,7 @@ def test_what_is_not_bilinear_has_no_spectrum() -> None:
 
 
 def test_beyond_the_window_nothing_is_seen() -> None:
-    finite = {p.x for p in logits("start", model("swan").encoding) if p.layer == 0 and math.isfinite(p.y)}
+    finite = {p.x for p in logits("start", model("swan").encoding) if p.layer == 1 and math.isfinite(p.y)}
     assert max(finite) == 12  # the next distance on the list is 16, half the training length
 
 
