@@ -603,8 +603,9 @@ def submit(
             typer.echo(f"the certificate does not hold; `pebench check {encoding}` says why", err=True)
             raise typer.Exit(1)
     unfilled = submission.pack(plan, records, folder)
-    report = judged(folder, records)
-    typer.echo(to_markdown(report, standing(records)))
+    among = standing(records)
+    report = judged(folder, among)
+    typer.echo(to_markdown(report, among))
     typer.echo(f"packed {folder}")
     if unfilled:
         typer.echo(
@@ -622,8 +623,8 @@ def standing(records: Path) -> "list[Record]":
     return [record for folder in sorted(folders) for record in read_all(folder)[0]]
 
 
-def judged(folder: Path, records: Path) -> "Report":
-    """What `validate` finds in a submission, by this checkout's profiles, encodings and records."""
+def judged(folder: Path, among: "list[Record]") -> "Report":
+    """What `validate` finds in a submission among these records, by this checkout's profiles and encodings."""
     from pebench.encodings.registry import FOLDER
     from pebench.leaderboard.board import PUBLISHED
     from pebench.leaderboard.validate import Rules, taken_names, validate
@@ -631,7 +632,7 @@ def judged(folder: Path, records: Path) -> "Report":
     from pebench.suite.submission import once, setups
 
     rules = {name: Rules(p.seeds, setups(p), once(p)) for name, p in PROFILES.items()}
-    return validate(folder, rules, taken_names(FOLDER), standing(records), standing(PUBLISHED))
+    return validate(folder, rules, taken_names(FOLDER), among, standing(PUBLISHED))
 
 
 @app.command("validate")
@@ -643,9 +644,10 @@ def validate_folder(
     """Check a submission without running anything of it, and compare it with the board."""
     from pebench.leaderboard.validate import to_markdown, told
 
-    report = judged(folder, records)
+    among = standing(records)
+    report = judged(folder, among)
     if as_markdown:
-        typer.echo(to_markdown(report, standing(records)))
+        typer.echo(to_markdown(report, among))
     else:
         for one, problems in told(report):
             typer.echo(f"{'✓' if one.passed else '✗'} {one.name}")

@@ -213,7 +213,8 @@ class Sweep:
         lanes = max(1, min(self.jobs, len(waiting) + len(running)))
         known = duration((whole - done) / lanes)
         if unknown:
-            return f"more than {known} left, not yet known how much for {', '.join(unknown)}"
+            rest = f"not yet known how much for {', '.join(unknown)}"
+            return f"more than {known} left, {rest}" if whole else rest
         return f"about {known} left"
 
     def bars(self) -> Progress:

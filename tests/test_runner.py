@@ -132,6 +132,7 @@ def test_the_rest_is_shared_among_the_runs_at_a_time(tmp_path: Path) -> None:
     assert rest.left([*waiting, Cell("rope", "sort", "SMOKE", 0)], []) == (
         "more than 20 min left, not yet known how much for sort"
     )
+    assert rest.left([Cell("rope", "sort", "SMOKE", 0)], []) == "not yet known how much for sort"
     assert rest.left([], []) == ""
 
 
