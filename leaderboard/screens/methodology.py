@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from pebench.leaderboard import figures, ranking, views
+from pebench.leaderboard import figures, ranking, seeds, views
 from pebench.leaderboard.board import Board, plain
-from pebench.leaderboard.widgets import COLUMNS, download, draw, open_board
+from pebench.leaderboard.widgets import COLUMNS, NUMBER, download, draw, open_board
 
 METHOD = f"""
 1. **One scale.** Every answer of every task is scored between what one can get *without reading the
@@ -39,12 +39,21 @@ METHOD = f"""
    extrapolate.
 """
 
+SPREAD = {
+    "within": NUMBER("between seeds", format="%.3f"),
+    "largest": NUMBER("largest", format="%.3f"),
+    "between": NUMBER("between encodings", format="%.3f"),
+    "agree_low": NUMBER("orders agree, least", format="%.2f"),
+    "agree_high": NUMBER("orders agree, most", format="%.2f"),
+}
+
 
 def show() -> None:
     st.title("How a rank comes about")
     board = open_board()
     st.markdown(METHOD)
     sure(board)
+    by_seed(board)
     other_ways(board)
 
 
@@ -64,6 +73,21 @@ def sure(board: Board) -> None:
     table = ranking.neighbours(board.ranking)
     st.dataframe(table, hide_index=True, height="content", column_config=COLUMNS)
     download(table, "neighbours")
+
+
+def by_seed(board: Board) -> None:
+    """How much runs of one encoding differ, task by task."""
+    frame = seeds.spread(board.ranking)
+    if frame.empty:
+        return
+    st.subheader("What does a seed change?")
+    st.caption(
+        "Standard deviations of the scores of one encoding between its seeds (and `whose` is the largest) and of the "
+        "encodings' means, and Spearman's rank correlations of two seeds' orders. Where seeds differ as much as "
+        "encodings do, a task tells the best from the worst and no more."
+    )
+    st.dataframe(frame, hide_index=True, height="content", column_config=COLUMNS | SPREAD)
+    download(frame, "seeds")
 
 
 def other_ways(board: Board) -> None:
