@@ -279,6 +279,11 @@ def how_sure(board: Board, most: int = 12) -> list[str]:
 
 def _sure(row: Any, one_seed: bool) -> str:
     pair = f"{row.better} is ahead of {row.worse} by {row.difference:.3f}"
+    if row.difference < 0:  # possible where seeds or conditions that both have are not those that all have
+        pair = (
+            f"{row.better} is ahead of {row.worse} in the mean over all pairs, and behind it by "
+            f"{-row.difference:.3f} in their own"
+        )
     p = "p < 0.001" if row.p < 0.001 else f"p = {row.p:.2g}"
     if pd.isna(row.difference):
         return f"{row.better} and {row.worse} are not compared: in some task they share no seed."

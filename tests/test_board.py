@@ -482,6 +482,23 @@ def test_marks_of_files_elsewhere_are_never_looked_at(tmp_path):
     assert entry(board, "rope").verified == 0
 
 
+def test_a_pair_that_says_the_opposite_of_the_order_is_told(tmp_path):
+    scores = {
+        "fox": (0.60,),
+        "rope": (0.65, 0.65, 0.65),
+        "nope": (0.1, 0.6, 0.6),
+    }  # nope fails where fox was run
+    records = [
+        replace(r, rows=tuple(replace(row, value=scores[r.encoding][r.seed]) for row in r.rows))
+        for r in Sweep(dict.fromkeys(scores, 1.0), tasks=("copy",)).records()
+        if r.task == "copy" and r.seed < len(scores[r.encoding])
+    ]
+    first, _ = views.how_sure(board_of(records, "QUICK", {"QUICK": 3}, []))
+    assert first.startswith(
+        "fox is ahead of rope in the mean over all pairs, and behind it by 0.050 in their own"
+    )
+
+
 def test_how_sure_the_order_is_stands_in_words(tmp_path):
     skills = {"fox": 6.0, "alibi": 5.8, "rope": 0.2}
     near, far = views.how_sure(make_board(write_sweep(tmp_path / "three", skills)))
