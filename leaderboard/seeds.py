@@ -49,8 +49,9 @@ def to_markdown(r: Ranking) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for row in spread(r).itertuples():
+        ends = [f"{row.agree_low:.2f}", f"{row.agree_high:.2f}"]
         lines.append(
             f"| `{row.task}` | {row.encodings} | {row.seeds} | {row.within:.2f} | {row.largest:.2f} ({row.whose}) "
-            f"| {row.between:.2f} | {row.agree_low:.2f} to {row.agree_high:.2f} |"
+            f"| {row.between:.2f} | {' to '.join(dict.fromkeys(ends))} |"
         )
     return "\n".join(lines)
