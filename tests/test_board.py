@@ -483,11 +483,8 @@ def test_marks_of_files_elsewhere_are_never_looked_at(tmp_path):
 
 
 def test_a_pair_that_says_the_opposite_of_the_order_is_told(tmp_path):
-    scores = {
-        "fox": (0.60,),
-        "rope": (0.65, 0.65, 0.65),
-        "nope": (0.1, 0.6, 0.6),
-    }  # nope fails where fox was run
+    # nope fails with the one seed that fox was run with
+    scores = {"fox": (0.60,), "rope": (0.65, 0.65, 0.65), "nope": (0.1, 0.6, 0.6)}
     records = [
         replace(r, rows=tuple(replace(row, value=scores[r.encoding][r.seed]) for row in r.rows))
         for r in Sweep(dict.fromkeys(scores, 1.0), tasks=("copy",)).records()

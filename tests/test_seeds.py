@@ -5,12 +5,13 @@ import pytest
 
 from pebench.leaderboard import seeds
 from pebench.leaderboard.board import board_of
+from pebench.leaderboard.ranking import Ranking
 from tests.made_records import Sweep
 
 NAMES = [f"made_{n:02}" for n in range(seeds.FEWEST)]
 
 
-def made(spread: float, **other: int) -> "seeds.Ranking":
+def made(spread: float, **other: int) -> Ranking:
     skills = {name: float(n) for n, name in enumerate(NAMES)}
     sweep = Sweep(skills, seed_spread=spread, tasks=("copy",), answers=10**6, **other)
     return board_of(sweep.records(), "QUICK", {"QUICK": 3}, []).ranking
