@@ -93,9 +93,12 @@ def scores(frame: pd.DataFrame) -> go.Figure:
 
 
 def curves(
-    frame: pd.DataFrame, x: str, y_title: str, looks: Looks, trained_to: float | None = None
+    frame: pd.DataFrame, x: str, unit: str, y_title: str, looks: Looks, trained_to: float | None = None
 ) -> go.Figure:
-    """Value against length or position (columns encoding, x, value, low, high), bars from seed to seed."""
+    """Value against length or position (columns encoding, x, value, low, high), bars from seed to seed.
+
+    `unit` is what x counts.
+    """
     figure = go.Figure()
     for name, rows in frame.groupby("encoding", sort=False):
         figure.add_scatter(
@@ -117,7 +120,7 @@ def curves(
         at = math.log10(trained_to) if log else trained_to
         label = {"text": " trained to here", "showarrow": False, "font": {"color": GREY}}
         figure.add_annotation(x=at, y=0, yref="paper", xanchor="left", yanchor="bottom", **label)
-    figure.update_xaxes(title=f"{x} (tokens)")
+    figure.update_xaxes(title=f"{x} ({unit})")
     figure.update_yaxes(title=y_title)
     return laid_out(figure, 460)
 

@@ -109,9 +109,13 @@ def list_encodings() -> list[dict[str, Any]]:
 
 
 def list_tasks() -> list[dict[str, Any]]:
+    from pebench.suite.metrics import length_unit
     from pebench.tasks import TASKS
 
-    return [{"name": name, "family": task.family, "title": task.title} for name, task in TASKS.items()]
+    return [
+        {"name": name, "family": task.family, "length": f"in {length_unit(name)}", "title": task.title}
+        for name, task in TASKS.items()
+    ]
 
 
 def list_profiles() -> list[dict[str, Any]]:

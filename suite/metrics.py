@@ -1,4 +1,4 @@
-"""What a record may say: the metrics, their units and which way is better. Standard library only."""
+"""What a record may say: the metrics, their units, which way is better, what lengths count. Standard library only."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -40,3 +40,24 @@ METRICS: dict[str, Metric] = {
     "cache_bytes": Metric("cache", "bytes/token", "lower", "bytes that the cache holds for a token"),
     "pass": Metric("check", "0 or 1", "higher", "a check of the certificate holds"),
 }
+
+# What the lengths of a task count, where that is not tokens.
+_LENGTHS = {
+    "copy": "symbols",
+    "reverse": "symbols",
+    "addition": "digits",
+    "flipflop": "instructions",
+    "permutation": "generators",
+    "sort": "items",
+    "recall": "slots",
+    "latest": "assignments",
+}
+
+
+def length_unit(task: str) -> str:
+    """What a length in a task's conditions, and the length that it is trained at, counts.
+
+    >>> length_unit("addition"), length_unit("language")
+    ('digits', 'tokens')
+    """
+    return _LENGTHS.get(task, "tokens")

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pebench.suite.cell import ASKS
+from pebench.suite.metrics import length_unit
 from pebench.tasks import TASKS, make
 from pebench.tasks.base import IGNORE, AnswerTask, Task
 from pebench.tasks.copy import Copy
@@ -52,6 +53,10 @@ def test_no_input_scores_no_more_than_the_floor(task: Task) -> None:
             if s.floor is not None and s.ceiling is not None:
                 share = (s.value - s.floor) / (s.ceiling - s.floor)
                 assert share < 0.05  # a blind guess may be lucky, but not often
+
+
+def test_lengths_that_are_no_tokens_have_a_unit_of_their_own(task: Task) -> None:
+    assert (task.context(LENGTH) == LENGTH) == (length_unit(task.name) == "tokens")
 
 
 def test_the_byte_frequencies_score_the_language_floor(books: None) -> None:

@@ -7,6 +7,7 @@ from pebench.leaderboard.board import plain
 from pebench.leaderboard.widgets import (
     BOUND,
     COLUMNS,
+    NUMBER,
     chosen_encodings,
     chosen_metric,
     download,
@@ -15,6 +16,7 @@ from pebench.leaderboard.widgets import (
     open_board,
     records_of,
 )
+from pebench.suite.metrics import length_unit
 
 
 def show() -> None:
@@ -34,8 +36,9 @@ def show() -> None:
             else "No run of these encodings learned this task at its training length, or none has a result."
         )
         return
+    trained_to = views.train_length(board, task)
     draw(
-        figures.curves(frame, "length", views.better(metric), looks(board), views.train_length(board, task)),
+        figures.curves(frame, "length", length_unit(task), views.better(metric), looks(board), trained_to),
         "curves",
     )
     st.caption(
@@ -47,7 +50,11 @@ def show() -> None:
     download(frame, "curves")
     records_of(frame["encoding"])
     st.subheader("Effective length")
-    st.caption("The longest length up to which the score stays at least 0.5; 0: not even at the shortest.")
+    st.caption(
+        "The longest length up to which the score stays at least 0.5; 0: not even at the shortest. Each task counts "
+        "its own: digits of a sum, items to sort, tokens of a text."
+    )
     lengths = views.effective_lengths(board)
-    st.dataframe(lengths, hide_index=True, height="content", column_config=COLUMNS)
+    units = {name: NUMBER(name, help=f"In {length_unit(name)}.") for name in lengths.columns[1:]}
+    st.dataframe(lengths, hide_index=True, height="content", column_config=COLUMNS | units)
     download(lengths, "effective-lengths")

@@ -29,10 +29,9 @@ def show() -> None:
     if frame.empty:
         st.info("Not measured for these encodings at this length.")
         return
+    trained_to = views.train_length(board, task)
     draw(
-        figures.curves(
-            frame, "position", views.better(metric), looks(board), views.train_length(board, task)
-        ),
+        figures.curves(frame, "position", "tokens", views.better(metric), looks(board), trained_to),
         "loss",
     )
     st.caption(
