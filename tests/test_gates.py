@@ -23,4 +23,4 @@ def test_gates_stand_by_seed_and_one_that_fails_is_named() -> None:
         if record.task == "copy"
     ]
     lines = gates.to_markdown(board_of(records[::-1], "QUICK", {"QUICK": 6}, [])).splitlines()
-    assert lines[2:] == ["| `copy` | 0.9 | 0.99 0.90 |  |  | 0.95 0.50 (fails) | 2 of 3 |"]
+    assert lines[2:] == ["| `copy` | 0.9 | 0.99 0.90 |  |  | 0.95 0.50 (fails) | 1 of 3 |"]
