@@ -446,12 +446,16 @@ def plain(text: str) -> str:
 
 
 def _printed(board: Board) -> tuple[list[str], list[list[str]]]:
-    """The header and the cells of the printed table; of one seed no interval of trainings and no P(best) is told."""
+    """The header and the cells of the printed table; of one seed no interval of trainings and no P(best) is told.
+
+    How many seeds an encoding has is told where that is not the same for all.
+    """
     one_seed = board.ranking.one_seed
+    unequal = len({e.seeds for e in board.entries if e.seeds}) > 1
     best = [] if one_seed else ["P(best)"]
     header = [
         *("tier", "encoding", "score", "95 % of answers" if one_seed else "95 %", *best),
-        *(*board.task_families, "cover", "learned", "train"),
+        *(*board.task_families, "cover", *(["seeds"] if unequal else []), "learned", "train"),
     ]
     rows = []
     for e in board.entries:
@@ -465,6 +469,7 @@ def _printed(board: Board) -> tuple[list[str], list[list[str]]]:
                 *([] if one_seed else [_share(e.p_best)]),
                 *(_share(part.score) + "*" * e.partial if part else "-" for part in parts),
                 f"{e.coverage:.0%}",
+                *([str(e.seeds)] if unequal else []),
                 f"{sum(e.gates.values()) / len(e.gates):.0%}" if e.gates else "-",
                 f"{e.costs['train_ratio']:.2f}x" if "train_ratio" in e.costs else "-",
             ]
@@ -480,7 +485,8 @@ def print_board(board: Board, console: Console) -> None:
     """Print the ranking; it fits 80 columns by leaving out what matters least, and says so."""
     header, rows = _printed(board)
     # Least important first: each goes only if the table would not fit.
-    spare = ["train", "learned", "P(best)", *reversed(board.task_families), "cover"]
+    spare = ["train", "learned", "P(best)", *reversed(board.task_families), "cover", "seeds"]
+    spare = [name for name in spare if name in header]
     widths = {h: max(len(h), *(len(row[n]) for row in rows)) + 2 for n, h in enumerate(header)}
     left_out = []
     while sum(widths.values()) > console.width and spare:
@@ -494,7 +500,7 @@ def print_board(board: Board, console: Console) -> None:
         shown.add_row(*(escape(cell) for h, cell in zip(header, row, strict=True) if h in widths))
     console.print(shown)
     console.print(
-        "Nothing in a tier is separable from its best. Scores: 0 is what one gets without reading the input, 1 an "
+        "Nothing in a tier is separable from its leader. Scores: 0 is what one gets without reading the input, 1 an "
         "oracle; train: time of a training step over RoPE's.",
         style="dim",
     )

@@ -397,19 +397,27 @@ def corrected(p: Array) -> Array:
     return np.minimum(result, result.T)
 
 
-def tiers(order: Sequence[int], p: Array, level: float = LEVEL) -> dict[int, int]:
-    """Tier of each encoding: the best leads the first, the first that is separable from a tier's leader the next.
+def tiers(order: Sequence[int], p: Array, leads: Mask | None = None, level: float = LEVEL) -> dict[int, int]:
+    """Tier of each encoding: the first that is separable from a tier's leader begins the next.
 
     `order` are indices from the best down, `p` (E, E) corrected p-values. So no encoding is in a better tier than
-    one that is ahead of it, however little is known of it.
+    one that is ahead of it, however little is known of it. A tier's leader is its best of those that `leads` (E,)
+    marks, if any is marked and not separable from those ahead of it: nothing can be told from a leader of
+    whom little is known, and one lucky run would make a single tier of a board.
     """
     tier: dict[int, int] = {}
-    leader = None
-    for e in order:
+    leader, number = None, 0
+    for n, e in enumerate(order):
         if leader is None or p[leader, e] < level:
-            leader = e
-        tier[e] = tier[leader] if leader in tier else max(tier.values(), default=0) + 1
+            leader, number = _leader(order[n:], p, leads, level), number + 1
+        tier[e] = number
     return tier
+
+
+def _leader(rest: Sequence[int], p: Array, leads: Mask | None, level: float) -> int:
+    """Who leads the tier that the first of these begins."""
+    known = next((n for n, e in enumerate(rest) if leads is not None and leads[e]), 0)
+    return rest[known] if (p[rest[known], list(rest[:known])] >= level).all() else rest[0]
 
 
 @dataclass(frozen=True)
@@ -466,8 +474,8 @@ def rank(scores: pd.DataFrame, blocked: dict[str, str] | None = None, seed: int 
     p = np.ones((count, count))
     chosen = np.flatnonzero(ranked)
     p[np.ix_(chosen, chosen)] = corrected(compared.p[np.ix_(chosen, chosen)])
-    tier = tiers(sorted(chosen, key=lambda e: (-advantage[e], names[e])), p)
     fewest = np.where(data.runs > 0, data.runs, len(data.seeds)).min(axis=1, initial=len(data.seeds))
+    tier = tiers(sorted(chosen, key=lambda e: (-advantage[e], names[e])), p, leads=fewest > 1)
     table = pd.DataFrame(
         {
             "encoding": names,

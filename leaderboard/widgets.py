@@ -29,7 +29,7 @@ NUMBER = st.column_config.NumberColumn
 NAME = st.column_config.TextColumn("encoding", pinned=True, width=130)
 COLUMNS: dict[str, Any] = {
     "rank": NUMBER("rank", format="%d", help="Encodings of one tier share it."),
-    "tier": NUMBER("tier", format="%d", help="Nothing in a tier is separable from its best."),
+    "tier": NUMBER("tier", format="%d", help="Nothing in a tier is separable from its leader."),
     "name": NAME,
     "encoding": NAME,
     "title": st.column_config.TextColumn("title", width="medium"),

@@ -98,9 +98,15 @@ def test_what_lies_beyond_max_length_is_missing_and_shown_as_coverage(board):
     assert rows["length"].max() == 128
 
 
+@pytest.fixture(scope="module")
+def one_seed(tmp_path_factory: pytest.TempPathFactory) -> Board:
+    return make_board(write_sweep(tmp_path_factory.mktemp("one"), seeds=1))
+
+
 @pytest.mark.parametrize("width", [40, 80, 200])
-def test_the_table_fits_its_width_and_loses_no_encoding(board, width):
-    text = printed(board, width)
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_table_fits_its_width_and_loses_no_encoding(board, one_seed, seeds, width):
+    text = printed(one_seed if seeds == 1 else board, width)
     assert max(len(line) for line in text.splitlines()) <= width
     if width >= 80:
         assert all(name in text for name in SKILL)
@@ -115,8 +121,12 @@ def test_one_seed_says_plainly_what_the_interval_covers(tmp_path):
 
 def test_the_title_tells_the_fewest_and_the_most_seeds():
     three, one = (list(Sweep({name: 1.0}, seeds=n).records()) for name, n in (("rope", 3), ("fox", 1)))
-    assert board_of([*three, *one], "QUICK", {"QUICK": 1}, []).seeds_told == "1 to 3 seeds"
-    assert board_of(three, "QUICK", {"QUICK": 1}, []).seeds_told == "3 seeds"
+    mixed, alike = (board_of(records, "QUICK", {"QUICK": 1}, []) for records in ([*three, *one], three))
+    assert (mixed.seeds_told, alike.seeds_told) == ("1 to 3 seeds", "3 seeds")
+    header, _, *rows = to_markdown(mixed).splitlines()[:4]
+    place = header.split(" | ").index("seeds")
+    assert {row.split(" | ")[1]: row.split(" | ")[place] for row in rows} == {"fox": "1", "rope": "3"}
+    assert "seeds" not in to_markdown(alike).splitlines()[0]
 
 
 def test_a_failed_certificate_blocks_the_rank_and_not_the_listing(tmp_path):

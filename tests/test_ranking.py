@@ -314,6 +314,26 @@ def test_a_tier_is_what_its_leader_is_not_separable_from():
     assert ranking.tiers(range(4), p) == {0: 1, 1: 1, 2: 2, 3: 2}
 
 
+def test_a_tier_is_led_by_one_of_whom_more_is_known():
+    p = np.ones((4, 4))
+    p[1, 2] = p[2, 1] = p[1, 3] = p[3, 1] = 0.01  # nothing is separable from the first
+    known = np.array([False, True, True, True])
+    assert ranking.tiers(range(4), p) == {0: 1, 1: 1, 2: 1, 3: 1}
+    assert ranking.tiers(range(4), p, known) == {0: 1, 1: 1, 2: 2, 3: 2}
+    assert ranking.tiers(range(4), p, ~known) == {0: 1, 1: 1, 2: 1, 3: 1}
+    p[0, 1] = p[1, 0] = 0.01  # the first is above all others after all
+    assert ranking.tiers(range(4), p, known) == {0: 1, 1: 2, 2: 3, 3: 3}
+
+
+def test_one_run_makes_no_single_tier_of_a_board():
+    table = scores([0.7, 0.7, 0.55, 0.55, 0.4, 0.4], np.random.default_rng(3), own=0.1)
+    alone = table[table["encoding"].ne("e00") | table["seed"].eq(0)]
+    boards = [ranking.rank(t) for t in (table, alone)]
+    every, fewer = (board.table.set_index("encoding")["tier"].sort_index().tolist() for board in boards)
+    assert boards[1].table["encoding"][0] == "e00"  # best, and separable from nothing
+    assert every == fewer == [1, 1, 1, 1, 2, 2]
+
+
 @settings(max_examples=10, deadline=None)
 @given(st.permutations(range(5)))
 def test_the_ranking_does_not_depend_on_the_order_of_the_rows(order):

@@ -17,7 +17,7 @@ def show() -> None:
     board = open_board()
     st.caption(
         f"Profile {board.profile}, {len(board.entries)} encodings, {board.seeds_told}. Nothing in a tier is "
-        "separable from its best; scores run from 0 (without reading the input) to 1 (an oracle)."
+        "separable from its leader; scores run from 0 (without reading the input) to 1 (an oracle)."
     )
     with st.expander("Search, filters and columns"):
         search = st.text_input("Search", key="search", type="search", live=True, **BOUND)
