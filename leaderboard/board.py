@@ -98,12 +98,13 @@ class Board:
     ranking: ranking.Ranking
 
     @property
-    def seeds_told(self) -> str:
-        """How many seeds an encoding has in a task that it has: "1 seed", "3 seeds", "1 to 3 seeds"."""
+    def size(self) -> str:
+        """How many encodings, and of how many seeds in a task: "1 encoding, 1 seed", "9 encodings, 1 to 3 seeds"."""
         runs = self.ranking.data.runs
         few, many = (int(runs[runs > 0].min()), int(runs.max())) if runs.any() else (0, 0)
         count = f"{few}" if few == many else f"{few} to {many}"
-        return f"{count} seed{'s' * (many != 1)}"
+        encodings = f"{len(self.entries)} encoding{'s' * (len(self.entries) != 1)}"
+        return f"{encodings}, {count} seed{'s' * (many != 1)}"
 
 
 def make_board(records_folder: Path, profile: str | None = None) -> Board:
@@ -492,7 +493,7 @@ def print_board(board: Board, console: Console) -> None:
     while sum(widths.values()) > console.width and spare:
         left_out.append(spare.pop(0))
         del widths[left_out[-1]]
-    title = f"{board.profile}: {len(rows)} encodings, {board.seeds_told}"
+    title = f"{board.profile}: {board.size}"
     shown = Table(title=title, box=None, pad_edge=False)
     for name in widths:
         shown.add_column(escape(name), justify="left" if name == "encoding" else "right", overflow="fold")

@@ -528,9 +528,9 @@ def _too_little(data: Cells, has_cell: Mask, coverage: float) -> str:
 
 
 def interval(sample: Array) -> tuple[Array, Array]:
-    """Equal-tailed 95 % intervals of draws (E, count); scores are never below 0."""
+    """Equal-tailed 95 % intervals of draws (E, count); no score is below the floor or above the oracle's."""
     low, high = np.quantile(sample, [LEVEL / 2, 1 - LEVEL / 2], axis=1)
-    return low.clip(min=0.0), high
+    return low.clip(0.0, 1.0), high.clip(0.0, 1.0)
 
 
 def differences(r: Ranking, first: str, second: str) -> pd.DataFrame:

@@ -610,7 +610,7 @@ def compared(board: Board, name: str) -> list[str]:
         e for n, e in enumerate(board.entries) if n == 0 or abs(n - place) <= 2 or e.name in ("rope", "nope")
     ]
     header = ["tier", "encoding", "score", "95 %", *board.task_families, "coverage"]
-    lines = [f"#### {safe(board.profile)}, {len(board.entries)} encodings", ""]
+    lines = [f"#### {safe(board.profile)}, {board.size}", ""]
     lines += [f"| {' | '.join(map(safe, header))} |", f"|{' --- |' * len(header)}"]
     for e in chosen:
         cells = [*_cells(e, board.task_families), f"{e.coverage:.0%}"]

@@ -122,7 +122,7 @@ def test_one_seed_says_plainly_what_the_interval_covers(tmp_path):
 def test_the_title_tells_the_fewest_and_the_most_seeds():
     three, one = (list(Sweep({name: 1.0}, seeds=n).records()) for name, n in (("rope", 3), ("fox", 1)))
     mixed, alike = (board_of(records, "QUICK", {"QUICK": 1}, []) for records in ([*three, *one], three))
-    assert (mixed.seeds_told, alike.seeds_told) == ("1 to 3 seeds", "3 seeds")
+    assert (mixed.size, alike.size) == ("2 encodings, 1 to 3 seeds", "1 encoding, 3 seeds")
     header, _, *rows = to_markdown(mixed).splitlines()[:4]
     place = header.split(" | ").index("seeds")
     assert {row.split(" | ")[1]: row.split(" | ")[place] for row in rows} == {"fox": "1", "rope": "3"}

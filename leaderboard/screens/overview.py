@@ -16,7 +16,7 @@ def show() -> None:
     st.title("Positional encodings, ranked")
     board = open_board()
     st.caption(
-        f"Profile {board.profile}, {len(board.entries)} encodings, {board.seeds_told}. Nothing in a tier is "
+        f"Profile {board.profile}, {board.size}. Nothing in a tier is "
         "separable from its leader; scores run from 0 (without reading the input) to 1 (an oracle)."
     )
     with st.expander("Search, filters and columns"):
