@@ -29,9 +29,10 @@ METHOD = f"""
 6. **Test sampling.** A share of n answers is binomial; bits per byte are a mean of n terms that vary as
    much as their mean. All encodings and seeds answer the same test items: more seeds make this part no
    smaller, and taking it as independent between encodings makes the intervals wider, not narrower.
-7. **Tiers.** The best encoding leads the first tier. The first, from the best down, that a paired t-test
-   separates from its tier's leader leads the next one, at {ranking.LEVEL:.0%} after Holm's correction over
-   *all* pairs (because the leader is chosen after looking). Encodings of a tier share a rank.
+7. **Tiers.** The best encoding begins the first tier. The first, from the best down, that a paired t-test
+   separates from its tier's leader begins the next one, at {ranking.LEVEL:.0%} after Holm's correction over
+   *all* pairs (because the leader is chosen after looking). The leader is the tier's best with two seeds or more in
+   every task, unless that one is separable from one ahead of it. Encodings of a tier share a rank.
 8. **Certificate.** An encoding that fails a check (it sees the future, its cached decoding differs ...)
    is listed with its numbers and gets no rank.
 9. **Gate.** *Learned* is the share of runs that pass the task's gate on the training distribution.
