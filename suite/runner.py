@@ -30,6 +30,7 @@ from pebench.suite.record import Record, RecordError, read, write
 
 WORKER = ("-m", "pebench.suite.worker")
 POLL = 0.1  # seconds
+FEW = 5  # records of other runs say well enough how long a task takes
 AGAIN = ("failed", "timed out", "out of memory")  # outcomes that another attempt may change
 
 
@@ -66,6 +67,15 @@ def estimate(todo: list[Cell], records: Iterable[Record]) -> tuple[float, list[s
     total = sum(times.get((cell.profile, cell.task), 0.0) for cell in todo)
     unknown = {cell.task: None for cell in todo if (cell.profile, cell.task) not in times}
     return total, list(unknown)
+
+
+def latest(chosen: list[Cell], folder: Path) -> Iterator[Record]:
+    """A few records of each of these tasks, the newest that the folder has, of whatever encoding."""
+    for profile, task in {(cell.profile, cell.task): None for cell in chosen}:
+        files = (folder / profile / task).glob("*/*.json")
+        for path in sorted(files, key=os.path.getmtime, reverse=True)[:FEW]:
+            with contextlib.suppress(RecordError):
+                yield read(path, folder)
 
 
 def duration(seconds: float) -> str:
@@ -174,6 +184,9 @@ class Sweep:
     console: Console = field(default_factory=Console)
     outcomes: Counter[str] = field(default_factory=Counter)
     records: list[Record] = field(default_factory=list)  # of the cells that are done
+    before: list[Record] = field(
+        default_factory=list
+    )  # of other runs: their times, until this sweep has its own
 
     def run(self) -> Counter[str]:
         """Run what is missing; how many cells ended in which way, "kept" being those that had their record."""
@@ -181,6 +194,8 @@ class Sweep:
             self.folder.mkdir(parents=True, exist_ok=True)
             missing = [cell for cell in self.cells if self.wanted(cell)]
             if missing:
+                with contextlib.suppress(OSError):  # a file that another sweep moves away meanwhile
+                    self.before = list(latest(missing, self.folder))
                 at_once = min(self.jobs, len(missing))
                 about = f"{len(missing)} runs to make, {at_once} at a time; {self.left(missing, [])}"
                 self.console.print(about, highlight=False, soft_wrap=True)
@@ -205,17 +220,19 @@ class Sweep:
         return False
 
     def left(self, waiting: list[Cell], running: list[Job]) -> str:
-        """How long the rest takes, by the times of the records of this sweep; empty where nothing is left."""
+        """How long the rest takes, by the times of this sweep, or of runs before it; empty where nothing is left."""
         if not waiting and not running:
             return ""
-        whole, unknown = estimate([*waiting, *(job.cell for job in running)], self.records)
-        done = sum(job.done * estimate([job.cell], self.records)[0] for job in running)
+        own = {(record.profile, record.task) for record in self.records if record.outcome == "measured"}
+        known = self.records + [r for r in self.before if (r.profile, r.task) not in own]
+        whole, unknown = estimate([*waiting, *(job.cell for job in running)], known)
+        done = sum(job.done * estimate([job.cell], known)[0] for job in running)
         lanes = max(1, min(self.jobs, len(waiting) + len(running)))
-        known = duration((whole - done) / lanes)
+        time_left = duration((whole - done) / lanes)
         if unknown:
             rest = f"not yet known how much for {', '.join(unknown)}"
-            return f"more than {known} left, {rest}" if whole else rest
-        return f"about {known} left"
+            return f"more than {time_left} left, {rest}" if whole else rest
+        return f"about {time_left} left"
 
     def bars(self) -> Progress:
         """Progress for a terminal; in a pipe only the line of each finished cell appears."""

@@ -24,7 +24,7 @@ from pebench.suite.cell import CERTIFICATE, Cell, run
 from pebench.suite.checkpoint import config
 from pebench.suite.profiles import PROFILES, SMOKE
 from pebench.suite.record import Record, Row, read_all, write
-from pebench.suite.runner import Sweep, SweepError, cells, cores, estimate, existing, states
+from pebench.suite.runner import Sweep, SweepError, cells, cores, estimate, existing, latest, states
 
 BAD = Path(__file__).with_name("bad_encodings.py")
 
@@ -134,6 +134,27 @@ def test_the_rest_is_shared_among_the_runs_at_a_time(tmp_path: Path) -> None:
     )
     assert rest.left([Cell("rope", "sort", "SMOKE", 0)], []) == "not yet known how much for sort"
     assert rest.left([], []) == ""
+
+
+def test_before_a_sweep_has_its_own_times_those_of_other_runs_tell_it(tmp_path: Path) -> None:
+    rows = {"rows": (Row("exact", 0.5, 8),), "outcome": "measured", "reason": ""}
+    for seed in range(7):
+        path = write(made("copy", 600.0 if seed else 6.0, seed, **rows), tmp_path)
+        os.utime(path, (seed, seed))
+    (path.parent / "0-0.json").write_text("torn")
+    new = [Cell("nope", "copy", "SMOKE", 0), Cell("nope", "sort", "SMOKE", 0)]
+    before = list(latest(new, tmp_path))
+    assert [record.seed for record in before] == [
+        6,
+        5,
+        4,
+        3,
+    ]  # five files, one of them torn; the oldest do not count
+    rest = Sweep([], tmp_path, jobs=1, timeout=1, memory=1, before=before)
+    assert rest.left(new[:1], []) == "about 10 min left"
+    assert rest.left(new, []) == "more than 10 min left, not yet known how much for sort"
+    rest.records.append(made("copy", 60.0, **rows))
+    assert rest.left(new[:1], []) == "about 60 s left"
 
 
 def test_a_sweep_uses_every_processor_and_shares_the_memory(tmp_path: Path) -> None:
