@@ -301,16 +301,25 @@ def prepare(
     typer.echo(f"{identity()['name']} ({identity()['sha256'][:12]}) is ready in {folder}")
 
 
+def listed(text: str) -> list[str]:
+    """What an option names, with commas, each once.
+
+    >>> listed("rope, alibi,rope,")
+    ['rope', 'alibi']
+    """
+    return list(dict.fromkeys(part for part in map(str.strip, text.split(",")) if part))
+
+
 def chosen(profile: "Profile", encodings: str, tasks: str) -> tuple[list[str], list[str]]:
     """The encodings and tasks that the options name, checked; certificates belong to every full sweep."""
     from pebench.encodings.registry import UnknownName, names, resolve
     from pebench.suite.cell import CERTIFICATE
 
-    specs = list(dict.fromkeys(encodings.split(","))) if encodings else list(profile.encodings) or names()
+    specs = listed(encodings) or list(profile.encodings) or names()
     for spec in specs:
         resolve(spec)
     known = [CERTIFICATE, *profile.plans]
-    wanted = list(dict.fromkeys(tasks.split(","))) if tasks else known
+    wanted = listed(tasks) or known
     for task in wanted:
         if task not in known:
             raise UnknownName("task", task, known)
@@ -538,7 +547,7 @@ def run_harness(
     demand_device(device)
     lm = CheckpointLM(checkpoint, encoding, max_length, device, stale)
     measured = []
-    for result in measure(lm, tasks.split(",") if tasks else list(FORCED_CHOICE), limit, online):
+    for result in measure(lm, listed(tasks) or list(FORCED_CHOICE), limit, online):
         typer.echo(f"{result.task}: {result.questions} questions", err=True)
         measured.append(result)
     if as_json:
