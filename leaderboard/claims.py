@@ -1,11 +1,20 @@
 """The order of encodings in the GRAPE paper's tables, and what the records say to it."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
 
 from pebench.leaderboard import ranking
 from pebench.leaderboard.board import Board
+
+
+class Pair(NamedTuple):
+    """Two encodings to compare: `first` minus `second`."""
+
+    about: str
+    first: str
+    second: str
 
 
 class Claim(NamedTuple):
@@ -41,35 +50,35 @@ CLAIMS = (
 
 
 def judged(board: Board) -> pd.DataFrame:
-    """Each claim whose two encodings have results: our difference with its 95 % interval, and the verdict.
+    """The claims of which both encodings have results; columns as in `compared`, and paper_355M, paper_770M, claim."""
+    frame = compared(board, [Pair(*claim[:3]) for claim in CLAIMS])
+    paper = {(claim.first, claim.second): claim.paper for claim in CLAIMS}
+    points = [paper[pair] for pair in zip(frame["first"], frame["second"], strict=True)]
+    frame["paper_355M"], frame["paper_770M"] = [at[0] for at in points], [at[1] for at in points]
+    frame["claim"] = frame.pop("about")
+    return frame
 
-    The interval is that of the pair alone, the verdict is corrected for the number of claims (Holm).
-    Columns: first, second, verdict, difference, low, high, p (Holm), seeds, paper_355M, paper_770M, claim.
+
+def compared(board: Board, pairs: Sequence[Pair]) -> pd.DataFrame:
+    """Each pair of which both have results: our difference with its 95 % interval, and the verdict.
+
+    The interval is that of the pair alone, the verdict is corrected for the number of pairs (Holm).
+    Columns: first, second, verdict, difference, low, high, p (Holm), seeds, about.
     """
     known = set(board.ranking.data.encodings)
     rows = []
-    for claim in CLAIMS:
-        if not {claim.first, claim.second} <= known:
-            continue
-        ours = ranking.differences(board.ranking, claim.first, claim.second).iloc[0]
-        if pd.isna(ours["difference"]):
-            continue
-        rows.append(
-            {
-                "first": claim.first,
-                "second": claim.second,
-                **ours[["difference", "low", "high", "p", "seeds"]].to_dict(),
-                "paper_355M": claim.paper[0],
-                "paper_770M": claim.paper[1],
-                "claim": claim.about,
-            }
-        )
-    frame = pd.DataFrame(rows)
-    if rows:
-        frame["p"] = ranking.holm(frame["p"].to_numpy())
-        said = [verdict(row.difference, row.p, board.ranking.one_seed) for row in frame.itertuples()]
-        frame.insert(2, "verdict", said)
+    for about, first, second in pairs:
+        if {first, second} <= known:
+            ours = ranking.differences(board.ranking, first, second).iloc[0]
+            if not pd.isna(ours["difference"]):
+                rows.append((first, second, "", *ours[_FOUND], about))
+    frame = pd.DataFrame(rows, columns=["first", "second", "verdict", *_FOUND, "about"])
+    frame["p"] = ranking.holm(frame["p"].to_numpy(float))
+    frame["verdict"] = [verdict(row.difference, row.p, board.ranking.one_seed) for row in frame.itertuples()]
     return frame
+
+
+_FOUND = ["difference", "low", "high", "p", "seeds"]
 
 
 def verdict(difference: float, p: float, one_seed: bool = False) -> str:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from pebench.leaderboard import claims, gates, rates, seeds
+from pebench.leaderboard import claims, gates, rates, seeds, variants
 from pebench.leaderboard.board import Board, make_board, to_markdown
 from pebench.suite.record import read_all
 
@@ -38,6 +38,11 @@ def seed_spread() -> str:
     return f"\n{seeds.to_markdown(board().ranking)}\n\n"
 
 
+def changes() -> str:
+    """What single changes do, as it stands in leaderboard/variants.md."""
+    return f"\n{variants.to_markdown(board())}\n\n"
+
+
 def learning_rates() -> str:
     """What other learning rates change, as it stands in suite/standard.md."""
     return f"\n{rates.to_markdown(read_all(RECORDS)[0])}\n\n"
@@ -45,6 +50,7 @@ def learning_rates() -> str:
 
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "board": ("README.md", ranks),
+    "variants": ("leaderboard/variants.md", changes),
     "gates": ("suite/standard.md", learned),
     "seeds": ("suite/standard.md", seed_spread),
     "rates": ("suite/standard.md", learning_rates),

@@ -1,10 +1,10 @@
-"""The verdicts on the GRAPE paper's claims follow from the records."""
+"""The verdicts on the GRAPE paper's claims, and on single changes of an encoding, follow from the records."""
 
 import pytest
 from statsmodels.stats.multitest import multipletests
 
 from pebench.encodings import registry
-from pebench.leaderboard import claims
+from pebench.leaderboard import claims, variants
 from pebench.leaderboard.board import Board, board_of
 from tests.made_records import SKILL, Sweep
 
@@ -13,10 +13,21 @@ def made(sweep: Sweep) -> Board:
     return board_of(sweep.records(), "QUICK", {"QUICK": 1}, [])
 
 
-def test_claims_name_registered_encodings() -> None:
-    for claim in claims.CLAIMS:
-        registry.resolve(claim.first)
-        registry.resolve(claim.second)
+@pytest.mark.parametrize("pairs", [claims.CLAIMS, variants.VARIANTS], ids=["claims", "variants"])
+def test_pairs_are_of_registered_encodings_and_stand_once(pairs) -> None:
+    for pair in pairs:
+        registry.resolve(pair.first)
+        registry.resolve(pair.second)
+    assert len({frozenset((pair.first, pair.second)) for pair in pairs}) == len(pairs)
+
+
+def test_a_variant_is_judged_against_what_it_varies() -> None:
+    board = made(Sweep({"grape_ap": 1.0, "grape_ap_still": 6.0, "rope": 2.0, "p_rope": 2.0, "hope": 2.0}))
+    frame = variants.judged(board).set_index("first")
+    assert frame.index.tolist() == ["p_rope", "hope", "grape_ap_still"]
+    assert frame.loc["grape_ap_still", ["second", "verdict"]].tolist() == ["grape_ap", "higher"]
+    assert frame.loc["hope", "verdict"] == "not separated"
+    assert "| GRAPE-AP: paths without rotation | grape_ap_still | grape_ap | +" in variants.to_markdown(board)
 
 
 def test_a_verdict_says_who_is_ahead_and_how_surely() -> None:

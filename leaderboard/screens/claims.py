@@ -1,8 +1,9 @@
-"""The order of encodings in the GRAPE paper's tables, and what the records say to it."""
+"""The order of encodings in the GRAPE paper's tables, single changes of an encoding, and what the records say."""
 
+import pandas as pd
 import streamlit as st
 
-from pebench.leaderboard import claims
+from pebench.leaderboard import claims, variants
 from pebench.leaderboard.widgets import COLUMNS, NUMBER, download, open_board, records_of
 
 PAPER = {
@@ -17,16 +18,31 @@ def show() -> None:
     frame = claims.judged(board)
     if frame.empty:
         st.info("No claim can be judged yet: it takes results of both of its encodings.")
-        return
-    st.markdown(
-        "The paper (arXiv:2512.07805) compares averages over seven zero-shot tasks, one seed each, at 355M and 770M "
-        "parameters; their sampling error is about half a point. Here are the same pairs on this board: the "
-        "difference of the overall scores, paired by seed, with the 95 % interval of that pair alone. The verdict is "
-        "corrected for the number of pairs on this page (p after Holm, 5 %); the board's tiers, which compare all "
-        "pairs, ask for more. *Not separated* does not mean equal, and where the paper's figure is negative its own "
-        "tables say the opposite of the line. Length generalisation and retrieval in small models is another question "
-        "than the paper's, so a verdict is about this board."
-    )
+    else:
+        st.markdown(
+            "The paper (arXiv:2512.07805) compares averages over seven zero-shot tasks, one seed each, at 355M and "
+            "770M parameters; their sampling error is about half a point. Here are the same pairs on this board: the "
+            "difference of the overall scores, paired by seed, with the 95 % interval of that pair alone. The verdict "
+            "is corrected for the number of lines of its table (p after Holm, 5 %); the board's tiers, which compare "
+            "all pairs, ask for more. *Not separated* does not mean equal, and where the paper's figure is negative "
+            "its own tables say the opposite of the line. Length generalisation and retrieval in small models is "
+            "another question than the paper's, so a verdict is about this board."
+        )
+        listed(frame, "claims")
+    changed = variants.judged(board)
+    if not changed.empty:
+        st.header("One change at a time")
+        st.markdown(
+            "Encodings that differ from another one in a single choice, judged in the same way: the first is the "
+            "variant. What is read on another's weights (`rope@yarn`) shares their training, which its interval does "
+            "not know: it is too wide rather than too narrow."
+        )
+        listed(changed, "variants")
+    if pairs := [*frame["first"], *frame["second"], *changed["first"], *changed["second"]]:
+        records_of(pairs)
+
+
+def listed(frame: pd.DataFrame, name: str) -> None:
+    """The table of these pairs, to read and to download."""
     st.dataframe(frame, hide_index=True, height="content", column_config={**COLUMNS, **PAPER})
-    download(frame, "claims")
-    records_of([*frame["first"], *frame["second"]])
+    download(frame, name)
