@@ -184,9 +184,7 @@ class Sweep:
     console: Console = field(default_factory=Console)
     outcomes: Counter[str] = field(default_factory=Counter)
     records: list[Record] = field(default_factory=list)  # of the cells that are done
-    before: list[Record] = field(
-        default_factory=list
-    )  # of other runs: their times, until this sweep has its own
+    before: list[Record] = field(default_factory=list)  # of other runs, for their times
 
     def run(self) -> Counter[str]:
         """Run what is missing; how many cells ended in which way, "kept" being those that had their record."""

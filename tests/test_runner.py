@@ -144,12 +144,8 @@ def test_before_a_sweep_has_its_own_times_those_of_other_runs_tell_it(tmp_path: 
     (path.parent / "0-0.json").write_text("torn")
     new = [Cell("nope", "copy", "SMOKE", 0), Cell("nope", "sort", "SMOKE", 0)]
     before = list(latest(new, tmp_path))
-    assert [record.seed for record in before] == [
-        6,
-        5,
-        4,
-        3,
-    ]  # five files, one of them torn; the oldest do not count
+    # Five files, one of them torn; the oldest do not count.
+    assert [record.seed for record in before] == [6, 5, 4, 3]
     rest = Sweep([], tmp_path, jobs=1, timeout=1, memory=1, before=before)
     assert rest.left(new[:1], []) == "about 10 min left"
     assert rest.left(new, []) == "more than 10 min left, not yet known how much for sort"
