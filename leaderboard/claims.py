@@ -26,7 +26,8 @@ class Claim(NamedTuple):
     about: str
     first: str
     second: str
-    paper: tuple[float, float | None]  # points by which first leads, at 355M and at 770M
+    paper_355M: float  # points by which first leads
+    paper_770M: float | None = None
 
 
 # arXiv:2512.07805, the tables of its experiments: averages over seven zero-shot tasks after 50 billion tokens, one
@@ -34,32 +35,26 @@ class Claim(NamedTuple):
 # without 51.79 and 54.81; ALiBi 52.87 and 56.44; FoX 52.96 and 56.30; GRAPE-A on q 52.81, on k 52.43, on both 53.00;
 # GRAPE-AP 53.25 and 56.91.
 CLAIMS = (
-    Claim(
-        "GRAPE-A above GRAPE-M: additive above multiplicative", "grape_a_qk", "grape_m_nonctx", (1.21, None)
-    ),
-    Claim("ALiBi above RoPE: additive above multiplicative", "alibi", "rope", (1.14, 0.68)),
-    Claim("FoX above ALiBi: gates above fixed slopes", "fox", "alibi", (0.09, -0.14)),
-    Claim("GRAPE-AP above FoX: path sums above gates", "grape_ap", "fox", (0.29, 0.61)),
-    Claim("GRAPE-AP above ALiBi", "grape_ap", "alibi", (0.38, 0.47)),
-    Claim("GRAPE-AP above RoPE", "grape_ap", "rope", (1.52, 1.15)),
-    Claim("GRAPE-A above ALiBi", "grape_a_qk", "alibi", (0.13, None)),
-    Claim("GRAPE-A on q and k above GRAPE-A on k alone", "grape_a_qk", "grape_a_k", (0.57, None)),
-    Claim("GRAPE-M above RoPE: learned above fixed frequencies", "grape_m_nonctx", "rope", (0.06, -0.95)),
-    Claim("GRAPE-M with context above GRAPE-M without", "grape_m_ctx", "grape_m_nonctx", (-0.01, -0.08)),
+    Claim("GRAPE-A above GRAPE-M: additive above multiplicative", "grape_a_qk", "grape_m_nonctx", 1.21),
+    Claim("ALiBi above RoPE: additive above multiplicative", "alibi", "rope", 1.14, 0.68),
+    Claim("FoX above ALiBi: gates above fixed slopes", "fox", "alibi", 0.09, -0.14),
+    Claim("GRAPE-AP above FoX: path sums above gates", "grape_ap", "fox", 0.29, 0.61),
+    Claim("GRAPE-AP above ALiBi", "grape_ap", "alibi", 0.38, 0.47),
+    Claim("GRAPE-AP above RoPE", "grape_ap", "rope", 1.52, 1.15),
+    Claim("GRAPE-A above ALiBi", "grape_a_qk", "alibi", 0.13),
+    Claim("GRAPE-A on q and k above GRAPE-A on k alone", "grape_a_qk", "grape_a_k", 0.57),
+    Claim("GRAPE-M above RoPE: learned above fixed frequencies", "grape_m_nonctx", "rope", 0.06, -0.95),
+    Claim("GRAPE-M with context above GRAPE-M without", "grape_m_ctx", "grape_m_nonctx", -0.01, -0.08),
 )
 
 
 def judged(board: Board) -> pd.DataFrame:
-    """The claims of which both encodings have results; columns as in `compared`, and paper_355M, paper_770M, claim."""
-    frame = compared(board, [Pair(*claim[:3]) for claim in CLAIMS])
-    paper = {(claim.first, claim.second): claim.paper for claim in CLAIMS}
-    points = [paper[pair] for pair in zip(frame["first"], frame["second"], strict=True)]
-    frame["paper_355M"], frame["paper_770M"] = [at[0] for at in points], [at[1] for at in points]
-    frame["claim"] = frame.pop("about")
-    return frame
+    """The claims of which both encodings have results; columns as in `compared`, claim for about, and the paper's."""
+    paper = pd.DataFrame(CLAIMS).drop(columns="about")
+    return compared(board, CLAIMS).merge(paper, on=["first", "second"]).rename(columns={"about": "claim"})
 
 
-def compared(board: Board, pairs: Sequence[Pair]) -> pd.DataFrame:
+def compared(board: Board, pairs: Sequence[Pair | Claim]) -> pd.DataFrame:
     """Each pair of which both have results: our difference with its 95 % interval, and the verdict.
 
     The interval is that of the pair alone, the verdict is corrected for the number of pairs (Holm).
@@ -67,7 +62,7 @@ def compared(board: Board, pairs: Sequence[Pair]) -> pd.DataFrame:
     """
     known = set(board.ranking.data.encodings)
     rows = []
-    for about, first, second in pairs:
+    for about, first, second, *_ in pairs:
         if {first, second} <= known:
             ours = ranking.differences(board.ranking, first, second).iloc[0]
             if not pd.isna(ours["difference"]):
