@@ -1,11 +1,11 @@
-"""Plotly figures from data frames. Colours are fixed by name, so that an encoding looks the same everywhere.
+"""Plotly figures from data frames. An encoding looks the same in all figures of a board.
 
 Text from records is escaped, because plotly reads a little HTML in labels.
 """
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -20,10 +20,10 @@ GREY = "#888888"
 
 
 class Looks:
-    """Colour, dash and symbol of each encoding of a board."""
+    """Colour, dash and symbol of each encoding, of names in the board's order: neighbours on it differ in colour."""
 
-    def __init__(self, names: Sequence[str]):
-        self.place = {name: n for n, name in enumerate(sorted(names))}
+    def __init__(self, names: Iterable[str]):
+        self.place = {name: n for n, name in enumerate(names)}
 
     def colour(self, name: str) -> str:
         return COLOURS[self.place[name] % len(COLOURS)]

@@ -67,9 +67,9 @@ def standing(entry: Any) -> None:
         st.metric("Coverage", f"{entry.coverage:.0%}", border=True)
         st.metric("Seeds", entry.seeds, border=True)
         st.metric("Certificate", entry.certificate, border=True)
-        st.metric(
-            "Verified", f"{entry.verified:.0%}", border=True, help="Records that came out the same again."
-        )
+        if entry.verified:
+            share = f"{entry.verified:.0%}"
+            st.metric("Verified", share, border=True, help="Records that came out the same again.")
     for reason in [entry.reason, *entry.failed_runs]:
         if reason:
             st.warning(plain(reason))
