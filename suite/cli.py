@@ -383,7 +383,7 @@ def run(
     ] = False,
 ) -> None:
     """Train and measure; what has its record already is kept, so a second call continues."""
-    from pebench.suite.runner import AGAIN, cells, sweep
+    from pebench.suite.runner import AGAIN, cells, counted, sweep
 
     plan = profile_named(profile)
     specs, wanted = chosen(plan, encodings, tasks)
@@ -394,8 +394,8 @@ def run(
     options = {"device": device, "retry": retry, "save": save, "console": console()}
     outcomes = sweep(plan, every, records, jobs, **options).run()
     failed = sum(outcomes[name] for name in AGAIN)
-    counted = ", ".join(f"{n} {outcome}" for outcome, n in outcomes.most_common())
-    typer.echo(f"{sum(outcomes.values())} runs in {records}: {counted}")
+    ended = ", ".join(f"{n} {outcome}" for outcome, n in outcomes.most_common())
+    typer.echo(f"{counted(sum(outcomes.values()), 'run')} in {records}: {ended}")
     if outcomes["diverged"]:
         typer.echo(
             "what diverged is a result, and its record names the step; a new attempt would too", err=True
@@ -416,7 +416,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show which runs of a sweep are done, missing, stale (of other code) or failed."""
-    from pebench.suite.runner import cells, states
+    from pebench.suite.runner import cells, counted, states
 
     plan = profile_named(profile)
     specs, wanted = chosen(plan, encodings, tasks)
@@ -440,7 +440,9 @@ def status(
         table.add_row(name, *map(done_of_all, columns))
     console().print(table)
     total = Counter(state for _, state in found)
-    typer.echo(f"{len(found)} runs: {', '.join(f'{n} {state}' for state, n in total.most_common())}")
+    typer.echo(
+        f"{counted(len(found), 'run')}: {', '.join(f'{n} {state}' for state, n in total.most_common())}"
+    )
 
 
 def done_of_all(states: Counter[str]) -> str:
@@ -587,7 +589,7 @@ def submit(
     from pebench.leaderboard.validate import source_problems, to_markdown
     from pebench.suite import submission
     from pebench.suite.cell import CERTIFICATE, commit
-    from pebench.suite.runner import cores, duration, estimate, sweep
+    from pebench.suite.runner import cores, counted, duration, estimate, sweep
 
     plan = submission.propose(encoding, profile_named(profile), seeds)
     if wrong := list(source_problems(plan.source.name, plan.source.read_bytes(), plan.name)):
@@ -601,8 +603,9 @@ def submit(
     todo = submission.missing(plan, records)
     seconds, unknown = estimate(todo, standing(records))
     typer.echo(
-        f"{plan.name}: profile {plan.profile.name}, {plan.seeds} seeds, {len(plan.cells)} runs, of which "
-        f"{len(todo)} are to be made; about {duration(seconds / (jobs or cores()))}"
+        f"{plan.name}: profile {plan.profile.name}, {counted(plan.seeds, 'seed')}, "
+        f"{counted(len(plan.cells), 'run')}, {len(todo)} to make"
+        + (f"; about {duration(seconds / (jobs or cores()))}" if todo else "")
         + (f", without (no record tells the time): {', '.join(unknown)}" if unknown else "")
     )
     if todo and commit().get("dirty") is not False:

@@ -89,6 +89,15 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
+def counted(number: int, noun: str) -> str:
+    """How many of them.
+
+    >>> counted(1, "run"), counted(3, "run")
+    ('1 run', '3 runs')
+    """
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def one_line(text: object) -> str:
     """What an error says, which may be a page, in one line.
 
@@ -195,7 +204,9 @@ class Sweep:
                 with contextlib.suppress(OSError):  # a file that another sweep moves away meanwhile
                     self.before = list(latest(missing, self.folder))
                 at_once = min(self.jobs, len(missing))
-                about = f"{len(missing)} runs to make, {at_once} at a time; {self.left(missing, [])}"
+                about = (
+                    f"{counted(len(missing), 'run')} to make, {at_once} at a time; {self.left(missing, [])}"
+                )
                 self.console.print(about, highlight=False, soft_wrap=True)
             with self.bars() as progress:
                 self.go(missing, progress)
@@ -247,7 +258,7 @@ class Sweep:
 
     def go(self, missing: list[Cell], progress: Progress) -> None:
         """The loop: start, watch, reap."""
-        whole = progress.add_task(f"{len(missing)} runs", total=len(missing), left="")
+        whole = progress.add_task(counted(len(missing), "run"), total=len(missing), left="")
         waiting, finished = list(missing), 0
         running: list[Job] = []
         try:

@@ -140,7 +140,7 @@ def test_submit_continues_packs_compares_and_names_what_is_to_be_filled(tmp_path
     (out / "card.json").unlink()
     first = CliRunner().invoke(app, words(tmp_path))
     assert first.exit_code == 1
-    assert "my_idea: profile SMOKE, 1 seeds, 13 runs, of which 0 are to be made; about 0 s" in first.output
+    assert "my_idea: profile SMOKE, 1 seed, 13 runs, 0 to make\n" in first.output
     assert "fill authors, licence, bibtex" in " ".join(first.output.split())
     fill(out)
     second = CliRunner().invoke(app, words(tmp_path))
