@@ -2,17 +2,18 @@
 
 Letters: E encodings, S seeds, T tasks, C cells (a cell is one metric of one task under one condition). A score
 lies between what one gets without reading the input (0) and what an oracle gets (1). A score that was not measured
-is NaN, never zero: two encodings are compared on the cells and the seeds that both have.
+is NaN, never zero: two encodings are compared on the cells that both have.
 
 Each task trains models of its own, so runs of different tasks are independent, and tasks may have different numbers
 of seeds. The model behind the intervals is that of a paired design within each task,
 
     score[e, s] = mean[e] + common[s] + own[e, s] + test[e],
 
-with a part that a seed (its batches, its weights) shares among all encodings, which cancels in every
-comparison; a part of the run alone; and the sampling of the test items, which are the same for all seeds. With
-three seeds an encoding's own variance is known badly, so it is moderated: shrunk towards the other encodings' by as
-much as those agree (Smyth, 2004, "Linear models and empirical Bayes methods", section 6.2).
+with a part that a seed (its batches, its weights) shares among all encodings, which least squares take out of every
+comparison, also where one has seeds that the other lacks; a part of the run alone; and the sampling of the test
+items, which are the same for all seeds. With three seeds an encoding's own variance is known badly, so it is
+moderated: shrunk towards the other encodings' by as much as those agree (Smyth, 2004, "Linear models and empirical
+Bayes methods", section 6.2).
 """
 
 import itertools
@@ -309,7 +310,7 @@ def shares(data: Cells, within: Mask) -> Array:
 
 @dataclass(frozen=True)
 class Pairs:
-    """All pairs of encodings, (E, E): row minus column on what both have; NaN where they share nothing."""
+    """All pairs of encodings, (E, E): row minus column on the cells that both have; NaN where nothing links them."""
 
     difference: Array
     runs: Array  # its variance, so far as that comes from the runs
@@ -317,7 +318,7 @@ class Pairs:
     per_seed: Array  # what `runs` would be with one seed
     df: Array
     p: Array  # two-sided, not corrected
-    seeds: NDArray[np.int64]  # that both have, in the task where those are fewest
+    seeds: NDArray[np.int64]  # of the one that has fewer, in the task where that has fewest
 
     @property
     def error(self) -> Array:
@@ -325,8 +326,33 @@ class Pairs:
         return np.asarray(np.sqrt(self.runs + self.test))
 
 
+def freed(score: Array, own: Array) -> tuple[Array, Array]:
+    """Differences (E, E) of scores (E, S) freed of what seeds do to all, and what that adds to their variance.
+
+    Least squares of score[e, s] = mean[e] + common[s] + own[e, s], each run weighed by the variance `own` (E,) of a
+    single one. Where two encodings have the same seeds that is the difference of their means, and nothing is added;
+    where one lacks seeds, what those do to all is learned from the encodings that have both. NaN where no chain of
+    shared seeds links two.
+    """
+    has = np.isfinite(score).astype(float)
+    share = has / np.maximum(has.sum(axis=1), 1)[:, None]
+    mean = (share * np.nan_to_num(score)).sum(axis=1)
+    weighed = has / np.where(has.any(axis=1), np.maximum(own, LEAST), 1.0)[:, None]
+    # The normal equations of common[s], once the means are eliminated: a graph's Laplacian, whose inverse is pseudo.
+    laplacian = np.diag(weighed.sum(axis=0)) - weighed.T @ share
+    inverse = np.linalg.pinv(laplacian, hermitian=True)
+    common = inverse @ (weighed * (np.nan_to_num(score) - mean[:, None])).sum(axis=0)
+    level = mean - share @ common
+    doubt = share @ inverse @ share.T
+    added = np.diag(doubt)[:, None] + np.diag(doubt) - 2 * doubt
+    unseen = share - share @ inverse @ laplacian  # what of an encoding's seeds no other tells of
+    apart = np.abs(unseen[:, None] - unseen).max(axis=2, initial=0.0) > 1e-6
+    apart |= ~(has.any(axis=1)[:, None] & has.any(axis=1))
+    return np.where(apart, np.nan, level[:, None] - level), added.clip(min=0.0)
+
+
 def pairs(data: Cells, parts: list[Spread], task: int | None = None) -> Pairs:
-    """Paired differences of the average scores, each on the cells and seeds that both encodings have.
+    """Differences of the average scores, each on the cells that both encodings have, freed of what their seeds do.
 
     `parts` are those of `within_tasks`; with a task, that of it alone is compared.
     """
@@ -346,16 +372,17 @@ def pairs(data: Cells, parts: list[Spread], task: int | None = None) -> Pairs:
         for t in np.unique(codes[both]):
             here = both & (codes == t)
             w, part = weight[here], parts[t]
-            score_a, score_b = (data.score[members][:, :, here] @ w for members in (a, b))
-            gap = score_a[:, None] - score_b
-            common = np.isfinite(gap).sum(axis=2)
-            fewest, n = np.minimum(fewest, common), np.maximum(common, 1)
+            score = data.score[:, :, here] @ w
+            n = np.isfinite(score).sum(axis=1)
+            gap, added = (x[np.ix_(a, b)] for x in freed(score, w.sum() ** 2 * part.own))
+            linked = np.where(np.isfinite(gap), np.minimum(n[a][:, None], n[b]), 0)
+            fewest = np.minimum(fewest, linked)
             test_a, test_b = (_mean(data.noise[members][:, :, here] ** 2 @ w**2) for members in (a, b))
-            own = w.sum() ** 2 * (part.own[a][:, None] + part.own[b])
-            apart = (part.own**2 / part.df)[a][:, None] + (part.own**2 / part.df)[b]
-            unsure = w.sum() ** 4 * (apart + 2 * part.borrowed[a][:, None] * part.borrowed[b])
-            gaps = _mean(gap.reshape(-1, gap.shape[2])).reshape(common.shape)
-            sums += (gaps, own / n, test_a[:, None] + test_b, own, unsure / n**2)
+            own, borrowed = (w.sum() ** 2 * x / np.maximum(n, 1) for x in (part.own, part.borrowed))
+            single = w.sum() ** 2 * (part.own[a][:, None] + part.own[b])
+            unsure = (own**2 / part.df)[a][:, None] + (own**2 / part.df)[b]
+            unsure = unsure + 2 * borrowed[a][:, None] * borrowed[b] + added**2 / (part.residual_df or KNOWN)
+            sums += (gap, own[a][:, None] + own[b] + added, test_a[:, None] + test_b, single, unsure)
         for whole, part_of, sign in zip(
             (mean, runs, test, per_seed, doubt), sums, (-1, 1, 1, 1, 1), strict=True
         ):
@@ -536,7 +563,7 @@ def interval(sample: Array) -> tuple[Array, Array]:
 def differences(r: Ranking, first: str, second: str) -> pd.DataFrame:
     """`first` minus `second` overall ("all") and for each task, on what both have, with 95 % intervals.
 
-    Columns: task, difference, low, high, p (not corrected), conditions, seeds (in the task where those are fewest).
+    Columns: task, difference, low, high, p (not corrected), conditions, seeds (of the one that has fewer).
     """
     a, b = r.data.encodings.index(first), r.data.encodings.index(second)
     shared = r.data.has_cell[a] & r.data.has_cell[b]

@@ -279,7 +279,7 @@ def how_sure(board: Board, most: int = 12) -> list[str]:
 
 def _sure(row: Any, one_seed: bool) -> str:
     pair = f"{row.better} is ahead of {row.worse} by {row.difference:.3f}"
-    if row.difference < 0:  # possible where seeds or conditions that both have are not those that all have
+    if row.difference < 0:  # possible where conditions that both have are not those that all have
         pair = (
             f"{row.better} is ahead of {row.worse} in the mean over all pairs, and behind it by "
             f"{-row.difference:.3f} in their own"

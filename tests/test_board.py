@@ -4,6 +4,7 @@ import io
 import json
 import math
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -493,13 +494,19 @@ def test_marks_of_files_elsewhere_are_never_looked_at(tmp_path):
 
 
 def test_a_pair_that_says_the_opposite_of_the_order_is_told(tmp_path):
-    # nope fails with the one seed that fox was run with
-    scores = {"fox": (0.60,), "rope": (0.65, 0.65, 0.65), "nope": (0.1, 0.6, 0.6)}
-    records = [
-        replace(r, rows=tuple(replace(row, value=scores[r.encoding][r.seed]) for row in r.rows))
-        for r in Sweep(dict.fromkeys(scores, 1.0), tasks=("copy",)).records()
-        if r.task == "copy" and r.seed < len(scores[r.encoding])
-    ]
+    # nope fails at the lengths that fox was measured at
+    scores = {
+        "fox": (0.60, None),
+        "rope": (0.65, 0.65),
+        "nope": (0.1, 0.6),
+    }  # up to the middle length, beyond it
+    records = []
+    for r in Sweep(dict.fromkeys(scores, 1.0), tasks=("copy",)).records():
+        if r.task == "copy":
+            length = [row.condition.get("length", 0) for row in r.rows]
+            value = [scores[r.encoding][at > statistics.median(length)] for at in length]
+            rows = [replace(row, value=v) for row, v in zip(r.rows, value, strict=True) if v is not None]
+            records.append(replace(r, rows=tuple(rows)))
     first, _ = views.how_sure(board_of(records, "QUICK", {"QUICK": 3}, []))
     assert first.startswith(
         "fox is ahead of rope in the mean over all pairs, and behind it by 0.050 in their own"

@@ -13,7 +13,8 @@ METHOD = f"""
    needle), then over the lengths, then over the tasks of a family, then over the families. Speed is
    shown beside and never mixed in.
 3. **Pairs.** All encodings train on the same batches from the same weights, seed by seed. So they are
-   compared seed by seed within each task, and only on conditions that both have. What is missing (a length that an
+   compared seed by seed within each task, and only on conditions that both have. Where one lacks seeds, what those
+   do to all is taken out by least squares, from the encodings that have them. What is missing (a length that an
    encoding is not defined at) is missing and never zero; *coverage* shows it. A rank needs a result in
    every family and {ranking.MIN_COVERAGE:.0%} of the conditions. The order is that of the mean
    advantage over all others.
@@ -25,7 +26,8 @@ METHOD = f"""
    test sampling only, and no P(best) is shown. A run that diverged counts as missing, and is named.
 5. **Few seeds.** Three seeds say little about how much an encoding varies. The estimate is therefore
    drawn towards that of the other encodings by as much as those agree (Smyth, 2004), but never below
-   its own.
+   its own. An encoding with one seed is taken to vary as the others do: of one that varies several times more, a
+   difference can be named where there is none more often than in 5 % of boards.
 6. **Test sampling.** A share of n answers is binomial; bits per byte are a mean of n terms that vary as
    much as their mean. All encodings and seeds answer the same test items: more seeds make this part no
    smaller, and taking it as independent between encodings makes the intervals wider, not narrower.
