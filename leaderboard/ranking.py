@@ -335,9 +335,10 @@ def freed(score: Array, own: Array) -> tuple[Array, Array]:
     shared seeds links two.
     """
     has = np.isfinite(score).astype(float)
-    share = has / np.maximum(has.sum(axis=1), 1)[:, None]
+    n = has.sum(axis=1)
+    share = has / np.maximum(n, 1)[:, None]
     mean = (share * np.nan_to_num(score)).sum(axis=1)
-    weighed = has / np.where(has.any(axis=1), np.maximum(own, LEAST), 1.0)[:, None]
+    weighed = has / np.where(n > 0, np.maximum(own, LEAST), 1.0)[:, None]
     # The normal equations of common[s], once the means are eliminated: a graph's Laplacian, whose inverse is pseudo.
     laplacian = np.diag(weighed.sum(axis=0)) - weighed.T @ share
     inverse = np.linalg.pinv(laplacian, hermitian=True)
@@ -347,7 +348,8 @@ def freed(score: Array, own: Array) -> tuple[Array, Array]:
     added = np.diag(doubt)[:, None] + np.diag(doubt) - 2 * doubt
     unseen = share - share @ inverse @ laplacian  # what of an encoding's seeds no other tells of
     apart = np.abs(unseen[:, None] - unseen).max(axis=2, initial=0.0) > 1e-6
-    apart |= ~(has.any(axis=1)[:, None] & has.any(axis=1))
+    empty = n == 0
+    apart |= empty[:, None] | empty
     return np.where(apart, np.nan, level[:, None] - level), added.clip(min=0.0)
 
 
