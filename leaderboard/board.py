@@ -21,6 +21,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pebench.leaderboard import ranking, table
+from pebench.suite.metrics import counted
 from pebench.suite.record import LARGEST, VERIFIED, Record, Unreadable, newest, read_all
 
 PUBLISHED = Path(__file__).with_name("records")  # what the repository holds; not in an installed package
@@ -102,9 +103,8 @@ class Board:
         """How many encodings, and of how many seeds in a task: "1 encoding, 1 seed", "9 encodings, 1 to 3 seeds"."""
         runs = self.ranking.data.runs
         few, many = (int(runs[runs > 0].min()), int(runs.max())) if runs.any() else (0, 0)
-        count = f"{few}" if few == many else f"{few} to {many}"
-        encodings = f"{len(self.entries)} encoding{'s' * (len(self.entries) != 1)}"
-        return f"{encodings}, {count} seed{'s' * (many != 1)}"
+        seeds = counted(many, "seed")
+        return f"{counted(len(self.entries), 'encoding')}, {seeds if few == many else f'{few} to {seeds}'}"
 
 
 def make_board(records_folder: Path, profile: str | None = None) -> Board:

@@ -8,6 +8,8 @@ import pandas as pd
 from pebench.leaderboard import ranking
 from pebench.leaderboard.board import Board
 
+_FOUND = ["difference", "low", "high", "p", "seeds"]  # columns of ranking.differences
+
 
 class Pair(NamedTuple):
     """Two encodings to compare: `first` minus `second`."""
@@ -71,9 +73,6 @@ def compared(board: Board, pairs: Sequence[Pair | Claim]) -> pd.DataFrame:
     frame["p"] = ranking.holm(frame["p"].to_numpy(float))
     frame["verdict"] = [verdict(row.difference, row.p, board.ranking.one_seed) for row in frame.itertuples()]
     return frame
-
-
-_FOUND = ["difference", "low", "high", "p", "seeds"]
 
 
 def verdict(difference: float, p: float, one_seed: bool = False) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from pebench.leaderboard import ranking
 from pebench.leaderboard.board import COSTS, Board, to_frame
-from pebench.suite.metrics import METRICS
+from pebench.suite.metrics import METRICS, counted
 
 SPREAD = {
     "value": ("value", "mean"),
@@ -298,7 +298,7 @@ def _sure(row: Any, one_seed: bool) -> str:
         return f"{pair}: not separated, and not even 1000 seeds would."
     more = row.seeds_needed - row.seeds
     return (
-        f"{pair}: not separated by {row.seeds} seed{'s' * (row.seeds != 1)}; about {more} more would do."
+        f"{pair}: not separated by {counted(row.seeds, 'seed')}; about {more} more would do."
         if more > 0
         else (f"{pair}: not separated, though {row.seeds} seeds are enough four times out of five.")
     )

@@ -383,7 +383,8 @@ def run(
     ] = False,
 ) -> None:
     """Train and measure; what has its record already is kept, so a second call continues."""
-    from pebench.suite.runner import AGAIN, cells, counted, sweep
+    from pebench.suite.metrics import counted
+    from pebench.suite.runner import AGAIN, cells, sweep
 
     plan = profile_named(profile)
     specs, wanted = chosen(plan, encodings, tasks)
@@ -416,7 +417,8 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show which runs of a sweep are done, missing, stale (of other code) or failed."""
-    from pebench.suite.runner import cells, counted, states
+    from pebench.suite.metrics import counted
+    from pebench.suite.runner import cells, states
 
     plan = profile_named(profile)
     specs, wanted = chosen(plan, encodings, tasks)
@@ -589,7 +591,8 @@ def submit(
     from pebench.leaderboard.validate import source_problems, to_markdown
     from pebench.suite import submission
     from pebench.suite.cell import CERTIFICATE, commit
-    from pebench.suite.runner import cores, counted, duration, estimate, sweep
+    from pebench.suite.metrics import counted
+    from pebench.suite.runner import cores, duration, estimate, sweep
 
     plan = submission.propose(encoding, profile_named(profile), seeds)
     if wrong := list(source_problems(plan.source.name, plan.source.read_bytes(), plan.name)):

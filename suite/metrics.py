@@ -61,3 +61,12 @@ def length_unit(task: str) -> str:
     ('digits', 'tokens')
     """
     return _LENGTHS.get(task, "tokens")
+
+
+def counted(number: int, noun: str) -> str:
+    """How many of them.
+
+    >>> counted(1, "run"), counted(3, "run")
+    ('1 run', '3 runs')
+    """
+    return f"{number} {noun}{'s' * (number != 1)}"

@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from pebench.suite.cell import CERTIFICATE, Began, Cell, locked, provenance
+from pebench.suite.metrics import counted
 from pebench.suite.profiles import Profile
 from pebench.suite.record import Record, RecordError, read, write
 
@@ -87,15 +88,6 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def counted(number: int, noun: str) -> str:
-    """How many of them.
-
-    >>> counted(1, "run"), counted(3, "run")
-    ('1 run', '3 runs')
-    """
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def one_line(text: object) -> str:

@@ -494,12 +494,8 @@ def test_marks_of_files_elsewhere_are_never_looked_at(tmp_path):
 
 
 def test_a_pair_that_says_the_opposite_of_the_order_is_told(tmp_path):
-    # nope fails at the lengths that fox was measured at
-    scores = {
-        "fox": (0.60, None),
-        "rope": (0.65, 0.65),
-        "nope": (0.1, 0.6),
-    }  # up to the middle length, beyond it
+    # Up to the middle length, and beyond it: nope fails at the lengths that fox was measured at.
+    scores = {"fox": (0.60, None), "rope": (0.65, 0.65), "nope": (0.1, 0.6)}
     records = []
     for r in Sweep(dict.fromkeys(scores, 1.0), tasks=("copy",)).records():
         if r.task == "copy":
