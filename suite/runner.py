@@ -229,11 +229,11 @@ class Sweep:
         whole, unknown = estimate([*waiting, *(job.cell for job in running)], known)
         done = sum(job.done * estimate([job.cell], known)[0] for job in running)
         lanes = max(1, min(self.jobs, len(waiting) + len(running)))
-        time_left = duration((whole - done) / lanes)
+        seconds = (whole - done) / lanes
         if unknown:
             rest = f"not yet known how much for {', '.join(unknown)}"
-            return f"more than {time_left} left, {rest}" if whole else rest
-        return f"about {time_left} left"
+            return f"more than {duration(seconds)} left, {rest}" if seconds >= 1 else rest
+        return f"about {duration(seconds)} left"
 
     def bars(self) -> Progress:
         """Progress for a terminal; in a pipe only the line of each finished cell appears."""

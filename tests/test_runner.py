@@ -134,6 +134,10 @@ def test_the_rest_is_shared_among_the_runs_at_a_time(tmp_path: Path) -> None:
     )
     assert rest.left([Cell("rope", "sort", "SMOKE", 0)], []) == "not yet known how much for sort"
     assert rest.left([], []) == ""
+    soon = replace(rest, records=[made("copy", 0.5, **rows)])
+    assert soon.left([waiting[0], Cell("rope", "sort", "SMOKE", 0)], []) == (
+        "not yet known how much for sort"
+    )
 
 
 def test_before_a_sweep_has_its_own_times_those_of_other_runs_tell_it(tmp_path: Path) -> None:
