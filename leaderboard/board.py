@@ -453,10 +453,11 @@ def _printed(board: Board) -> tuple[list[str], list[list[str]]]:
     """
     one_seed = board.ranking.one_seed
     unequal = len({e.seeds for e in board.entries if e.seeds}) > 1
-    best = [] if one_seed else ["P(best)"]
     header = [
-        *("tier", "encoding", "score", "95 % of answers" if one_seed else "95 %", *best),
-        *(*board.task_families, "cover", *(["seeds"] if unequal else []), "learned", "train"),
+        *("tier", "encoding", "score", "95 % of answers" if one_seed else "95 %"),
+        *(["seeds"] if unequal else []),
+        *([] if one_seed else ["P(best)"]),
+        *(*board.task_families, "cover", "learned", "train"),
     ]
     rows = []
     for e in board.entries:
@@ -467,10 +468,10 @@ def _printed(board: Board) -> tuple[list[str], list[list[str]]]:
                 e.name,
                 _share(e.score) + "*" * e.partial,
                 f"{e.low:.2f}-{e.high:.2f}" if e.low is not None and e.high is not None else "-",
+                *([str(e.seeds)] if unequal else []),
                 *([] if one_seed else [_share(e.p_best)]),
                 *(_share(part.score) + "*" * e.partial if part else "-" for part in parts),
                 f"{e.coverage:.0%}",
-                *([str(e.seeds)] if unequal else []),
                 f"{sum(e.gates.values()) / len(e.gates):.0%}" if e.gates else "-",
                 f"{e.costs['train_ratio']:.2f}x" if "train_ratio" in e.costs else "-",
             ]

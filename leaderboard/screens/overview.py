@@ -8,8 +8,8 @@ from pebench.leaderboard import figures, views
 from pebench.leaderboard.board import plain
 from pebench.leaderboard.widgets import BOUND, COLUMNS, NUMBER, PAGES, download, draw, many, open_board
 
-SHOWN = ["tier", "name", "score", "low", "high"]
-SHOWN_LAST = ["coverage", "learned", "train_ratio", "seeds", "certificate", "verified"]
+SHOWN = ["tier", "name", "score", "low", "high", "seeds"]
+SHOWN_LAST = ["coverage", "learned", "train_ratio", "certificate", "verified"]
 
 
 def show() -> None:
