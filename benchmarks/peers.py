@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from pebench.encodings.registry import resolve
-from pebench.suite.model import Size
-from pebench.suite.profiles import Plan
-from pebench.suite.speed import Timed
-from pebench.suite.training import Recipe
+from pebench.suite.experiment.profiles import Plan
+from pebench.suite.experiment.speed import Timed
+from pebench.suite.experiment.training import Recipe
+from pebench.suite.lm.model import Size
 
 ENVIRONMENT = Path(__file__).parent.parent / "build" / "peers"
 LOCK = Path(__file__).parent.parent / "requirements.lock"

@@ -14,11 +14,11 @@ import torch
 import typer
 
 from pebench.encodings.registry import resolve
-from pebench.suite import precision
-from pebench.suite.measure import function
-from pebench.suite.model import LM
-from pebench.suite.profiles import PROFILES
-from pebench.suite.training import train
+from pebench.suite.experiment.measure import function
+from pebench.suite.experiment.profiles import PROFILES
+from pebench.suite.experiment.training import train
+from pebench.suite.lm import precision
+from pebench.suite.lm.model import LM
 from pebench.tasks.language import Language
 
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.trial recall rope --length 8 --steps 2500
 
-No test example is read, so nothing can be chosen on one. What came out stands in suite/standard.md.
+No test example is read, so nothing can be chosen on one. What came out stands in suite/experiment/standard.md.
 """
 
 import time
@@ -11,10 +11,10 @@ import torch
 import typer
 
 from pebench.encodings.registry import resolve
-from pebench.suite.measure import function, gate
-from pebench.suite.model import LM
-from pebench.suite.profiles import Plan
-from pebench.suite.training import Recipe, train
+from pebench.suite.experiment.measure import function, gate
+from pebench.suite.experiment.profiles import Plan
+from pebench.suite.experiment.training import Recipe, train
+from pebench.suite.lm.model import LM
 from pebench.tasks import TASKS, make
 from pebench.tasks.base import Task
 

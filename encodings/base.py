@@ -144,7 +144,7 @@ class Encoding(nn.Module):
 
     @classmethod
     def kernel(cls) -> Kernel:
-        """Which attention kernel this encoding needs; `suite/attention.py` picks the same way."""
+        """Which attention kernel this encoding needs; `suite/lm/attention.py` picks the same way."""
         if cls.weights is not Encoding.weights:
             return "own"
         biased = cls.bias is not Encoding.bias or cls.by_distance is not Encoding.by_distance

@@ -17,7 +17,7 @@ from types import ModuleType
 
 from pebench.encodings.base import Encoding
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).resolve().parent
 GROUP = "pebench.encodings"
 _REGISTRY: dict[str, type[Encoding]] = {}
 

@@ -21,8 +21,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from pebench.leaderboard import ranking, table
-from pebench.suite.metrics import counted
-from pebench.suite.record import LARGEST, VERIFIED, Record, Unreadable, newest, read_all
+from pebench.suite.results.metrics import counted
+from pebench.suite.results.record import LARGEST, VERIFIED, Record, Unreadable, newest, read_all
 
 PUBLISHED = Path(__file__).with_name("records")  # what the repository holds; not in an installed package
 COSTS = ("train_ratio", "prefill_ratio", "decode_ratio", "cache_bytes")

@@ -26,7 +26,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
-from pebench.suite.metrics import METRICS
+from pebench.suite.results.metrics import METRICS
 
 DRAWS = 4000
 LEVEL = 0.05

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pebench.suite.record import Condition, Record
+from pebench.suite.results.record import Condition, Record
 
 SCORE_COLUMNS = [
     *("encoding", "task", "task_family", "seed", "metric"),

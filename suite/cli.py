@@ -18,9 +18,9 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from pebench.leaderboard.validate import Report
-    from pebench.suite.profiles import Profile
-    from pebench.suite.record import Record
+    from pebench.leaderboard.submissions.validate import Report
+    from pebench.suite.experiment.profiles import Profile
+    from pebench.suite.results.record import Record
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -109,7 +109,7 @@ def list_encodings() -> list[dict[str, Any]]:
 
 
 def list_tasks() -> list[dict[str, Any]]:
-    from pebench.suite.metrics import length_unit
+    from pebench.suite.results.metrics import length_unit
     from pebench.tasks import TASKS
 
     return [
@@ -119,7 +119,7 @@ def list_tasks() -> list[dict[str, Any]]:
 
 
 def list_profiles() -> list[dict[str, Any]]:
-    from pebench.suite.profiles import PROFILES
+    from pebench.suite.experiment.profiles import PROFILES
 
     return [
         {
@@ -162,7 +162,7 @@ def new(
 ) -> None:
     """Write a file with a new encoding that passes the check, to change into yours."""
     from pebench.encodings.registry import UnknownName, resolve
-    from pebench.suite.template import TemplateError, encoding_file
+    from pebench.suite.submissions.template import TemplateError, encoding_file
 
     try:
         resolve(name)
@@ -188,7 +188,7 @@ def check(
     import torch
 
     from pebench.encodings.registry import resolve
-    from pebench.suite.certificate import certify
+    from pebench.suite.proofs.certificate import certify
 
     torch.set_num_threads(1)
     name, cls = resolve(name)
@@ -221,8 +221,8 @@ def prove_identities(
     ] = None,
 ) -> None:
     """Show the exact identities between encodings, each with its largest error; some must not hold."""
-    from pebench.suite.prove import document, prove
-    from pebench.suite.record import write_whole
+    from pebench.suite.proofs.prove import document, prove
+    from pebench.suite.results.record import write_whole
 
     identities = prove()
     wrong = [i for i in identities if not i.proven]
@@ -258,10 +258,10 @@ def tabulate_pictures(
     import torch
 
     from pebench.encodings.registry import resolve
-    from pebench.suite import pictures
-    from pebench.suite.checkpoint import config, load
-    from pebench.suite.profiles import PROFILES
-    from pebench.suite.record import write_whole
+    from pebench.suite.experiment.profiles import PROFILES
+    from pebench.suite.proofs import probes as pictures
+    from pebench.suite.results.record import write_whole
+    from pebench.suite.runs.checkpoint import config, load
     from pebench.tasks import make
     from pebench.tasks.base import Task
 
@@ -287,9 +287,9 @@ def prepare(
     ] = False,
 ) -> None:
     """Fetch, verify and cache the corpus books-v1; a second call returns at once."""
-    from pebench.tasks import harness_data
-    from pebench.tasks.corpus import identity
-    from pebench.tasks.corpus import prepare as prepare_books
+    from pebench.tasks.data.corpus import identity
+    from pebench.tasks.data.corpus import prepare as prepare_books
+    from pebench.tasks.lm_eval import questions as harness_data
 
     def tell(line: str) -> None:
         typer.echo(line, err=True)
@@ -313,7 +313,7 @@ def listed(text: str) -> list[str]:
 def chosen(profile: "Profile", encodings: str, tasks: str) -> tuple[list[str], list[str]]:
     """The encodings and tasks that the options name, checked; certificates belong to every full sweep."""
     from pebench.encodings.registry import UnknownName, names, resolve
-    from pebench.suite.cell import CERTIFICATE
+    from pebench.suite.runs.cell import CERTIFICATE
 
     specs = listed(encodings) or list(profile.encodings) or names()
     for spec in specs:
@@ -328,8 +328,9 @@ def chosen(profile: "Profile", encodings: str, tasks: str) -> tuple[list[str], l
 
 def demand_data(tasks: list[str], corpus: Path | None = None) -> None:
     """Say what to do where the data of these tasks are missing, before anything runs."""
-    from pebench.tasks import TASKS, harness_data
-    from pebench.tasks.corpus import byte_tensor
+    from pebench.tasks import TASKS
+    from pebench.tasks.data.corpus import byte_tensor
+    from pebench.tasks.lm_eval import questions as harness_data
 
     if any(task in TASKS and TASKS[task].reads_text for task in tasks):
         byte_tensor("valid", corpus)
@@ -352,7 +353,7 @@ def demand_device(name: str) -> None:
 
 def profile_named(name: str) -> "Profile":
     from pebench.encodings.registry import UnknownName
-    from pebench.suite.profiles import PROFILES
+    from pebench.suite.experiment.profiles import PROFILES
 
     if name.upper() not in PROFILES:
         raise UnknownName("profile", name, PROFILES)
@@ -383,8 +384,8 @@ def run(
     ] = False,
 ) -> None:
     """Train and measure; what has its record already is kept, so a second call continues."""
-    from pebench.suite.metrics import counted
-    from pebench.suite.runner import AGAIN, cells, sweep
+    from pebench.suite.results.metrics import counted
+    from pebench.suite.runs.runner import AGAIN, cells, sweep
 
     plan = profile_named(profile)
     specs, wanted = chosen(plan, encodings, tasks)
@@ -417,8 +418,8 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show which runs of a sweep are done, missing, stale (of other code) or failed."""
-    from pebench.suite.metrics import counted
-    from pebench.suite.runner import cells, states
+    from pebench.suite.results.metrics import counted
+    from pebench.suite.runs.runner import cells, states
 
     plan = profile_named(profile)
     specs, wanted = chosen(plan, encodings, tasks)
@@ -499,9 +500,9 @@ def write_text(
 
     import torch
 
-    from pebench.suite.checkpoint import CheckpointError, config, load
-    from pebench.suite.generate import generate, shown
-    from pebench.suite.model import LengthError
+    from pebench.suite.lm.generate import generate, shown
+    from pebench.suite.lm.model import LengthError
+    from pebench.suite.runs.checkpoint import CheckpointError, config, load
     from pebench.tasks.language import BEGIN
 
     torch.set_num_threads(1)
@@ -546,7 +547,7 @@ def run_harness(
     """Measure a trained model on the tasks of lm-eval: forced choices, needles, bits per byte."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # lm-eval's bars; read when it is imported
 
-    from pebench.suite.harness import FORCED_CHOICE, CheckpointLM, above_chance, measure
+    from pebench.suite.runs.harness import FORCED_CHOICE, CheckpointLM, above_chance, measure
 
     demand_device(device)
     lm = CheckpointLM(checkpoint, encoding, max_length, device, stale)
@@ -588,11 +589,11 @@ def submit(
     retry: Retry = False,
 ) -> None:
     """Check an encoding, run the whole profile, compare it, and pack the folder of a pull request."""
-    from pebench.leaderboard.validate import source_problems, to_markdown
-    from pebench.suite import submission
-    from pebench.suite.cell import CERTIFICATE, commit
-    from pebench.suite.metrics import counted
-    from pebench.suite.runner import cores, duration, estimate, sweep
+    from pebench.leaderboard.submissions.validate import source_problems, to_markdown
+    from pebench.suite.results.metrics import counted
+    from pebench.suite.runs.cell import CERTIFICATE, commit
+    from pebench.suite.runs.runner import cores, duration, estimate, sweep
+    from pebench.suite.submissions import submission
 
     plan = submission.propose(encoding, profile_named(profile), seeds)
     if wrong := list(source_problems(plan.source.name, plan.source.read_bytes(), plan.name)):
@@ -636,7 +637,7 @@ def submit(
 def standing(records: Path) -> "list[Record]":
     """What a submission stands beside: these records, and those that this checkout publishes."""
     from pebench.leaderboard.board import PUBLISHED
-    from pebench.suite.record import read_all
+    from pebench.suite.results.record import read_all
 
     folders = {folder.resolve() for folder in (records, PUBLISHED) if folder.is_dir()}
     return [record for folder in sorted(folders) for record in read_all(folder)[0]]
@@ -646,9 +647,9 @@ def judged(folder: Path, among: "list[Record]") -> "Report":
     """What `validate` finds in a submission among these records, by this checkout's profiles and encodings."""
     from pebench.encodings.registry import FOLDER
     from pebench.leaderboard.board import PUBLISHED
-    from pebench.leaderboard.validate import Rules, taken_names, validate
-    from pebench.suite.profiles import PROFILES
-    from pebench.suite.submission import once, setups
+    from pebench.leaderboard.submissions.validate import Rules, taken_names, validate
+    from pebench.suite.experiment.profiles import PROFILES
+    from pebench.suite.submissions.submission import once, setups
 
     rules = {name: Rules(p.seeds, setups(p), once(p)) for name, p in PROFILES.items()}
     return validate(folder, rules, taken_names(FOLDER), among, standing(PUBLISHED))
@@ -661,7 +662,7 @@ def validate_folder(
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print it for a pull request.")] = False,
 ) -> None:
     """Check a submission without running anything of it, and compare it with the board."""
-    from pebench.leaderboard.validate import to_markdown, told
+    from pebench.leaderboard.submissions.validate import to_markdown, told
 
     among = standing(records)
     report = judged(folder, among)
@@ -689,7 +690,7 @@ def reproduce_record(
     as_json: AsJson = False,
 ) -> None:
     """Run a record again and say: equal, within tolerance, or different (exit code 1)."""
-    from pebench.suite.reproduce import TOLERANCE, add_mark, reproduce
+    from pebench.suite.submissions.reproduce import TOLERANCE, add_mark, reproduce
 
     demand_device(device)
     _, result, stated = reproduce(record, encoding or "", corpus.resolve() if corpus else None, device)
@@ -717,7 +718,7 @@ class ExportFormat(StrEnum):
 
 def readable(records: Path) -> "list[Record]":
     """The newest record of each run in a folder; files that are none are named."""
-    from pebench.suite.record import newest, read_all
+    from pebench.suite.results.record import newest, read_all
 
     found, unreadable = read_all(records)
     for file in unreadable:
@@ -733,7 +734,7 @@ def build(
     """Write a Hugging Face dataset folder: parquet, card, Croissant metadata."""
     from importlib.metadata import version
 
-    from pebench.leaderboard.dataset import build as build_folder
+    from pebench.leaderboard.export.dataset import build as build_folder
 
     rows = build_folder(readable(records), out, version("pebench"))
     typer.echo(f"wrote {out}: " + ", ".join(f"{n} {name}" for name, n in rows.items()))
@@ -748,7 +749,7 @@ def export(
     out: Annotated[Path, typer.Option(help="Where to write.")] = Path("export"),
 ) -> None:
     """Write all results as CSV, parquet or Every Eval Ever logs."""
-    from pebench.leaderboard.dataset import export as export_files
+    from pebench.leaderboard.export.dataset import export as export_files
 
     files = export_files(readable(records), out, kind.value)
     typer.echo(f"wrote {len(files)} files to {out}")
@@ -762,7 +763,7 @@ def push(
     private: Annotated[bool, typer.Option("--private", help="If the repository is made.")] = False,
 ) -> None:
     """Upload a dataset folder to the Hugging Face Hub."""
-    from pebench.suite.publish import push as upload
+    from pebench.leaderboard.export.hub import push as upload
 
     typer.echo(upload(repo, folder, message, private=private))
 
@@ -774,7 +775,7 @@ def open_app(
     browser: Annotated[bool, typer.Option(help="Open the browser.")] = True,
 ) -> None:
     """Browse the leaderboard in the browser."""
-    from pebench.leaderboard.launch import run_app
+    from pebench.leaderboard.app.launch import run_app
 
     raise typer.Exit(run_app(records, port, browser))
 
@@ -786,18 +787,18 @@ class EnvironmentProblem(RuntimeError):
 def explained(e: Exception) -> int | None:
     """The exit code of an error that a user can cause; None for one that only we can."""
     from pebench.encodings.registry import EncodingError, UnknownName
+    from pebench.leaderboard.app.launch import LaunchError
     from pebench.leaderboard.board import BoardError
-    from pebench.leaderboard.dataset import DatasetError
-    from pebench.leaderboard.launch import LaunchError
-    from pebench.leaderboard.validate import SubmissionError
-    from pebench.suite.checkpoint import CheckpointError
-    from pebench.suite.model import LengthError
-    from pebench.suite.publish import PublishError
-    from pebench.suite.record import RecordError
-    from pebench.suite.reproduce import ReproduceError
-    from pebench.suite.submission import SubmitError
-    from pebench.suite.template import TemplateError
-    from pebench.tasks.corpus import CorpusError
+    from pebench.leaderboard.export.dataset import DatasetError
+    from pebench.leaderboard.export.hub import PublishError
+    from pebench.leaderboard.submissions.validate import SubmissionError
+    from pebench.suite.lm.model import LengthError
+    from pebench.suite.results.record import RecordError
+    from pebench.suite.runs.checkpoint import CheckpointError
+    from pebench.suite.submissions.reproduce import ReproduceError
+    from pebench.suite.submissions.submission import SubmitError
+    from pebench.suite.submissions.template import TemplateError
+    from pebench.tasks.data.corpus import CorpusError
 
     missing = (
         CorpusError

@@ -6,7 +6,7 @@ from torch.nn.functional import pad
 
 from pebench.tasks.algorithmic import FIRST, QuestionTask
 from pebench.tasks.base import Condition, LanguageModel, Score, draw_long, grid
-from pebench.tasks.corpus import Split
+from pebench.tasks.data.corpus import Split
 
 ZERO = FIRST  # the ten digits
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from pebench.tasks.base import IGNORE, AnswerTask, Batch, Condition, LanguageModel
-from pebench.tasks.corpus import Split
+from pebench.tasks.data.corpus import Split
 
 BEGIN, SEPARATOR, FIRST = 0, 1, 2  # FIRST: of the symbols that belong to the task
 

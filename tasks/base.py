@@ -13,7 +13,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from pebench.tasks.corpus import Split
+from pebench.tasks.data.corpus import Split
 
 IGNORE = -100  # a target that is not asked for; cross_entropy's own convention
 Condition = dict[str, int | float | str]

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from pebench.tasks.algorithmic import AlgorithmicTask
 from pebench.tasks.base import IGNORE, Batch, Condition, draw, grid
-from pebench.tasks.corpus import Split
+from pebench.tasks.data.corpus import Split
 
 WRITE, READ, SKIP, BIT = 0, 1, 2, 3  # BIT + 0 and BIT + 1 are the bits
 TRAINED, SPARSE, DENSE = 0.8, 0.98, 0.1  # shares of instructions that are to be ignored

@@ -7,10 +7,10 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from pebench.tasks.base import Condition, LanguageModel, Score, grid
-from pebench.tasks.corpus import Split
-from pebench.tasks.harness_books import books
-from pebench.tasks.harness_data import SOURCES, questions
+from pebench.tasks.data.corpus import Split
 from pebench.tasks.language import Language, unigram
+from pebench.tasks.lm_eval.books import books
+from pebench.tasks.lm_eval.questions import SOURCES, questions
 
 GATE = 8  # pieces of text that the gate is measured on: it is that of `language`
 
@@ -36,7 +36,7 @@ class Harness(Language):
     ) -> list[Score]:
         if split == "valid":  # the gate: whether it learned the language
             return super().measure(lm, condition, min(n, GATE), rng, split)
-        from pebench.tasks.harness_reader import Reader, forced_choice
+        from pebench.tasks.lm_eval.reader import Reader, forced_choice
 
         reader = Reader(lm, True, int(condition["length"]))
         scores = forced_choice(reader, str(condition["task"]), n, condition, unigram(self.corpus))

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
 from pebench.tasks.base import TOKENS_AT_ONCE, Batch, Condition, LanguageModel, Score, Task, grid
-from pebench.tasks.corpus import CorpusError, Split, byte_tensor
-from pebench.tasks.text import joined, random_windows
+from pebench.tasks.data.corpus import CorpusError, Split, byte_tensor
+from pebench.tasks.data.text import joined, random_windows
 
 STRETCH = 4096  # bytes that are scored in one piece, cut into windows of the length under test
 BEGIN = 0  # a byte that no text has, in front of every window, so that all of its bytes are scored

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from pebench.tasks.base import IGNORE, AnswerTask, Batch, Condition, LanguageModel, draw, grid
-from pebench.tasks.corpus import Split
-from pebench.tasks.text import random_windows
+from pebench.tasks.data.corpus import Split
+from pebench.tasks.data.text import random_windows
 
 DIGITS = 4
 SENTENCE = 10  # bytes of " Q is 4821"

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pebench.tasks.algorithmic import BEGIN, AlgorithmicTask
 from pebench.tasks.base import IGNORE, Batch, Condition, draw, draw_long, grid
-from pebench.tasks.corpus import Split
+from pebench.tasks.data.corpus import Split
 
 Permutation = tuple[int, ...]
 

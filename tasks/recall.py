@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pebench.tasks.algorithmic import BEGIN, FIRST, SEPARATOR, AlgorithmicTask, question_of, shuffles
 from pebench.tasks.base import IGNORE, Batch, Condition, draw, grid
-from pebench.tasks.corpus import Split
+from pebench.tasks.data.corpus import Split
 
 KEYS, SYMBOLS, NOISE = 32, 64, 16  # KEYS: at most, in an example
 FILLER = FIRST + SYMBOLS  # the first noise

@@ -4,7 +4,7 @@ import signal
 import pytest
 import torch
 
-from pebench.tasks.corpus import CorpusError, prepare
+from pebench.tasks.data.corpus import CorpusError, prepare
 
 torch.set_num_threads(1)
 # A shell that starts the tests in the background has SIGINT ignored, and the processes that we start would inherit it.

@@ -18,10 +18,11 @@ from pathlib import Path
 
 import psutil
 
-from pebench.suite import resume, runner, worker
-from pebench.suite.profiles import SMOKE
-from pebench.suite.record import Record, read_all
-from pebench.suite.runner import cells
+from pebench.suite.experiment import resume
+from pebench.suite.experiment.profiles import SMOKE
+from pebench.suite.results.record import Record, read_all
+from pebench.suite.runs import runner, worker
+from pebench.suite.runs.runner import cells
 
 SWEEP = (sys.executable, "-m", "tests.faults", "--sweep")
 PAUSE = 0.4  # seconds after each training step

@@ -1,4 +1,4 @@
-"""Writes what is made of the committed records into README.md and suite/standard.md: python -m tests.generated
+"""Writes what is made of the committed records into README.md and standard.md: python -m tests.generated
 
 A test compares them, so that no text shows other numbers than the records make.
 """
@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from pebench.leaderboard import claims, gates, rates, seeds, variants
 from pebench.leaderboard.board import Board, make_board, to_markdown
-from pebench.suite.record import read_all
+from pebench.leaderboard.reports import claims, gates, rates, seeds, variants
+from pebench.suite.results.record import read_all
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "leaderboard" / "records"
@@ -29,12 +29,12 @@ def ranks() -> str:
 
 
 def learned() -> str:
-    """The gates, as they stand in suite/standard.md."""
+    """The gates, as they stand in suite/experiment/standard.md."""
     return f"\n{gates.to_markdown(board())}\n\n"
 
 
 def seed_spread() -> str:
-    """What a seed changes, as it stands in suite/standard.md."""
+    """What a seed changes, as it stands in suite/experiment/standard.md."""
     return f"\n{seeds.to_markdown(board().ranking)}\n\n"
 
 
@@ -44,16 +44,16 @@ def changes() -> str:
 
 
 def learning_rates() -> str:
-    """What other learning rates change, as it stands in suite/standard.md."""
+    """What other learning rates change, as it stands in suite/experiment/standard.md."""
     return f"\n{rates.to_markdown(read_all(RECORDS)[0])}\n\n"
 
 
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "board": ("README.md", ranks),
     "variants": ("leaderboard/variants.md", changes),
-    "gates": ("suite/standard.md", learned),
-    "seeds": ("suite/standard.md", seed_spread),
-    "rates": ("suite/standard.md", learning_rates),
+    "gates": ("suite/experiment/standard.md", learned),
+    "seeds": ("suite/experiment/standard.md", seed_spread),
+    "rates": ("suite/experiment/standard.md", learning_rates),
 }
 
 

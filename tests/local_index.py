@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pebench.tasks.wheels import Wheel
+from pebench.tasks.data.wheels import Wheel
 
 
 def make_wheel(folder: Path, files: dict[str, bytes]) -> Wheel:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pebench.suite.record import Record, Row, write
+from pebench.suite.results.record import Record, Row, write
 
 CARDS: dict[str, dict[str, Any]] = {
     "nope": {"title": "No positional encoding", "family": "none", "kernel": "fused"},

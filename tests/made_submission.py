@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-from pebench.suite import submission
-from pebench.suite.cell import CERTIFICATE, Cell
-from pebench.suite.profiles import PROFILES
-from pebench.suite.record import Record, Row, write
-from pebench.suite.template import encoding_file
+from pebench.suite.experiment.profiles import PROFILES
+from pebench.suite.results.record import Record, Row, write
+from pebench.suite.runs.cell import CERTIFICATE, Cell
+from pebench.suite.submissions import submission
+from pebench.suite.submissions.template import encoding_file
 
 SMOKE = PROFILES["SMOKE"]
 FACTS = {

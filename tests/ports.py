@@ -1,6 +1,6 @@
 import socket
 
-from pebench.leaderboard.launch import ADDRESS
+from pebench.leaderboard.app.launch import ADDRESS
 
 
 def unused_port() -> int:

@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
-
-from pebench.leaderboard import launch
-from pebench.leaderboard.app import ENTRIES
 from tests.test_app import wait_for
 from tests.test_browser import FLAGS, chromium, shown
 
-PICTURES = Path(launch.__file__).with_name("pictures")
+from pebench.leaderboard.app import launch
+from pebench.leaderboard.app.app import ENTRIES
+
+PICTURES = Path(launch.__file__).parents[1] / "pictures"
 README = {
     "overview": ("/", 1000),
     "curves": ("/curves", 900),

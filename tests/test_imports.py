@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("encodings", "tasks", "suite", "leaderboard")
 MODULES = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
 
-STANDARD_ONLY = ("suite.record", "suite.metrics")
+STANDARD_ONLY = ("suite.results",)
 OURS = {
     "encodings": ("encodings",),
     "tasks": ("tasks",),
@@ -24,12 +24,22 @@ OURS = {
 THEIRS = {
     "encodings": {"torch"},
     "tasks": {"torch", "numpy", "datasets", "lm_eval", "filelock", "platformdirs"},
-    "leaderboard": {"pandas", "pyarrow", "numpy", "scipy", "plotly", "streamlit", "rich"},
+    "leaderboard": {
+        "pandas",
+        "pyarrow",
+        "numpy",
+        "scipy",
+        "plotly",
+        "streamlit",
+        "rich",
+        "httpx2",
+        "huggingface_hub",
+    },
 }
 
 
 def dotted(file: Path) -> str:
-    """The module's name without `pebench.`: suite/model.py is suite.model."""
+    """The module's name without `pebench.`: suite/lm/model.py is suite.model."""
     parts = file.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -59,7 +69,7 @@ def test_a_module_imports_only_what_it_may(file: Path) -> None:
     theirs = {name.partition(".")[0] for name in names - ours}
     if module == "suite.cli":
         return  # the composition root
-    if module in STANDARD_ONLY:
+    if within(f"pebench.{module}", STANDARD_ONLY):
         assert theirs == set()
         assert all(within(name, STANDARD_ONLY) for name in ours)
         return
@@ -71,10 +81,10 @@ def test_a_module_imports_only_what_it_may(file: Path) -> None:
 def test_the_walk_sees_a_forbidden_import(tmp_path: Path) -> None:
     file = tmp_path / "x.py"
     file.write_text("def f():\n    from pebench.suite import model\n    import torch.nn\n")
-    assert imported(file) == {"pebench.suite.model", "torch.nn"}
-    assert not within("pebench.suite.model", OURS["leaderboard"])
-    assert not within("pebench.suite.recorder", OURS["leaderboard"])
-    assert within("pebench.suite.record.Record", OURS["leaderboard"])
+    assert imported(file) == {"pebench.suite.lm.model", "torch.nn"}
+    assert not within("pebench.suite.lm.model", OURS["leaderboard"])
+    assert not within("pebench.suite.resultsof", OURS["leaderboard"])
+    assert within("pebench.suite.results.record.Record", OURS["leaderboard"])
 
 
 def python(code: str, **environment: str) -> str:
@@ -93,8 +103,8 @@ def python(code: str, **environment: str) -> str:
 @pytest.mark.parametrize(
     ("module", "without"),
     [
-        ("pebench.suite.record", "torch numpy pandas rich typer"),
-        ("pebench.suite.metrics", "torch numpy pandas rich typer"),
+        ("pebench.suite.results.record", "torch numpy pandas rich typer"),
+        ("pebench.suite.results.metrics", "torch numpy pandas rich typer"),
         ("pebench.suite.cli", "torch pandas streamlit datasets lm_eval"),
         ("pebench.leaderboard.board", "torch streamlit datasets"),
         ("pebench.encodings.registry", "pandas streamlit datasets lm_eval"),

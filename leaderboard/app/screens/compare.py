@@ -1,0 +1,31 @@
+"""One encoding against others, task by task."""
+
+import streamlit as st
+
+from pebench.leaderboard.app import figures, views
+from pebench.leaderboard.app.widgets import BOUND, COLUMNS, download, draw, looks, open_board, records_of
+
+
+def show() -> None:
+    st.title("Compare")
+    board = open_board()
+    names = board.ranking.data.encodings
+    best = [entry.name for entry in board.entries if entry.name in names]
+    if len(best) < 2:
+        st.info("A comparison needs two encodings with results.")
+        return
+    first = st.selectbox("Encoding", best, key="first", **BOUND)
+    rest = [name for name in best if name != first]
+    others = st.multiselect("minus", rest, default=rest[:1], key="others", **BOUND)
+    frame = views.compare(board, first, others)
+    if frame.empty:
+        st.info("Choose at least one encoding to compare with.")
+        return
+    draw(figures.differences(frame, first, looks(board)), "compare")
+    st.caption(
+        "Paired by seed, on the conditions that both have, with 95 % intervals. The p-values are those of "
+        "single comparisons; tiers correct for all pairs."
+    )
+    st.dataframe(frame, hide_index=True, height="content", column_config=COLUMNS)
+    download(frame, "compare")
+    records_of([first, *others])

@@ -1,0 +1,31 @@
+"""Cost against quality, with the Pareto front."""
+
+import streamlit as st
+
+from pebench.leaderboard.app import figures, views
+from pebench.leaderboard.app.widgets import BOUND, COLUMNS, download, draw, looks, open_board, records_of
+from pebench.suite.results.metrics import METRICS
+
+
+def show() -> None:
+    st.title("Cost and quality")
+    board = open_board()
+    metrics = views.cost_metrics(board)
+    if not metrics:
+        st.info("This profile has no measurement of cost.")
+        return
+    cost = st.segmented_control(
+        "Cost",
+        metrics,
+        default=metrics[0],
+        required=True,
+        key="cost",
+        format_func=lambda m: METRICS[m].title,
+        **BOUND,
+    )
+    frame = views.cost_quality(board, cost)
+    draw(figures.cost_quality(frame, views.better(cost), looks(board)), "cost")
+    st.caption("The front holds those that no other beats in both. Cost is never mixed into the score.")
+    st.dataframe(frame, hide_index=True, height="content", column_config=COLUMNS)
+    download(frame, "cost")
+    records_of(frame["encoding"])

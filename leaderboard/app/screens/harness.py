@@ -1,0 +1,38 @@
+"""What the language models answer where answers are given, beside chance."""
+
+import streamlit as st
+
+from pebench.leaderboard.app import figures, views
+from pebench.leaderboard.app.widgets import BOUND, COLUMNS, download, draw, looks, open_board, records_of
+
+
+def show() -> None:
+    st.title("Forced choice")
+    board = open_board()
+    frame = views.forced_choice(board)
+    if frame.empty:
+        st.info("This profile asks no questions: it has none of the tasks `harness` and `harness_grape`.")
+        return
+    st.caption(
+        "The model that `language` trained is asked through lm-eval which of several answers is the likeliest; "
+        "`length` is how many bytes it reads at most. Small models are often at chance, and the table says so; bits "
+        "per byte of the right answer tell them apart long before."
+    )
+    kinds = list(dict.fromkeys(frame["questions"]))
+    kind = st.selectbox("Questions", kinds, key="questions", **BOUND)
+    shown = frame[frame["questions"] == kind]
+    reaches = sorted(set(shown["length"]))
+    reach = st.segmented_control(
+        "Bytes read at most",
+        reaches,
+        default=reaches[0],
+        required=True,
+        key="reach",
+        format_func="{:g}".format,
+        **BOUND,
+    )
+    shown = shown[shown["length"] == reach]
+    draw(figures.answers(shown, looks(board)), "harness")
+    st.dataframe(shown, hide_index=True, height="content", column_config=COLUMNS)
+    download(shown, "forced-choice")
+    records_of(shown["encoding"])

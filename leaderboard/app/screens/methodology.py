@@ -1,0 +1,126 @@
+"""How a rank comes about, and how sure it is."""
+
+import streamlit as st
+
+from pebench.leaderboard import ranking
+from pebench.leaderboard.app import figures, views
+from pebench.leaderboard.app.widgets import COLUMNS, NUMBER, download, draw, open_board
+from pebench.leaderboard.board import Board, plain
+from pebench.leaderboard.reports import seeds
+
+METHOD = f"""
+1. **One scale.** Every answer of every task is scored between what one can get *without reading the
+   input* (0) and what an oracle gets (1), under the same condition.
+2. **Equal weights.** Scores are averaged over the conditions of a length (for example the depths of a
+   needle), then over the lengths, then over the tasks of a family, then over the families. Speed is
+   shown beside and never mixed in.
+3. **Pairs.** All encodings train on the same batches from the same weights, seed by seed. So they are
+   compared seed by seed within each task, and only on conditions that both have. Where one lacks seeds, what those
+   do to all is taken out by least squares, from the encodings that have them. What is missing (a length that an
+   encoding is not defined at) is missing and never zero; *coverage* shows it. A rank needs a result in
+   every family and {ranking.MIN_COVERAGE:.0%} of the conditions. The order is that of the mean
+   advantage over all others.
+4. **Intervals.** Each task trains models of its own, so its seeds count by themselves, and tasks may have
+   different numbers of them. A parametric bootstrap of {ranking.DRAWS} draws takes anew, for each task, what
+   a seed does to all encodings, what a run has of its own, and the sampling of the test answers. 95 % of
+   the draws lie in the interval; P(best) is the share of draws in which an encoding has the largest
+   advantage. A task with one seed is taken to vary as the others do; where all have one, the interval covers
+   test sampling only, and no P(best) is shown. A run that diverged counts as missing, and is named.
+5. **Few seeds.** Three seeds say little about how much an encoding varies. The estimate is therefore
+   drawn towards that of the other encodings by as much as those agree (Smyth, 2004), but never below
+   its own. An encoding with one seed is taken to vary as the others do: of one that varies several times more, a
+   difference can be named where there is none more often than in 5 % of boards.
+6. **Test sampling.** A share of n answers is binomial; bits per byte are a mean of n terms that vary as
+   much as their mean. All encodings and seeds answer the same test items: more seeds make this part no
+   smaller, and taking it as independent between encodings makes the intervals wider, not narrower.
+7. **Tiers.** The best encoding begins the first tier. The first, from the best down, that a paired t-test
+   separates from its tier's leader begins the next one, at {ranking.LEVEL:.0%} after Holm's correction over
+   *all* pairs (because the leader is chosen after looking). The leader is the tier's best with two seeds or more in
+   every task, unless that one is separable from one ahead of it. Encodings of a tier share a rank.
+8. **Certificate.** An encoding that fails a check (it sees the future, its cached decoding differs ...)
+   is listed with its numbers and gets no rank.
+9. **Gate.** *Learned* is the share of runs that pass the task's gate on the training distribution.
+   Length curves leave out those that do not: a model that did not learn the task has nothing to
+   extrapolate.
+"""
+
+SPREAD = {
+    "within": NUMBER("between seeds", format="%.3f"),
+    "largest": NUMBER("largest", format="%.3f"),
+    "between": NUMBER("between encodings", format="%.3f"),
+    "agree_low": NUMBER("orders agree, least", format="%.2f"),
+    "agree_high": NUMBER("orders agree, most", format="%.2f"),
+}
+
+
+def show() -> None:
+    st.title("How a rank comes about")
+    board = open_board()
+    st.markdown(METHOD)
+    sure(board)
+    by_seed(board)
+    other_ways(board)
+
+
+def sure(board: Board) -> None:
+    """Each encoding and the next, in words and as a table."""
+    st.subheader("How sure is the order?")
+    sentences = views.how_sure(board)
+    if not sentences:
+        st.info("Nothing to compare: fewer than two encodings have a rank.")
+        return
+    st.markdown("\n".join(f"- {plain(sentence)}" for sentence in sentences))
+    st.caption(
+        "Each encoding and the next, best first. `p` is corrected for all pairs (Holm). `seeds_needed`: with so "
+        "many seeds a difference this large would be found four times out of five; empty: separated already, "
+        "or over 1000."
+    )
+    table = ranking.neighbours(board.ranking)
+    st.dataframe(table, hide_index=True, height="content", column_config=COLUMNS)
+    download(table, "neighbours")
+
+
+def by_seed(board: Board) -> None:
+    """How much runs of one encoding differ, task by task."""
+    frame = seeds.spread(board.ranking)
+    if frame.empty:
+        return
+    st.subheader("What does a seed change?")
+    st.caption(
+        "Standard deviations of the scores of one encoding between its seeds (and `whose` is the largest) and of the "
+        "encodings' means, and Spearman's rank correlations of two seeds' orders. Where seeds differ as much as "
+        "encodings do, a task tells the best from the worst and no more."
+    )
+    st.dataframe(frame, hide_index=True, height="content", column_config=COLUMNS | SPREAD)
+    download(frame, "seeds")
+
+
+def other_ways(board: Board) -> None:
+    """The order under other aggregations, and what mean ranks alone would say."""
+    st.subheader("Would another way to count change it?")
+    orders = ranking.other_orders(board.ranking)
+    if len(orders) < 2:
+        st.info("Fewer than two encodings have every condition.")
+        return
+    st.caption(
+        "Places of the encodings with full coverage under other aggregations. Where they differ, the order is "
+        "a matter of taste."
+    )
+    agreement = ranking.agreement(orders)
+    orders = orders.reset_index()
+    st.dataframe(orders, hide_index=True, height="content", column_config=COLUMNS)
+    download(orders, "orders")
+    st.caption(
+        "`tau` (Kendall): 1 is the order of this board, 0 is unrelated to it. `moves`: the most places that an "
+        "encoding rises or falls."
+    )
+    st.dataframe(agreement, hide_index=True, column_config=COLUMNS)
+    download(agreement, "agreement")
+    st.subheader("Mean ranks alone")
+    means = views.mean_ranks(board)
+    draw(figures.critical_difference(means.ranks, means.distance, means.cliques), "ranks")
+    st.caption(
+        "Mean rank over tasks, best on the left; a thick bar joins encodings that Nemenyi's test does not separate "
+        f"(critical difference {means.distance:.2f}; Friedman's test that all are alike: p = {means.friedman:.2g}). "
+        "It sees the order within each task and not how large a difference is: with few tasks it separates little."
+    )

@@ -1,0 +1,42 @@
+"""The loss of each position in a text."""
+
+import streamlit as st
+
+from pebench.leaderboard.app import figures, views
+from pebench.leaderboard.app.widgets import (
+    BOUND,
+    chosen_encodings,
+    chosen_metric,
+    download,
+    draw,
+    looks,
+    open_board,
+    records_of,
+)
+
+
+def show() -> None:
+    st.title("Loss by position")
+    board = open_board()
+    pair = chosen_metric(board, "position", "loss")
+    if pair is None:
+        return
+    task, metric = pair
+    lengths = views.position_lengths(board, task, metric)
+    length = st.selectbox("Text length", lengths, key="length", **BOUND)
+    names = chosen_encodings(board, "encodings")
+    frame = views.by_position(board, task, metric, length, names)
+    if frame.empty:
+        st.info("Not measured for these encodings at this length.")
+        return
+    trained_to = views.train_length(board, task)
+    draw(
+        figures.curves(frame, "position", "tokens", views.better(metric), looks(board), trained_to),
+        "loss",
+    )
+    st.caption(
+        "A model that only forgets looks good at length in the mean, because few tokens are early. By position "
+        "one sees whether late tokens gain from what lies further back."
+    )
+    download(frame, "positions")
+    records_of(frame["encoding"])

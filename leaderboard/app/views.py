@@ -1,0 +1,304 @@
+"""What each page of the app shows, as data frames: all arithmetic of the pages is here."""
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from pebench.leaderboard import ranking
+from pebench.leaderboard.board import COSTS, Board, to_frame
+from pebench.suite.results.metrics import METRICS, counted
+
+SPREAD = {
+    "value": ("value", "mean"),
+    "low": ("value", "min"),
+    "high": ("value", "max"),
+    "seeds": ("value", "size"),
+}
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which encodings the overview shows; an empty choice means all."""
+
+    search: str = ""
+    families: Collection[str] = field(default_factory=tuple)
+    kernels: Collection[str] = field(default_factory=tuple)
+    content: Collection[str] = field(default_factory=tuple)  # "yes", "no"
+    parameters: Collection[str] = field(default_factory=tuple)
+    seeds: int = 0
+    certified: bool = False
+    verified: bool = False
+
+
+def overview(board: Board, chosen: Filter) -> pd.DataFrame:
+    """One row per encoding that passes the filter, best first."""
+    frame = to_frame(board)
+    text = (frame["name"] + " " + frame["title"]).str.lower()
+    keep = text.map(lambda t: all(word in t for word in chosen.search.lower().split()))
+    if chosen.families:
+        keep &= frame["family"].isin(chosen.families)
+    if chosen.kernels:
+        keep &= frame["kernel"].isin(chosen.kernels)
+    yes_no = {True: "yes", False: "no"}
+    if chosen.content:
+        keep &= frame["reads_content"].map(yes_no).isin(chosen.content)
+    if chosen.parameters:
+        keep &= (frame["parameters"] > 0).map(yes_no).isin(chosen.parameters)
+    if chosen.verified:
+        keep &= frame["verified"] > 0
+    if chosen.certified:
+        keep &= frame["certificate"] == "passed"
+    return frame[keep & (frame["seeds"] >= chosen.seeds)].reset_index(drop=True)
+
+
+def few(board: Board, count: int = 5) -> list[str]:
+    """The encodings that a crowded page starts with: the best, and rope, which everybody knows."""
+    names = [entry.name for entry in board.entries]
+    best = names[:count]
+    return [*best, "rope"] if "rope" in names and "rope" not in best else best
+
+
+def measured(board: Board, key: str) -> list[tuple[str, str]]:
+    """(task, metric) pairs that were measured at more than one `key` ("length", "depth" or "position")."""
+    rows = board.scores.dropna(subset=key)
+    if key == "length":
+        rows = rows[rows["position"].isna()]
+    spread = rows.groupby(["task", "metric"])[key].nunique()
+    scored = set(board.scores.dropna(subset="score").groupby(["task", "metric"]).groups)
+    # Scored metrics first: they make the ranking.
+    return sorted(spread[spread > 1].index, key=lambda pair: (pair not in scored, pair))
+
+
+def better(metric: str) -> str:
+    """How an axis names a metric: 'exact match (share, higher is better)'."""
+    about = METRICS[metric]
+    return f"{about.title} ({about.unit}, {about.better} is better)"
+
+
+def train_length(board: Board, task: str) -> float | None:
+    """The length that a task is trained at, None where it is not trained."""
+    lengths = board.runs.loc[board.runs["task"] == task, "train_length"].dropna()
+    return float(lengths.max()) if len(lengths) else None
+
+
+def _chosen(board: Board, task: str, metric: str, names: Sequence[str], learned_only: bool) -> pd.DataFrame:
+    rows = board.scores
+    rows = rows[(rows["task"] == task) & (rows["metric"] == metric) & rows["encoding"].isin(names)]
+    if learned_only:
+        failed = board.runs[(board.runs["task"] == task) & (board.runs["learned"] == False)]  # noqa: E712
+        out = pd.MultiIndex.from_frame(failed[["encoding", "seed"]])
+        rows = rows[~pd.MultiIndex.from_frame(rows[["encoding", "seed"]]).isin(out)]
+    return rows
+
+
+def by_length(
+    board: Board, task: str, metric: str, names: Sequence[str], learned_only: bool = True
+) -> pd.DataFrame:
+    """Mean over seeds at each length, with the lowest and the highest seed.
+
+    `learned_only` leaves out runs that did not pass the gate. Columns: encoding, length, value, low, high,
+    seeds.
+    """
+    rows = _chosen(board, task, metric, names, learned_only).dropna(subset="length")
+    return _over_seeds(rows, "length", names)
+
+
+def effective_lengths(board: Board) -> pd.DataFrame:
+    """Longest length up to which all lengths have a mean score of at least 0.5, per encoding and task.
+
+    Only of tasks that can be answered in full: text that nobody foresees has no such length.
+    """
+    rows = board.scores.dropna(subset=["score", "length"])
+    rows = rows[rows["metric"].map(lambda metric: METRICS[metric].unit == "share")]
+    mean = rows.groupby(["encoding", "task", "length"])["score"].mean().sort_index()
+    unbroken = (mean >= 0.5).groupby(["encoding", "task"]).cummin()
+    longest = mean[unbroken].reset_index().groupby(["encoding", "task"])["length"].max()
+    order = [entry.name for entry in board.entries if entry.name in set(rows["encoding"])]
+    pairs = pd.MultiIndex.from_frame(rows[["encoding", "task"]].drop_duplicates())
+    # Below one half already at the shortest length: 0, which differs from not measured.
+    return longest.reindex(pairs, fill_value=0).unstack("task").reindex(order).astype("Int64").reset_index()
+
+
+def by_depth(board: Board, task: str, metric: str, names: Sequence[str]) -> pd.DataFrame:
+    """Mean over seeds at each length and place: a depth, or what is asked of several needles at once.
+
+    Columns: encoding, length, place, value; places from the beginning of the text to its end, kinds last.
+    """
+    rows = _chosen(board, task, metric, names, learned_only=False).dropna(subset="length")
+    kind = rows["condition"].str.extract(r"\bkind (\w+)", expand=False)
+    place = rows["depth"].map("depth {:g}".format, na_action="ignore").fillna(kind)
+    rows = rows.assign(place=place).dropna(subset="place").sort_values(["depth", "place"], kind="stable")
+    means = rows.groupby(["encoding", "length", "place"], as_index=False, sort=False)["value"].mean()
+    return _in_order(means, names)
+
+
+def _over_seeds(rows: pd.DataFrame, along: str, names: Sequence[str]) -> pd.DataFrame:
+    per_seed = rows.groupby(["encoding", along, "seed"], as_index=False)["value"].mean()
+    return _in_order(per_seed.groupby(["encoding", along], as_index=False).agg(**SPREAD), names)
+
+
+def _in_order(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    places = {name: n for n, name in enumerate(names)}
+    by_place = frame["encoding"].map(places).argsort(kind="stable")
+    return frame.iloc[by_place].reset_index(drop=True)
+
+
+def by_position(board: Board, task: str, metric: str, length: float, names: Sequence[str]) -> pd.DataFrame:
+    """Mean over seeds at each position, texts of one length. Columns: encoding, position, value, low, high."""
+    rows = _chosen(board, task, metric, names, learned_only=False)
+    rows = rows[rows["length"] == length].dropna(subset="position")
+    return _over_seeds(rows, "position", names)
+
+
+def position_lengths(board: Board, task: str, metric: str) -> list[int]:
+    """The lengths at which values by position were measured, longest first."""
+    rows = board.scores[(board.scores["task"] == task) & (board.scores["metric"] == metric)]
+    lengths = {int(length) for length in rows.dropna(subset="position")["length"].dropna()}
+    return sorted(lengths, reverse=True)
+
+
+def cost_metrics(board: Board) -> list[str]:
+    """The costs that some encoding has."""
+    return [metric for metric in COSTS if any(metric in entry.costs for entry in board.entries)]
+
+
+def cost_quality(board: Board, cost: str) -> pd.DataFrame:
+    """Cost against score, cheapest first; `front` marks those that no other beats in both.
+
+    Encodings with missing conditions are listed but never on the front, as their scores average other things;
+    nor are those without a rank.
+    """
+    rows = [
+        (e.name, e.title, e.costs[cost], e.score, e.low, e.high, e.rank is not None and not e.partial)
+        for e in board.entries
+        if cost in e.costs and e.score is not None
+    ]
+    columns = ["encoding", "title", "cost", "score", "low", "high", "comparable"]
+    frame = pd.DataFrame(rows, columns=columns).sort_values(["cost", "score"], ascending=[True, False])
+    frame["front"] = False
+    whole = frame[frame["comparable"]]
+    ahead = whole["score"] > whole["score"].cummax().shift(fill_value=-1.0)
+    frame.loc[ahead[ahead].index, "front"] = True
+    return frame.drop(columns="comparable").reset_index(drop=True)
+
+
+def compare(board: Board, first: str, others: Sequence[str]) -> pd.DataFrame:
+    """`first` minus each `other`, overall and per task, with 95 % intervals (ranking.differences)."""
+    known = set(board.ranking.data.encodings)
+    if first not in known:
+        return pd.DataFrame()
+    parts = [
+        ranking.differences(board.ranking, first, other).assign(other=other)
+        for other in others
+        if other in known
+    ]
+    if not parts:
+        return pd.DataFrame()
+    frame = pd.concat(parts, ignore_index=True)
+    return frame[["task", "other", *frame.columns.drop(["task", "other"])]]
+
+
+def one(board: Board, name: str) -> dict[str, pd.DataFrame]:
+    """Tables of one encoding: families, certificate, runs, scores."""
+    entry = next(e for e in board.entries if e.name == name)
+    families = pd.DataFrame([{"task family": f, **vars(part)} for f, part in entry.families.items()])
+    tables = {"certificate": board.checks, "runs": board.runs, "scores": board.scores}
+    mine = {key: t[t["encoding"] == name].drop(columns="encoding") for key, t in tables.items()}
+    return {"families": families, **mine}
+
+
+def run_facts(runs: pd.DataFrame, file: str) -> pd.DataFrame:
+    """Everything that is known of one run, as name and value."""
+    run: dict[str, Any] = runs[runs["file"] == file].iloc[0].to_dict()
+    known = {key: value for key, value in run.items() if not pd.isna(value) and value != ""}
+    return pd.DataFrame({"fact": list(known), "value": [_short(value) for value in known.values()]})
+
+
+def _short(value: object) -> str:
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+def forced_choice(board: Board) -> pd.DataFrame:
+    """What each encoding's language models answer, per question set and reach, means over seeds.
+
+    Columns: questions, length, encoding, asked, accuracy, verdict, chance, bits_per_byte, seeds. "above chance" is
+    one-sided at 5 %, by the normal approximation, for the questions of one seed: all seeds are asked the same.
+    """
+    keys = ["encoding", "task", "seed", "condition", "length"]
+    right = board.scores[board.scores["metric"] == "accuracy"]
+    bits = board.scores.loc[board.scores["metric"] == "bits_per_byte", [*keys, "value"]]
+    both = right.merge(bits.rename(columns={"value": "bits"}), on=keys, how="left")
+    both["questions"] = both["condition"].str.extract(r"\btask (\w+)", expand=False).fillna("")
+    frame = both.groupby(["questions", "length", "encoding"], as_index=False).agg(
+        asked=("n", "max"),
+        accuracy=("value", "mean"),
+        chance=("floor", "mean"),
+        bits_per_byte=("bits", "mean"),
+        seeds=("seed", "nunique"),
+    )
+    sure = 1.645 * (frame["chance"] * (1 - frame["chance"]) / frame["asked"]) ** 0.5
+    above = frame["accuracy"] - frame["chance"] > sure
+    frame.insert(5, "verdict", above.map({True: "above chance", False: "at chance"}))
+    return frame.sort_values(["questions", "length", "bits_per_byte"], ignore_index=True)
+
+
+class MeanRanks(NamedTuple):
+    """The order within each task alone, as Demsar (2006) compares classifiers."""
+
+    ranks: pd.Series  # mean over tasks, best first; index: encoding
+    friedman: float  # p-value of Friedman's test that all are alike; NaN with fewer than three
+    distance: float  # Nemenyi's critical difference
+    cliques: list[tuple[int, int]]  # first and last place of each group that it does not separate
+
+
+def mean_ranks(board: Board) -> MeanRanks:
+    """Mean ranks over tasks of the wholly covered encodings, and what they separate."""
+    names = ranking.whole(board.ranking)["encoding"]
+    by_task = ranking.task_scores(board.ranking).loc[names]
+    ranks = by_task.rank(ascending=False).mean(axis=1).sort_values(kind="stable")
+    if len(ranks) < 2:
+        return MeanRanks(ranks, math.nan, math.nan, [])
+    distance = ranking.critical_difference(len(ranks), by_task.shape[1])
+    return MeanRanks(ranks, ranking.friedman(by_task), distance, ranking.cliques(list(ranks), distance))
+
+
+def how_sure(board: Board, most: int = 12) -> list[str]:
+    """What separates each of the best encodings from the next, or how many seeds would, in words."""
+    one_seed = board.ranking.one_seed
+    pairs = ranking.neighbours(board.ranking).head(most)
+    sentences = [_sure(row, one_seed) for row in pairs.itertuples()]
+    if one_seed and sentences:
+        sentences.insert(
+            0, "One seed says nothing of another training, nor how many seeds would tell two apart."
+        )
+    return sentences
+
+
+def _sure(row: Any, one_seed: bool) -> str:
+    pair = f"{row.better} is ahead of {row.worse} by {row.difference:.3f}"
+    if row.difference < 0:  # possible where conditions that both have are not those that all have
+        pair = (
+            f"{row.better} is ahead of {row.worse} in the mean over all pairs, and behind it by "
+            f"{-row.difference:.3f} in their own"
+        )
+    p = "p < 0.001" if row.p < 0.001 else f"p = {row.p:.2g}"
+    if pd.isna(row.difference):
+        return f"{row.better} and {row.worse} are not compared: in some task they share no seed."
+    if one_seed:
+        apart = (
+            f"told apart by the test answers ({p})" if row.separated else "not told apart by the test answers"
+        )
+        return f"{pair}: {apart}."
+    if row.separated:
+        return f"{pair}: separated ({p})."
+    if pd.isna(row.seeds_needed):
+        return f"{pair}: not separated, and not even 1000 seeds would."
+    more = row.seeds_needed - row.seeds
+    return (
+        f"{pair}: not separated by {counted(row.seeds, 'seed')}; about {more} more would do."
+        if more > 0
+        else (f"{pair}: not separated, though {row.seeds} seeds are enough four times out of five.")
+    )

@@ -1,0 +1,61 @@
+"""What one change of an encoding does: each variant against what it varies, paired by seed."""
+
+import pandas as pd
+
+from pebench.leaderboard.board import Board
+from pebench.leaderboard.reports.claims import Pair, compared
+
+# What the change is, the variant, and what it is a variant of.
+VARIANTS = (
+    Pair("RoPE's weights, read with YaRN", "rope@yarn", "rope"),
+    Pair("RoPE's weights, read with NTK-aware frequencies", "rope@ntk", "rope"),
+    Pair("RoPE's weights, positions interpolated", "rope@pi", "rope"),
+    Pair("RoPE with base 500,000", "rope_500k", "rope"),
+    Pair("RoPE without its slowest quarter of frequencies", "p_rope", "rope"),
+    Pair("RoPE on a quarter of the channels", "partial_rope", "rope"),
+    Pair("RoPE with high frequencies only", "hope", "rope"),
+    Pair("RoPE that decays (xPos)", "xpos", "rope"),
+    Pair("RoPE with scalable softmax", "ssmax", "rope"),
+    Pair("RoPE in all layers but one", "rnope", "rope"),
+    Pair("RoPE in windows, and in all layers but one", "swan", "rope"),
+    Pair("RoPE at positions drawn at random", "randomized", "rope"),
+    Pair("RoPE with learned frequencies (GRAPE-M)", "grape_m_nonctx", "rope"),
+    Pair("GRAPE-M: frequencies of each head", "grape_m_per_head", "grape_m_nonctx"),
+    Pair("GRAPE-M: planes learned too", "grape_m_basis", "grape_m_nonctx"),
+    Pair("GRAPE-M: one plane per head", "grape_m_rank2", "grape_m_nonctx"),
+    Pair("GRAPE-M: planes that do not commute", "grape_m_noncommuting", "grape_m_nonctx"),
+    Pair("GRAPE-M: phases from the content", "grape_m_ctx", "grape_m_nonctx"),
+    Pair("GRAPE-M with context: phases of each head", "grape_m_ctx_per_head", "grape_m_ctx"),
+    Pair("GRAPE-M with context: softplus", "grape_m_ctx_softplus", "grape_m_ctx"),
+    Pair("ALiBi on half of the heads", "nape", "alibi"),
+    Pair("KERPLE: power in place of logarithm", "kerple_power", "kerple_log"),
+    Pair("KERPLE: corrected by an MLP (DAPE)", "dape", "kerple_log"),
+    Pair("FoX, with RoPE", "rope+fox", "fox"),
+    Pair("GRAPE-A: gate of the query alone", "grape_a_q", "grape_a_qk"),
+    Pair("GRAPE-A: gate of the key alone", "grape_a_k", "grape_a_qk"),
+    Pair("GRAPE-A: free gates", "grape_a_qk_free", "grape_a_qk"),
+    Pair("GRAPE-A: modulated by a phase", "grape_a_phase", "grape_a_qk"),
+    Pair("GRAPE-AP: paths without rotation", "grape_ap_still", "grape_ap"),
+    Pair("GRAPE-AP: normalised on both sides", "grape_ap_both", "grape_ap"),
+    Pair("GRAPE-AP: features are the queries", "grape_ap_q", "grape_ap"),
+    Pair("GRAPE-AP: features are the keys", "grape_ap_k", "grape_ap"),
+    Pair("GRAPE-AP: features are the values", "grape_ap_v", "grape_ap"),
+    Pair("PaTH, with forget gates", "path_fox", "path"),
+)
+
+
+def judged(board: Board) -> pd.DataFrame:
+    """Each variant with results of both encodings; columns as in `claims.compared`, with change for about."""
+    return compared(board, VARIANTS).rename(columns={"about": "change"})
+
+
+def to_markdown(board: Board) -> str:
+    """The variants as a Markdown table."""
+    lines = [
+        "| change | variant | of | score (95 %) | seeds | the variant is |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in judged(board).itertuples():
+        gap = f"{row.difference:+.3f} ({row.low:+.3f} to {row.high:+.3f})"
+        lines.append(f"| {row.change} | {row.first} | {row.second} | {gap} | {row.seeds} | {row.verdict} |")
+    return "\n".join(lines)

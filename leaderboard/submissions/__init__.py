@@ -1,0 +1,1 @@
+"""The review of a submission, which runs none of it."""

@@ -1,0 +1,83 @@
+"""How a model is measured: the gate first, then every condition on examples that are the same for everyone."""
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import torch
+
+from pebench.encodings.base import Encoding
+from pebench.encodings.extension import extended
+from pebench.encodings.registry import resolve
+from pebench.encodings.streams import stream
+from pebench.suite.experiment.profiles import Plan
+from pebench.suite.experiment.speed import Timed
+from pebench.suite.lm.model import LM, LengthError
+from pebench.suite.results.record import Row
+from pebench.tasks.base import Condition, LanguageModel, Score, Task
+from pebench.tasks.data.corpus import Split
+from pebench.tasks.throughput import Throughput
+
+Tick = Callable[[int, int], None]  # (done, of all)
+
+
+def examine(
+    lm: LM, task: Task, plan: Plan, device: torch.device, tick: Tick, extension: str = ""
+) -> list[Row]:
+    """Measure a trained model: validation at the training length (the gate), then every condition.
+
+    With an extension ("pi", "ntk", "yarn") the encoding reads a text that is c times as long as those of its
+    training as extended by the factor c; at the training length and below it is what was trained.
+    """
+    length, trained = plan.recipe.length, lm.encoding
+    conditions = task.conditions(length, plan.multiples)
+    model = function(lm, device)
+    rows = [gate(task, model, [c for c in conditions if c["length"] == length], plan.examples)]
+    for done, condition in enumerate(conditions, start=2):
+        factor = int(condition["length"]) / length
+        lm.encoding = extended(trained, extension, factor) if extension and factor > 1 else trained
+        with suppress(LengthError):  # beyond what the encoding is defined for: missing, never zero
+            rows += measure(task, model, condition, plan.examples, "test")
+        tick(done, len(conditions) + 1)
+    lm.encoding = trained
+    return rows
+
+
+def function(lm: LM, device: torch.device) -> LanguageModel:
+    """The model as a task sees it: in float32, whatever it was trained in, so that scores hold on any machine."""
+    lm.eval()
+
+    @torch.no_grad()
+    def model(tokens: torch.Tensor) -> torch.Tensor:
+        return lm(tokens.to(device)).cpu()
+
+    return model
+
+
+def gate(task: Task, model: LanguageModel, near: list[Condition], n: int) -> Row:
+    """The mean normalised score on validation examples of the training length."""
+    rows = [row for c in near for row in measure(task, model, c, n, "valid") if row.score is not None]
+    return Row("gate", sum(row.score or 0.0 for row in rows) / len(rows), sum(row.n for row in rows))
+
+
+def measure(task: Task, model: LanguageModel, condition: Condition, n: int, split: Split) -> list[Row]:
+    """The rows of one condition, on examples that are the same for every encoding and seed."""
+    name = ":".join(f"{key}={value}" for key, value in sorted(condition.items()))
+    rng = torch.Generator().manual_seed(stream(0, f"{task.name}:{split}:{name}"))
+    return as_rows(task.measure(model, condition, n, rng, split))
+
+
+def as_rows(scores: list[Score]) -> list[Row]:
+    return [Row(s.metric, s.value, s.n, s.condition, s.floor, s.ceiling) for s in scores]
+
+
+def timings(cls: type[Encoding], task: Throughput, plan: Plan, device: torch.device, tick: Tick) -> list[Row]:
+    """Time the encoding against RoPE."""
+    rope = Timed(resolve("rope")[1], plan, device)
+    subject = Timed(cls, plan, device)
+    conditions = task.conditions(plan.recipe.length, plan.multiples)
+    rows: list[Row] = []
+    for done, condition in enumerate(conditions, start=1):
+        with suppress(LengthError):
+            rows += as_rows(list(task.measure(subject, rope, condition, plan.examples)))
+        tick(done, len(conditions))
+    return rows

@@ -1,0 +1,130 @@
+"""How every model is trained: the same batches, the same steps, the same optimiser, whatever the encoding."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from pebench.encodings.streams import stream
+from pebench.suite.experiment.resume import Progress, Resume
+from pebench.suite.lm.model import LM
+from pebench.suite.lm.precision import precision
+from pebench.tasks.base import IGNORE, Batch, Task
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and how fast to train. The learning rate warms up linearly, then falls to a tenth on a cosine."""
+
+    length: int
+    steps: int
+    tokens: int = 2048  # per step
+    learning_rate: float = 3e-3
+    warmup: float = 0.05  # share of the steps
+    weight_decay: float = 0.1
+    clip: float = 1.0
+
+
+class Diverged(ArithmeticError):
+    """Training met a loss or a gradient that is not finite."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training took."""
+
+    tokens: int
+    seconds: float
+    final_loss: float  # nats, mean over the last twentieth of the steps
+
+
+def batch(task: Task, recipe: Recipe, seed: int, step: int) -> Batch:
+    """The batch of this step: a function of (task, seed, step) alone, so no encoding sees another."""
+    rng = torch.Generator().manual_seed(stream(seed, f"{task.name}:train:{step}"))
+    return task.training(recipe.length, recipe.tokens, rng)
+
+
+def optimiser(lm: LM, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW with weight decay on the model's matrices alone.
+
+    Scalars, gains and all of the encoding's parameters are exempt: decay would pull every learned frequency
+    towards 1 and every learned slope towards 0 by its schedule, not by the data.
+    """
+    inside = {id(p) for p in lm.encoding.parameters()}
+    matrices = [p for p in lm.parameters() if p.dim() == 2 and id(p) not in inside]
+    others = [p for p in lm.parameters() if p.dim() != 2 or id(p) in inside]
+    groups = [
+        {"params": matrices, "weight_decay": recipe.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.95), eps=1e-8, fused=True)
+
+
+def rate(step: int, recipe: Recipe) -> float:
+    """The learning rate of this step, as a share of its peak.
+
+    >>> recipe = Recipe(length=8, steps=100)
+    >>> [round(rate(step, recipe), 2) for step in (0, 4, 99)]
+    [0.2, 1.0, 0.1]
+    """
+    warm = max(1, round(recipe.warmup * recipe.steps))
+    if step < warm:
+        return (step + 1) / warm
+    done = (step - warm + 1) / max(1, recipe.steps - warm)
+    return 0.1 + 0.45 * (1 + math.cos(math.pi * done))
+
+
+def loss(lm: LM, data: Batch) -> torch.Tensor:
+    """Mean cross-entropy (nats) of the targets that are asked for."""
+    asked = data.targets != IGNORE
+    return cross_entropy(lm(data.tokens, asked=asked).float(), data.targets[asked])
+
+
+def train(
+    lm: LM,
+    task: Task,
+    recipe: Recipe,
+    seed: int,
+    tick: Callable[[int], None] = lambda step: None,
+    resume: Resume | None = None,
+) -> Trained:
+    """Train in place. `tick` is called after every step. Diverged where a loss or gradient is not finite.
+
+    With `resume` the state is saved now and then, and a call that finds one goes on from there; nothing in a
+    step depends on the steps before but through the model and the optimiser, so the bits are the same.
+    """
+    opt = optimiser(lm, recipe)
+    device = next(lm.parameters()).device
+    past = resume.restore(lm, opt) if resume else Progress()
+    started, tokens, losses = time.perf_counter() - past.seconds, past.tokens, list(past.losses)
+    lm.train()
+    with torch.random.fork_rng(devices=[]):
+        for step in range(past.step, recipe.steps):
+            torch.manual_seed(
+                stream(seed, f"train:{step}")
+            )  # what an encoding draws follows from the step too
+            data = Batch(*(part.to(device) for part in batch(task, recipe, seed, step)))
+            for group in opt.param_groups:
+                group["lr"] = recipe.learning_rate * rate(step, recipe)
+            with precision(device):
+                value = loss(lm, data)
+            value.backward()
+            norm = nn.utils.clip_grad_norm_(lm.parameters(), recipe.clip, foreach=True)
+            if not (value.isfinite() and norm.isfinite()):
+                raise Diverged(
+                    f"loss {value.item():g}, gradient norm {norm.item():g} at step {step + 1} of {recipe.steps}"
+                )
+            opt.step()
+            opt.zero_grad()
+            tokens += data.tokens.numel()
+            losses.append(value.detach())
+            tick(step)
+            if resume and resume.due():
+                seconds = time.perf_counter() - started
+                resume.save(lm, opt, Progress(step + 1, tokens, seconds, tuple(losses)))
+    last = torch.stack(losses[-max(1, recipe.steps // 20) :]).mean().item()
+    return Trained(tokens, time.perf_counter() - started, last)

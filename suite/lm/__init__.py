@@ -1,0 +1,1 @@
+"""The standard language model and its kernels."""

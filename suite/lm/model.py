@@ -1,0 +1,205 @@
+"""The standard language model: one small pre-norm decoder, in which only the encoding differs.
+
+RMS norm, q and k normalised before the encoding, SwiGLU, tied embeddings. Nothing here knows a position;
+positions, rotations, biases and attention weights are the encoding's five hooks.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from pebench.encodings.base import At, Encoding, Shape
+from pebench.encodings.streams import build, stream
+from pebench.suite.lm.attention import attend
+from pebench.suite.lm.layers import add_linear, feed_forward, norm_linear, split_qkv
+
+
+@dataclass(frozen=True)
+class Size:
+    """The size of a standard LM. The feed-forward width is 8/3 of the model's, rounded up to a multiple of 32."""
+
+    layers: int
+    width: int
+    heads: int
+    vocab: int
+
+    @property
+    def hidden(self) -> int:
+        return -(-self.width * 8 // (3 * 32)) * 32
+
+    def shape(self, train_length: int) -> Shape:
+        """What the encoding may know of this model."""
+        return Shape(self.layers, self.heads, self.width // self.heads, train_length)
+
+
+class LengthError(ValueError):
+    """More tokens than an encoding is defined for."""
+
+
+@dataclass
+class LayerCache:
+    """Keys and values (B, H, S, *) of one layer in buffers that double when full, and the encoding's memory."""
+
+    k: Tensor | None = None
+    v: Tensor | None = None
+    memory: dict[str, Tensor] = field(default_factory=dict)
+
+    def append(self, k: Tensor, v: Tensor, start: int) -> tuple[Tensor, Tensor]:
+        """Store new keys and values from position `start` on; return all so far."""
+        self.k, self.v = _store(self.k, k, start), _store(self.v, v, start)
+        end = start + k.shape[-2]
+        return self.k[..., :end, :], self.v[..., :end, :]
+
+
+def _store(buffer: Tensor | None, new: Tensor, start: int) -> Tensor:
+    end = start + new.shape[-2]
+    if buffer is None or buffer.shape[-2] < end:
+        room = new.new_empty(*new.shape[:-2], max(64, 2 * end), new.shape[-1])
+        if buffer is not None:
+            room[..., :start, :] = buffer[..., :start, :]
+        buffer = room
+    buffer[..., start:end, :] = new
+    return buffer
+
+
+class Cache:
+    """What decoding remembers: `LM.forward` continues after the tokens that it has seen."""
+
+    def __init__(self, layers: int):
+        self.length = 0
+        self.pos: Tensor | None = None
+        self.layers = [LayerCache() for _ in range(layers)]
+
+
+class Attention(nn.Module):
+    def __init__(self, size: Size):
+        super().__init__()
+        self.heads = size.heads
+        self.qkv = nn.Linear(size.width, 3 * size.width, bias=False)
+        self.out = nn.Linear(size.width, size.width, bias=False)
+        # Normalised q and k bound the logits by sqrt(d), flat for retrieval in narrow heads: a scalar per head
+        # lifts the bound, and commutes with every rotation as a gain per channel would not.
+        self.temperature = nn.Parameter(torch.empty(size.heads, 1, 1))
+
+    def forward(
+        self,
+        x: Tensor,
+        qkv: Tensor,
+        encoding: Encoding,
+        layer: int,
+        q_pos: Tensor,
+        k_pos: Tensor,
+        cache: LayerCache | None,
+        start: int,
+    ) -> Tensor:
+        """Heads side by side (B, T, D), out of the normalised input x (B, T, D) and qkv(x)."""
+        memory = cache.memory if cache else {}
+        q, k, v = split_qkv(self.shifted(qkv, memory), self.temperature)
+        with torch.autocast(
+            x.device.type, enabled=False
+        ):  # what an encoding computes in float32 stays float32
+            q, k = encoding.qk(q, k, At(layer, x, v, q_pos, memory))
+            if cache:
+                k, v = cache.append(k, v, start)
+            y = attend(encoding, layer, q, k, v, q_pos, k_pos)
+        return y.transpose(1, 2).flatten(2)
+
+    def shifted(self, qkv: Tensor, memory: dict[str, Tensor]) -> Tensor:
+        """Where the option KV shift (suite/lm/kv_shift.py) comes in."""
+        return qkv
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, width: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width))
+
+
+class SwiGLU(nn.Module):
+    def __init__(self, size: Size):
+        super().__init__()
+        self.gate_up = nn.Linear(size.width, 2 * size.hidden, bias=False)
+        self.down = nn.Linear(size.hidden, size.width, bias=False)
+
+
+class Block(nn.Module):
+    """x + out(attention(norm(x))), then x + down(silu(gate) * up) of (gate, up) = gate_up(norm(x)).
+
+    The products and what lies between them are in suite/lm/layers.py.
+    """
+
+    def __init__(self, size: Size):
+        super().__init__()
+        self.norm1 = RMSNorm(size.width)
+        self.attention = Attention(size)
+        self.norm2 = RMSNorm(size.width)
+        self.mlp = SwiGLU(size)
+
+    def forward(
+        self,
+        x: Tensor,
+        encoding: Encoding,
+        layer: int,
+        q_pos: Tensor,
+        k_pos: Tensor,
+        cache: LayerCache | None,
+        start: int,
+    ) -> Tensor:
+        h, qkv = norm_linear(x, self.norm1.weight, self.attention.qkv.weight)
+        y = self.attention(h, qkv, encoding, layer, q_pos, k_pos, cache, start)
+        x = add_linear(x, y, self.attention.out.weight)
+        return feed_forward(x, self.norm2.weight, self.mlp.gate_up.weight, self.mlp.down.weight)
+
+
+class LM(nn.Module):
+    """Tokens (B, T) in, logits (B, T, vocab) out.
+
+    Every weight outside the encoding is drawn from a random stream named by (seed, parameter name), so two
+    encodings with one seed share all of them bit for bit.
+    """
+
+    def __init__(self, size: Size, encoding: type[Encoding], train_length: int, seed: int):
+        super().__init__()
+        self.size = size
+        self.embedding = nn.Embedding(size.vocab, size.width)
+        self.blocks = nn.ModuleList(Block(size) for _ in range(size.layers))
+        self.norm = RMSNorm(size.width)
+        self.initialise(seed)
+        self.encoding = build(encoding, size.shape(train_length), seed)
+
+    @torch.no_grad()
+    def initialise(self, seed: int) -> None:
+        """Matrices N(0, 0.5/sqrt(fan-in)), as in the GRAPE reference; embeddings N(0, 0.02); gains and scalars 1.
+
+        Matrices that write to the residual stream start smaller by sqrt(2 * layers), as in GPT-2.
+        """
+        for name, p in self.named_parameters():
+            if p.dim() != 2:
+                p.fill_(1.0)
+                continue
+            std = 0.02 if name == "embedding.weight" else 0.5 * p.shape[1] ** -0.5
+            if name.endswith(("out.weight", "down.weight")):
+                std *= (2 * self.size.layers) ** -0.5
+            p.normal_(0.0, std, generator=torch.Generator().manual_seed(stream(seed, name)))
+
+    def cache(self) -> Cache:
+        """An empty cache; pass it to successive calls of `forward`."""
+        return Cache(self.size.layers)
+
+    def forward(self, tokens: Tensor, cache: Cache | None = None, asked: Tensor | None = None) -> Tensor:
+        """Logits of all tokens, or (N, vocab) of the N that `asked` (B, T), bool, marks."""
+        start, length = (cache.length if cache else 0), tokens.shape[1]
+        limit = self.encoding.max_length
+        if limit is not None and start + length > limit:
+            raise LengthError(f"{start + length} tokens, but this encoding is defined up to {limit}")
+        index = torch.arange(start, start + length, device=tokens.device)
+        q_pos = k_pos = self.encoding.positions(index)
+        if cache and cache.pos is not None:
+            k_pos = torch.cat([cache.pos, q_pos])
+        x = self.encoding.embed(self.embedding(tokens), q_pos)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, self.encoding, layer, q_pos, k_pos, cache.layers[layer] if cache else None, start)
+        if cache:
+            cache.length, cache.pos = start + length, k_pos
+        return norm_linear(x if asked is None else x[asked], self.norm.weight, self.embedding.weight)[1]

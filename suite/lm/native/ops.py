@@ -1,0 +1,391 @@
+"""Native kernels for the operators of suite/lm/layers.py, which defines them, and for attention.
+
+The definitions run wherever the kernels cannot (`usable`). The two agree to float32 rounding, values and gradients.
+"""
+
+import contextlib
+import ctypes
+import functools
+from collections.abc import Iterator
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import pad
+
+from pebench.encodings.base import Broken, Counted, Form, Path, Reflected
+from pebench.suite.lm.native.build import library
+
+EPS = 1e-6  # of the RMS norms
+ROWS = (torch.float32, torch.bfloat16)
+INPUTS = ("q", "k", "v", "p", "r", "e", "w", "beta")  # of attention, those that get gradients
+
+
+class View(ctypes.Structure):
+    """A (B, H, T, width) tensor, as attention.c sees it."""
+
+    _fields_ = [("at", ctypes.c_void_p), *((name, ctypes.c_int64) for name in ("batch", "head", "token"))]
+
+
+VIEWS = (
+    "q",
+    "k",
+    "v",
+    "y",
+    "gy",
+    "gq",
+    "gk",
+    "gv",
+    "p",
+    "r",
+    "gp",
+    "gr",
+    "e",
+    "ge",
+    "w",
+    "beta",
+    "gw",
+    "gbeta",
+)
+
+
+class Call(ctypes.Structure):
+    """The arguments of the attention kernels: `Attention` of attention.c."""
+
+    _fields_ = [
+        *((name, View) for name in VIEWS),
+        *((name, ctypes.c_void_p) for name in ("lse", "bias", "gbias", "table", "gtable", "slopes")),
+        *(
+            (name, ctypes.c_int64)
+            for name in ("batches", "heads", "tokens", "width", "value_width", "path_width", "known", "stick")
+        ),
+        *((name, ctypes.c_float) for name in ("scale", "path_scale")),
+    ]
+
+
+_serving = True
+
+
+@contextlib.contextmanager
+def definitions() -> Iterator[None]:
+    """Within, PyTorch's operators serve everywhere, as they do on a GPU."""
+    global _serving
+    before, _serving = _serving, False
+    try:
+        yield
+    finally:
+        _serving = before
+
+
+def usable(*tensors: Tensor, dtypes: tuple[torch.dtype, ...] = (torch.float32,)) -> bool:
+    """Whether the kernels take these: float32 on the CPU, one thread, eager, and the library could be built.
+
+    What lies between two matrix products may be bfloat16 too: the kernels for that are asked for with ROWS.
+    """
+    return (
+        not torch.compiler.is_compiling()  # first: the compiler cannot follow what comes next
+        and _serving
+        and all(t.dtype in dtypes and t.device.type == "cpu" for t in tensors)
+        and torch.get_num_threads() == 1
+        and library() is not None
+    )
+
+
+def run(name: str, *arguments: Any) -> None:
+    """Call a kernel on tensors (by their first element; None: no tensor), whole numbers, floats and a `Call`."""
+    if kernel(name, tuple(map(type, arguments)))(
+        *(x.data_ptr() if isinstance(x, Tensor) else x for x in arguments)
+    ):
+        raise MemoryError(f"no memory for the scratch space of {name}")
+
+
+@functools.cache
+def kernel(name: str, kinds: tuple[type, ...]) -> Any:
+    """A function of the library that takes arguments of these kinds."""
+    found = cast(ctypes.CDLL, library())[name]  # by its index, which gives a new one each time
+    types: dict[type, Any] = {int: ctypes.c_int64, float: ctypes.c_float, Call: ctypes.POINTER(Call)}
+    found.argtypes = [types.get(kind, ctypes.c_void_p) for kind in kinds]
+    return found
+
+
+def brief(x: Tensor) -> int:
+    """Whether the numbers of x take 16 bits, as a kernel is told."""
+    return int(x.dtype == torch.bfloat16)
+
+
+def rows(x: Tensor) -> Tensor:
+    """x (..., width) as a matrix with dense rows, one after another."""
+    return x.reshape(-1, x.shape[-1]).contiguous()
+
+
+def product_dtype() -> torch.dtype:
+    """What matrix products read: bfloat16 under autocast, else float32."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
+
+
+def product(x: Tensor, weight: Tensor) -> Tensor:
+    """x (n, width) times a matrix (out, width). A single row is bound by the reading of the matrix."""
+    if len(x) == 1 and usable(x, weight):
+        y = x.new_empty(1, len(weight))
+        run("product_step", weight.contiguous(), x, y, *weight.shape)
+        return y
+    return x @ weight.T
+
+
+def apply(kernel: type[torch.autograd.Function], *arguments: Any) -> Any:
+    """The kernel's values; without autograd, a large share of the time of a single token, where that is off."""
+    return (kernel.apply if torch.is_grad_enabled() else functools.partial(kernel.forward, Forgets()))(
+        *arguments
+    )
+
+
+class Forgets:
+    """A context of an autograd function that keeps nothing."""
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None: ...
+
+    def set_materialize_grads(self, value: bool) -> None: ...
+
+
+def normed(x: Tensor, gain: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """RMS norm of the rows x (n, width) times a gain, and 1 / rms of each."""
+    y, inverse = torch.empty_like(x, dtype=dtype), x.new_empty(len(x))
+    run("norm_forward", x, gain, y, inverse, *x.shape, brief(y), EPS)
+    return y, inverse
+
+
+def norm_gradient(
+    gy: Tensor, x: Tensor, gain: Tensor, inverse: Tensor, more: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The gradients of x, `more` added, and of the gain."""
+    gx, ggain = torch.empty_like(x), torch.zeros_like(gain)
+    run("norm_backward", gy, x, gain, inverse, more, gx, ggain, *x.shape, brief(gy))
+    return gx, ggain
+
+
+class NormLinearKernel(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gain: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)  # few encodings read h
+        flat, dtype = rows(x), product_dtype()
+        h, inverse = normed(flat, gain, torch.float32)
+        read, weight = h.to(dtype), weight.to(dtype)
+        ctx.save_for_backward(flat, gain, inverse, read, weight)
+        return h.view(x.shape), product(read, weight).view(*x.shape[:-1], -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gh: Tensor | None, gy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, gain, inverse, read, weight = ctx.saved_tensors
+        shape, gy = gy.shape, rows(gy)
+        back = gy @ weight
+        if gh is not None:
+            back = rows(gh) + back
+        gx, ggain = norm_gradient(back, x, gain, inverse)
+        return gx.view(*shape[:-1], -1), ggain, (gy.T @ read).float()
+
+
+class AddLinearKernel(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+        dtype = product_dtype()
+        read, weight = rows(y).to(dtype), weight.to(dtype)
+        ctx.save_for_backward(read, weight)
+        return x + product(read, weight).view(x.shape)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        read, weight = ctx.saved_tensors
+        g16 = rows(g).to(weight.dtype)
+        return g, (g16 @ weight).float().view(*g.shape[:-1], -1), (g16.T @ read).float()
+
+
+class SplitKernel(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        qkv = qkv.contiguous()
+        b, t, width = qkv.shape
+        heads = temperature.shape[0]
+        d = width // (3 * heads)
+        q, k, v = (temperature.new_empty(b, heads, t, d) for _ in range(3))
+        inverse = temperature.new_empty(b, t, heads, 2)
+        run("split_forward", qkv, temperature, q, k, v, inverse, b, t, heads, d, brief(qkv), EPS)
+        ctx.save_for_backward(qkv, temperature, inverse)
+        return q, k, v
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gq: Tensor, gk: Tensor, gv: Tensor) -> tuple[Tensor, Tensor]:
+        qkv, temperature, inverse = ctx.saved_tensors
+        gq, gk, gv = (g.contiguous() for g in (gq, gk, gv))
+        gqkv, gtemperature = torch.empty_like(qkv), torch.zeros_like(temperature)
+        b, h, t, d = gq.shape
+        tensors = (gq, gk, gv, qkv, temperature, inverse, gqkv, gtemperature)
+        run("split_backward", *tensors, b, t, h, d, brief(qkv))
+        return gqkv, gtemperature
+
+
+class FeedForwardKernel(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gain: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+        flat, dtype = rows(x), product_dtype()
+        gate_up, down = gate_up.to(dtype), down.to(dtype)
+        h, inverse = normed(flat, gain, dtype)
+        up = product(h, gate_up)
+        mid = up.new_empty(len(up), down.shape[1])
+        run("swiglu_forward", up, mid, *mid.shape, brief(up))
+        ctx.save_for_backward(flat, gain, inverse, h, gate_up, up, mid, down)
+        return (flat + product(mid, down)).view(x.shape)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        x, gain, inverse, h, gate_up, up, mid, down = ctx.saved_tensors
+        shape, g = g.shape, rows(g)
+        g16 = g.to(down.dtype)
+        gup = torch.empty_like(up)
+        run("swiglu_backward", g16 @ down, up, gup, *mid.shape, brief(up))
+        gx, ggain = norm_gradient(gup @ gate_up, x, gain, inverse, g)
+        return gx.view(shape), ggain, (gup.T @ h).float(), (g16.T @ mid).float()
+
+
+def view(x: Tensor) -> View:
+    return View(x.data_ptr(), *x.stride()[:3])
+
+
+def dense(x: Tensor) -> Tensor:
+    """With a dense last axis, which is all that the kernel asks of a layout."""
+    return x if x.stride(-1) == 1 else x.contiguous()
+
+
+class AttentionKernel(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        scale: float,
+        stick: bool,
+        slopes: Tensor | None,
+        bias: Tensor | None,
+        table: Tensor | None,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *rest: Tensor | None,
+    ) -> Tensor:
+        pairs = zip(INPUTS, (q, k, v, *rest), strict=True)
+        inputs = {name: dense(x) for name, x in pairs if x is not None}
+        b, h, t, width = q.shape
+        y, lse = (
+            v.new_empty(b, t, h, v.shape[-1]).transpose(1, 2),
+            q.new_empty(b, h, t),
+        )  # y as the model reads it
+        keys_first = None if bias is None else by_key(bias)
+        padded = None if table is None else pad(table, (lanes(), -t % lanes()))
+        call = Call(
+            **{name: view(x) for name, x in inputs.items()}, y=view(y), lse=lse.data_ptr(),
+            batches=b, heads=h, tokens=t, width=width, value_width=v.shape[-1], stick=stick, scale=scale,
+        )  # fmt: skip
+        if keys_first is not None:
+            call.bias = keys_first.data_ptr()
+        if padded is not None:
+            call.table = padded.data_ptr()
+        if slopes is not None:
+            call.slopes, call.path_width = slopes.data_ptr(), inputs["p"].shape[-1]
+            call.path_scale = 1 / call.path_width
+        if "e" in inputs:
+            call.known = inputs["e"].shape[-1]
+        run("attention_forward", call)
+        ctx.names = tuple(inputs)
+        ctx.save_for_backward(y, lse, keys_first, padded, slopes, *inputs.values())
+        ctx.call = call
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
+        _, _, keys_first, padded, _, *tensors = ctx.saved_tensors
+        gy, call = dense(gy), ctx.call
+        call.gy = view(gy)
+        given = {name: x.new_empty(x.shape) for name, x in zip(ctx.names, tensors, strict=True)}
+        for name, g in given.items():
+            setattr(call, f"g{name}", view(g))
+        gbias = torch.zeros_like(keys_first) if ctx.needs_input_grad[3] else None
+        call.gbias = None if gbias is None else gbias.data_ptr()
+        gtable = torch.zeros_like(padded) if ctx.needs_input_grad[4] else None
+        call.gtable = None if gtable is None else gtable.data_ptr()
+        run("attention_backward", call)
+        t = gy.shape[2]
+        gbias = None if gbias is None else gbias[..., :t].mT
+        gtable = None if gtable is None else gtable[:, lanes() : lanes() + t]
+        return None, None, None, gbias, gtable, *(given.get(name) for name in INPUTS)
+
+
+@functools.cache
+def lanes() -> int:
+    """How many queries the kernel takes at once: what a bias and a table are padded to."""
+    return int(cast(ctypes.CDLL, library()).lanes())
+
+
+def by_key(bias: Tensor) -> Tensor:
+    """A bias (H, T, T) with the keys first, (H, T, T and its padding)."""
+    h, t, _ = bias.shape
+    turned = bias.new_zeros(h, t, t + -t % lanes())
+    turned[..., :t] = bias.mT
+    return turned
+
+
+def attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float,
+    bias: Tensor | None = None,
+    table: Tensor | None = None,
+    form: Form | None = None,
+) -> Tensor:
+    """Causal attention of q and k (B, H, T, e) over v (B, H, T, d), as many queries as keys: (B, H, T, d).
+
+    `bias` (H or 1, T, T) is added to the logits, and so is `table` (H, T), by distance; a form replaces q and k, and
+    says what becomes of them. Only where `usable`; what else is given may have any dtype.
+    """
+    bias = None if bias is None else bias.float().expand(q.shape[1], -1, -1)
+    table = None if table is None else table.float().expand(q.shape[1], -1)
+    stick, slopes, rest = False, None, dict.fromkeys(INPUTS[3:])
+    match form:
+        case Path():
+            q, k, slopes, rest["p"], rest["r"] = (
+                form.q,
+                form.k,
+                form.slopes.float().contiguous(),
+                form.p,
+                form.r,
+            )
+        case Counted():
+            q, k, rest["e"] = form.q, form.k, form.e
+        case Reflected():
+            q, k, rest["w"], rest["beta"] = form
+        case Broken():
+            q, k, stick = form.q, form.k, True
+    read = (None if x is None else x.float() for x in (q, k, v, *rest.values()))
+    return apply(AttentionKernel, scale, stick, slopes, bias, table, *read)
+
+
+def attention_step(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:
+    """Attention of one new token q (B, H, 1, e) over all of a cache k and v, without gradients: (B, H, 1, d).
+
+    `bias` (H or 1, 1, S) is added to the logits. Nothing of the cache is copied. Only where `usable`.
+    """
+    q, k, v = dense(q), dense(k), dense(v)
+    b, h, _, e = q.shape
+    y = v.new_empty(b, h, 1, v.shape[-1])
+    call = Call(
+        q=view(q), k=view(k), v=view(v), y=view(y),
+        batches=b, heads=h, tokens=k.shape[2], width=e, value_width=v.shape[-1], scale=scale,
+    )  # fmt: skip
+    if bias is not None:
+        bias = bias.float().expand(h, 1, -1).contiguous()
+        call.bias = bias.data_ptr()
+    run("attention_step", call)
+    return y

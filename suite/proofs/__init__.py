@@ -1,0 +1,1 @@
+"""What is shown without training: the certificate, the identities, the probes of an encoding."""

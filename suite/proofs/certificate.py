@@ -1,0 +1,609 @@
+"""What an encoding must keep before anything is trained with it: `pebench check`.
+
+Every check builds a small standard LM, moves the encoding's parameters away from their initial values (many
+encodings are silent there, and a silent encoding passes everything), and measures one property on the CPU.
+"""
+
+import functools
+import math
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from itertools import takewhile
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import load_model, save_model
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from pebench.encodings.base import At, Encoding
+from pebench.encodings.nope import NoPE
+from pebench.encodings.rope import RoPE
+from pebench.encodings.streams import stream
+from pebench.suite.lm.attention import attend
+from pebench.suite.lm.model import LM, LengthError, Size
+from pebench.suite.lm.native import ops
+
+SIZE = Size(layers=2, width=64, heads=4, vocab=64)
+LENGTH = 32  # the training length of the model that is checked
+LONG = 8 * LENGTH
+FAR = 512  # beyond the 256 whole numbers of bfloat16
+SHIFT = 100
+HIGHEST = 2**20  # the largest offset that is tried: a text of a million tokens
+LONGEST_TEXT = 2**11  # the least relative range: no profile measures a longer text
+PADDING = 8
+
+# The logits of the model that is checked have a standard deviation of about one.
+EQUAL = 1e-4
+"""Largest difference of two logits that are equal up to float32 rounding."""
+NOTICED = 1e-3
+"""The relative range ends where a shift moves a logit by more than this in float32 ..."""
+NOTICED_BF16 = 0.1
+"""... or by more than this in bfloat16, whose own rounding moves logits by some hundredths."""
+BF16_FACTOR = 4.0
+"""An encoding may lose this many times what RoPE loses in bfloat16."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the certificate. `detail` says what was done, or after a failure what to change."""
+
+    name: str
+    passed: bool
+    measured: str
+    limit: str
+    detail: str
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class Finding(NamedTuple):
+    """What a check function returns; `remedy` is shown where it failed, `facts` are what badges say."""
+
+    passed: bool
+    measured: str
+    limit: str
+    remedy: str
+    facts: Mapping[str, Any] = MappingProxyType({})
+
+
+def certify(name: str, cls: type[Encoding], seed: int = 0) -> list[Check]:
+    """All checks of this encoding, in the order of `CHECKS`; an exception inside a check is its failure."""
+    return [run_check(check, name, cls, seed) for check in CHECKS]
+
+
+def run_check(
+    check: Callable[[type[Encoding], int], Finding], name: str, cls: type[Encoding], seed: int
+) -> Check:
+    """One check as a line of the certificate, named like its function."""
+    title = check.__name__.replace("_", " ")
+    try:
+        found = check(cls, seed)
+    except Exception as e:
+        message = str(e).strip().splitlines()
+        reason = f"{type(e).__name__}: {message[0] if message else 'no message'}"
+        return Check(title, False, "an exception", "none", f"{name} raised {reason}")
+    about = (check.__doc__ or "").splitlines()[0]
+    detail = about if found.passed else found.remedy
+    return Check(title, found.passed, found.measured, found.limit, detail, dict(found.facts))
+
+
+def says_what_it_is(cls: type[Encoding], seed: int) -> Finding:
+    """The class has a title, a paper, a family, a formula and a docstring."""
+    fields = ("title", "paper", "family", "formula", "__doc__")
+    missing = [f for f in fields if not getattr(cls, f, None)]
+    return Finding(
+        not missing,
+        f"{len(fields) - len(missing)} of {len(fields)}",
+        "all",
+        f"Set on the class, as in encodings/rope.py: {', '.join(missing)}.",
+    )
+
+
+def hides_the_future(cls: type[Encoding], seed: int) -> Finding:
+    """No logit depends on a later token: neither its value nor its gradient."""
+    lm, tokens = model(cls, seed), batch(2, LENGTH, seed)
+    embedded: list[Tensor] = []
+    lm.embedding.register_forward_hook(lambda module, args, out: embedded.append(out))
+    before = lm(tokens)
+    worst = 0.0
+    for cut in (1, LENGTH // 2, LENGTH - 1):
+        later = torch.cat([tokens[:, :cut], (tokens[:, cut:] + 1) % SIZE.vocab], dim=1)
+        worst = max(worst, largest(lm(later)[:, :cut] - before[:, :cut]))
+        (gradient,) = torch.autograd.grad(before[:, :cut].square().sum(), embedded[0], retain_graph=True)
+        worst = max(worst, largest(gradient[:, cut:]))
+    return Finding(
+        worst <= EQUAL,
+        number(worst),
+        number(EQUAL),
+        "A token sees later ones; mask k_pos > q_pos in `weights`, and sum only over earlier tokens.",
+    )
+
+
+def decodes_as_it_reads(cls: type[Encoding], seed: int) -> Finding:
+    """Through the cache, in chunks of one, three and many tokens, logits are those of one forward pass."""
+    lm = model(cls, seed)
+    tokens = batch(2, longest(lm, 3 * LENGTH), seed)
+    with torch.no_grad():
+        full = lm(tokens)
+        worst = 0.0
+        for sizes in ([1], [3], [LENGTH // 2, 1, 1, 7], [LENGTH]):
+            worst = max(worst, largest(through_cache(lm, tokens, sizes) - full))
+    return Finding(
+        worst <= EQUAL,
+        number(worst),
+        number(EQUAL),
+        "Take positions from `at.pos`, never from a shape, and carry running sums in `at.memory`.",
+        {"streaming": worst <= EQUAL},
+    )
+
+
+def learns_every_parameter(cls: type[Encoding], seed: int) -> Finding:
+    """Every tensor of the encoding gets a gradient, and all gradients of the model are finite."""
+    lm = model(cls, seed)
+    loss_of(lm, batch(2, longest(lm, 4 * LENGTH), seed)).backward()
+    named = dict(lm.encoding.named_parameters())
+    idle = [name for name, p in named.items() if p.grad is None or not p.grad.any()]
+    broken = [name for name, p in lm.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+    if broken:
+        remedy = f"Not finite: the gradients of {', '.join(broken)}; look for 0 ** p or log(0) under a mask."
+    else:
+        remedy = f"No gradient reaches {', '.join(idle)}; use it, or remove it, or make it a buffer."
+    return Finding(
+        not idle and not broken, f"{len(named) - len(idle)} of {len(named)} tensors", "all, finite", remedy
+    )
+
+
+def stands_long_inputs(cls: type[Encoding], seed: int) -> Finding:
+    """At 8 times the training length all is finite, gradients too, or `max_length` is declared and kept."""
+    lm = model(cls, seed)
+    length = longest(lm, LONG)
+    if length < LENGTH:
+        return Finding(
+            False, f"max_length {length}", f"{LENGTH}", "`max_length` must reach `shape.train_length`."
+        )
+    loss = loss_of(lm, batch(1, length, seed))
+    loss.backward()
+    gradients = [p.grad for p in lm.parameters() if p.grad is not None]
+    finite = bool(loss.isfinite()) and all(bool(g.isfinite().all()) for g in gradients)
+    measured = f"{'finite' if finite else 'not finite'} at {length} tokens"
+    remedy = "Bound what grows with the position, or set `self.max_length` to what the encoding can do."
+    if lm.encoding.max_length is not None:
+        try:
+            through_cache(lm, batch(1, lm.encoding.max_length + 1, seed), [length])
+        except LengthError:
+            measured += ", LengthError beyond"
+        else:
+            return Finding(False, "no LengthError beyond max_length", "LengthError", remedy)
+    limit = lm.encoding.max_length
+    facts = {"max_length": limit and limit / LENGTH}  # in training lengths; None: free of any length
+    return Finding(finite, measured, f"{LONG} tokens or max_length", remedy, facts)
+
+
+def keeps_precision_in_bf16(cls: type[Encoding], seed: int) -> Finding:
+    """Under bfloat16 autocast, 512 tokens in, the logits lose about as much as RoPE's."""
+    ratio = lost_in_bf16(cls, seed) / rope_loses_in_bf16(seed)
+    return Finding(
+        ratio <= BF16_FACTOR,
+        f"{ratio:.2f} x RoPE's loss",
+        f"{BF16_FACTOR:g} x",
+        "Compute positions, angles and sums in float32, outside of autocast; append columns with `widen`.",
+    )
+
+
+def stands_far_positions(cls: type[Encoding], seed: int) -> Finding:
+    """Moved to positions up to 1,048,576 (or `max_length`), all logits are finite in both precisions."""
+    offsets = [2**n for n in range(10, HIGHEST.bit_length())]
+    moved = [m for bf16 in (False, True) for m in moved_by(cls, seed, offsets, bf16)]
+    whole = sum(map(math.isfinite, moved))
+    return Finding(
+        whole == len(moved),
+        f"finite at {whole} of {len(moved)} places",
+        f"all, up to {HIGHEST:,}",
+        "Nothing may grow with the position itself: let differences in, as xpos does, and never a power.",
+    )
+
+
+def is_relative_as_claimed(cls: type[Encoding], seed: int) -> Finding:
+    """Adding one number to all positions changes no logit, where `relative` is claimed."""
+    (moved,) = moved_by(cls, seed, [SHIFT])
+    if not cls.relative:
+        return Finding(
+            math.isfinite(moved), number(moved), "not claimed", "A shift of the positions gives NaN."
+        )
+    return Finding(
+        moved <= EQUAL,
+        number(moved),
+        number(EQUAL),
+        "Let positions enter through differences only, or drop the claim `relative = True`.",
+    )
+
+
+def keeps_norms_as_claimed(cls: type[Encoding], seed: int) -> Finding:
+    """`qk` keeps the norms of q and k, where `norm_preserving` is claimed."""
+    lm, rng = model(cls, seed), generator(seed, "norms")
+    worst = 0.0
+    with torch.no_grad():
+        for layer in range(SIZE.layers):
+            q, k, v = torch.randn(3, 1, SIZE.heads, LENGTH, SIZE.width // SIZE.heads, generator=rng)
+            x = torch.randn(1, LENGTH, SIZE.width, generator=rng)
+            after = lm.encoding.qk(q, k, At(layer, x, v, lm.encoding.positions(torch.arange(LENGTH)), {}))
+            for raw, turned in zip((q, k), after, strict=True):
+                worst = max(worst, largest(turned.norm(dim=-1) / raw.norm(dim=-1) - 1))
+    claimed = cls.norm_preserving
+    return Finding(
+        worst <= EQUAL or not claimed,
+        number(worst),
+        number(EQUAL) if claimed else "not claimed",
+        "`qk` must rotate and nothing else, or drop the claim `norm_preserving = True`.",
+        {"norm_preserving": claimed and worst <= EQUAL},
+    )
+
+
+def keeps_examples_apart(cls: type[Encoding], seed: int) -> Finding:
+    """An example's logits do not depend on its neighbours in the batch."""
+    lm, tokens = model(cls, seed), batch(3, LENGTH, seed)
+    others = tokens.clone()
+    others[1:] = (others[1:] + 1) % SIZE.vocab
+    with torch.no_grad():
+        together = lm(tokens)[:1]
+        worst = max(largest(lm(others)[:1] - together), largest(lm(tokens[:1]) - together))
+    return Finding(
+        worst <= EQUAL, number(worst), number(EQUAL), "Reduce over tokens or channels, never over the batch."
+    )
+
+
+def gives_the_same_bits_twice(cls: type[Encoding], seed: int) -> Finding:
+    """The same seed and input give the same bits, in one model and in two that were built alike."""
+    lm, twin, tokens = model(cls, seed), model(cls, seed), batch(2, LENGTH, seed)
+    with torch.no_grad():
+        first = lm(tokens)
+        worst = max(largest(lm(tokens) - first), largest(twin(tokens) - first))
+    return Finding(
+        worst == 0.0,
+        number(worst),
+        "0",
+        "Draw initial values with torch's functions in `__init__`, and nothing in evaluation.",
+    )
+
+
+def ignores_the_training_flag(cls: type[Encoding], seed: int) -> Finding:
+    """Training and evaluation compute the same, unless `positions` are sampled in training."""
+    lm, tokens, index = model(cls, seed), batch(2, LENGTH, seed), torch.arange(LENGTH)
+    with torch.no_grad():
+        still, still_at = lm(tokens), lm.encoding.positions(index)
+        lm.train()
+        moved, samples = largest(lm(tokens) - still), not torch.equal(lm.encoding.positions(index), still_at)
+    return Finding(
+        moved <= EQUAL or samples,
+        number(moved),
+        "sampled in training" if samples else number(EQUAL),
+        "Only `positions` may look at `self.training`.",
+    )
+
+
+def comes_back_from_disk(cls: type[Encoding], seed: int) -> Finding:
+    """Saved and loaded into a model of another seed, it gives the same bits."""
+    lm, other, tokens = model(cls, seed), model(cls, seed + 1), batch(2, LENGTH, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(lm, str(Path(folder, "model.safetensors")))
+        load_model(other, Path(folder, "model.safetensors"))
+    with torch.no_grad():
+        moved = largest(lm(tokens) - other(tokens))
+    return Finding(
+        moved == 0.0,
+        number(moved),
+        "0",
+        "Keep what is drawn at random in an nn.Parameter or a persistent buffer, so that it is saved.",
+    )
+
+
+def leaves_the_rest_alone(cls: type[Encoding], seed: int) -> Finding:
+    """The weights outside it are those of every other encoding, and the global random stream is untouched."""
+    lm = LM(SIZE, cls, LENGTH, seed).eval()
+    state = torch.get_rng_state()
+    loss_of(lm, batch(1, LENGTH, seed)).backward()
+    drew = not torch.equal(state, torch.get_rng_state())
+    torch.set_rng_state(state)
+    own, plain = outside(lm), outside(LM(SIZE, NoPE, LENGTH, seed))
+    differ = sorted(name for name in own.keys() | plain.keys() if not same(own.get(name), plain.get(name)))
+    return Finding(
+        not differ and not drew,
+        "random numbers drawn" if drew else f"{len(differ)} of {len(plain)} tensors differ",
+        "0, none",
+        "Change no weight outside the encoding, and draw random numbers in `__init__` only.",
+    )
+
+
+def compiles_whole(cls: type[Encoding], seed: int) -> Finding:
+    """torch.compile makes one graph of the model, without a break."""
+    lm, tokens = model(cls, seed), batch(2, LENGTH, seed)
+    eager = lm(tokens)
+    torch.compiler.reset()
+    try:
+        moved = largest(torch.compile(lm, fullgraph=True, backend="eager")(tokens) - eager)
+    except torch._dynamo.exc.TorchDynamoException as e:
+        reason = next((line.strip() for line in str(e).splitlines() if line.strip()), type(e).__name__)
+        remedy = f"No .item(), no `if` on a tensor and no Python side effects in the hooks ({reason})."
+        return Finding(False, "a graph break", "one graph", remedy)
+    finally:
+        torch.compiler.reset()
+    return Finding(
+        moved <= EQUAL,
+        f"one graph, {number(moved)}",
+        number(EQUAL),
+        "The compiled model computes something else.",
+    )
+
+
+def relative_range(cls: type[Encoding], seed: int) -> Finding:
+    """The largest offset (a power of two) that moves no logit by more than 0.001, and in bfloat16 by 0.1.
+
+    A claim to be relative has to hold over 2,048 tokens, as far as the profiles measure.
+    """
+    if not cls.relative:
+        return Finding(True, "no", "not claimed", "")
+    fine, coarse = reach(cls, seed, NOTICED, bf16=False), reach(cls, seed, NOTICED_BF16, bf16=True)
+    return Finding(
+        min(fine, coarse) >= LONGEST_TEXT,
+        f"{fine:,} (fp32), {coarse:,} (bf16)",
+        f"{LONGEST_TEXT:,}",
+        "Let positions enter as differences before they are rounded, in float32.",
+        {"relative_range": {"float32": fine, "bfloat16": coarse}},
+    )
+
+
+@torch.no_grad()
+def left_padding(cls: type[Encoding], seed: int) -> Finding:
+    """How far padding in front of an example moves its logits, where no key of the padding is seen.
+
+    The LM reads batches of one length and hides nothing but the future, so it has no padding. This is what a
+    left-padded batch would do to an example: its positions begin after the padding, the running sums in the
+    cache's memory have gone over it, and its keys are gone.
+    """
+    offset = torch.tensor(0)
+    lm, tokens = model(shifted(cls, offset), seed), batch(2, LENGTH // 2 + PADDING, seed)
+    alone, cache = lm(tokens[:, PADDING:]), lm.cache()
+    lm(tokens[:, :PADDING], cache)
+    for layer in cache.layers:
+        layer.k = layer.v = None
+    cache.length, cache.pos = 0, None
+    offset.fill_(PADDING)
+    moved = largest(lm(tokens[:, PADDING:], cache) - alone)
+    return Finding(
+        math.isfinite(moved),
+        f"changes nothing ({number(moved)})" if moved <= EQUAL else f"moves logits by {number(moved)}",
+        "reported",
+        "An example behind padding gives NaN.",
+        {"left_padding": moved <= EQUAL},
+    )
+
+
+@torch.no_grad()
+def reads_content(cls: type[Encoding], seed: int) -> Finding:
+    """Whether positions enter other than as q^T M(i, j) k + b(i, j), with M and b of the positions alone.
+
+    If they do not, differences of neighbouring log weights (free of softmax's term of the row) keep their value
+    under another x and v, under another q where k is 0 and the other way round, and are additive in q and in k.
+    """
+    lm, rng = model(cls, seed), generator(seed, "content")
+    heads, width = SIZE.heads, SIZE.width // SIZE.heads
+    count = longest(lm, 12)
+    pos = lm.encoding.positions(torch.arange(count))
+    one = torch.eye(count).expand(1, heads, count, count)  # as values, it makes attention return its weights
+    q, q2, k, k2, v, v2 = torch.randn(6, 1, heads, count, width, generator=rng)
+    x, x2 = torch.randn(2, 1, count, SIZE.width, generator=rng)
+    none, worst = torch.zeros_like(q), 0.0
+    for layer in range(SIZE.layers):
+
+        def odds(q: Tensor, k: Tensor, x: Tensor = x, v: Tensor = v, layer: int = layer) -> Tensor:
+            a, b = lm.encoding.qk(q, k, At(layer, x, v, pos, {}))
+            return attend(lm.encoding, layer, a, b, one, pos, pos)[..., -1, :].log().diff()
+
+        bare = odds(none, none)
+        for term in (
+            odds(q, k, x2, v2) - odds(q, k),
+            odds(q, none) - bare,
+            odds(none, k) - bare,
+            odds(q + q2, k) - odds(q, k) - odds(q2, k) + odds(none, k),
+            odds(q, k + k2) - odds(q, k) - odds(q, k2) + odds(q, none),
+        ):
+            worst = max(worst, largest(term[term.isfinite()]))  # a window hides keys: log 0
+    reads = worst > EQUAL
+    measured = f"yes ({number(worst)})" if reads else "no"
+    return Finding(True, measured, "reported", "", {"reads_content": reads})
+
+
+def cost_of_a_cached_token(cls: type[Encoding], seed: int) -> Finding:
+    """Bytes that the cache holds for each token in float32, and for the whole sequence."""
+    per_token, fixed = cache_bytes(cls, seed)
+    plain, _ = cache_bytes(RoPE, seed)
+    return Finding(
+        True,
+        f"{per_token:,} bytes a token ({per_token / plain:.2f} x RoPE) + {fixed:,}",
+        "reported",
+        "",
+        {"cache": {"bytes_per_token": per_token, "over_rope": per_token / plain, "bytes_fixed": fixed}},
+    )
+
+
+CHECKS: tuple[Callable[[type[Encoding], int], Finding], ...] = (
+    says_what_it_is,
+    hides_the_future,
+    decodes_as_it_reads,
+    learns_every_parameter,
+    stands_long_inputs,
+    keeps_precision_in_bf16,
+    stands_far_positions,
+    is_relative_as_claimed,
+    keeps_norms_as_claimed,
+    keeps_examples_apart,
+    gives_the_same_bits_twice,
+    ignores_the_training_flag,
+    comes_back_from_disk,
+    leaves_the_rest_alone,
+    compiles_whole,
+    relative_range,
+    left_padding,
+    reads_content,
+    cost_of_a_cached_token,
+)
+
+
+def generator(seed: int, name: str) -> torch.Generator:
+    """The random stream of this name."""
+    return torch.Generator().manual_seed(stream(seed, name))
+
+
+@torch.no_grad()
+def model(cls: type[Encoding], seed: int) -> LM:
+    """The small LM that is checked, in evaluation mode.
+
+    Its matrices are N(0, 1/fan-in), larger than the standard LM starts with, so that attention matters and
+    the logits have a standard deviation of about one. To every parameter of the encoding N(0, 1/(4n)) is
+    added, n its last size: a log-frequency moves by some tenths, and a sum over n unit numbers by 1/2.
+    """
+    lm = LM(SIZE, cls, LENGTH, seed).eval()
+    for name, p in lm.named_parameters():
+        noise = torch.randn(p.shape, generator=generator(seed, f"noise:{name}"))
+        if name.startswith("encoding."):
+            p.add_(noise, alpha=0.5 / math.sqrt(p.shape[-1] if p.dim() else 1))
+        elif p.dim() == 2:
+            p.copy_(noise / math.sqrt(p.shape[-1]))
+    return lm
+
+
+def batch(size: int, length: int, seed: int) -> Tensor:
+    """Random tokens (size, length)."""
+    return torch.randint(SIZE.vocab, (size, length), generator=generator(seed, f"tokens:{size}:{length}"))
+
+
+def longest(lm: LM, length: int) -> int:
+    """This length, or as much of it as the encoding is defined for."""
+    limit = lm.encoding.max_length
+    return length if limit is None else min(length, limit)
+
+
+def loss_of(lm: LM, tokens: Tensor) -> Tensor:
+    """Mean loss of the next token."""
+    return cross_entropy(lm(tokens)[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
+
+
+def through_cache(lm: LM, tokens: Tensor, sizes: list[int]) -> Tensor:
+    """Logits of tokens (B, T) read through a cache in chunks of these sizes, taken in turn."""
+    parts: list[Tensor] = []
+    cache, start = lm.cache(), 0
+    while start < tokens.shape[1]:
+        size = sizes[len(parts) % len(sizes)]
+        parts.append(lm(tokens[:, start : start + size], cache))
+        start += size
+    return torch.cat(parts, dim=1)
+
+
+def shifted(cls: type[Encoding], offset: Tensor) -> type[Encoding]:
+    """The same encoding with a number (a tensor, so that it may change) added to all its positions."""
+
+    class Shifted(cls):  # type: ignore[misc, valid-type]
+        def positions(self, index: Tensor) -> Tensor:
+            return super().positions(index) + offset
+
+    return Shifted
+
+
+@torch.no_grad()
+def moved_by(cls: type[Encoding], seed: int, offsets: Sequence[int], bf16: bool = False) -> Iterator[float]:
+    """The most that any logit moves when each of these offsets is added to all positions.
+
+    Where `max_length` leaves no room for an offset, it is as large as it can be.
+    """
+    added = torch.tensor(0)
+    lm = model(shifted(cls, added), seed)
+    length, limit = LENGTH, lm.encoding.max_length
+    if limit is not None:
+        length = min(length, limit // 2)
+        offsets = [min(offset, limit - length) for offset in offsets]
+    tokens = batch(2, length, seed)
+    with bfloat16() if bf16 else nullcontext():
+        still = lm(tokens).float()
+        for offset in offsets:
+            added.fill_(offset)
+            yield largest(lm(tokens).float() - still)
+
+
+@contextmanager
+def bfloat16() -> Iterator[None]:
+    """Autocast, and no native kernels: those keep in float32 what other devices hand to an encoding in bfloat16."""
+    with ops.definitions(), torch.autocast("cpu", torch.bfloat16):
+        yield
+
+
+def reach(cls: type[Encoding], seed: int, amount: float, bf16: bool) -> int:
+    """The largest power of two such that shifts up to it move no logit by more than `amount`; 0 if none."""
+    offsets = [2**n for n in range(HIGHEST.bit_length())]
+    held = takewhile(
+        lambda pair: pair[1] <= amount, zip(offsets, moved_by(cls, seed, offsets, bf16), strict=True)
+    )
+    return max((offset for offset, _ in held), default=0)
+
+
+@torch.no_grad()
+def lost_in_bf16(cls: type[Encoding], seed: int) -> float:
+    """Root mean square error of the logits under bfloat16 autocast, over the second half of a long input."""
+    lm = model(cls, seed)
+    tokens = batch(1, longest(lm, FAR), seed)
+    exact = lm(tokens)
+    with bfloat16():
+        rounded = lm(tokens).float()
+    return (rounded - exact)[:, tokens.shape[1] // 2 :].square().mean().sqrt().item()
+
+
+@functools.cache
+def rope_loses_in_bf16(seed: int) -> float:
+    return lost_in_bf16(RoPE, seed)
+
+
+@torch.no_grad()
+def cache_bytes(cls: type[Encoding], seed: int) -> tuple[int, int]:
+    """Bytes that the cache grows by with a token, and bytes that do not grow."""
+    lm = model(cls, seed)
+    sizes = []
+    for length in (LENGTH // 2, LENGTH):
+        cache = lm.cache()
+        lm(batch(1, length, seed), cache)
+        held = [
+            buffer[..., :length, :]
+            for layer in cache.layers
+            for buffer in (layer.k, layer.v)
+            if buffer is not None
+        ]
+        held += [kept for layer in cache.layers for kept in layer.memory.values()]
+        sizes.append(sum(x.numel() * x.element_size() for x in held))
+    per_token = (sizes[1] - sizes[0]) // (LENGTH // 2)
+    return per_token, sizes[1] - per_token * LENGTH
+
+
+def outside(lm: LM) -> dict[str, Tensor]:
+    """All tensors of the model but the encoding's."""
+    return {name: x for name, x in lm.state_dict().items() if not name.startswith("encoding.")}
+
+
+def same(a: Tensor | None, b: Tensor | None) -> bool:
+    return a is not None and b is not None and torch.equal(a, b)
+
+
+def largest(x: Tensor) -> float:
+    """The largest absolute value; infinite where there is a NaN, so that no comparison passes."""
+    worst = x.detach().abs().max().item() if x.numel() else 0.0
+    return math.inf if math.isnan(worst) else worst
+
+
+def number(x: float) -> str:
+    """Two digits, as a person reads them.
+
+    >>> number(0.0), number(1.234e-5)
+    ('0', '1.2e-05')
+    """
+    return f"{x:.1e}" if x else "0"

@@ -1,0 +1,1 @@
+"""The one contract with `leaderboard/`: records, metrics, names. Standard library only."""

@@ -1,0 +1,244 @@
+"""One run is one immutable JSON file. Standard library only, so that reading results needs nothing.
+
+A record is written once, whole, under a path that follows from what it says. Reading never writes, and a
+file that cannot be read is named with its reason, never skipped in silence.
+"""
+
+import json
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from math import isfinite
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pebench.suite.results.metrics import METRICS
+
+SCHEMA = 1
+VERIFIED = "verified.json"  # in a records folder: which records were run again, no record itself
+OUTCOMES = ("measured", "failed", "diverged", "timed out", "out of memory", "undefined")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+@.\-]{0,79}")
+LARGEST = 64 * 2**20  # bytes of a record file; those of the largest profile have a hundredth
+Condition = dict[str, int | float | str]
+
+
+class RecordError(ValueError):
+    """A record that says something it must not."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured number.
+
+    A row with `floor` and `ceiling` counts in the ranking: the floor is what the best predictor scores that
+    does not read the input, the ceiling what an oracle scores, both under the same condition.
+    """
+
+    metric: str
+    value: float
+    n: int  # how many answers, bytes or timings the value is the mean of
+    condition: Condition = field(default_factory=dict)
+    floor: float | None = None
+    ceiling: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.metric not in METRICS:
+            raise RecordError(f"unknown metric {self.metric!r}; add it to suite/results/metrics.py")
+        for name, number in (("value", self.value), ("floor", self.floor), ("ceiling", self.ceiling)):
+            if not _finite(number) and (name == "value" or number is not None):
+                raise RecordError(f"{name} of {self.metric} is {number!r}, not a finite number")
+        if isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 1:
+            raise RecordError(f"n of {self.metric} is {self.n!r}, not a positive integer")
+        if (self.floor is None) != (self.ceiling is None) or (
+            self.floor is not None and self.floor == self.ceiling
+        ):
+            raise RecordError(f"{self.metric} has a floor and a different ceiling, or neither")
+        if not isinstance(self.condition, dict):
+            raise RecordError(f"the condition of {self.metric} is no object")
+        for key, part in self.condition.items():
+            if not isinstance(key, str) or not (isinstance(part, str) or _finite(part)):
+                raise RecordError(f"the condition of {self.metric} maps names to numbers or strings")
+
+    @property
+    def score(self) -> float | None:
+        """The value between floor (0) and ceiling (1); below the floor it stays 0. None where it does not count."""
+        if self.floor is None or self.ceiling is None:
+            return None
+        return max(0.0, (self.value - self.floor) / (self.ceiling - self.floor))
+
+
+def _finite(number: object) -> bool:
+    """Whether this is a number, neither endless nor true or false."""
+    return (isinstance(number, float) or type(number) is int) and isfinite(number)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one run of (encoding, task, profile, seed) gave: rows, or the reason why there are none."""
+
+    encoding: str
+    task: str
+    profile: str
+    seed: int
+    fingerprint: str  # of the source that the rows depend on
+    rows: tuple[Row, ...] = ()
+    outcome: str = "measured"
+    reason: str = ""
+    card: dict[str, Any] = field(
+        default_factory=dict
+    )  # the encoding: title, family, paper, formula, claims ...
+    setup: dict[str, Any] = field(
+        default_factory=dict
+    )  # the task: family, gate, model size, steps, corpus ...
+    provenance: dict[str, Any] = field(default_factory=dict)  # versions, commit, machine, seconds, memory ...
+    schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        for name in ("encoding", "task", "profile"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not _NAME.fullmatch(value):
+                raise RecordError(
+                    f"{name} {value!r} is not a name of letters, digits, '_', '+', '@', '.' and '-'"
+                )
+        if not isinstance(self.seed, int) or isinstance(self.seed, bool) or self.seed < 0:
+            raise RecordError(f"seed {self.seed!r} is not a non-negative integer")
+        if not isinstance(self.fingerprint, str) or not re.fullmatch(r"[0-9a-f]{16,64}", self.fingerprint):
+            raise RecordError(f"fingerprint {self.fingerprint!r} is not 16 to 64 hexadecimal digits")
+        if self.outcome not in OUTCOMES:
+            raise RecordError(f"outcome {self.outcome!r} is none of {', '.join(OUTCOMES)}")
+        if (self.outcome == "measured") != bool(self.rows) or bool(self.rows) == bool(self.reason):
+            raise RecordError("a record has rows or a reason why not, never both")
+        for name in ("card", "setup", "provenance"):
+            if not isinstance(getattr(self, name), dict):
+                raise RecordError(f"{name} is not an object")
+
+    @property
+    def path(self) -> Path:
+        """Where this record lies in a records folder."""
+        return record_path(self.encoding, self.task, self.profile, self.seed, self.fingerprint)
+
+
+def record_path(encoding: str, task: str, profile: str, seed: int, fingerprint: str) -> Path:
+    """The one place of a run's record, relative to the records folder."""
+    return Path(profile, task, encoding, f"{seed}-{fingerprint[:16]}.json")
+
+
+def to_json(record: Record) -> str:
+    """The text of a record file: sorted keys, no NaN."""
+    return json.dumps(asdict(record), indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def from_json(text: str) -> Record:
+    """Read and check the text of a record file; RecordError says what is wrong with it."""
+    try:
+        data = json.loads(text, parse_constant=_no_constant)
+        if r"\ud" in text.lower():  # perhaps half a surrogate pair, which would break every table
+            json.dumps(data, ensure_ascii=False).encode()
+    except RecordError:
+        raise
+    except (ValueError, RecursionError) as e:
+        raise RecordError(f"not JSON: {e}") from e
+    if not isinstance(data, dict):
+        raise RecordError("not a JSON object")
+    data = _migrated(data)
+    if unknown := data.keys() - {f.name for f in fields(Record)}:
+        raise RecordError(f"unknown fields {sorted(unknown)}")
+    try:
+        rows = tuple(Row(**row) for row in data.pop("rows", ()))
+        return Record(rows=rows, **data)
+    except (TypeError, OverflowError) as e:  # an unknown field; an integer beyond all floats
+        raise RecordError(str(e)) from e
+
+
+def _no_constant(name: str) -> float:
+    raise RecordError(f"{name} is not a number")
+
+
+def _migrated(data: dict[str, Any]) -> dict[str, Any]:
+    """Bring older schemas up to date, one step at a time."""
+    schema = data.get("schema")
+    if not isinstance(schema, int) or schema < 1:
+        raise RecordError(f"schema {schema!r} is not a version number")
+    if schema > SCHEMA:
+        raise RecordError(f"schema {schema} is newer than this pebench knows ({SCHEMA}); upgrade pebench")
+    return data
+
+
+def write(record: Record, folder: Path) -> Path:
+    """Write a record whole or not at all, and return its path. OSError where the folder cannot be written."""
+    path = folder / record.path
+    write_whole(path, to_json(record).encode())
+    return path
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, in the place of an older one. OSError where that cannot be done."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp's files are private; results are for everybody
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def tidy(path: Path) -> None:
+    """Remove what a `write_whole` of this file left that was killed; nobody else may be writing it now."""
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
+class Unreadable(NamedTuple):
+    """A file in a records folder that is no record, and why."""
+
+    path: Path
+    reason: str
+
+
+def read(path: Path, folder: Path) -> Record:
+    """One record of this folder. RecordError where it is broken or lies where another belongs."""
+    try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise RecordError("no regular file")
+        if about.st_size > LARGEST:
+            raise RecordError(f"larger than {LARGEST // 2**20} MB")
+        record = from_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as e:
+        raise RecordError(str(e)) from e
+    if folder / record.path != path:
+        raise RecordError(f"says that its place is {record.path}")
+    return record
+
+
+def read_all(folder: Path) -> tuple[list[Record], list[Unreadable]]:
+    """All records below a folder in the order of their paths, and the files that are none."""
+    records, unreadable = [], []
+    for path in sorted(folder.rglob("[!.]*.json")):
+        if path == folder / VERIFIED:
+            continue
+        try:
+            records.append(read(path, folder))
+        except RecordError as e:
+            unreadable.append(Unreadable(path, str(e)))
+    return records, unreadable
+
+
+def newest(records: Iterable[Record]) -> list[Record]:
+    """One record per (encoding, task, profile, seed): the one that started last."""
+    best: dict[tuple[str, str, str, int], Record] = {}
+    for r in records:
+        key = (r.encoding, r.task, r.profile, r.seed)
+        if key not in best or str(r.provenance.get("started", "")) >= str(
+            best[key].provenance.get("started", "")
+        ):
+            best[key] = r
+    return list(best.values())

@@ -1,0 +1,1 @@
+"""From a new file to a packed submission, and a record run again."""

@@ -1,0 +1,261 @@
+"""Runs a record's cell again and says whether the numbers are the same.
+
+A record is a stranger's text: no path is taken from it, and only a registered encoding, or a file that the user
+names, is ever loaded.
+"""
+
+import hashlib
+import json
+import math
+import platform
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from rich.console import Console
+
+from pebench.encodings import registry
+from pebench.suite.experiment.profiles import PROFILES
+from pebench.suite.results.metrics import METRICS
+from pebench.suite.results.record import Record, RecordError, Row, from_json, read, write_whole
+from pebench.suite.runs.cell import CERTIFICATE, Cell
+from pebench.suite.runs.runner import sweep
+
+Verdict = Literal["equal", "within tolerance", "different"]
+ERRORS = 3.0  # standard errors of a difference that count as the same
+RATIO = 1.5  # factor between two timings of the same code on two machines
+LARGEST = 4 * 2**20  # bytes of a record file
+MARKS = 1  # schema of the file of marks
+TOLERANCE = (
+    "shares: 3 standard errors of the difference of two shares of n answers; bits: 3 standard errors of two "
+    "means of n bytes whose deviation is as large as the mean; ratios of times: a factor of 1.5; speeds belong "
+    "to a machine and are not compared; all else, floors and ceilings included: equal"
+)
+
+
+class ReproduceError(ValueError):
+    """A record that cannot be run again here, with the remedy."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One number of a record, then and now."""
+
+    metric: str
+    condition: str
+    then: float | None
+    now: float | None
+    allowed: float  # largest |then - now|; infinite where the number is not compared
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What running a record again gave."""
+
+    verdict: Verdict
+    differences: list[Difference]  # of every number that is not bitwise equal
+    compared: int
+    reason: str = ""  # where the runs ended differently
+
+
+def load(path: Path) -> tuple[Record, str]:
+    """The record in a file and the file's sha256. RecordError where it is none; its place does not matter."""
+    with path.open("rb") as file:
+        data = file.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        raise RecordError(f"{path} is larger than {LARGEST // 2**20} MB: no record")
+    try:
+        return from_json(data.decode("utf-8")), hashlib.sha256(data).hexdigest()
+    except (ValueError, OverflowError) as e:
+        raise RecordError(f"{path} is no record: {e}") from e
+
+
+def cell_of(record: Record, encoding: str = "", corpus: Path | None = None) -> Cell:
+    """The cell that a record is of, as this checkout would run it.
+
+    `encoding` is the user's `file.py:Class` where the record's is not registered. ReproduceError where the
+    record is of other code, of another text or of something that is not here.
+    """
+    parts = registry.extension_of(record.encoding)[0].split("+")
+    if not encoding and not all(part in registry.names() for part in parts):
+        raise ReproduceError(
+            f"no encoding {record.encoding!r} is registered here; read its source, then name its file: "
+            "--encoding FILE.py:Class"
+        )
+    spec = encoding or record.encoding
+    name = registry.resolve(spec)[0]
+    if name != record.encoding:
+        raise ReproduceError(f"the record is of {record.encoding!r}, and {spec} is {name!r}")
+    if record.profile not in PROFILES or record.task not in (CERTIFICATE, *PROFILES[record.profile].plans):
+        raise ReproduceError(f"there is no task {record.task!r} of profile {record.profile!r} here")
+    cell = Cell(spec, record.task, record.profile, record.seed, corpus)
+    if cell.fingerprint() != record.fingerprint:
+        commit = str(record.provenance.get("commit", ""))
+        known = len(commit) == 40 and all(c in "0123456789abcdef" for c in commit)
+        remedy = f"git checkout {commit}" if known else "check out the code that it was made with"
+        text = " (on its own text: --corpus PATH)" if corpus is None and _own_text(record) else ""
+        raise ReproduceError(f"the record is of other code than this; {remedy}{text}")
+    return cell
+
+
+def _own_text(record: Record) -> bool:
+    corpus = record.setup.get("corpus")
+    return isinstance(corpus, dict) and str(corpus.get("name", "")).startswith("user:")
+
+
+def run_again(cell: Cell, device: str = "cpu", console: Console | None = None) -> Record:
+    """Run a cell in a process of its own and a temporary folder. ReproduceError where it leaves no record."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        sweep(
+            PROFILES[cell.profile],
+            [cell],
+            folder,
+            jobs=1,
+            device=device,
+            console=console or Console(quiet=True),
+        ).run()
+        try:
+            return read(folder / cell.path, folder)
+        except RecordError as e:
+            raise ReproduceError(f"the run left no record: {e}") from e
+
+
+def compare(then: Record, now: Record) -> Reproduction:
+    """Whether two records of one cell say the same (TOLERANCE)."""
+    if then.outcome != now.outcome:
+        reason = f"it was {then.outcome}, and is now {now.outcome}"
+        return Reproduction("different", [], 0, f"{reason}: {now.reason}" if now.reason else reason)
+    old, new = _by_question(then), _by_question(now)
+    found = [_difference(key, old.get(key), new.get(key)) for key in sorted(old.keys() | new.keys())]
+    verdict: Verdict = "equal"
+    for one in ("within tolerance", "different"):
+        if any(d.verdict == one for d in found):
+            verdict = one
+    return Reproduction(verdict, [d for d in found if d.verdict != "equal"], len(found))
+
+
+def _by_question(record: Record) -> dict[tuple[str, str], Row]:
+    def question(row: Row) -> str:
+        # What a check measured is told in its condition, and differs between machines.
+        parts = {k: v for k, v in row.condition.items() if row.metric != "pass" or k == "check"}
+        return ", ".join(f"{key} {value}" for key, value in sorted(parts.items()))
+
+    return {(row.metric, question(row)): row for row in record.rows}
+
+
+def _difference(key: tuple[str, str], then: Row | None, now: Row | None) -> Difference:
+    if then is None or now is None:
+        before, after = (row.value if row else None for row in (then, now))
+        return Difference(*key, before, after, 0.0, "different")
+    if (then.n, then.floor, then.ceiling, then.value) == (now.n, now.floor, now.ceiling, now.value):
+        return Difference(*key, then.value, now.value, 0.0, "equal")
+    allowed = tolerance(then, now)
+    same_test = then.n == now.n and _close(then.floor, now.floor) and _close(then.ceiling, now.ceiling)
+    close = same_test and abs(then.value - now.value) <= allowed
+    return Difference(*key, then.value, now.value, allowed, "within tolerance" if close else "different")
+
+
+def _close(a: float | None, b: float | None) -> bool:
+    """Floors and ceilings are computed by another processor, perhaps, but from the same examples."""
+    return a == b or (a is not None and b is not None and math.isclose(a, b, rel_tol=1e-6))
+
+
+def tolerance(a: Row, b: Row) -> float:
+    """How far two values of one metric may be apart and still be the same result.
+
+    Another processor rounds differently, and training carries that on until single answers change; the seed,
+    the batches and the questions are the same.
+
+    >>> round(tolerance(Row("exact", 0.5, 100), Row("exact", 0.5, 100)), 2)
+    0.21
+    """
+    unit, n = METRICS[a.metric].unit, min(a.n, b.n)
+    mean = (a.value + b.value) / 2
+    if unit in ("share", "score"):
+        p = (min(max(mean, 0.0), 1.0) * n + 0.5) / (
+            n + 1
+        )  # half an answer on each side: 0 and 1 are not certain
+        return ERRORS * math.sqrt(2 * p * (1 - p) / n)
+    if unit == "bits":
+        return ERRORS * abs(mean) * math.sqrt(2 / n)
+    if unit == "x RoPE":
+        return (RATIO - 1) * min(a.value, b.value)
+    return math.inf if unit.endswith("/s") else 0.0
+
+
+def reproduce(
+    path: Path,
+    encoding: str = "",
+    corpus: Path | None = None,
+    device: str = "cpu",
+    rerun: Callable[[Cell, str], Record] = run_again,
+) -> tuple[Record, Reproduction, dict[str, Any]]:
+    """Run the record in a file again: the new record, the comparison, and the mark that states it."""
+    then, digest = load(path)
+    now = rerun(cell_of(then, encoding, corpus), device)
+    result = compare(then, now)
+    worst = max(result.differences, key=_excess, default=None)
+    return now, result, _mark(then, digest, now, result, worst)
+
+
+def _excess(d: Difference) -> float:
+    if d.then is None or d.now is None:
+        return math.inf
+    gap = abs(d.then - d.now)
+    return gap / d.allowed if d.allowed else math.inf
+
+
+def _mark(
+    then: Record, digest: str, now: Record, result: Reproduction, worst: Difference | None
+) -> dict[str, Any]:
+    stated = asdict(worst) if worst else None
+    if stated and math.isinf(stated["allowed"]):
+        stated["allowed"] = None
+    return {
+        "record": then.path.as_posix(),
+        "sha256": digest,
+        "verdict": result.verdict,
+        "numbers": result.compared,
+        "unequal": len(result.differences),
+        "worst": stated,
+        "tolerance": TOLERANCE,
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {"pebench": version("pebench"), "torch": torch.__version__},
+        "platform": f"{platform.system()} {platform.machine()}",
+        **{key: now.provenance.get(key) for key in ("cpu", "device", "commit", "dirty")},
+    }
+
+
+def add_mark(mark: dict[str, Any], file: Path) -> None:
+    """Add a mark to a file of marks, in the place of an older one of the same record.
+
+    ReproduceError where the record was not reproduced or the file is something else.
+    """
+    if mark["verdict"] == "different":
+        raise ReproduceError("a record that is not reproduced gets no mark")
+    marks = {**_marks(file), mark["record"]: mark}
+    text = json.dumps({"schema": MARKS, "verified": dict(sorted(marks.items()))}, indent=1, allow_nan=False)
+    write_whole(file, (text + "\n").encode())
+
+
+def _marks(file: Path) -> dict[str, Any]:
+    if not file.exists():
+        return {}
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as e:
+        raise ReproduceError(f"{file} is no file of marks: {e}") from e
+    if (
+        not isinstance(data, dict)
+        or data.get("schema") != MARKS
+        or not isinstance(data.get("verified"), dict)
+    ):
+        raise ReproduceError(f"{file} is no file of marks; name another one")
+    return data["verified"]

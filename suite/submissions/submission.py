@@ -1,0 +1,143 @@
+"""Makes a submission: how long it takes, what it needs, and the folder that a pull request adds."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pebench.encodings import registry
+from pebench.suite.experiment.profiles import Profile
+from pebench.suite.results.record import RecordError, read, to_json, write_whole
+from pebench.suite.runs.cell import CERTIFICATE, Cell
+from pebench.suite.runs.runner import cells, existing
+
+FILLED = ("authors", "licence", "bibtex")  # what only the author knows
+SCHEMA = 1
+
+
+class SubmitError(ValueError):
+    """A submission that cannot be made, with the remedy."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a submission runs."""
+
+    encoding: str  # file.py:Class
+    name: str
+    source: Path
+    profile: Profile
+    seeds: int
+    cells: list[Cell]
+
+
+def propose(encoding: str, profile: Profile, seeds: int | None = None) -> Proposal:
+    """The whole profile for one encoding. SubmitError where it has no file of its own or too few seeds."""
+    name, cls = registry.resolve(encoding)
+    if "+" in name or "@" in name:
+        raise SubmitError(f"{name} is made of other encodings; put it in a file of its own: `pebench new`")
+    count = seeds or profile.seeds
+    if count < profile.seeds:
+        raise SubmitError(f"{profile.name} needs {profile.seeds} seeds, not {count}")
+    tasks = [CERTIFICATE, *profile.plans]
+    chosen = cells(profile, [encoding], tasks, list(range(count)), None)
+    return Proposal(encoding, name, registry.source(cls), profile, count, chosen)
+
+
+def missing(proposal: Proposal, folder: Path) -> list[Cell]:
+    """The runs that have no record yet."""
+    return [cell for cell in proposal.cells if not (folder / cell.path).exists()]
+
+
+def demand_alike(proposal: Proposal, folder: Path) -> None:
+    """SubmitError where a run that is kept is not of the file as it is now, or of no clean commit.
+
+    A changed comment leaves scores standing, but a submission's records hold its very file.
+    """
+    text = proposal.source.read_text(encoding="utf-8")
+    for cell in proposal.cells:
+        if (record := existing(cell, folder)) is None:
+            continue
+        remedy = f"(first: {folder / cell.path}); make them all again with --records NEW_FOLDER"
+        if record.card.get("source") != text:
+            raise SubmitError(
+                f"there are runs of {proposal.source.name} from before its last change {remedy}"
+            )
+        if record.provenance.get("dirty") is not False:
+            raise SubmitError(f"there are runs of code that was not committed {remedy}")
+
+
+def holds(certificate: Cell, folder: Path) -> bool:
+    """Whether the certificate of this cell was made and every check in it holds."""
+    record = read(folder / certificate.path, folder)
+    return bool(record.rows) and all(row.value == 1 for row in record.rows)
+
+
+def setups(profile: Profile) -> dict[str, dict[str, Any]]:
+    """What every record of a profile says of its setup, by task: it is the same for all encodings."""
+    return {task: Cell("", task, profile.name, 0).setup() for task in (CERTIFICATE, *profile.plans)}
+
+
+def once(profile: Profile) -> frozenset[str]:
+    """The tasks that are run with one seed: nothing is trained in them."""
+    return frozenset({CERTIFICATE, *(task for task, plan in profile.plans.items() if not plan.recipe.steps)})
+
+
+def pack(proposal: Proposal, records: Path, out: Path) -> list[str]:
+    """Write the folder of a submission, and return the fields of its card that are still to be filled.
+
+    What the user has filled in an earlier card.json stays. SubmitError where a run has no record, or where
+    the folder is another submission's.
+    """
+    if todo := missing(proposal, records):
+        raise SubmitError(f"{len(todo)} runs have no record yet, first: {todo[0].title}")
+    stated = _stated(out, proposal)
+    try:
+        done = [read(records / cell.path, records) for cell in proposal.cells]
+    except RecordError as e:
+        raise SubmitError(
+            f"a record in {records} cannot be read ({e}); `pebench submit` runs it again"
+        ) from e
+    text = done[0].card["source"]
+    card = {
+        "schema": SCHEMA,
+        "name": proposal.name,
+        "file": proposal.source.name,
+        "sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "profile": proposal.profile.name,
+        "seeds": proposal.seeds,
+        "title": done[0].card["title"],
+        "paper": done[0].card["paper"],
+        **{key: "" for key in FILLED},
+        **stated,
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(out / "records", ignore_errors=True)
+    for record in done:
+        write_whole(out / "records" / record.path, to_json(record).encode())
+    write_whole(out / card["file"], text.encode())
+    write_whole(out / "card.json", f"{json.dumps(card, indent=1, ensure_ascii=False)}\n".encode())
+    return [key for key in FILLED if not str(card[key]).strip()]
+
+
+def _stated(out: Path, proposal: Proposal) -> Mapping[str, Any]:
+    """What the user filled in before."""
+    if not out.exists():
+        return {}
+    expected = {"card.json", "records", proposal.source.name}
+    if others := sorted(set(os.listdir(out)) - expected):
+        raise SubmitError(f"{out} holds something else ({others[0]}); choose a new folder with --out")
+    file = out / "card.json"
+    if not file.exists():
+        return {}
+    try:
+        card = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as e:
+        raise SubmitError(f"{file} is no JSON ({e}); correct or remove it") from e
+    if not isinstance(card, dict) or card.get("name") != proposal.name:
+        raise SubmitError(f"{out} is the submission of another encoding; choose a new folder with --out")
+    return {key: card[key] for key in FILLED if card.get(key)}

@@ -1,0 +1,1 @@
+"""The text: its packages, its checks, its split."""

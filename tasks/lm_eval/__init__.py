@@ -1,0 +1,1 @@
+"""Our questions for lm-eval, and the reader that asks them."""

@@ -1,0 +1,201 @@
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from pebench.encodings.registry import names
+from pebench.suite.cli import main
+
+ROOT = Path(__file__).parents[2]
+PEBENCH = Path(sys.executable).with_name("pebench")
+
+
+def pebench(*words: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [PEBENCH, *words], capture_output=True, text=True, cwd=cwd, env={**os.environ, **env}, timeout=250
+    )
+
+
+def children_seconds() -> float:
+    """Processor time of the processes that have ended: other work on the machine lengthens it less than the clock's."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def test_help_is_quick_and_names_every_command() -> None:
+    best = 9.0
+    for _ in range(3):
+        start = children_seconds()
+        text = pebench("--help").stdout
+        best = min(best, children_seconds() - start)
+    for command in ("ls", "show", "new", "check", "data", "run", "status", "board", "app"):
+        assert re.search(rf"\b{command}\b", text)
+    assert best < 0.5
+
+
+def test_the_version_is_the_package_s() -> None:
+    assert pebench("--version").stdout == f"pebench {version('pebench')}\n"
+
+
+def test_no_heavy_import_before_a_command_needs_it() -> None:
+    code = "import sys, pebench.suite.cli; print([m for m in ('torch', 'pandas', 'datasets') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_encodings_are_listed_for_programs() -> None:
+    listed = json.loads(pebench("ls", "encodings", "--json").stdout)
+    assert [e["name"] for e in listed] == names()
+    for e in listed:
+        assert {"name", "family", "title", "paper", "kernel"} <= e.keys()
+        assert e["kernel"] in {"fused", "masked", "own"}
+
+
+@pytest.mark.parametrize("what", ["tasks", "profiles"])
+def test_other_listings(what: str) -> None:
+    listed = json.loads(pebench("ls", what, "--json").stdout)
+    plain = pebench("ls", what).stdout
+    assert listed
+    assert all(row["name"] in plain for row in listed)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["check", "rpoe"], 2, "no encoding 'rpoe'; did you mean 'rope'?"),
+        (["check", "nothing.py:X"], 2, "there is no file nothing.py"),
+        (["show", "encodings/rope.py:Rope"], 2, "its encodings: RoPE"),
+        (["run", "--profile", "QUIK"], 2, "did you mean 'QUICK'?"),
+        (["run", "-t", "copi"], 2, "no task 'copi'; did you mean 'copy'?"),
+        (["run", "-e", "rope,alibbi"], 2, "did you mean 'alibi'?"),
+        (["run", "--seeds", "0"], 2, "--seeds"),
+        (["run", "--device", "cuda"], 3, "run with --device cpu"),
+        (["run", "--device", "gpu"], 3, "no device 'gpu'; there are cpu, cuda, cuda:1 ..."),
+        (["run", "-t", "language", "--corpus", "nowhere"], 3, "nowhere"),
+        (["board", "--records", "nowhere"], 3, "pebench run"),
+        (["app", "--records", "nowhere"], 3, "pebench run"),
+        (["new", "rope"], 2, "there is an encoding 'rope' already"),
+        (["new", "My Idea"], 2, "lower-case letters"),
+        (["new", "none"], 2, "Python's own"),
+        (["app", "--port", "70000"], 2, "--port"),
+        (["sing"], 2, "No such command"),
+    ],
+)
+def test_wrong_use_says_what_to_do(
+    words: list[str],
+    code: int,
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["pebench", *words])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == code
+    assert says in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_missing_corpus_is_told_before_anything_runs(tmp_path: Path) -> None:
+    result = pebench(
+        "run", "--profile", "SMOKE", "--records", str(tmp_path / "r"), PEBENCH_CACHE=str(tmp_path)
+    )
+    assert result.returncode == 3
+    assert "pebench data prepare" in result.stderr
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_new_encoding_passes_the_check(tmp_path: Path) -> None:
+    assert pebench("new", "my_idea", cwd=tmp_path).returncode == 0
+    result = pebench("check", "my_idea.py:MyIdea", "--json", cwd=tmp_path)
+    assert result.returncode == 0, result.stdout
+    assert json.loads(result.stdout)["passed"]
+    assert pebench("new", "my_idea", cwd=tmp_path).returncode == 2  # never overwrites
+
+
+def test_a_wrong_encoding_fails_the_check_and_says_why(tmp_path: Path) -> None:
+    (tmp_path / "wrong.py").write_text(
+        "from pebench.encodings.alibi import ALiBi\n\n\nclass Peeks(ALiBi):\n    def qk(self, q, k, at):\n"
+        "        return super().qk(q, k + k.mean(2, keepdim=True), at)\n"
+    )
+    result = pebench("check", "wrong.py:Peeks", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "✗" in result.stdout
+    assert "hides the future" in result.stdout
+
+
+def test_show_prints_the_source() -> None:
+    text = pebench("show", "alibi").stdout
+    assert "class ALiBi(Encoding)" in text
+    assert "arXiv:2108.12409" in text
+
+
+def test_the_whole_loop_on_a_text_and_an_encoding_of_ones_own(tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    text.mkdir()
+    for n in range(4):
+        (text / f"{n}.txt").write_text(
+            "".join(f"Line {i * i % (97 + n)} of my own text.\n" for i in range(900))
+        )
+    assert pebench("new", "my_idea", cwd=tmp_path).returncode == 0
+    run = [
+        *("run", "--profile", "SMOKE", "-e", "alibi,my_idea.py:MyIdea", "-t", "copy,language"),
+        *("--corpus", "text", "--jobs", "2"),
+    ]
+    first = pebench(*run, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert "4 runs in records: 4 measured" in first.stdout
+    assert "4 kept" in pebench(*run, cwd=tmp_path).stdout
+    board = json.loads(pebench("board", "--json", cwd=tmp_path).stdout)
+    assert {e["name"] for e in board["encodings"]} == {"alibi", "my_idea"}
+    for e in board["encodings"]:
+        assert {"name", "rank", "tier", "score", "low", "high", "coverage", "families"} <= e.keys()
+    assert "user:text" in next((tmp_path / "records/SMOKE/language/alibi").glob("*.json")).read_text()
+    assert any("alibi (user:text), my_idea (user:text)" in note for note in board["notes"])
+    for flag in ("--csv", "--markdown"):
+        assert "my_idea" in pebench("board", flag, cwd=tmp_path).stdout.replace("\\", "")
+    states = json.loads(
+        pebench("status", "--profile", "SMOKE", "-e", "alibi", "-t", "copy", "--json", cwd=tmp_path).stdout
+    )
+    assert [s["state"] for s in states] == ["measured"]
+    told = pebench("status", "--profile", "SMOKE", "-e", "alibi,rope", "-t", "copy", cwd=tmp_path).stdout
+    assert re.findall(r"^(\w+) +(\d/\d)", told, re.M) == [("alibi", "1/1"), ("rope", "0/1")]
+    assert "2 runs: 1 measured, 1 missing" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "told", "remedy"),
+    [
+        ("Raises", 4, "a bug of [bold]mine[/]", "--retry"),
+        ("Diverges", 0, "loss nan", "what diverged is a result"),
+    ],
+)
+def test_a_run_without_scores_says_whether_another_attempt_helps(
+    name: str, code: int, told: str, remedy: str, tmp_path: Path
+) -> None:
+    bad = ROOT / "tests" / "bad_encodings.py"
+    result = pebench("run", "--profile", "SMOKE", "-e", f"{bad}:{name}", "-t", "copy", cwd=tmp_path)
+    assert result.returncode == code
+    assert told in result.stdout
+    assert remedy in result.stderr
+
+
+def test_a_class_that_does_not_say_what_it_is_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "bare.py").write_text(
+        "from pebench.encodings.base import Encoding\n\n\nclass Bare(Encoding):\n    title = 'Bare'\n"
+    )
+    result = pebench("run", "--profile", "SMOKE", "-e", "bare.py:Bare,rope", "-t", "copy", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "Bare does not say its paper, family, formula" in result.stderr
+    assert not (tmp_path / "records").exists()
+
+
+def test_output_into_a_closed_pipe_is_quiet() -> None:
+    script = f"{PEBENCH} ls encodings | head -1"
+    result = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert result.stderr == ""

@@ -1,0 +1,161 @@
+"""Sums of encodings and modifiers: "rope+fox+ssmax"."""
+
+import pytest
+import torch
+
+from pebench.encodings.base import At
+from pebench.encodings.grape_a import GrapeAQK
+from pebench.encodings.randomized import Randomized
+from pebench.encodings.registry import EncodingError, UnknownName, names, resolve
+from pebench.encodings.rope import RoPE
+from pebench.encodings.wrapper import Wrapper
+from pebench.suite.lm.model import LM, LengthError, Size
+from pebench.suite.proofs.certificate import certify
+from pebench.suite.proofs.prove import POS, K, Q, V, X, make
+
+SIZE = Size(layers=2, width=32, heads=2, vocab=16)
+
+
+def test_a_sum_is_one_class_under_its_own_name():
+    name, cls = resolve("rope+fox")
+    assert (name, cls) == ("rope+fox", resolve("rope+fox")[1])
+    assert cls.title == "Rotary position embedding + Forgetting attention"
+    assert cls.family == "additive"
+    assert cls.relative
+
+
+def test_a_modifier_wraps_what_stands_before_it():
+    _, cls = resolve("rope+alibi+ssmax")
+    assert issubclass(cls, Wrapper)
+    assert cls.inner_class is resolve("rope+alibi")[1]
+    assert resolve("swan+ssmax")[1].inner_class is resolve("swan")[1]
+
+
+@pytest.mark.parametrize(
+    ("spec", "remedy"),
+    [
+        ("rope+pope", "keep one"),
+        ("cope+fox", "only a rotation"),
+        ("ssmax+rope", "modifies them last"),
+        ("rope+ssmax+fox", "modifies them last"),
+        ("stick_breaking+ssmax", "drop one"),
+        ("cope+swan", "use rnope"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_with_a_remedy(spec, remedy):
+    with pytest.raises(EncodingError, match=remedy):
+        resolve(spec)
+
+
+def test_an_unknown_part_names_its_neighbour():
+    with pytest.raises(UnknownName, match="did you mean 'fox'"):
+        resolve("rope+fxo")
+
+
+SUMS = [
+    "rope+fox",
+    "rope+grape_ap",
+    "grape_m_ctx+grape_a_qk",
+    "sinusoidal+alibi",
+    "rope+t5_bias+fox+ssmax",
+    "fox+cable",
+]
+MODIFIED = [
+    "cope+ssmax",
+    "t5_bias+ssmax",
+    "alibi+rnope",
+    "shaw+rnope",
+    "t5_bias+swan",
+    "learned_ape+randomized",
+]
+
+
+@pytest.mark.parametrize("spec", SUMS + MODIFIED)
+def test_a_sum_keeps_what_every_encoding_must_keep(spec):
+    failed = [check for check in certify(spec, resolve(spec)[1]) if not check.passed]
+    assert not failed
+
+
+def test_gates_of_a_sum_read_the_unrotated_query():
+    encoding, alone = make(resolve("rope+grape_a_qk")[1]), make(GrapeAQK)
+    alone.load_state_dict(encoding.parts[1].state_dict())
+    wide, _ = encoding.qk(Q, K, At(0, X, V, POS, {}))
+    raw, _ = alone.qk(Q, K, At(0, X, V, POS, {}))
+    d = Q.shape[-1]
+    turned, _ = make(RoPE).qk(Q, K, At(0, X, V, POS, {}))
+    torch.testing.assert_close(wide, torch.cat([turned, raw[..., d:]], dim=-1), rtol=0, atol=0)
+
+
+def test_a_rotation_under_own_weights_makes_no_relative_claim():
+    assert resolve("cope")[1].relative
+    assert not resolve("rope+cope")[1].relative
+
+
+def test_randomised_training_positions_are_sorted_and_fresh():
+    encoding = make(Randomized).train()
+    torch.manual_seed(0)
+    first, second = encoding.positions(torch.arange(20)), encoding.positions(torch.arange(20))
+    assert (first.diff() > 0).all()
+    assert 0 <= first.min() < first.max() < 32 * 32
+    assert not torch.equal(first, second)
+
+
+def test_randomised_evaluation_positions_follow_from_the_index():
+    encoding = make(Randomized)
+    whole = encoding.positions(torch.arange(16 * 32))
+    assert (whole.diff() > 0).all()
+    assert whole.max() < 32 * 32
+    torch.testing.assert_close(encoding.positions(torch.arange(7, 30)), whole[7:30])
+
+
+def test_randomised_positions_end_where_they_say():
+    lm = LM(SIZE, Randomized, 4, 0).eval()
+    lm(torch.zeros(1, 64, dtype=torch.long))
+    with pytest.raises(LengthError):
+        lm(torch.zeros(1, 65, dtype=torch.long))
+
+
+def test_every_name_of_the_family_is_registered():
+    expected = [
+        "nope",
+        "sinusoidal",
+        "learned_ape",
+        "t5_bias",
+        "alibi",
+        "rope",
+        "rope_500k",
+        "partial_rope",
+        "p_rope",
+        "hope",
+        "xpos",
+        "kerple_log",
+        "kerple_power",
+        "sandwich",
+        "fire",
+        "fox",
+        "cable",
+        "cope",
+        "stick_breaking",
+        "path",
+        "path_fox",
+        "selective_rope",
+        "pope",
+        "dape",
+        "shaw",
+        "transformer_xl",
+        "nape",
+        "randomized",
+        "rnope",
+        "swan",
+        "ssmax",
+        "grape_m_nonctx",
+        "grape_m_basis",
+        "grape_m_rank2",
+        "grape_m_noncommuting",
+        "grape_m_ctx",
+        "grape_a_q",
+        "grape_a_k",
+        "grape_a_qk",
+        "grape_ap",
+    ]
+    assert set(expected) <= set(names())

@@ -1,0 +1,124 @@
+"""Longer contexts at evaluation time."""
+
+import pytest
+import torch
+
+from pebench.encodings import registry
+from pebench.encodings.base import Shape, rope_frequencies
+from pebench.encodings.extension import METHODS, Sharpened, extended, ntk, sharpening, yarn
+from pebench.encodings.p_rope import PRoPE
+from pebench.encodings.registry import EncodingError, UnknownName, resolve
+from pebench.suite.lm.model import LM, Size
+from pebench.suite.proofs.prove import make
+from pebench.suite.runs.fingerprint import encoding_files
+
+SIZE = Size(layers=2, width=32, heads=2, vocab=16)
+
+
+@pytest.mark.parametrize(
+    ("factor", "base"), [(2, 20_221.26), (4, 40_889.94), (8, 82_684.62), (16, 167_198.74)]
+)
+def test_ntk_has_the_known_bases(factor, base):
+    torch.testing.assert_close(ntk(rope_frequencies(128), factor, 1024), rope_frequencies(128, base))
+
+
+@pytest.mark.parametrize(("head_dim", "length", "low", "high"), [(128, 4096, 20, 46), (64, 1024, 5, 18)])
+def test_yarn_ramps_between_the_known_planes(head_dim, length, low, high):
+    frequencies = rope_frequencies(head_dim)
+    ramp = ((torch.arange(head_dim // 2) - low) / (high - low)).clamp(0, 1)
+    expected = frequencies * (1 - ramp) + frequencies / 4 * ramp
+    torch.testing.assert_close(yarn(frequencies, 4.0, length), expected)
+
+
+@pytest.mark.parametrize(("factor", "gain"), [(1, 1.0), (4, 1.138629), (8, 1.207944), (16, 1.277259)])
+def test_yarn_sharpens_by_the_known_gain(factor, gain):
+    assert sharpening(factor) == pytest.approx(gain, abs=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_zero_frequencies_stay_zero(method):
+    frequencies = PRoPE(Shape(1, 1, 32, 64)).frequencies
+    changed = METHODS[method](frequencies, 4.0, 64)
+    assert ((changed == 0) == (frequencies == 0)).all()
+
+
+EXTENSIBLE = [
+    "rope",
+    "rope_500k",
+    "p_rope",
+    "hope",
+    "xpos",
+    "partial_rope",
+    "pope",
+    "selective_rope",
+    "grape_m_nonctx",
+    "grape_m_per_head",
+]
+WRAPPED = ["grape_m_ctx", "grape_m_basis", "grape_m_rank2", "rope+fox", "rope+ssmax", "swan", "randomized"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("spec", EXTENSIBLE + WRAPPED)
+def test_extended_is_a_working_copy(spec, method):
+    lm = LM(SIZE, resolve(spec)[1], 32, 0).eval()
+    tokens = torch.randint(16, (1, 48), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before, original = lm(tokens), lm.encoding
+        lm.encoding = extended(original, method, 4.0)
+        longer, cache = lm(tokens), lm.cache()
+        parts = [lm(part, cache) for part in tokens.split([20, 1, 27], dim=1)]
+        lm.encoding = original
+        assert torch.equal(lm(tokens), before)
+    assert not torch.equal(longer, before) or spec == "selective_rope"  # that one starts too close to NoPE
+    torch.testing.assert_close(torch.cat(parts, dim=1), longer, rtol=0, atol=1e-5)
+
+
+def test_yarn_sharpens_the_dot_product_and_not_the_bias():
+    longer = extended(make(resolve("rope+fox")[1]), "yarn", 4.0)
+    rotation, fox = longer.parts
+    assert isinstance(rotation, Sharpened)
+    assert rotation.gain == pytest.approx(1.138629**2, abs=1e-5)
+    assert not isinstance(fox, Sharpened)
+
+
+def test_randomised_positions_are_extended_from_their_whole_range():
+    longer = extended(make(resolve("randomized")[1]), "pi", 2.0)
+    torch.testing.assert_close(longer.inner.frequencies, rope_frequencies(8) / 2)
+
+
+@pytest.mark.parametrize(
+    ("spec", "method", "factor", "error"),
+    [("alibi", "pi", 2, EncodingError), ("rope", "pie", 2, UnknownName), ("rope", "pi", 0.5, EncodingError)],
+)
+def test_what_cannot_be_extended_says_why(spec, method, factor, error):
+    with pytest.raises(error):
+        extended(make(resolve(spec)[1]), method, factor)
+
+
+@pytest.mark.parametrize(
+    ("spec", "error", "says"),
+    [
+        ("alibi@yarn", EncodingError, "no frequencies"),
+        ("rope@yaarn", UnknownName, "did you mean 'yarn'"),
+        ("rope@", UnknownName, "rope@"),
+        ("rope@pi@yarn", EncodingError, "extended already"),
+        ("roep@pi", UnknownName, "did you mean 'rope'"),
+    ],
+)
+def test_a_name_that_cannot_be_extended_says_why(spec, error, says):
+    with pytest.raises(error, match=says):
+        resolve(spec)
+
+
+@pytest.mark.parametrize("spec", ["rope@yarn", "rope+fox@ntk", "randomized@pi", "path/rope.py:RoPE@yarn"])
+def test_a_name_with_a_method_is_an_encoding(spec):
+    path = registry.FOLDER / "rope.py"
+    name, cls = resolve(spec.replace("path/rope.py", str(path)))
+    method = spec.rpartition("@")[2]
+    assert name == ("rope@yarn" if "path" in spec else spec)
+    made = make(cls)
+    frequencies = [part.frequencies for part in made.modules() if hasattr(part, "frequencies")]
+    length = frequencies and made.shape.train_length * (32 if "randomized" in spec else 1)
+    expected = METHODS[method](rope_frequencies(made.shape.head_dim), cls.alone, length)
+    assert any(torch.equal(f, expected) for f in frequencies)
+    assert {"extension.py", "rope.py"} <= {file.name for file in encoding_files(cls)}

@@ -1,0 +1,86 @@
+"""Our encodings against code that others wrote: Hugging Face transformers."""
+
+import pytest
+import torch
+from transformers import LlamaConfig
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+from transformers.models.bloom.modeling_bloom import build_alibi_tensor
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
+from transformers.models.t5.modeling_t5 import T5Attention
+
+from pebench.encodings.alibi import ALiBi
+from pebench.encodings.base import At, Shape, alibi_slopes, visible
+from pebench.encodings.extension import extended, ntk, pi, sharpening, yarn
+from pebench.encodings.rope import RoPE
+from pebench.encodings.streams import build
+from pebench.encodings.t5_bias import bucket
+from pebench.suite.lm.attention import attend
+
+LENGTH = 2048  # that the frequencies are trained at
+
+
+def config(head_dim: int, kind: str, factor: float) -> LlamaConfig:
+    """Their config of four heads with this kind of scaling."""
+    rope = {"rope_type": kind, "rope_theta": 10_000.0}
+    if kind != "default":
+        rope["factor"] = factor
+    if kind == "yarn":
+        rope["original_max_position_embeddings"] = LENGTH
+    return LlamaConfig(
+        hidden_size=4 * head_dim, num_attention_heads=4, max_position_embeddings=LENGTH, rope_parameters=rope
+    )
+
+
+@pytest.mark.parametrize("factor", [2.0, 8.0])
+@pytest.mark.parametrize("head_dim", [64, 128])
+def test_extended_frequencies_are_theirs(head_dim: int, factor: float) -> None:
+    def theirs(kind: str, length: int | None = None) -> tuple[torch.Tensor, float]:
+        return ROPE_INIT_FUNCTIONS[kind](config(head_dim, kind, factor), torch.device("cpu"), seq_len=length)
+
+    frequencies = RoPE(Shape(1, 4, head_dim, LENGTH)).frequencies
+    torch.testing.assert_close(pi(frequencies, factor, LENGTH), theirs("linear")[0])
+    stretch = factor * 3 - (factor - 1)  # dynamic NTK at three times the trained length
+    torch.testing.assert_close(ntk(frequencies, stretch, LENGTH), theirs("dynamic", 3 * LENGTH)[0])
+    expected, gain = theirs("yarn")
+    torch.testing.assert_close(yarn(frequencies, factor, LENGTH), expected)
+    assert sharpening(factor) == pytest.approx(gain, rel=1e-6)
+
+
+@pytest.mark.parametrize(("method", "kind"), [(None, "default"), ("pi", "linear"), ("yarn", "yarn")])
+def test_turned_queries_and_keys_meet_as_theirs_do(method: str | None, kind: str) -> None:
+    shape, pos = Shape(1, 4, 64, LENGTH), 100 + torch.arange(50)
+    q, k, v = torch.randn(3, 2, 4, 50, 64, generator=torch.Generator().manual_seed(0))
+    rope = build(RoPE, shape).eval()
+    encoding = extended(rope, method, 4.0) if method else rope
+    ours = torch.matmul(*swapped(encoding.qk(q, k, At(0, torch.zeros(2, 50, 256), v, pos, {}))))
+    cos, sin = LlamaRotaryEmbedding(config(64, kind, 4.0))(q, pos[None])
+    theirs = torch.matmul(*swapped(apply_rotary_pos_emb(q, k, cos, sin)))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
+
+
+def swapped(pair: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """q and k^T, ready to be multiplied."""
+    return pair[0], pair[1].mT
+
+
+@pytest.mark.parametrize("heads", [4, 6, 8, 12, 16])
+def test_alibi_is_that_of_bloom(heads: int) -> None:
+    length, shape = 30, Shape(1, heads, 8, 32)
+    bias = build_alibi_tensor(torch.ones(1, length), heads, torch.float32)  # (H, 1, T)
+    torch.testing.assert_close(bias[:, 0, 1], alibi_slopes(heads))
+    q, k = torch.randn(2, 1, heads, length, 8, generator=torch.Generator().manual_seed(0))
+    pos = torch.arange(length)
+    logits = (q @ k.mT * shape.scale + bias).masked_fill(~visible(pos, pos), -torch.inf)
+    alibi = build(ALiBi, shape)
+    wide_q, wide_k = alibi.qk(q, k, At(0, torch.zeros(1, length, 8 * heads), q, pos, {}))
+    one = torch.eye(length).expand(1, heads, -1, -1)  # as values, it makes attention return its weights
+    ours = attend(alibi, 0, wide_q, wide_k, one, pos, pos)
+    torch.testing.assert_close(ours, logits.softmax(-1), rtol=0, atol=1e-6)
+
+
+def test_t5_buckets_are_theirs() -> None:
+    far = torch.arange(3000)
+    theirs = T5Attention._relative_position_bucket(
+        -far, bidirectional=False, num_buckets=32, max_distance=128
+    )
+    assert torch.equal(bucket(far.float(), 32, 128).long(), theirs)

@@ -1,0 +1,45 @@
+"""The committed records are tested like code: readable, from clean commits, and what the texts show."""
+
+import pytest
+
+from pebench.encodings import registry
+from pebench.suite.results.record import Record, read_all
+from tests.generated import PARTS, RECORDS, ROOT, marked
+
+
+@pytest.fixture(scope="module")
+def records() -> list[Record]:
+    found, unreadable = read_all(RECORDS)
+    assert found
+    assert not unreadable
+    return found
+
+
+def test_each_comes_from_committed_code(records: list[Record]) -> None:
+    for record in records:
+        assert len(record.provenance["commit"]) == 40, record.path
+        assert record.provenance["dirty"] is False, record.path
+
+
+def test_each_lies_where_its_content_says(records: list[Record]) -> None:
+    files = {path.relative_to(RECORDS).as_posix() for path in RECORDS.rglob("*.json")}
+    assert {record.path.as_posix() for record in records} <= files
+
+
+def test_each_is_of_an_encoding_that_can_be_named(records: list[Record]) -> None:
+    for name in {record.encoding for record in records}:
+        assert registry.resolve(name)[0] == name
+
+
+def test_certificates_hold(records: list[Record]) -> None:
+    for record in records:
+        failed = [row for row in record.rows if row.metric == "pass" and not row.value]
+        assert not failed, record.path
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_the_texts_show_what_they_make(name: str) -> None:
+    file, made = PARTS[name]
+    shown = marked(name).search((ROOT / file).read_text())
+    assert shown is not None
+    assert shown.group() == made(), "run: python -m tests.generated"

@@ -1,0 +1,289 @@
+import ast
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+from tests.test_board import HOSTILE, hostile
+
+from pebench.leaderboard import board
+from pebench.leaderboard.app import app, launch, widgets
+from pebench.suite.results.record import write
+from tests.made_records import SKILL, STANDARD_TASKS, Sweep, checks, write_failure, write_sweep
+from tests.ports import unused_port
+
+TIMEOUT = 120
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without waiting for a browser, and without the links of another test's app."""
+    monkeypatch.setattr(widgets, "HEAD_START", 0.0)
+    monkeypatch.setattr(widgets, "PAGES", {})
+
+
+ALL = ("logit", "angle", "stretch", "frequency", "mass")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sweep(tmp_path_factory.mktemp("records"))
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As many tasks, encodings and seeds as STANDARD has."""
+    skills = SKILL | {f"made_{n}": n / 4 for n in range(13)}
+    return write_sweep(tmp_path_factory.mktemp("wide"), skills, profile="STANDARD", tasks=STANDARD_TASKS)
+
+
+def one_page(name: str) -> None:
+    from pebench.leaderboard.app.app import ENTRIES
+
+    ENTRIES[name][1]()
+
+
+def opened(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str) -> AppTest:
+    monkeypatch.setenv(launch.FOLDER_VARIABLE, str(folder))
+    page = AppTest.from_function(one_page, default_timeout=TIMEOUT, args=(name,)).run()
+    assert not page.exception, page.exception
+    return page
+
+
+def said(page: AppTest) -> str:
+    parts = (page.markdown, page.caption, page.title, page.warning, page.error, page.info)
+    return "\n".join(str(element.value) for part in parts for element in part)
+
+
+@pytest.mark.parametrize("name", app.ENTRIES)
+def test_a_page_shows_without_an_exception(monkeypatch, folder, name):
+    page = opened(monkeypatch, folder, name)
+    assert page.title
+    assert not page.error
+
+
+@pytest.mark.parametrize("name", app.ENTRIES)
+def test_a_page_shows_a_whole_benchmark(monkeypatch, wide, name):
+    page = opened(monkeypatch, wide, name)
+    assert not page.error
+    assert not [info.value for info in page.info if "No pictures in this folder" not in info.value]
+
+
+def test_a_hundred_thousand_rows_cost_the_server_little(monkeypatch, tmp_path):
+    """A quarter of a second of the processor; all else of the first visit is the browser's."""
+    skills = {f"e{n:02}": n / 8 for n in range(40)}
+    records = Sweep(skills, depths=[n / 200 for n in range(200)], tasks=STANDARD_TASKS).records()
+    made = board.board_of(records, "QUICK", {"QUICK": len(records)}, [])
+    assert len(made.scores) > 100_000
+    monkeypatch.setattr(widgets, "cached_board", lambda folder, profile, changed: made)
+    opened(monkeypatch, tmp_path, "overview")  # libraries are imported
+    begin = time.process_time()
+    page = opened(monkeypatch, tmp_path, "overview")
+    assert time.process_time() - begin < 1.5
+    assert len(page.dataframe[0].value) == 40
+
+
+@pytest.mark.parametrize("name", app.ENTRIES)
+def test_a_hostile_record_is_shown_as_text(monkeypatch, tmp_path, name):
+    page = opened(monkeypatch, hostile(write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0})), name)
+    if name == "encoding":
+        page.selectbox(key="encoding").set_value("evil").run()
+        assert not page.exception
+        assert page.title[0].value != HOSTILE
+        (formula,) = page.latex
+        assert formula.value.count("\n") == 2  # the lines of its two ends: it cannot leave its block
+        assert formula.value.count("$") == 4
+    for trap in ("<script>", "[x](java", "![i](http", "**b**"):
+        assert trap not in said(page)
+
+
+@pytest.mark.parametrize("name", sorted(set(app.ENTRIES) - {"submit", "identities"}))
+def test_an_empty_folder_is_an_error_with_the_remedy(monkeypatch, tmp_path, name):
+    page = opened(monkeypatch, tmp_path, name)
+    assert len(page.error) == 1
+    assert "pebench run" in page.error[0].value.replace("\\", "")
+
+
+@pytest.mark.parametrize("name", app.ENTRIES)
+def test_a_board_without_scores_breaks_no_page(monkeypatch, tmp_path, name):
+    write(Sweep({"rope": 1.0}).record("rope", "certificate", 0, tuple(checks())), tmp_path)
+    write_failure(tmp_path, "fox", "copy", "out of memory", "killed at 4 GiB")
+    opened(monkeypatch, tmp_path, name)
+
+
+def test_the_whole_app_starts_on_the_overview(monkeypatch, folder):
+    monkeypatch.setenv(launch.FOLDER_VARIABLE, str(folder))
+    page = AppTest.from_file(app.__file__, default_timeout=TIMEOUT).run()
+    assert not page.exception
+    assert page.title[0].value == "Positional encodings, ranked"
+
+
+def test_search_and_filters_narrow_the_table(monkeypatch, folder):
+    page = opened(monkeypatch, folder, "overview")
+    assert len(page.dataframe[0].value) == 11
+    page.text_input(key="search").set_value("grape").run()
+    assert set(page.dataframe[0].value["name"]) == {"grape_a_qk", "grape_ap", "grape_m_nonctx"}
+    page.number_input(key="seeds").set_value(3).run()
+    assert len(page.dataframe[0].value) == 3
+    page.text_input(key="search").set_value("no such thing").run()
+    assert [info.value for info in page.info] == ["No encoding passes these filters."]
+
+
+def test_a_link_reproduces_a_view(monkeypatch, folder):
+    monkeypatch.setenv(launch.FOLDER_VARIABLE, str(folder))
+    page = AppTest.from_function(one_page, default_timeout=TIMEOUT, args=("encoding",))
+    page.query_params["encoding"] = "fox"
+    page.run()
+    assert page.title[0].value == "Forgetting attention"
+
+
+def test_another_folder_and_profile_can_be_opened(monkeypatch, folder, tmp_path):
+    write_sweep(tmp_path, {"rope": 1.0}, profile="SMOKE", seeds=1)
+    write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0}, profile="QUICK", seeds=2)
+    page = opened(monkeypatch, folder, "overview")
+    page.text_input(key="records").set_value(str(tmp_path)).run()
+    assert len(page.dataframe[0].value) == 2
+    page.selectbox(key="profile").set_value("SMOKE").run()
+    assert set(page.dataframe[0].value["name"]) == {"rope"}
+    assert "One seed only" in said(page)
+
+
+def test_a_comparison_is_of_what_was_chosen(monkeypatch, folder):
+    page = opened(monkeypatch, folder, "compare")
+    page.selectbox(key="first").set_value("fox").run()
+    page.multiselect(key="others").set_value(["rope", "alibi"]).run()
+    table = page.dataframe[0].value
+    assert set(table["other"]) == {"rope", "alibi"}
+    assert (table.loc[table["other"] == "rope", "low"] > 0).all()
+
+
+def test_a_new_record_shows_without_a_restart(monkeypatch, tmp_path):
+    write_sweep(tmp_path, {"rope": 1.0}, seeds=1)
+    page = opened(monkeypatch, tmp_path, "overview")
+    write_sweep(tmp_path, {"fox": 6.0}, seeds=1)
+    page.run()
+    assert set(page.dataframe[0].value["name"]) == {"rope", "fox"}
+
+
+ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow)
+STATISTICS = {
+    "sum",
+    "mean",
+    "std",
+    "var",
+    "median",
+    "quantile",
+    "min",
+    "max",
+    "cumsum",
+    "rank",
+    "corr",
+    "agg",
+}
+
+
+def test_the_page_code_has_no_arithmetic():
+    """What a page shows is computed in views, ranking and figures, where tests reach it."""
+    home = Path(app.__file__).parent
+    for file in [*(home / "screens").glob("*.py"), home / "widgets.py", home / "app.py"]:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            where = f"{file.name}: {ast.unparse(node)[:60]}" if isinstance(node, ast.expr) else ""
+            if isinstance(node, ast.BinOp) and "Path(" not in where:
+                assert not isinstance(node.op, ARITHMETIC), where
+            assert not (isinstance(node, ast.Attribute) and node.attr in STATISTICS), where
+
+
+def test_the_page_code_shows_no_html():
+    files = list(Path(app.__file__).parent.rglob("*.py"))
+    assert len(files) > len(app.ENTRIES)
+    for file in files:
+        text = file.read_text(encoding="utf-8")
+        assert "unsafe_allow" not in text
+        assert "st.html" not in text
+
+
+def test_a_taken_port_says_so():
+    with socket.socket() as taken:
+        taken.bind((launch.ADDRESS, 0))
+        taken.listen()
+        with pytest.raises(launch.LaunchError, match="choose another"):
+            launch.free_port(taken.getsockname()[1])
+
+
+def test_a_missing_folder_starts_nothing(tmp_path):
+    with pytest.raises(launch.LaunchError, match="pebench run"):
+        launch.run_app(tmp_path / "absent", None, False)
+
+
+@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["to the parent", "to the terminal's group"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_app_and_leaves_nothing_behind(folder, tmp_path, send, number):
+    port = unused_port()
+    script = tmp_path / "serve.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from pebench.leaderboard.app.launch import run_app\n"
+        f"raise SystemExit(run_app(Path({str(folder)!r}), {port}, False))\n",
+        encoding="utf-8",
+    )
+    parent = subprocess.Popen(
+        [sys.executable, script], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    try:
+        wait_for(parent, port)
+        send(parent.pid, number)
+        errors = parent.communicate(timeout=TIMEOUT)[1].decode()
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # all have ended, as they should
+            os.killpg(parent.pid, signal.SIGKILL)
+        parent.wait()
+    assert parent.returncode == 130
+    assert "Traceback" not in errors
+    assert launch.free_port(port) == port
+
+
+def wait_for(process: subprocess.Popen, port: int) -> None:
+    """Until the server of this process answers."""
+    deadline = time.monotonic() + TIMEOUT
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(f"http://{launch.ADDRESS}:{port}/_stcore/health", timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail("the app does not answer")
+
+
+def test_the_app_listens_on_this_machine_alone_and_sends_no_statistics():
+    flags = launch.command(8501, False)
+    assert f"--server.address={launch.ADDRESS}" in flags
+    assert "--browser.gatherUsageStats=false" in flags
+
+
+def test_pictures_of_a_saved_model_are_on_its_page(monkeypatch, tmp_path):
+    write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0})
+    places = [tmp_path / "checkpoints" / "QUICK" / "language" / name / "0-0.csv" for name in ("rope", "fox")]
+    for place in places:
+        place.parent.mkdir(parents=True)
+    header = "state,picture,layer,head,x,y"
+    rows = [f"{state},{what},0,0,{x},0.5" for state in ("start", "trained") for what in ALL for x in (1, 2)]
+    places[0].write_text("\n".join([header, *rows]))
+    places[1].write_text("<script>")
+    page = opened(monkeypatch, tmp_path, "encoding")
+    page.selectbox(key="encoding").set_value("rope").run()
+    assert not page.exception
+    assert len(page.get("plotly_chart")) == len(ALL)
+    places[0].write_text("\n".join([header, *(f"trained,{what},0,0,1,0" for what in ALL)]))
+    page.run()
+    assert "No plane is turned." in said(page)
+    page.selectbox(key="encoding").set_value("fox").run()
+    assert not page.exception
+    assert "is no table of pictures" in said(page)
+    assert not page.get("plotly_chart")

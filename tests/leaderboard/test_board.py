@@ -1,0 +1,602 @@
+import ast
+import hashlib
+import io
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from pebench.leaderboard import ranking
+from pebench.leaderboard.app import figures, views
+from pebench.leaderboard.board import (
+    Board,
+    BoardError,
+    board_of,
+    make_board,
+    plain,
+    print_board,
+    safe_csv,
+    stamp,
+    to_csv,
+    to_json,
+    to_markdown,
+)
+from pebench.suite.results.record import VERIFIED, Record, Row, read, write
+from pebench.suite.results.record import to_json as record_text
+from tests.made_records import (
+    DEPTHS,
+    KINDS,
+    LENGTHS,
+    SKILL,
+    Sweep,
+    checks,
+    facts,
+    write_failure,
+    write_sweep,
+)
+
+HOSTILE = "<script>alert(1)</script> [x](javascript:alert(1)) ![i](http://evil.example/i.png) **b** | `c` $x$"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sweep(tmp_path_factory.mktemp("records"))
+
+
+@pytest.fixture(scope="module")
+def board(folder: Path) -> Board:
+    return make_board(folder)
+
+
+def printed(board: Board, width: int = 80) -> str:
+    text = io.StringIO()
+    print_board(board, Console(file=text, width=width))
+    return text.getvalue()
+
+
+def entry(board: Board, name: str):
+    return next(e for e in board.entries if e.name == name)
+
+
+def test_the_best_is_first_and_says_how_sure_it_is(board):
+    data = to_json(board)
+    assert data["profile"] == "QUICK"
+    assert data["seeds"] == [0, 1, 2]
+    first = data["encodings"][0]
+    assert {first["name"], data["encodings"][1]["name"], data["encodings"][2]["name"]} == {
+        *("grape_a_qk", "grape_ap", "fox"),
+    }
+    assert first["rank"] == first["tier"] == 1
+    assert first["low"] < first["score"] < first["high"]
+    assert set(first["families"]) == {"copying", "needle", "language"}
+    assert set(first["families"]["copying"]) == {"score", "low", "high"}
+    assert len(data["encodings"]) == len(SKILL)
+    assert sum(e["p_best"] for e in data["encodings"] if e["p_best"]) == pytest.approx(1)
+    json.dumps(data, allow_nan=False)
+
+
+def test_costs_are_ratios_beside_the_score(board):
+    assert entry(board, "rope").costs["train_ratio"] == pytest.approx(1.0)
+    assert entry(board, "grape_ap").costs["train_ratio"] == pytest.approx(1.9)
+    assert "throughput" not in set(board.ranking.data.names["task"])
+    assert "cost" not in board.task_families
+
+
+def test_what_lies_beyond_max_length_is_missing_and_shown_as_coverage(board):
+    ape = entry(board, "learned_ape")
+    assert ape.coverage == pytest.approx(0.5)
+    assert ape.partial
+    assert any("some conditions are missing" in note and "learned_ape" in note for note in board.notes)
+    rows = board.scores[(board.scores["encoding"] == "learned_ape") & board.scores["score"].notna()]
+    assert rows["length"].max() == 128
+
+
+@pytest.fixture(scope="module")
+def one_seed(tmp_path_factory: pytest.TempPathFactory) -> Board:
+    return make_board(write_sweep(tmp_path_factory.mktemp("one"), seeds=1))
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_table_fits_its_width_and_loses_no_encoding(board, one_seed, seeds, width):
+    text = printed(one_seed if seeds == 1 else board, width)
+    assert max(len(line) for line in text.splitlines()) <= width
+    if width >= 80:
+        assert all(name in text for name in SKILL)
+        assert "\x1b" not in text
+
+
+def test_one_seed_says_plainly_what_the_interval_covers(tmp_path):
+    board = make_board(write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0}, seeds=1))
+    assert "One seed only" in printed(board)
+    assert "sampling of the test answers" in board.notes[0]
+
+
+def test_the_title_tells_the_fewest_and_the_most_seeds():
+    three, one = (list(Sweep({name: 1.0}, seeds=n).records()) for name, n in (("rope", 3), ("fox", 1)))
+    mixed, alike = (board_of(records, "QUICK", {"QUICK": 1}, []) for records in ([*three, *one], three))
+    assert (mixed.size, alike.size) == ("2 encodings, 1 to 3 seeds", "1 encoding, 3 seeds")
+    header, _, *rows = to_markdown(mixed).splitlines()[:4]
+    place = header.split(" | ").index("seeds")
+    assert {row.split(" | ")[1]: row.split(" | ")[place] for row in rows} == {"fox": "1", "rope": "3"}
+    assert "seeds" not in to_markdown(alike).splitlines()[0]
+
+
+def test_a_failed_certificate_blocks_the_rank_and_not_the_listing(tmp_path):
+    write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0})
+    sweep = Sweep({"fox": 6.0})
+    write(sweep.record("fox", "certificate", 0, tuple(checks(failed="the future is hidden"))), tmp_path)
+    board = make_board(tmp_path)
+    fox = entry(board, "fox")
+    assert fox.rank is None
+    assert fox.tier is None
+    assert fox.reason == "certificate failed: the future is hidden"
+    assert fox.score is not None
+    assert board.entries[-1] is fox
+    assert entry(board, "rope").rank == 1
+    assert "no rank: fox" in printed(board)
+
+
+def test_a_failed_run_is_shown_and_blocks_its_family(tmp_path):
+    write_sweep(tmp_path, {"rope": 1.0})
+    for task in ("copy", "language"):
+        write_failure(tmp_path, "fox", task, "diverged", "loss is NaN at step 12")
+    write_failure(tmp_path, "alibi", "copy", "undefined", "length 512 is beyond max_length")
+    board = make_board(tmp_path)
+    fox = entry(board, "fox")
+    assert fox.score is None
+    assert fox.failed_runs == ["copy, seed 0: diverged", "language, seed 0: diverged"]
+    assert entry(board, "alibi").failed_runs == []
+    json.dumps(to_json(board), allow_nan=False)
+    assert "diverged" in printed(board)
+
+
+def test_profiles_are_never_mixed(tmp_path):
+    write_sweep(tmp_path, {"rope": 1.0}, profile="SMOKE", seeds=1)
+    write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0}, profile="QUICK", seeds=2)
+    board = make_board(tmp_path)
+    assert board.profile == "QUICK"
+    assert any("SMOKE" in note for note in board.notes)
+    smoke = make_board(tmp_path, "SMOKE")
+    assert [e.name for e in smoke.entries] == ["rope"]
+    with pytest.raises(BoardError, match="QUICK, SMOKE"):
+        make_board(tmp_path, "STANDARD")
+
+
+@pytest.mark.parametrize(
+    ("part", "mine", "others", "told"),
+    [
+        ("provenance", {"task_fingerprint": "a" * 64}, {"task_fingerprint": "b" * 64}, "different versions"),
+        ("setup", {"steps": 300}, {"steps": 600}, "different versions"),
+        ("provenance", {"precision": "bfloat16"}, {"precision": "float32"}, "bfloat16"),
+    ],
+)
+def test_runs_that_were_not_made_alike_are_told(part, mine, others, told):
+    def notes(*about):
+        records = [
+            replace(r, **{part: {**getattr(r, part), **facts}}) if r.task == "copy" else r
+            for name, facts in zip(("rope", "fox"), about, strict=True)
+            for r in Sweep({name: 1.0}, seeds=1).records()
+        ]
+        return [note for note in board_of(records, "QUICK", {"QUICK": 1}, []).notes if told in note]
+
+    assert notes(mine, mine) == notes(mine, {}) == []  # an older record that does not tell is not another
+    (note,) = notes(mine, others)
+    assert "copy" in note
+
+
+def test_only_the_newest_record_of_a_run_counts(tmp_path):
+    write_sweep(tmp_path, {"rope": 1.0})
+    old = Record(
+        *("rope", "copy", "QUICK", 0, "ef" * 8),
+        (Row("exact", 0.0, 256, {"length": 64}, 0.0, 1.0),),
+        **facts("rope", "copy", 0) | {"provenance": {"started": "2020-01-01T00:00:00+00:00"}},
+    )
+    before = entry(make_board(tmp_path), "rope")
+    write(old, tmp_path)
+    assert entry(make_board(tmp_path), "rope") == before
+
+
+def test_seeds_of_different_code_are_called_stale(tmp_path):
+    write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0})
+    seed = Sweep({"rope": 1.0}).records()[0]
+    newer = {**seed.provenance, "started": "2027-01-01T00:00:00+00:00"}
+    write(Record(**{**vars(seed), "fingerprint": "12" * 8, "provenance": newer}), tmp_path)
+    board = make_board(tmp_path)
+    assert entry(board, "rope").stale
+    assert not entry(board, "fox").stale
+    assert any(note.startswith("Stale") and "rope" in note for note in board.notes)
+
+
+def test_nothing_to_show_is_one_sentence_with_the_remedy(tmp_path):
+    for folder in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(BoardError, match="pebench run --profile QUICK"):
+            make_board(folder)
+
+
+def test_an_unreadable_record_is_named_and_the_rest_shown(tmp_path):
+    write_sweep(tmp_path, {"rope": 1.0})
+    broken = tmp_path / "QUICK" / "copy" / "rope" / "9-0000.json"
+    broken.write_text("{", encoding="utf-8")
+    board = make_board(tmp_path)
+    assert [u.path for u in board.unreadable] == [broken]
+    assert "9-0000.json" in printed(board).replace("\n", "")
+    assert to_json(board)["unreadable"][0]["path"] == str(broken)
+
+
+def test_only_certificates_is_a_board_without_scores(tmp_path):
+    sweep = Sweep({"rope": 1.0})
+    write(sweep.record("rope", "certificate", 0, tuple(checks())), tmp_path)
+    board = make_board(tmp_path)
+    rope = entry(board, "rope")
+    assert (rope.rank, rope.score, rope.certificate) == (None, None, "passed")
+    assert "rope" in printed(board)
+    assert "rope" in to_csv(board)
+
+
+def hostile(folder: Path) -> Path:
+    """A record whose every free text tries something, and whose facts have the wrong types."""
+    known = facts("evil", "copy", 0)
+    card = {key: HOSTILE for key in known["card"]} | {"relative": HOSTILE, "formula": f"$$\n{HOSTILE}"}
+    setup = {"task_family": HOSTILE, "gate": "high", "train_length": [1], "corpus": 3}
+    provenance = {
+        "started": 7,
+        "parameters": [1],
+        "command": HOSTILE,
+        "versions": HOSTILE,
+        "seconds": 10**400,
+    }
+    rows = (
+        Row("exact", 1e308, 1, {"length": "long"}, 0.0, 1e-3),
+        Row("bits_at", 1.0, 1, {HOSTILE: HOSTILE, "length": 64, "position": -5}),
+        Row("exact", 0.5, 3, {"length": 64, "depth": 0.5}, 0.0, 1.0),
+    )
+    write(
+        Record("evil", "copy", "QUICK", 0, "aa" * 8, rows, card=card, setup=setup, provenance=provenance),
+        folder,
+    )
+    check = (Row("pass", 0.0, 1, {"check": HOSTILE, "detail": HOSTILE}),)
+    write(Record("evil", "certificate", "QUICK", 0, "aa" * 8, check, card=card), folder)
+    return folder
+
+
+def test_hostile_text_and_wrong_types_are_data(tmp_path):
+    calm = make_board(write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0}))
+    board = make_board(hostile(tmp_path))
+    assert entry(board, "evil").rank is None
+    for name in ("rope", "fox"):  # invented tasks and conditions move nobody else
+        assert entry(board, name) == entry(calm, name)
+    assert "no rank: evil" in printed(board, 200)
+    markdown = to_markdown(board)
+    assert "<script>" not in markdown
+    assert "](http" not in markdown
+    for line in markdown.splitlines():
+        if line.startswith("| "):
+            assert line.replace(r"\|", "").count("|") == markdown.splitlines()[0].replace(r"\|", "").count(
+                "|"
+            )
+    json.dumps(to_json(board), allow_nan=False)
+    assert len(to_csv(board).splitlines()) == 1 + len(board.entries)
+
+
+def sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(2**30)  # 1 GiB that takes no room on the disk
+
+
+SPOILERS = {
+    "a huge file": (sparse, "larger than 64 MB"),
+    "a pipe": (os.mkfifo, "no regular file"),
+    "a folder": (Path.mkdir, "no regular file"),
+    "a link to a device": (lambda path: path.symlink_to("/dev/zero"), "no regular file"),
+    "a link to nowhere": (lambda path: path.symlink_to("/nowhere/x"), "No such file"),
+    "deep JSON": (lambda path: path.write_text("[" * 200_000), "not JSON"),
+    "deep objects": (lambda path: path.write_text('{"a":' * 200_000), "not JSON"),
+    "digits": (lambda path: path.write_text('{"schema": ' + "9" * 100_000 + "}"), "not JSON"),
+    "no UTF-8": (lambda path: path.write_bytes(b'{"schema": "\xff"}'), "utf-8"),
+}
+
+
+@pytest.mark.parametrize("what", SPOILERS)
+def test_a_strange_file_is_named_and_stops_nothing(tmp_path, what):
+    spoil, says = SPOILERS[what]
+    write_sweep(tmp_path, {"rope": 1.0}, seeds=1)
+    spoil(tmp_path / "QUICK" / "copy" / "rope" / "9-0000.json")
+    begin = time.process_time()
+    board = make_board(tmp_path)
+    assert time.process_time() - begin < 10
+    [file] = board.unreadable
+    assert says in file.reason
+    assert entry(board, "rope").rank == 1
+
+
+def test_rich_markup_in_records_is_not_run(tmp_path):
+    write_sweep(tmp_path, {"rope": 1.0})
+    write_failure(tmp_path, "fox", "certificate", "failed", "[red]oh[/red] [/nothing]")
+    assert "[red]oh[/red] [/nothing]" in printed(make_board(tmp_path), 200)
+
+
+def test_csv_text_is_no_formula():
+    frame = pd.DataFrame({"name": ["=cmd()", "rope", "-x"], "score": [-1.0, 2.0, 3.0]})
+    assert safe_csv(frame).splitlines() == ["name,score", "'=cmd(),-1.0", "rope,2.0", "'-x,3.0"]
+
+
+def test_markdown_is_escaped_and_a_table_row_stays_one():
+    assert plain("a|b\n\n# c") == r"a\|b \# c"
+
+
+def test_the_csv_has_a_row_for_each_encoding(board):
+    frame = pd.read_csv(io.StringIO(to_csv(board)))
+    assert list(frame["name"]) == [e.name for e in board.entries]
+    assert {"tier", "score", "low", "high", "coverage", "copying", "train_ratio"} <= set(frame.columns)
+
+
+def test_the_stamp_changes_with_the_folder(tmp_path):
+    write_sweep(tmp_path, {"rope": 1.0}, seeds=1)
+    before = stamp(tmp_path)
+    assert stamp(tmp_path) == before
+    write_failure(tmp_path, "fox", "copy", "failed", "x")
+    assert stamp(tmp_path) != before
+
+
+def test_a_length_curve_leaves_out_what_was_not_learned(tmp_path):
+    write_sweep(tmp_path, {"rope": 1.0})
+    low = (Row("exact", 0.1, 9, {"length": 64}, 0.0, 1.0), Row("gate", 0.2, 9))
+    write(Sweep({"fox": 1.0}).record("fox", "copy", 0, low), tmp_path)
+    board = make_board(tmp_path)
+    assert set(views.by_length(board, "copy", "exact", ["rope", "fox"])["encoding"]) == {"rope"}
+    everyone = views.by_length(board, "copy", "exact", ["rope", "fox"], learned_only=False)
+    assert set(everyone["encoding"]) == {"rope", "fox"}
+    assert entry(board, "fox").gates == {"copy": 0.0}
+
+
+def test_the_effective_length_is_the_longest_unbroken_one(tmp_path):
+    def row(length: int, value: float) -> Row:
+        return Row("exact", value, 100, {"length": length}, 0.0, 1.0)
+
+    sweep = Sweep({"rope": 1.0})
+    rows = (row(32, 0.9), row(64, 0.6), row(128, 0.4), row(256, 0.8))
+    write(sweep.record("rope", "copy", 0, rows), tmp_path)
+    write(sweep.record("fox", "copy", 0, (row(32, 0.1), row(64, 0.9))), tmp_path)
+    table = views.effective_lengths(make_board(tmp_path)).set_index("encoding")["copy"]
+    assert table.to_dict() == {"rope": 64, "fox": 0}
+
+
+def test_the_pareto_front_holds_what_nothing_beats_in_both(board):
+    frame = views.cost_quality(board, "train_ratio")
+    whole = frame[frame["encoding"] != "learned_ape"]
+    for row in whole.itertuples():
+        beaten = (
+            ((whole["cost"] <= row.cost) & (whole["score"] > row.score))
+            | ((whole["cost"] < row.cost) & (whole["score"] >= row.score))
+        ).any()
+        assert row.front == (not beaten), row.encoding
+
+
+def test_needles_are_shown_by_depth_and_then_by_what_is_asked_of_several(board):
+    frame = views.by_depth(board, "needle", "exact", ["fox", "rope"])
+    places = [*(f"depth {depth:g}" for depth in DEPTHS), *KINDS]
+    assert list(dict.fromkeys(frame["place"])) == places
+    assert len(frame) == 2 * len(LENGTHS) * len(places)
+    one = board.scores.query("encoding == 'fox' and metric == 'exact' and length == 64 and depth == 0.5")
+    shown = frame.query("encoding == 'fox' and length == 64 and place == 'depth 0.5'")["value"]
+    assert shown.item() == pytest.approx(one["value"].mean())
+    (map_,) = figures.heat_map(frame[frame["encoding"] == "fox"], "fox").data
+    assert list(map_.y) == places
+
+
+def test_the_figure_of_scores_has_a_band_for_each_second_tier(board):
+    frame = views.overview(board, views.Filter())
+    figure = figures.scores(frame)
+    tiers = frame["tier"].max()
+    assert [a.text for a in figure.layout.annotations] == [f"tier {n}" for n in range(1, tiers + 1)]
+    assert len(figure.layout.shapes) == (tiers + 1) // 2
+    assert figure.layout.shapes[0].y1 == len(frame) - 0.5  # the best is on top
+
+
+def test_compared_encodings_lie_side_by_side_within_a_task(board):
+    looks = figures.Looks(SKILL)
+    lines = figures.differences(views.compare(board, "fox", ["rope", "alibi"]), "fox", looks).data
+    assert [(line.orientation, line.offsetgroup) for line in lines] == [("h", "rope"), ("h", "alibi")]
+
+
+def test_a_long_legend_leaves_room_for_its_figure(board):
+    frame = views.cost_quality(board, "train_ratio")
+    looks = figures.Looks(SKILL)
+    few, all_ = (figures.cost_quality(part, "cost", looks).layout.height for part in (frame.head(3), frame))
+    assert all_ > few
+
+
+def test_filters_narrow_the_overview(board):
+    def names(**chosen) -> set[str]:
+        return set(views.overview(board, views.Filter(**chosen))["name"])
+
+    assert names() == set(SKILL)
+    assert names(search="GRAPE qk") == {"grape_a_qk"}
+    assert names(families=["path-integral"]) == {"grape_ap"}
+    assert names(kernels=["own"], families=["contextual"]) == {"stick_breaking"}
+    assert names(seeds=4) == set()
+    assert names(certified=True) == set(SKILL)
+    assert names(content=["yes"]) == {"grape_ap", "stick_breaking"}
+    assert names(content=["no"], kernels=["masked"]) == {"t5_bias"}
+    assert names(parameters=["no"]) == {"nope", "rope", "alibi"}
+    assert names(parameters=["yes", "no"]) == set(SKILL)
+    assert names(verified=True) == set()
+
+
+def marked(folder: Path, path: Path, **other: object) -> Path:
+    """A mark of a record, as `pebench reproduce --mark` writes it."""
+    digest = hashlib.sha256((folder / path).read_bytes()).hexdigest()
+    mark = {"record": path.as_posix(), "sha256": digest, "verdict": "equal", **other}
+    (folder / VERIFIED).write_text(json.dumps({"schema": 1, "verified": {path.as_posix(): mark}}))
+    return folder
+
+
+def test_a_mark_is_shown_for_the_bytes_that_were_run_again(tmp_path):
+    write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0}, seeds=1)
+    record = next(r for r in Sweep({"fox": 6.0}, seeds=1).records() if r.task == "copy")
+    board = make_board(marked(tmp_path, record.path))
+    assert board.unreadable == []
+    assert entry(board, "rope").verified == 0
+    assert entry(board, "fox").verified == pytest.approx(1 / 5)
+    runs = board.runs.set_index("file")["verified"]
+    assert runs[record.path.as_posix()] == "equal"
+    assert (runs != "").sum() == 1
+    assert set(views.overview(board, views.Filter(verified=True))["name"]) == {"fox"}
+    (tmp_path / record.path).write_text(record_text(replace(record, card={**record.card, "title": "Better"})))
+    assert entry(make_board(tmp_path), "fox").verified == 0
+
+
+@pytest.mark.parametrize(
+    "other", [{"sha256": "0" * 64}, {"verdict": "different"}, {"verdict": "<b>equal</b>"}, {"sha256": [1]}]
+)
+def test_a_false_mark_verifies_nothing(tmp_path, other):
+    write_sweep(tmp_path, {"rope": 1.0}, seeds=1)
+    path = Sweep({"rope": 1.0}, seeds=1).records()[0].path
+    assert entry(make_board(marked(tmp_path, path, **other)), "rope").verified == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", '{"verified": 3}', "[" * 99_999, '{"verified": {"PATH": 1}}']
+)
+def test_a_broken_file_of_marks_is_named(tmp_path, text):
+    write_sweep(tmp_path, {"rope": 1.0}, seeds=1)
+    path = Sweep({"rope": 1.0}, seeds=1).records()[0].path
+    (tmp_path / VERIFIED).write_text(text.replace("PATH", path.as_posix()))
+    board = make_board(tmp_path)
+    assert [file.path.name for file in board.unreadable] == [VERIFIED]
+    assert entry(board, "rope").score is not None
+
+
+@pytest.mark.parametrize("what", ["a huge file", "a pipe", "a folder", "a link to a device"])
+def test_a_strange_file_of_marks_is_named_and_stops_nothing(tmp_path, what):
+    write_sweep(tmp_path, {"rope": 1.0}, seeds=1)
+    SPOILERS[what][0](tmp_path / VERIFIED)
+    (file,) = make_board(tmp_path).unreadable
+    assert file.path.name == VERIFIED
+    assert "no file of marks" in file.reason
+
+
+def test_marks_of_files_elsewhere_are_never_looked_at(tmp_path):
+    write_sweep(tmp_path / "records", {"rope": 1.0}, seeds=1)
+    (tmp_path / "secret").write_text("x")
+    board = make_board(marked(tmp_path / "records", Path("../secret")))
+    assert board.unreadable == []
+    assert entry(board, "rope").verified == 0
+
+
+def test_a_pair_that_says_the_opposite_of_the_order_is_told(tmp_path):
+    # Up to the middle length, and beyond it: nope fails at the lengths that fox was measured at.
+    scores = {"fox": (0.60, None), "rope": (0.65, 0.65), "nope": (0.1, 0.6)}
+    records = []
+    for r in Sweep(dict.fromkeys(scores, 1.0), tasks=("copy",)).records():
+        if r.task == "copy":
+            length = [row.condition.get("length", 0) for row in r.rows]
+            value = [scores[r.encoding][at > statistics.median(length)] for at in length]
+            rows = [replace(row, value=v) for row, v in zip(r.rows, value, strict=True) if v is not None]
+            records.append(replace(r, rows=tuple(rows)))
+    first, _ = views.how_sure(board_of(records, "QUICK", {"QUICK": 3}, []))
+    assert first.startswith(
+        "fox is ahead of rope in the mean over all pairs, and behind it by 0.050 in their own"
+    )
+
+
+def test_how_sure_the_order_is_stands_in_words(tmp_path):
+    skills = {"fox": 6.0, "alibi": 5.8, "rope": 0.2}
+    near, far = views.how_sure(make_board(write_sweep(tmp_path / "three", skills)))
+    assert "not separated" in near
+    assert "more would do" in near or "1000" in near
+    assert far.startswith("alibi is ahead of rope" if near.startswith("fox") else "fox is ahead of rope")
+    assert ": separated (p < 0.001)" in far
+    one = make_board(write_sweep(tmp_path / "one", {"fox": 6.0, "alibi": 5.9}, seeds=1))
+    first, *pairs = views.how_sure(one)
+    assert "One seed says nothing of another training" in first
+    assert len(pairs) == 1
+    assert ranking.neighbours(one.ranking)["seeds_needed"].isna().all()
+
+
+def test_mean_ranks_say_what_they_do_not_separate(board):
+    means = views.mean_ranks(board)
+    assert means.ranks.is_monotonic_increasing
+    assert means.cliques[0][0] == 0
+    for i, j in means.cliques:
+        assert means.ranks.iloc[j] - means.ranks.iloc[i] <= means.distance
+    assert 0 < means.friedman < 0.05
+
+
+def asked(seed: int, accuracy: float, bits: float, length: int = 64) -> Record:
+    """A record of the task `harness`."""
+    condition = {"length": length, "task": "passages"}
+    rows = (
+        Row("accuracy", accuracy, 500, condition, 0.25, 1.0),
+        Row("accuracy_per_character", accuracy, 500, condition),
+        Row("bits_per_byte", bits, 32_000, condition, 4.4, 0.0),
+    )
+    return Sweep({"rope": 1.0}).record("rope", "harness", seed, rows)
+
+
+def test_an_accuracy_at_chance_is_called_so(tmp_path):
+    write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0}, seeds=2)
+    for record in (
+        asked(0, 0.27, 2.0),
+        asked(1, 0.28, 2.2),
+        asked(0, 0.31, 2.0, 128),
+        asked(1, 0.3, 2.0, 128),
+    ):
+        path = tmp_path / record.path
+        if path.exists():  # both reaches are rows of one record
+            record = replace(record, rows=(*read(path, tmp_path).rows, *record.rows))
+        write(record, tmp_path)
+    near, far = views.forced_choice(make_board(tmp_path)).to_dict("records")
+    assert (near["questions"], near["length"], near["asked"], near["seeds"]) == ("passages", 64, 500, 2)
+    assert (near["accuracy"], near["chance"], near["verdict"]) == (pytest.approx(0.275), 0.25, "at chance")
+    assert near["bits_per_byte"] == pytest.approx(2.1)
+    assert (far["length"], far["verdict"]) == (128, "above chance")
+
+
+def test_without_questions_there_is_no_forced_choice(board):
+    assert views.forced_choice(board).empty
+
+
+def test_a_large_folder_is_read_in_seconds(tmp_path):
+    """A second on a free machine; the app caches what it made of a folder."""
+    skills = {f"e{n}": n / 4 for n in range(20)}
+    depths = [n / 80 for n in range(80)]
+    write_sweep(tmp_path, skills, seeds=3, depths=depths)
+    begin = time.process_time()
+    board = make_board(tmp_path)
+    seconds = time.process_time() - begin
+    assert len(board.scores) > 20_000
+    assert seconds < 10
+
+
+def test_the_leaderboard_imports_no_torch():
+    code = "import sys, pebench.leaderboard.app.app; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env=os.environ, check=False).returncode == 0
+
+
+def test_the_leaderboard_reads_records_and_metrics_only():
+    for file in Path(views.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pebench"):
+                allowed = (
+                    "pebench.leaderboard",
+                    "pebench.suite.results.record",
+                    "pebench.suite.results.metrics",
+                )
+                assert node.module.startswith(allowed), f"{file.name}: {node.module}"
+
+
+def test_made_records_are_valid_and_the_same_every_time():
+    first, second = ([record_text(r) for r in Sweep({"fox": 6.0}).records()] for _ in range(2))
+    assert first == second
+    assert all(math.isfinite(row.value) for r in Sweep(SKILL).records() for row in r.rows)

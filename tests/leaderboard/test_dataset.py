@@ -1,0 +1,311 @@
+import csv
+import hashlib
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from httpx2 import ConnectError
+from typer.testing import CliRunner
+
+from pebench.leaderboard.export import dataset
+from pebench.leaderboard.export import hub as publish
+from pebench.leaderboard.export.dataset import DatasetError, build, export, tables
+from pebench.suite.cli import app
+from pebench.suite.results.record import Record, Row, write
+from tests.made_records import Sweep, checks, facts, write_sweep
+
+SWEEP = Sweep({"rope": 1.0, "fox": 6.0, "learned_ape": 0.2}, seeds=2, lengths=(64, 256))
+RECORDS = SWEEP.records()
+FAILED = Record("rope", "copy", "QUICK", 7, "cd" * 8, (), "failed", "out of luck", **facts("rope", "copy", 7))
+HOSTILE = "=HYPERLINK(1) \ud800 <script> | `x`"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("made") / "dataset"
+    build([*RECORDS, FAILED], out, "0.1.0")
+    return out
+
+
+def test_every_number_of_every_record_has_its_row(folder: Path) -> None:
+    rows = pq.read_table(folder / "data/scores.parquet").to_pylist()
+    quality = [r for r in RECORDS if r.task != "certificate"]
+    assert len(rows) == sum(len(r.rows) for r in quality)
+    wanted = {(str(r.path), row.metric, row.value, row.n, row.floor) for r in quality for row in r.rows}
+    assert {(r["file"], r["metric"], r["value"], r["n"], r["floor"]) for r in rows} == wanted
+    assert {r["profile"] for r in rows} == {"QUICK"}
+
+
+def test_runs_without_a_result_are_there_with_their_reason(folder: Path) -> None:
+    rows = pq.read_table(folder / "data/runs.parquet").to_pylist()
+    assert len(rows) == len(RECORDS) + 1
+    (failed,) = [r for r in rows if r["outcome"] != "measured"]
+    assert (failed["reason"], failed["gate"], failed["learned"]) == ("out of luck", None, None)
+    done = next(r for r in rows if r["task"] == "copy" and r["seed"] == 0)
+    assert (done["tokens"], done["parameters"], done["clean"]) == (614_400, 131_072, True)
+
+
+def test_an_encoding_has_its_source_and_the_hash_of_it(folder: Path) -> None:
+    rows = pq.read_table(folder / "data/encodings.parquet").to_pylist()
+    assert [r["encoding"] for r in rows] == ["fox", "learned_ape", "rope"]
+    for r in rows:
+        assert r["source_sha256"] == hashlib.sha256(r["source"].encode()).hexdigest()
+
+
+@pytest.mark.parametrize("name", dataset.SCHEMAS)
+def test_the_columns_are_those_that_are_written_down(name: str, folder: Path) -> None:
+    found = pq.read_schema(folder / f"data/{name}.parquet")
+    assert found.remove_metadata().equals(dataset.SCHEMAS[name].remove_metadata())
+    for part in ([RECORDS[0]], [FAILED], [r for r in RECORDS if r.task == "certificate"][:1]):
+        assert tables(part)[name].schema == dataset.SCHEMAS[name]
+
+
+def test_the_same_records_give_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    build([FAILED, *reversed(RECORDS)], tmp_path / "again", "0.1.0")
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        assert (tmp_path / "again" / path.relative_to(folder)).read_bytes() == path.read_bytes(), path
+
+
+def test_values_of_a_wrong_type_are_null_and_change_no_column(tmp_path: Path) -> None:
+    card = {**RECORDS[0].card, "title": HOSTILE, "relative": "yes", "paper": 3, "source": HOSTILE}
+    provenance = {"seconds": "long", "tokens": 1.5e299, "peak_memory_bytes": 10**400, "threads": True}
+    row = Row("exact", 0.5, 10**30, {"length": "long", HOSTILE: HOSTILE})
+    evil = Record("evil", "copy", "QUICK", 10**30, "ab" * 8, (row,), card=card, provenance=provenance)
+    made = tables([*RECORDS, evil])
+    score = next(r for r in made["scores"].to_pylist() if r["encoding"] == "evil")
+    assert (score["n"], score["seed"], score["length"]) == (None, None, None)
+    run = next(r for r in made["runs"].to_pylist() if r["encoding"] == "evil")
+    assert {run[key] for key in ("seconds", "tokens", "peak_memory_bytes", "threads")} == {None}
+    about = next(r for r in made["encodings"].to_pylist() if r["encoding"] == "evil")
+    assert (about["relative"], about["paper"]) == (None, "")
+    build([*RECORDS, evil], tmp_path / "dataset", "0.1.0")
+    export([*RECORDS, evil], tmp_path / "csv", "csv")
+    cells = [c for row in csv.reader((tmp_path / "csv/encodings.csv").read_text().splitlines()) for c in row]
+    assert "'=HYPERLINK(1) ? <script> | `x`" in cells
+
+
+LOADS = """
+import sys
+from datasets import load_dataset
+folder = sys.argv[1]
+for name in ("scores", "runs", "encodings"):
+    file = load_dataset("parquet", data_files=f"{folder}/data/{name}.parquet", split="train")
+    whole = load_dataset(folder, name, split="train")
+    assert whole.column_names == file.column_names and len(whole) == len(file), name
+    assert whole.features == file.features, name
+    print(name, len(file), file.features["encoding"].dtype)
+"""
+
+
+def test_datasets_loads_the_files_and_the_folder_without_a_network(folder: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOADS, str(folder)],
+        capture_output=True,
+        text=True,
+        env={"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    scores = pq.read_metadata(folder / "data/scores.parquet").num_rows
+    assert done.stdout.splitlines() == [
+        f"scores {scores} string",
+        f"runs {len(RECORDS) + 1} string",
+        "encodings 3 string",
+    ]
+
+
+def test_the_card_names_every_table_column_and_metric(folder: Path) -> None:
+    text = (folder / "README.md").read_text()
+    head, body = text.removeprefix("---\n").split("---\n", 1)
+    for name, schema in dataset.SCHEMAS.items():
+        assert f"- config_name: {name}\n" in head
+        assert f"path: data/{name}.parquet\n" in head
+        assert all(f"| `{column}` |" in body for column in schema.names)
+    assert head.count("default: true") == 1
+    assert "license: apache-2.0\n" in head
+    assert "size_categories:\n- n<1K" in head
+    assert "@misc{pebench," in body
+    assert "| `exact` | share | higher |" in body
+
+
+def test_croissant_describes_the_files_as_they_are(folder: Path) -> None:
+    facts = json.loads((folder / "croissant.json").read_text())
+    assert facts["conformsTo"] == "http://mlcommons.org/croissant/1.0"
+    assert facts["datePublished"] == "2026-01-02"
+    ids = {f["@id"] for f in facts["distribution"]}
+    for file in facts["distribution"]:
+        data = (folder / file["contentUrl"]).read_bytes()
+        assert file["sha256"] == hashlib.sha256(data).hexdigest()
+        assert file["contentSize"] == f"{len(data)} B"
+    types = {
+        "sc:Text": pa.string(),
+        "sc:Integer": pa.int64(),
+        "sc:Float": pa.float64(),
+        "sc:Boolean": pa.bool_(),
+    }
+    for record_set in facts["recordSet"]:
+        schema = dataset.SCHEMAS[record_set["name"]]
+        columns = {f["source"]["extract"]["column"]: f for f in record_set["field"]}
+        assert list(columns) == schema.names
+        for name, field in columns.items():
+            assert types[field["dataType"]] == schema.field(name).type
+            assert field["source"]["fileObject"]["@id"] in ids
+
+
+def test_nothing_of_somebody_else_is_published_with_the_results(tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("mine")
+    with pytest.raises(DatasetError, match=r"holds something else \(secret.txt\)"):
+        build(RECORDS, tmp_path, "0.1.0")
+    with pytest.raises(DatasetError, match="no records"):
+        build([], tmp_path / "new", "0.1.0")
+    assert not (tmp_path / "new").exists()
+
+
+def test_tables_are_exported_as_csv_and_parquet(tmp_path: Path) -> None:
+    for kind in ("csv", "parquet"):
+        files = export(RECORDS, tmp_path / kind, kind)
+        assert [f.name for f in files] == [f"{n}.{kind}" for n in ("encodings", "runs", "scores")]
+    rows = list(csv.DictReader((tmp_path / "csv/scores.csv").read_text().splitlines()))
+    assert len(rows) == pq.read_metadata(tmp_path / "parquet/scores.parquet").num_rows
+    assert list(rows[0]) == dataset.SCHEMAS["scores"].names
+
+
+def strings(values: dict[str, Any]) -> bool:
+    return all(isinstance(value, str) for value in values.values())
+
+
+def test_every_eval_ever_logs_hold_what_counts(tmp_path: Path) -> None:
+    """The demands of the schema 0.3.0, as its JSON schema states them."""
+    files = export(RECORDS, tmp_path, "eee")
+    assert len(files) == 3 * 2  # encodings x seeds
+    assert files == export(list(reversed(RECORDS)), tmp_path, "eee")
+    values = []
+    for file in files:
+        log = json.loads(file.read_text())
+        assert set(log) == {
+            *("schema_version", "evaluation_id", "evaluation_timestamp", "retrieved_timestamp"),
+            *("source_metadata", "eval_library", "model_info", "evaluation_results"),
+        }
+        assert file.relative_to(tmp_path).parts[:-1] == (
+            "data",
+            "pebench",
+            *log["model_info"]["id"].split("/"),
+        )
+        assert log["retrieved_timestamp"].isdigit()
+        assert strings(log["model_info"]["additional_details"])
+        assert strings(log["source_metadata"])
+        ids = [r["evaluation_result_id"] for r in log["evaluation_results"]]
+        assert len(ids) == len(set(ids))
+        for r in log["evaluation_results"]:
+            assert {"evaluation_name", "source_data", "metric_config", "score_details"} <= r.keys()
+            config, score = r["metric_config"], r["score_details"]["score"]
+            assert config["score_type"] == "continuous"
+            assert float(config["min_score"]) <= score <= float(config["max_score"])
+            assert strings(r["score_details"]["details"])
+            assert config["lower_is_better"] == (config["metric_id"] == "pebench.bits_per_byte")
+            values.append(score)
+    counted = [row.value for r in RECORDS for row in r.rows if row.score is not None]
+    assert sorted(values) == sorted(counted)
+    with pytest.raises(DatasetError, match="no record holds a quality score"):
+        export([SWEEP.record("rope", "certificate", 0, tuple(checks()))], tmp_path, "eee")
+
+
+def test_the_commands_build_and_export_and_name_what_they_leave_out(tmp_path: Path) -> None:
+    records = write_sweep(tmp_path / "records", {"rope": 1.0}, seeds=1, lengths=(64,))
+    write(replace(FAILED, seed=1), records)
+    (records / "broken.json").write_text("{")
+    run = CliRunner().invoke
+    built = run(app, ["build", "--records", str(records), "--out", str(tmp_path / "d")])
+    assert built.exit_code == 0, built.output
+    assert "left out" in built.output
+    assert "1 encodings" in built.output
+    assert (tmp_path / "d/README.md").exists()
+    wrote = run(app, ["export", "--format", "eee", "--records", str(records), "--out", str(tmp_path / "e")])
+    assert "wrote 1 files" in wrote.output
+
+
+class Hub:
+    """Stands in for huggingface_hub.HfApi: takes the same calls, and remembers them."""
+
+    def __init__(self, error: Exception | None = None):
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.error = error
+
+    def create_repo(self, **given: Any) -> None:
+        self.calls.append(("create_repo", given))
+
+    def upload_folder(self, **given: Any) -> SimpleNamespace:
+        if self.error:
+            raise self.error
+        self.calls.append(("upload_folder", given))
+        return SimpleNamespace(commit_url="https://hub.example/commit/1")
+
+
+@pytest.fixture
+def online(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*publish.OFFLINE, "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("online")
+def test_a_push_makes_the_repository_and_uploads_what_belongs_in_it(folder: Path) -> None:
+    hub = Hub()
+    url = publish.push("me/pebench-results", folder, "new results", api=hub)  # type: ignore[arg-type]
+    assert url == "https://hub.example/commit/1"
+    (made, repo), (uploaded, given) = hub.calls
+    assert (made, uploaded) == ("create_repo", "upload_folder")
+    assert repo == {
+        "repo_id": "me/pebench-results",
+        "repo_type": "dataset",
+        "private": False,
+        "exist_ok": True,
+    }
+    assert given["repo_type"] == "dataset"
+    assert given["folder_path"] == folder
+    assert given["allow_patterns"] == ["README.md", "croissant.json", "data/*.parquet"]
+
+
+def test_the_real_client_takes_the_calls_of_the_stand_in(folder: Path) -> None:
+    import inspect
+
+    from huggingface_hub import HfApi
+
+    hub = Hub()
+    publish.push("me/x", folder, "m", api=hub)  # type: ignore[arg-type]
+    for name, given in hub.calls:
+        inspect.signature(getattr(HfApi, name)).bind(None, **given)
+
+
+@pytest.mark.usefixtures("online")
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (ConnectError("no route"), "cannot reach the Hub: no route"),
+        (OSError("no name"), "cannot reach the Hub"),
+    ],
+)
+def test_a_push_without_a_network_says_so(folder: Path, error: Exception, says: str) -> None:
+    with pytest.raises(publish.PublishError, match=says):
+        publish.push("me/x", folder, "m", api=Hub(error))  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("online")
+def test_a_push_says_what_is_missing(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def push(repo: str, source: Path) -> str:
+        result = CliRunner().invoke(app, ["push", repo, "--folder", str(source)])
+        assert isinstance(result.exception, publish.PublishError)
+        return str(result.exception)
+
+    monkeypatch.setattr(publish, "get_token", lambda: None)
+    assert "there is no token" in push("me/x", folder)
+    assert "has no README.md; write it with `pebench build" in push("me/x", tmp_path)
+    assert "write owner/name" in push("../../etc", folder)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert "offline mode is set" in push("me/x", folder)

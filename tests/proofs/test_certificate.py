@@ -1,0 +1,177 @@
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+
+from pebench.encodings.alibi import ALiBi
+from pebench.encodings.base import Encoding
+from pebench.encodings.learned_ape import LearnedAPE
+from pebench.encodings.nope import NoPE
+from pebench.encodings.registry import names, resolve
+from pebench.encodings.rope import RoPE
+from pebench.suite.experiment.profiles import PROFILES
+from pebench.suite.proofs.certificate import (
+    CHECKS,
+    LENGTH,
+    LONGEST_TEXT,
+    batch,
+    cache_bytes,
+    certify,
+    largest,
+    left_padding,
+    model,
+    moved_by,
+    reach,
+    reads_content,
+    shifted,
+    through_cache,
+)
+from pebench.suite.runs.cell import CERTIFICATE, Cell, run
+from tests.wrong_encodings import WRONG, DeclaresTooLittle, DeclaresTooMuch, DoesNotRun
+
+TITLES = [check.__name__.replace("_", " ") for check in CHECKS]
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_certificate_holds(name: str) -> None:
+    failed = [check for check in certify(*resolve(name)) if not check.passed]
+    assert not failed
+
+
+@pytest.mark.parametrize("name", sorted(set(names()) - {"nope"}))
+def test_no_encoding_is_silent_while_it_is_checked(name: str) -> None:
+    tokens = batch(1, LENGTH, 0)
+    with torch.no_grad():
+        assert largest(model(resolve(name)[1], 0)(tokens) - model(NoPE, 0)(tokens)) > 1e-3
+
+
+@pytest.mark.parametrize("cls", WRONG, ids=lambda cls: cls.__name__)
+def test_a_wrong_encoding_fails_the_checks_for_its_fault_and_no_other(cls: type[Encoding]) -> None:
+    failed = {check.name for check in certify("wrong", cls) if not check.passed}
+    assert failed == WRONG[cls]
+
+
+def test_every_check_that_judges_is_failed_by_a_wrong_encoding() -> None:
+    reported = {"left padding", "reads content", "cost of a cached token"}
+    assert set().union(*WRONG.values()) == set(TITLES) - reported
+
+
+@pytest.mark.parametrize(
+    ("cls", "measured"),
+    [(DeclaresTooLittle, "max_length 16"), (DeclaresTooMuch, "an exception"), (DoesNotRun, "an exception")],
+)
+def test_max_length_is_honest(cls: type[Encoding], measured: str) -> None:
+    check = next(c for c in certify("wrong", cls) if c.name == "stands long inputs")
+    assert not check.passed
+    assert check.measured == measured
+
+
+def test_an_exception_is_a_failed_check_with_its_text() -> None:
+    checks = certify("broken", DoesNotRun)
+    assert [check.name for check in checks] == TITLES
+    hidden = next(check for check in checks if check.name == "hides the future")
+    assert not hidden.passed
+    assert hidden.detail.startswith("broken raised RuntimeError: ")
+    assert "\n" not in hidden.detail
+
+
+def test_a_certificate_is_plain_data() -> None:
+    checks = certify("nope", NoPE)
+    assert json.loads(json.dumps([asdict(check) for check in checks]))[0]["passed"] is True
+    assert all(check.detail.endswith((".", ":")) and check.measured and check.limit for check in checks)
+
+
+def test_a_certificate_is_the_same_every_time() -> None:
+    torch.manual_seed(1)
+    first = certify("rope", RoPE, seed=3)
+    torch.manual_seed(2)
+    assert certify("rope", RoPE, seed=3) == first
+
+
+def test_a_shift_that_has_no_room_is_as_large_as_it_can_be() -> None:
+    (moved,) = moved_by(LearnedAPE, 0, [100])
+    assert 0.01 < moved < math.inf
+
+
+def test_a_shifted_encoding_keeps_its_kernel_and_its_weights() -> None:
+    cls = resolve("t5_bias")[1]
+    other = shifted(cls, torch.tensor(5))
+    assert other.kernel() == cls.kernel()
+    for a, b in zip(model(cls, 0).parameters(), model(other, 0).parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_relative_range_ends_where_float32_does() -> None:
+    assert reach(NoPE, 0, 1e-3, bf16=False) == 2**20
+    assert 2**10 <= reach(RoPE, 0, 1e-3, bf16=False) < 2**20
+
+
+@pytest.mark.parametrize(
+    ("name", "reads"),
+    [
+        *(
+            (name, False)
+            for name in ("nope", "sinusoidal", "rope", "xpos", "alibi", "t5_bias", "fire", "ssmax")
+        ),
+        *((name, False) for name in ("swan", "grape_m_rank2", "rope+alibi")),
+        *((name, True) for name in ("shaw", "fox", "cope", "path", "stick_breaking", "rope+fox")),
+        *((name, True) for name in ("grape_m_ctx", "grape_a_q", "grape_a_k", "grape_ap", "grape_ap_v")),
+    ],
+)
+def test_who_reads_the_content_is_measured(name: str, reads: bool) -> None:
+    assert reads_content(resolve(name)[1], 0).facts == {"reads_content": reads}
+
+
+def test_lifted_columns_are_counted_in_the_cache() -> None:
+    per_layer = 4 * 4 * (16 + 16)  # heads, bytes, key and value
+    assert cache_bytes(NoPE, 0) == (2 * per_layer, 0)
+    assert cache_bytes(ALiBi, 0) == (2 * (per_layer + 4 * 4), 0)
+    assert cache_bytes(resolve("fox")[1], 0) == (2 * (per_layer + 4 * 4), 2 * 4 * 4)
+
+
+def test_chunks_are_taken_in_turn() -> None:
+    lm, tokens = model(RoPE, 0), batch(1, 10, 0)
+    with torch.no_grad():
+        assert through_cache(lm, tokens, [3, 1]).shape == (1, 10, 64)
+
+
+def test_a_number_that_is_none_passes_no_limit() -> None:
+    assert largest(torch.tensor([0.0, math.nan])) == math.inf
+    assert largest(torch.empty(0)) == 0.0
+
+
+def test_the_record_of_a_certificate_has_the_facts_of_badges(tmp_path: Path) -> None:
+    badges = run(Cell("fox", CERTIFICATE, "SMOKE", 0), torch.device("cpu"), tmp_path).provenance["badges"]
+    assert badges["kernel"] == "fused"
+    assert badges["relative_range"] == {"float32": 2**20, "bfloat16": 2**20}
+    assert badges["norm_preserving"] is False
+    assert badges["streaming"] is True
+    assert badges["max_length"] is None
+    assert badges["left_padding"] is True
+    assert (
+        badges["cache"]["bytes_per_token"] > badges["cache"]["bytes_per_token"] / badges["cache"]["over_rope"]
+    )
+    json.dumps(badges, allow_nan=False)
+
+
+@pytest.mark.parametrize(("name", "multiple"), [("learned_ape", 1), ("randomized", 16), ("rope", None)])
+def test_how_long_a_text_may_be_is_told_in_training_lengths(name: str, multiple: float | None) -> None:
+    found = next(c for c in certify(name, resolve(name)[1]) if c.name == "stands long inputs")
+    assert found.facts == {"max_length": multiple}
+
+
+@pytest.mark.parametrize(
+    ("name", "alike"), [("rope", True), ("fox", True), ("path", False), ("sinusoidal", False)]
+)
+def test_padding_is_felt_by_absolute_positions_and_by_what_reads_the_last_tokens(
+    name: str, alike: bool
+) -> None:
+    assert left_padding(resolve(name)[1], 0).facts == {"left_padding": alike}
+
+
+def test_a_relative_claim_holds_over_the_longest_text_of_the_profiles() -> None:
+    longest = max(max(p.multiples) * p.recipe.length for q in PROFILES.values() for p in q.plans.values())
+    assert longest <= LONGEST_TEXT

@@ -1,0 +1,171 @@
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pebench.suite.results.record import (
+    SCHEMA,
+    Record,
+    RecordError,
+    Row,
+    from_json,
+    newest,
+    read_all,
+    to_json,
+    write,
+)
+
+ROW = Row("exact", 0.5, 64, {"length": 16}, 0.0, 1.0)
+RECORD = Record("rope", "copy", "QUICK", 0, "0123456789abcdef", rows=(ROW,))
+OLD = Path(__file__).parents[1] / "old_records"
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+conditions = st.dictionaries(
+    st.text(max_size=9), st.one_of(st.integers(), finite, st.text(max_size=9)), max_size=3
+)
+rows = st.builds(Row, st.just("exact"), finite, st.integers(1, 10**9), conditions)
+records = st.builds(
+    Record,
+    encoding=st.just("a+b"),
+    task=st.just("copy"),
+    profile=st.just("QUICK"),
+    seed=st.integers(0, 10**6),
+    fingerprint=st.just("f" * 64),
+    rows=st.lists(rows, min_size=1, max_size=3).map(tuple),
+    card=st.dictionaries(st.text(max_size=9), st.text(max_size=9), max_size=2),
+)
+
+
+@given(records)
+def test_a_record_comes_back_as_it_was(record: Record) -> None:
+    assert from_json(to_json(record)) == record
+
+
+def test_every_old_schema_can_be_read() -> None:
+    files = sorted(OLD.glob("*.json"))
+    assert [f.stem for f in files] == [f"schema{n}" for n in range(1, SCHEMA + 1)]
+    for file in files:
+        record = from_json(file.read_text())
+        assert record.rows[0].score == 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"rows": ()}, "rows or a reason"),
+        ({"reason": "why"}, "rows or a reason"),
+        ({"outcome": "great"}, "outcome 'great' is none of"),
+        ({"encoding": "../rope"}, "not a name"),
+        ({"encoding": "a/b"}, "not a name"),
+        ({"task": ""}, "not a name"),
+        ({"seed": -1}, "seed -1"),
+        ({"seed": True}, "seed True"),
+        ({"fingerprint": "xyz"}, "hexadecimal"),
+        ({"card": []}, "card is not an object"),
+    ],
+)
+def test_a_record_cannot_be_wrong(change: dict, says: str) -> None:
+    with pytest.raises(RecordError, match=says):
+        replace(RECORD, **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"metric": "vibes"}, "unknown metric 'vibes'"),
+        ({"value": float("nan")}, "not a finite number"),
+        ({"value": float("inf")}, "not a finite number"),
+        ({"value": None}, "not a finite number"),
+        ({"value": True}, "not a finite number"),
+        ({"n": 0}, "positive integer"),
+        ({"floor": None}, "or neither"),
+        ({"floor": 1.0}, "or neither"),
+        ({"condition": {"length": [1]}}, "names to numbers or strings"),
+        ({"condition": {"length": float("nan")}}, "names to numbers or strings"),
+    ],
+)
+def test_a_row_cannot_be_wrong(change: dict, says: str) -> None:
+    with pytest.raises(RecordError, match=says):
+        replace(ROW, **change)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "not JSON"),
+        ("[]", "not a JSON object"),
+        ("{}", "schema None"),
+        ("[" * 100_000, "not JSON"),
+        (to_json(RECORD).replace(f'"schema": {SCHEMA}', '"schema": 999'), "upgrade pebench"),
+        (to_json(RECORD).replace('"value": 0.5', '"value": NaN'), "NaN is not a number"),
+        (to_json(RECORD).replace('"value": 0.5', '"value": 1e999'), "not a finite number"),
+        (to_json(RECORD).replace('"value": 0.5', f'"value": {10**400}'), "too large"),
+        (to_json(RECORD).replace('"value": 0.5', f'"value": {"9" * 5000}'), "not JSON"),
+        (to_json(RECORD).replace('"length"', '"\\ud800"'), "surrogates not allowed"),
+        (to_json(RECORD).replace('"value"', '"valu"'), "unexpected keyword argument"),
+        (to_json(RECORD).replace('"outcome"', '"outcom"'), "unknown fields"),
+        (to_json(RECORD)[:-40], "not JSON"),
+    ],
+)
+def test_a_broken_file_is_named_with_its_reason(text: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match=says):
+        from_json(text)
+    write(RECORD, tmp_path)
+    broken = tmp_path / "QUICK" / "broken.json"
+    broken.write_text(text)
+    found, unreadable = read_all(tmp_path)
+    assert found == [RECORD]
+    assert [u.path for u in unreadable] == [broken]
+
+
+def test_a_record_in_a_place_of_another_is_refused(tmp_path: Path) -> None:
+    path = write(RECORD, tmp_path)
+    path.rename(path.with_name("1-0123456789abcdef.json"))
+    found, unreadable = read_all(tmp_path)
+    assert not found
+    assert "says that its place is" in unreadable[0].reason
+
+
+@given(st.floats(-1, 2), st.floats(0, 1), st.floats(0, 1))
+def test_scores_lie_between_floor_and_ceiling(value: float, floor: float, ceiling: float) -> None:
+    if floor != ceiling:
+        score = Row("exact", value, 1, {}, floor, ceiling).score
+        assert score is not None
+        assert score >= 0
+
+
+def test_lower_is_better_where_the_ceiling_is_below_the_floor() -> None:
+    assert Row("bits_per_byte", 2.0, 1, {}, floor=4.0, ceiling=0.0).score == 0.5
+    assert Row("bits_per_byte", 5.0, 1, {}, floor=4.0, ceiling=0.0).score == 0.0
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write(RECORD, tmp_path)
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_reading_never_writes(tmp_path: Path) -> None:
+    path = write(RECORD, tmp_path)
+    (tmp_path / "other.json").write_text("{")
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+    read_all(tmp_path)
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
+    assert json.loads(path.read_text())["schema"] == SCHEMA
+
+
+def test_the_newest_of_several_records_of_a_run_counts() -> None:
+    early, late = (
+        replace(RECORD, fingerprint=f * 16, provenance={"started": t})
+        for f, t in (("a", "2026-01-01"), ("b", "2026-01-02"))
+    )
+    assert newest([late, early]) == [late]
+    assert newest([early, replace(late, seed=1)]) == [early, replace(late, seed=1)]

@@ -1,0 +1,533 @@
+import datetime
+import errno
+import io
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from rich.console import Console
+
+from pebench.suite.experiment.profiles import PROFILES, SMOKE
+from pebench.suite.results.record import Record, Row, read_all, write
+from pebench.suite.runs import runner
+from pebench.suite.runs.cell import CERTIFICATE, Cell, run
+from pebench.suite.runs.checkpoint import config
+from pebench.suite.runs.runner import Sweep, SweepError, cells, cores, estimate, existing, latest, states
+
+BAD = Path(__file__).parents[1] / "bad_encodings.py"
+
+
+def sweep(folder: Path, chosen: list[Cell], **limits: float) -> tuple[Counter[str], str]:
+    """Run cells, two at a time if nothing else is said; how they ended, and what was printed."""
+    text = io.StringIO()
+    started = Sweep(
+        cells=chosen,
+        folder=folder,
+        jobs=int(limits.get("jobs", 2)),
+        timeout=limits.get("timeout", 120),
+        memory=int(limits.get("memory", 4 * 2**30)),
+        retry=bool(limits.get("retry", False)),
+        console=Console(file=text, width=200),
+    )
+    return started.run(), text.getvalue()
+
+
+def bad(name: str) -> Cell:
+    return Cell(f"{BAD}:{name}", "copy", "SMOKE", 0)
+
+
+def record_of(cell: Cell, folder: Path) -> Record:
+    record = existing(cell, folder)
+    assert record is not None
+    return record
+
+
+def test_a_sweep_has_each_run_once_and_times_need_one_seed() -> None:
+    chosen = cells(SMOKE, ["rope", "fox"], [CERTIFICATE, *SMOKE.plans], [0, 1, 2], None)
+    assert len(set(chosen)) == len(chosen)
+    learned = {task: 6 for task, plan in SMOKE.plans.items() if plan.recipe.steps}
+    assert Counter(c.task for c in chosen) == {**learned, CERTIFICATE: 2, "throughput": 2}
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda p: p.name)
+def test_every_profile_is_sound(profile) -> None:
+    from pebench.encodings.registry import names
+    from pebench.tasks import TASKS, make
+    from pebench.tasks.base import Task
+
+    assert set(profile.encodings) <= set(names())
+    assert set(profile.plans) <= set(TASKS)
+    for name, plan in profile.plans.items():
+        task = make(name)
+        assert plan.width % plan.heads == 0
+        lengths = [c["length"] for c in task.conditions(plan.recipe.length, plan.multiples)]
+        assert plan.recipe.length in lengths
+        if isinstance(task, Task):
+            assert plan.recipe.steps > 0
+            assert sorted(set(lengths)) == [round(plan.recipe.length * m) for m in plan.multiples]
+
+
+def test_one_bad_cell_stops_nothing_else(tmp_path: Path) -> None:
+    outcomes, text = sweep(
+        tmp_path, [bad("Raises"), bad("Diverges"), bad("Dies"), Cell("nope", "copy", "SMOKE", 0)], timeout=120
+    )
+    assert outcomes == {"failed": 2, "diverged": 1, "measured": 1}
+    raised = record_of(bad("Raises"), tmp_path)
+    assert raised.provenance["seconds"] > 0
+    assert raised.reason.startswith("RuntimeError: a bug of [bold]mine[/] (bad_encodings.py, line ")
+    assert "a bug of [bold]mine[/]" in text
+    assert "at step 1 of 4" in record_of(bad("Diverges"), tmp_path).reason
+    assert record_of(bad("Dies"), tmp_path).reason.startswith("killed by signal 9")
+    good = record_of(Cell("nope", "copy", "SMOKE", 0), tmp_path)
+    assert {r.metric for r in good.rows} == {"gate", "exact", "per_token"}
+    assert good.provenance["parameters"]["encoding"] == 0
+    assert good.provenance["parameters"]["total"] > 0
+    assert good.provenance["flops_per_token"] > 0
+    assert good.provenance["seconds"] > 0
+    assert good.provenance["threads"] == 1
+    assert good.setup["gate"] == 0.9
+
+    again, _ = sweep(tmp_path, [bad("Raises"), Cell("nope", "copy", "SMOKE", 0)])
+    assert again == {"failed": 1, "kept": 1}
+    retried, text = sweep(tmp_path, [bad("Raises")], retry=True)
+    assert retried == {"failed": 1}
+    assert "[1/1] raises copy seed 0 failed" in text
+
+
+def made(task: str, seconds: object, seed: int = 0, **other: str) -> Record:
+    return replace(FAILED, task=task, seed=seed, provenance={"seconds": seconds}, **other)
+
+
+FAILED = Record("rope", "copy", "SMOKE", 0, "0" * 64, outcome="failed", reason="x")
+
+
+def test_the_time_is_the_median_of_the_same_profile_and_task() -> None:
+    rows = {"rows": (Row("exact", 0.5, 8),), "outcome": "measured", "reason": ""}
+    known = [made("copy", seconds, n, **rows) for n, seconds in enumerate((1.0, 9.0, 4.0))]
+    others = [made("copy", 1e6, profile="QUICK", **rows), made("copy", 1e6), made("copy", "soon", **rows)]
+    copy, sort = Cell("rope", "copy", "SMOKE", 7), Cell("rope", "sort", "SMOKE", 7)
+    assert estimate([copy, copy], [*known, *others]) == (8.0, [])
+    assert estimate([copy, sort], known) == (4.0, ["sort"])
+    assert estimate([], known) == (0, [])
+
+
+def test_the_rest_is_shared_among_the_runs_at_a_time(tmp_path: Path) -> None:
+    rows = {"rows": (Row("exact", 0.5, 8),), "outcome": "measured", "reason": ""}
+    rest = Sweep([], tmp_path, jobs=4, timeout=1, memory=1, records=[made("copy", 600.0, **rows)])
+    waiting = [Cell("rope", "copy", "SMOKE", seed) for seed in range(8)]
+    assert rest.left(waiting, []) == "about 20 min left"
+    assert rest.left(waiting[:1], []) == "about 10 min left"
+    assert rest.left([*waiting, Cell("rope", "sort", "SMOKE", 0)], []) == (
+        "more than 20 min left, not yet known how much for sort"
+    )
+    assert rest.left([Cell("rope", "sort", "SMOKE", 0)], []) == "not yet known how much for sort"
+    assert rest.left([], []) == ""
+    soon = replace(rest, records=[made("copy", 0.5, **rows)])
+    assert soon.left([waiting[0], Cell("rope", "sort", "SMOKE", 0)], []) == (
+        "not yet known how much for sort"
+    )
+
+
+def test_before_a_sweep_has_its_own_times_those_of_other_runs_tell_it(tmp_path: Path) -> None:
+    rows = {"rows": (Row("exact", 0.5, 8),), "outcome": "measured", "reason": ""}
+    for seed in range(7):
+        path = write(made("copy", 600.0 if seed else 6.0, seed, **rows), tmp_path)
+        os.utime(path, (seed, seed))
+    (path.parent / "0-0.json").write_text("torn")
+    new = [Cell("nope", "copy", "SMOKE", 0), Cell("nope", "sort", "SMOKE", 0)]
+    before = list(latest(new, tmp_path))
+    # Five files, one of them torn; the oldest do not count.
+    assert [record.seed for record in before] == [6, 5, 4, 3]
+    rest = Sweep([], tmp_path, jobs=1, timeout=1, memory=1, before=before)
+    assert rest.left(new[:1], []) == "about 10 min left"
+    assert rest.left(new, []) == "more than 10 min left, not yet known how much for sort"
+    rest.records.append(made("copy", 60.0, **rows))
+    assert rest.left(new[:1], []) == "about 60 s left"
+
+
+def test_a_sweep_uses_every_processor_and_shares_the_memory(tmp_path: Path) -> None:
+    whole, half = (runner.sweep(SMOKE, [], tmp_path, jobs) for jobs in (None, 2))
+    assert whole.jobs == cores() == len(psutil.Process().cpu_affinity() or [])
+    assert half.memory == pytest.approx(0.45 * psutil.virtual_memory().total, rel=1e-6)
+
+
+def test_in_a_pipe_each_run_is_a_line_as_soon_as_it_ends(tmp_path: Path) -> None:
+    class Pipe(io.StringIO):
+        flushed = 0
+
+        def flush(self) -> None:
+            self.flushed = len(self.getvalue())
+
+    pipe, long = Pipe(), "x" * 500 + "\n\n  y"
+    quiet = Sweep([], tmp_path, 1, 1, 1, console=Console(file=pipe, width=40))
+    job = SimpleNamespace(cell=Cell("rope", "copy", "SMOKE", 0), started=time.monotonic() - 2)
+    quiet.tell(job, replace(FAILED, reason=long), "3/9", "about 7 min left")
+    assert pipe.getvalue() == f"[3/9] rope copy seed 0 failed in 2 s: {'x' * 500} y; about 7 min left\n"
+    assert pipe.flushed == len(pipe.getvalue())
+
+
+def test_a_clock_that_jumps_disturbs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jumps = itertools.cycle((0.0, 4e9, -1e6))
+    monkeypatch.setattr(time, "time", lambda: next(jumps))
+    cell = Cell("nope", "copy", "SMOKE", 0)
+    outcomes, text = sweep(tmp_path, [cell])
+    assert outcomes == {"measured": 1}
+    assert "measured in " in text
+    assert sweep(tmp_path, [cell])[0] == {"kept": 1}
+
+
+def test_a_run_takes_its_time_from_no_clock_that_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Wrong(datetime.datetime):
+        years = itertools.cycle((2001, 1970))
+
+        @classmethod
+        def now(cls, tz=None):
+            return cls(next(cls.years), 1, 1, tzinfo=tz)
+
+    monkeypatch.setattr(datetime, "datetime", Wrong)
+    record = run(Cell("nope", "copy", "SMOKE", 0), torch.device("cpu"), tmp_path)
+    assert record.outcome == "measured"
+    assert 0 < record.provenance["seconds"] < 60
+    assert record.provenance["started"].startswith("2001-01-01")
+
+
+def test_a_disk_that_does_not_give_a_record_does_not_make_it_a_broken_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(FAILED, tmp_path)
+    cell = SimpleNamespace(path=path.relative_to(tmp_path))
+
+    def refuse(*args: Any, **kwargs: Any) -> str:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(OSError, match="Input/output"):
+        existing(cell, tmp_path)
+    assert path.exists()
+
+
+@pytest.mark.parametrize("task", [CERTIFICATE, *SMOKE.plans])
+def test_each_task_becomes_a_record(task: str, tmp_path: Path, books: None) -> None:
+    cell = Cell("rope", task, "SMOKE", 0)
+    record = run(cell, torch.device("cpu"), tmp_path)
+    assert record.outcome == "measured"
+    write(record, tmp_path)
+    assert record_of(cell, tmp_path) == record
+
+
+def test_a_read_only_folder_is_one_clear_line(tmp_path: Path) -> None:
+    kernel = Path("/sys/kernel")  # which refuses new files to the superuser too
+    if not kernel.exists():
+        pytest.skip("this system has no /sys")
+    for command in (["run", "-e", "nope", "-t", "copy"], ["submit", "MINE"]):
+        (tmp_path / "mine.py").write_text(
+            "from pebench.encodings.nope import NoPE\n\n\nclass Mine(NoPE):\n    pass\n"
+        )
+        words = [f"{tmp_path / 'mine.py'}:Mine" if word == "MINE" else word for word in command]
+        done = subprocess.run(
+            [sys.executable, "-m", "pebench.suite.cli", *words, "--profile", "SMOKE", "--records", kernel / "records"],
+            capture_output=True, text=True, cwd=tmp_path,
+        )  # fmt: skip
+        assert done.returncode == 3
+        assert done.stderr.splitlines()[-1].startswith(
+            "pebench: cannot use the records folder /sys/kernel/records"
+        )
+        assert "Traceback" not in done.stderr
+
+
+def test_what_a_killed_run_left_half_written_is_removed(tmp_path: Path) -> None:
+    cell = Cell("rope", "copy", "SMOKE", 0)
+    paths = [tmp_path / p for p in (cell.path, cell.checkpoint, cell.place.with_suffix(".state"))]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_name(f".{path.name}.abc.tmp").write_text("half")
+    other = paths[0].with_name(".1-0123456789abcdef.json.abc.tmp")
+    other.write_text("of a run that may be under way")
+    sweep(tmp_path, [cell])
+    assert list(tmp_path.rglob("*.tmp")) == [other]
+
+
+def test_time_and_memory_are_limited(tmp_path: Path) -> None:
+    outcomes, _ = sweep(tmp_path, [bad("Swallows")], memory=2**30)
+    assert outcomes == {"out of memory": 1}
+    swallowed = record_of(bad("Swallows"), tmp_path)
+    assert "more than 1.0" in swallowed.reason
+    assert 2**30 < swallowed.provenance["peak_memory_bytes"] < 2**32
+    outcomes, _ = sweep(tmp_path, [bad("Hangs")], timeout=6)
+    assert outcomes == {"timed out": 1}
+    hung = record_of(bad("Hangs"), tmp_path)
+    assert hung.reason == "took longer than 6 s"
+    assert 6 < hung.provenance["seconds"] < 60
+    assert hung.provenance["threads"] == 1
+
+
+def test_the_same_runs_twice_give_the_same_rows_however_many_at_a_time(tmp_path: Path) -> None:
+    chosen = [Cell("fox", "copy", "SMOKE", 3), Cell("rope", "copy", "SMOKE", 3)]
+    sweep(tmp_path / "two", chosen)
+    sweep(tmp_path / "one", chosen, jobs=1)
+    for cell in chosen:
+        two, one = record_of(cell, tmp_path / "two"), record_of(cell, tmp_path / "one")
+        assert two.rows == one.rows
+        assert two.provenance["final_loss"] == one.provenance["final_loss"]
+
+
+def test_an_extended_encoding_measures_the_model_of_its_base(tmp_path: Path) -> None:
+    chosen = cells(SMOKE, ["rope@yarn", "rope", "rope@ntk"], ["copy", "throughput"], [0], None)
+    outcomes, _ = sweep(tmp_path, chosen)
+    assert outcomes == {"measured": 6}
+    base, *others = (
+        record_of(Cell(name, "copy", "SMOKE", 0), tmp_path) for name in ("rope", "rope@yarn", "rope@ntk")
+    )
+    assert base.provenance["tokens"] > 0
+    assert (tmp_path / base.provenance["checkpoint"]).exists()
+    for record in others:
+        assert "tokens" not in record.provenance  # trained nothing
+        assert record.provenance["base"] == base.path.as_posix()
+        near = [row for row in record.rows if row.condition.get("length", 4) == 4]
+        assert near == list(base.rows[: len(near)])
+        assert len(record.rows) == len(base.rows)
+
+    # Without the base in the sweep its model is trained once, and stays for the next.
+    chosen = cells(SMOKE, ["rope@yarn", "rope@ntk"], ["copy"], [0], None)
+    sweep(tmp_path / "alone", chosen)
+    alone = [record_of(cell, tmp_path / "alone") for cell in chosen]
+    assert [record.rows for record in alone] == [record.rows for record in others]
+    assert ["tokens" in record.provenance for record in alone] == [True, False]
+
+
+def test_a_checkpoint_that_cannot_be_used_is_made_again(tmp_path: Path) -> None:
+    cell = Cell("rope@pi", "copy", "SMOKE", 0)
+    assert cell.base
+    path = tmp_path / cell.base.checkpoint
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"torn")
+    sweep(tmp_path, [cell])
+    assert record_of(cell, tmp_path).provenance["tokens"] > 0
+    assert "trained again" in (tmp_path / cell.place.with_suffix(".log")).read_text()
+    assert config(path).encoding == "rope"
+
+
+KILLED = """
+import os, signal
+from pebench.suite.experiment import resume
+from pebench.suite.runs import worker
+
+def save(self, lm, opt, progress, save=resume.Resume.save):
+    save(self, lm, opt, progress)
+    if progress.step == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+resume.Resume.save, resume.Resume.due = save, lambda self: True
+worker.main()
+"""
+
+
+def test_a_training_that_was_killed_goes_on_to_an_equal_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = Cell("fox", "copy", "SMOKE", 0)
+    sweep(tmp_path / "whole", [cell])
+    with (tmp_path / "log").open("w") as log, monkeypatch.context() as patched:
+        patched.setattr(runner, "WORKER", ("-c", KILLED))
+        killed = runner.spawn(log)
+    assert killed.stdin
+    killed.stdin.write(runner.order(cell, tmp_path, save=True))
+    killed.stdin.flush()
+    assert killed.wait() == -signal.SIGKILL
+    killed.communicate()
+    state = tmp_path / cell.place.with_suffix(".state")
+    assert state.exists()
+    sweep(tmp_path, [cell])
+    assert "continues after step 2" in (tmp_path / cell.place.with_suffix(".log")).read_text()
+    whole, resumed = record_of(cell, tmp_path / "whole"), record_of(cell, tmp_path)
+    assert resumed.rows == whole.rows
+    for fact in ("final_loss", "tokens"):
+        assert resumed.provenance[fact] == whole.provenance[fact]
+    assert not state.exists()
+
+
+def order(cell: Cell, folder: Path, profile: str = "QUICK") -> list[str]:
+    return [
+        *(sys.executable, "-m", "pebench.suite.cli", "run", "--profile", profile),
+        *("-e", cell.encoding, "-t", cell.task, "--records", os.fspath(folder)),
+    ]
+
+
+def worker_of(process: subprocess.Popen[str]) -> psutil.Process:
+    """The worker of a sweep, once it trains."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for child in psutil.Process(process.pid).children():
+            if child.cpu_times().user > 2:
+                return child
+        time.sleep(0.05)
+    raise AssertionError("no worker started")
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_sweep_that_is_stopped_loses_only_what_runs(how: signal.Signals, tmp_path: Path) -> None:
+    cell = Cell("rope", "copy", "QUICK", 0)
+    process = subprocess.Popen(
+        order(cell, tmp_path), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    worker = worker_of(process)
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == (130 if how == signal.SIGINT else -9)
+    assert "Traceback" not in errors
+    worker.wait(timeout=10)  # it ends with its parent
+    assert read_all(tmp_path) == ([], [])
+    assert [state for _, state in states([cell], tmp_path)] == ["missing"]
+    assert not [p for p in tmp_path.rglob("*.tmp")]
+
+
+def test_two_sweeps_on_one_folder_share_the_work(tmp_path: Path) -> None:
+    chosen = cells(SMOKE, ["rope", "alibi"], ["copy"], [0, 1], None)
+    command = [
+        *(sys.executable, "-m", "pebench.suite.cli", "run", "--profile", "SMOKE", "-e", "rope,alibi"),
+        *("-t", "copy", "--seeds", "2", "--jobs", "1", "--records", os.fspath(tmp_path)),
+    ]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    texts = [process.communicate(timeout=200)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sum(text.count(" measured in ") for text in texts) == len(chosen)
+    found, unreadable = read_all(tmp_path)
+    assert len(found) == len(chosen)
+    assert not unreadable
+
+
+def test_a_corrupt_record_is_set_aside_and_run_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cell = Cell("nope", "copy", "SMOKE", 0)
+    path = tmp_path / cell.path
+    path.parent.mkdir(parents=True)
+    path.write_text('{"schema": 1, "rows"')
+    assert [state for _, state in states([cell], tmp_path)] == ["unreadable"]
+    assert path.exists()  # looking changes nothing
+    assert existing(cell, tmp_path) is None
+    assert path.with_suffix(".broken").exists()
+    said = capsys.readouterr().err
+    assert "is no record (not JSON" in said
+    assert said.count("\n") == 1
+    assert sweep(tmp_path, [cell])[0] == {"measured": 1}
+
+
+def test_a_corrupt_record_is_named_whatever_it_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cell = Cell("nope", "copy", "SMOKE", 0)
+    path = tmp_path / cell.path
+    path.parent.mkdir(parents=True)
+    path.write_text('{"schema": 1, "rows": [{"[/bold]\\n": 1}]}')
+    assert existing(cell, tmp_path) is None
+    said = capsys.readouterr().err
+    assert "[/bold]" in said
+    assert said.count("\n") == 1
+
+
+def test_records_of_other_code_are_stale(tmp_path: Path) -> None:
+    cell = Cell("nope", "copy", "SMOKE", 0)
+    path = tmp_path / cell.path
+    path.parent.mkdir(parents=True)
+    (path.parent / "0-0123456789abcdef.json").write_text("{}")
+    assert [state for _, state in states([cell], tmp_path)] == ["stale"]
+    assert [state for _, state in states([Cell("nope", "copy", "SMOKE", 1)], tmp_path)] == ["missing"]
+
+
+def test_a_folder_that_cannot_be_used_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SweepError, match="cannot use the records folder"):
+        sweep(tmp_path / "file" / "records", [Cell("nope", "copy", "SMOKE", 0)])
+
+
+def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no /dev/full")
+    cell = Cell("nope", "copy", "SMOKE", 0)
+    (tmp_path / "SMOKE" / "copy").mkdir(parents=True)
+    (tmp_path / "SMOKE" / "copy" / "nope").symlink_to(full)  # writing below it fails in the worker
+    with pytest.raises(SweepError, match="cannot write the record"):
+        sweep(tmp_path, [cell])
+
+
+FULL = """
+import errno
+from pebench.suite.runs import checkpoint, worker
+
+def full(path, data):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+checkpoint.write_whole = full
+raise SystemExit(worker.main())
+"""
+
+
+def test_a_disk_that_is_full_when_the_model_is_saved_loses_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record is smaller: it could be written, and would say for ever that the encoding failed."""
+    cell = Cell("nope", "copy", "SMOKE", 0)
+    (tmp_path / "full.py").write_text(FULL)
+    with monkeypatch.context() as patched:
+        patched.setattr(runner, "WORKER", (os.fspath(tmp_path / "full.py"),))
+        with pytest.raises(SweepError, match="No space left"):
+            Sweep([cell], tmp_path, 1, 120, 4 * 2**30, save=True).run()
+    assert read_all(tmp_path) == ([], [])
+    assert sweep(tmp_path, [cell])[0] == {"measured": 1}
+
+
+def test_a_run_may_print_and_crash_after_its_record(tmp_path: Path) -> None:
+    outcomes, _ = sweep(tmp_path, [bad("Prints"), bad("EndsBadly")])
+    assert outcomes == {"measured": 2}
+    assert record_of(bad("EndsBadly"), tmp_path).rows
+
+
+def test_code_that_changes_under_a_sweep_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = Cell("nope", "copy", "SMOKE", 0)
+    monkeypatch.setattr(
+        Cell, "fingerprint", lambda cell: "0123456789abcdef" * 4
+    )  # what we knew when it began
+    with pytest.raises(SweepError, match="the code has changed since this sweep began; start it again"):
+        sweep(tmp_path, [cell])
+    assert read_all(tmp_path) == ([], [])
+
+
+def test_a_worker_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner.sys, "executable", "/bin/false")
+    outcomes, text = sweep(tmp_path, [Cell("nope", "copy", "SMOKE", 0)])
+    assert outcomes == {"failed": 1}
+    assert "ended with status 1: said nothing" in text
+
+
+def test_the_worker_speaks_lines_of_json(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pebench.suite.runs.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(runner.order(Cell("nope", "copy", "SMOKE", 0), tmp_path))
+    process.stdin.flush()
+    said = [json.loads(text) for text in process.stdout]
+    process.stdin.close()
+    process.stdout.close()
+    assert process.wait() == 0
+    assert said[-1] == {"done": 7, "total": 7}  # 4 steps, the gate, 2 lengths

@@ -1,0 +1,210 @@
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from pebench.suite import cli
+from pebench.suite.results.record import Record, RecordError, Row, to_json, write
+from pebench.suite.runs.cell import Cell
+from pebench.suite.submissions.reproduce import (
+    ReproduceError,
+    add_mark,
+    cell_of,
+    compare,
+    load,
+    reproduce,
+    run_again,
+    tolerance,
+)
+from pebench.suite.submissions.template import encoding_file
+from tests.made_submission import record
+
+CELL = Cell("alibi", "copy", "SMOKE", 0)
+MADE = record(CELL)
+
+
+def file_of(made: Record, folder: Path) -> Path:
+    return write(made, folder)
+
+
+@pytest.fixture(scope="module")
+def real() -> Record:
+    """A record of a training."""
+    made = run_again(CELL)
+    assert made.outcome == "measured", made.reason
+    return made
+
+
+def test_a_record_that_is_run_again_is_bitwise_equal(real: Record, tmp_path: Path) -> None:
+    path, marks = file_of(real, tmp_path), tmp_path / "verified.json"
+    result = CliRunner().invoke(cli.app, ["reproduce", str(path), "--mark", str(marks), "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.output)["verdict"] == "equal"
+    mark = json.loads(marks.read_text())["verified"][real.path.as_posix()]
+    assert mark["unequal"] == 0
+    assert mark["numbers"] == len(real.rows) > 0
+    assert mark["sha256"] == load(path)[1]
+
+
+def test_a_record_with_another_number_is_told_from_a_real_one(real: Record, tmp_path: Path) -> None:
+    forged = replace(
+        real, rows=tuple(replace(r, value=0.99) if r.metric == "exact" else r for r in real.rows)
+    )
+    path = file_of(forged, tmp_path)
+    _, result, mark = reproduce(path, rerun=lambda cell, device: real)
+    assert result.verdict == mark["verdict"] == "different"
+    assert mark["worst"]["then"] == 0.99
+    with pytest.raises(ReproduceError, match="gets no mark"):
+        add_mark(mark, tmp_path / "verified.json")
+    assert not (tmp_path / "verified.json").exists()
+
+
+SHARE = Row("exact", 0.5, 256, {"length": 8}, 0.0, 1.0)
+BITS = Row("bits_per_byte", 2.0, 20_000, {"length": 8}, 4.0, 0.0)
+RATIO = Row("train_ratio", 1.2, 9, {"length": 8})
+SPEED = Row("train_speed", 1e4, 9, {"length": 8})
+CACHE = Row("cache_bytes", 512.0, 1, {"length": 8})
+CHECK = Row("pass", 1.0, 1, {"check": "hides", "detail": "1e-7"})
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "verdict"),
+    [
+        (SHARE, SHARE, "equal"),
+        (SHARE, replace(SHARE, value=0.5 + 1e-12), "within tolerance"),
+        (SHARE, replace(SHARE, value=0.55), "within tolerance"),  # 1.1 standard errors
+        (SHARE, replace(SHARE, value=0.65), "different"),  # 3.4
+        (SHARE, replace(SHARE, n=128), "different"),
+        (SHARE, replace(SHARE, floor=0.1), "different"),
+        (SHARE, replace(SHARE, floor=1e-300), "different"),
+        (BITS, replace(BITS, floor=4.0000001), "within tolerance"),
+        (BITS, replace(BITS, value=2.05), "within tolerance"),
+        (BITS, replace(BITS, value=2.1), "different"),
+        (RATIO, replace(RATIO, value=1.7), "within tolerance"),
+        (RATIO, replace(RATIO, value=1.9), "different"),
+        (SPEED, replace(SPEED, value=1e6), "within tolerance"),
+        (CACHE, replace(CACHE, value=513.0), "different"),
+        (CHECK, replace(CHECK, condition={"check": "hides", "detail": "3e-7"}), "equal"),
+        (CHECK, replace(CHECK, value=0.0), "different"),
+        (SHARE, replace(SHARE, condition={"length": 9}), "different"),
+    ],
+)
+def test_the_verdict_on_one_number(then: Row, now: Row, verdict: str) -> None:
+    result = compare(replace(MADE, rows=(then,)), replace(MADE, rows=(now,)))
+    assert result.verdict == verdict
+    assert len(result.differences) == (0 if verdict == "equal" else 1 + (then.condition != now.condition))
+
+
+def test_one_different_number_decides() -> None:
+    other = (replace(SHARE, value=0.51), replace(CACHE, value=1.0), CHECK)
+    result = compare(replace(MADE, rows=(SHARE, CACHE, CHECK)), replace(MADE, rows=other))
+    assert (result.verdict, result.compared, len(result.differences)) == ("different", 3, 2)
+
+
+def test_another_outcome_is_different_and_says_why() -> None:
+    failed = replace(MADE, rows=(), outcome="diverged", reason="the loss is nan")
+    assert compare(failed, failed).verdict == "equal"
+    result = compare(MADE, failed)
+    assert result.verdict == "different"
+    assert result.reason == "it was measured, and is now diverged: the loss is nan"
+
+
+@given(st.floats(0, 1), st.integers(1, 10**6))
+def test_more_answers_allow_less(value: float, n: int) -> None:
+    row = Row("exact", value, n)
+    more = replace(row, n=4 * n)
+    assert 0 < tolerance(more, more) < tolerance(row, row)
+
+
+def test_speeds_are_not_compared() -> None:
+    assert tolerance(SPEED, SPEED) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"encoding": "no_such"}, "no encoding 'no_such' is registered here"),
+        ({"encoding": "evil.py"}, "no encoding 'evil.py' is registered here"),
+        ({"encoding": "evil.py@yarn"}, "no encoding 'evil.py@yarn' is registered here"),
+        ({"encoding": "rope@evil.py"}, "no encoding 'rope@evil.py' is registered here"),
+        ({"encoding": "rope+evil.py"}, "is registered here"),
+        ({"profile": "HUGE"}, "no task 'copy' of profile 'HUGE'"),
+        ({"task": "win"}, "no task 'win'"),
+        ({"fingerprint": "0" * 64}, "of other code than this; git checkout 0123456789"),
+        (
+            {"fingerprint": "0" * 64, "provenance": {"commit": "x; rm -rf ~"}},
+            "check out the code that it was made with",
+        ),
+        (
+            {"fingerprint": "0" * 64, "setup": {"corpus": {"name": "user:mine"}}},
+            "--corpus PATH",
+        ),
+    ],
+)
+def test_what_cannot_be_run_again_says_why(
+    change: dict, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "evil.py").write_text("raise SystemExit('executed')")
+    with pytest.raises(ReproduceError, match=says) as caught:
+        cell_of(replace(MADE, **change))
+    assert "rm -rf" not in str(caught.value)
+
+
+def test_an_encoding_in_a_file_is_loaded_only_where_the_user_names_it(tmp_path: Path) -> None:
+    text, cls = encoding_file("other_idea")
+    (tmp_path / "other_idea.py").write_text(text.replace('@register("other_idea")\n', ""))
+    spec = f"{tmp_path / 'other_idea.py'}:{cls}"
+    made = record(Cell(spec, "copy", "SMOKE", 0))
+    assert made.encoding == "otheridea"
+    with pytest.raises(ReproduceError, match=r"--encoding FILE\.py:Class"):
+        cell_of(made)
+    assert cell_of(made, spec).path == made.path
+    with pytest.raises(ReproduceError, match="is of 'alibi'"):
+        cell_of(MADE, spec)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[" * 100_000,
+        to_json(MADE).replace('"value": 0.5', '"value": NaN'),
+        to_json(MADE).replace('"value": 0.5', '"value": ' + "9" * 400),
+        to_json(MADE).replace('"n": 8', '"n": ' + "9" * 5000),
+        " " * (5 * 2**20),
+    ],
+    ids=["empty", "no fields", "deep", "NaN", "400 digits", "5000 digits", "5 MB"],
+)
+def test_a_file_that_is_no_record_is_refused(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "x.json"
+    file.write_text(text)
+    with pytest.raises(RecordError):
+        load(file)
+
+
+def test_a_mark_replaces_that_of_the_same_record_alone(tmp_path: Path) -> None:
+    marks = tmp_path / "marks" / "verified.json"
+    mark = reproduce(file_of(MADE, tmp_path), rerun=lambda cell, device: MADE)[2]
+    other = {**mark, "record": "SMOKE/copy/rope/0-0123456789abcdef.json"}
+    for one in (other, mark, {**mark, "verdict": "within tolerance"}):
+        add_mark(one, marks)
+    stated = json.loads(marks.read_text())["verified"]
+    assert stated[other["record"]]["verdict"] == "equal"
+    assert stated[mark["record"]]["verdict"] == "within tolerance"
+    assert [p.name for p in marks.parent.iterdir()] == ["verified.json"]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"schema": 9}', '{"schema": 1, "verified": []}'])
+def test_a_file_of_something_else_gets_no_mark(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text(text)
+    with pytest.raises(ReproduceError, match="no file of marks"):
+        add_mark({"record": "a", "verdict": "equal"}, file)
+    assert file.read_text() == text
