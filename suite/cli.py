@@ -591,8 +591,9 @@ def submit(
     """Check an encoding, run the whole profile, compare it, and pack the folder of a pull request."""
     from pebench.leaderboard.submissions.validate import source_problems, to_markdown
     from pebench.suite.results.metrics import counted
-    from pebench.suite.runs.cell import CERTIFICATE, commit
-    from pebench.suite.runs.runner import cores, duration, estimate, sweep
+    from pebench.suite.runs.cell import CERTIFICATE
+    from pebench.suite.runs.machine import commit, cores
+    from pebench.suite.runs.runner import duration, estimate, sweep
     from pebench.suite.submissions import submission
 
     plan = submission.propose(encoding, profile_named(profile), seeds)
