@@ -1,13 +1,17 @@
 import ast
 import contextlib
+import fcntl
 import os
+import pty
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -261,10 +265,85 @@ def wait_for(process: subprocess.Popen, port: int) -> None:
     pytest.fail("the app does not answer")
 
 
+HOSTILE_SETTINGS = """
+[server]
+port = 9999
+headless = false
+address = "0.0.0.0"
+baseUrlPath = "elsewhere"
+[theme]
+base = "dark"
+"""
+
+
+def strange_home(folder: Path) -> Path:
+    """A home and working directory that would change what streamlit serves, and what Python imports."""
+    settings = folder / ".streamlit"
+    settings.mkdir()
+    (settings / "config.toml").write_text(HOSTILE_SETTINGS, encoding="utf-8")
+    (settings / "credentials.toml").write_text("][ no TOML", encoding="utf-8")
+    for module in ("random", "logging", "streamlit", "pebench"):
+        (folder / f"{module}.py").write_text("raise SystemExit('imported from here')", encoding="utf-8")
+    return folder
+
+
+def started(folder: Path, **surroundings: Any) -> tuple[subprocess.Popen[bytes], int]:
+    """`pebench app` on a port of its own, in this surrounding."""
+    port = unused_port()
+    words = ["-P", "-m", "pebench.suite.cli", "app", "--records", str(folder), "--port", str(port)]
+    return subprocess.Popen([sys.executable, *words], **surroundings), port
+
+
+def served(port: int) -> str:
+    with urllib.request.urlopen(f"http://{launch.ADDRESS}:{port}/_stcore/host-config", timeout=5) as answer:
+        return str(answer.read())
+
+
+def test_it_starts_in_a_terminal_on_a_strange_home_and_ends_with_the_terminal(folder, tmp_path):
+    """Streamlit alone asks for an e-mail address there, and serves elsewhere."""
+    home = strange_home(tmp_path)
+    mine = {name: value for name, value in os.environ.items() if name not in launch.SCREENS}
+    hostile = {"HOME": str(home), "STREAMLIT_SERVER_PORT": "9999", "STREAMLIT_SERVER_HEADLESS": "false"}
+    terminal, end = pty.openpty()
+    process, port = started(
+        folder, env=mine | hostile, cwd=home, stdin=end, stdout=end, stderr=end,
+        preexec_fn=lambda: (os.setsid(), fcntl.ioctl(0, termios.TIOCSCTTY, 0)),
+    )  # fmt: skip
+    os.close(end)
+    wait_for(process, port)
+    assert served(port)
+    said = os.read(terminal, 4096).decode()
+    assert f"the leaderboard is at http://{launch.ADDRESS}:{port}" in said
+    assert "mail" not in said
+    os.close(terminal)
+    assert process.wait(TIMEOUT) == -signal.SIGHUP
+    wait_until_free(port)
+
+
+def test_it_starts_without_terminal_and_home_and_ends_with_its_parent(folder):
+    bare = {name: value for name, value in os.environ.items() if name != "HOME"}
+    process, port = started(folder, env=bare, stdout=subprocess.DEVNULL, preexec_fn=lambda: os.close(0))
+    wait_for(process, port)
+    process.kill()
+    process.wait()
+    wait_until_free(port)
+
+
+def wait_until_free(port: int) -> None:
+    """Until nobody serves at this port."""
+    deadline = time.monotonic() + TIMEOUT
+    while time.monotonic() < deadline:
+        with contextlib.suppress(launch.LaunchError):
+            assert launch.free_port(port) == port
+            return
+        time.sleep(0.1)
+    pytest.fail("the app outlived its parent")
+
+
 def test_the_app_listens_on_this_machine_alone_and_sends_no_statistics():
-    flags = launch.command(8501, False)
-    assert f"--server.address={launch.ADDRESS}" in flags
-    assert "--browser.gatherUsageStats=false" in flags
+    options = launch.options(8501)
+    assert options["server.address"] == launch.ADDRESS
+    assert options["browser.gatherUsageStats"] is False
 
 
 def test_pictures_of_a_saved_model_are_on_its_page(monkeypatch, tmp_path):

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,15 +43,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def site(folder: Path) -> Iterator[str]:
     port = unused_port()
-    environment = {**os.environ, launch.FOLDER_VARIABLE: str(folder)}
-    child = subprocess.Popen(launch.command(port, False), env=environment, stdout=subprocess.DEVNULL)
+    child = launch.start(folder, port)
     url = f"http://{launch.ADDRESS}:{port}"
     try:
         wait_for(child, port)
         yield url
     finally:
-        child.terminate()
-        child.wait()
+        launch.stop(child)
 
 
 @pytest.fixture(scope="module")
