@@ -17,7 +17,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pebench.leaderboard import board
-from pebench.leaderboard.app import app, launch, widgets
+from pebench.leaderboard.app import app, launch, links, widgets
 from pebench.suite.results.record import write
 from tests.leaderboard.test_board import HOSTILE, hostile
 from tests.made_records import SKILL, STANDARD_TASKS, Sweep, checks, write_failure, write_sweep
@@ -30,6 +30,7 @@ TIMEOUT = 120
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without waiting for a browser, and without the links of another test's app."""
     monkeypatch.setattr(widgets, "HEAD_START", 0.0)
+    monkeypatch.setattr(links, "PAGES", {})
     monkeypatch.setattr(widgets, "PAGES", {})
 
 
@@ -50,8 +51,10 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def one_page(name: str) -> None:
     from pebench.leaderboard.app.app import ENTRIES
+    from pebench.leaderboard.app.links import address
 
-    ENTRIES[name][1]()
+    with address(name):
+        ENTRIES[name][1]()
 
 
 def opened(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str) -> AppTest:
@@ -134,7 +137,7 @@ def test_search_and_filters_narrow_the_table(monkeypatch, folder):
     assert len(page.dataframe[0].value) == 11
     page.text_input(key="search").set_value("grape").run()
     assert set(page.dataframe[0].value["name"]) == {"grape_a_qk", "grape_ap", "grape_m_nonctx"}
-    page.number_input(key="seeds").set_value(3).run()
+    page.selectbox(key="seeds").set_value(3).run()
     assert len(page.dataframe[0].value) == 3
     page.text_input(key="search").set_value("no such thing").run()
     assert [info.value for info in page.info] == ["No encoding passes these filters."]
@@ -146,6 +149,73 @@ def test_a_link_reproduces_a_view(monkeypatch, folder):
     page.query_params["encoding"] = "fox"
     page.run()
     assert page.title[0].value == "Forgetting attention"
+
+
+WRONG = [  # page, what a link names that there is not, what is said instead
+    ("encoding", {"encoding": "rop"}, "no encoding “rop” on this board. Did you mean rope"),
+    (
+        "encoding",
+        {"encoding": "rope", "profile": "QUIK"},
+        "no profile “QUIK” on this board. Did you mean QUICK?",
+    ),
+    ("encoding", {"encoding": "rope", "file": "x"}, "no record “x”"),
+    (
+        "compare",
+        {"first": "rope", "others": ["alibi", "fxo"]},
+        "no encoding “fxo” on this board. Did you mean fox?",
+    ),
+    ("compare", {"first": "Alibis"}, "Did you mean alibi"),
+    ("curves", {"encodings": "none"}, "no encoding “none”"),
+    (
+        "curves",
+        {"curve": "copy.exactly"},
+        "no task and metric “copy.exactly” on this board. Did you mean copy.exact",
+    ),
+    ("needle", {"map": "needles"}, "no task and metric “needles”"),
+    ("positions", {"length": "7"}, "no text length “7” on this board. There are: 512, 256, 128, 64."),
+    ("cost", {"cost": "money"}, "no cost “money”"),
+    ("overview", {"family": "familiar"}, "no family “familiar”"),
+    ("overview", {"certified": "perhaps"}, "no answer to certified “perhaps”"),
+]
+
+
+@pytest.mark.parametrize(("name", "link", "words"), WRONG)
+def test_a_link_to_what_there_is_not_says_so_and_shows_nothing_else(monkeypatch, folder, name, link, words):
+    monkeypatch.setenv(launch.FOLDER_VARIABLE, str(folder))
+    page = AppTest.from_function(one_page, default_timeout=TIMEOUT, args=(name,))
+    for key, value in link.items():
+        page.query_params[key] = value
+    page.run()
+    assert not page.exception
+    assert words in page.error[0].value.replace("\\", "")
+    assert len(page.error) == 1
+    assert not page.dataframe
+    assert not page.get("plotly_chart")
+    assert {key: page.query_params[key] for key in link} == link  # a reload says it again
+
+
+@pytest.mark.parametrize("spelling", ["rope+fox", "rope fox", "ROPE+FOX"])
+def test_a_plus_may_have_become_a_space(monkeypatch, tmp_path, spelling):
+    monkeypatch.setenv(launch.FOLDER_VARIABLE, str(write_sweep(tmp_path, {"rope": 1.0, "rope+fox": 6.0})))
+    page = AppTest.from_function(one_page, default_timeout=TIMEOUT, args=("encoding",))
+    page.query_params["encoding"] = spelling
+    page.run()
+    assert page.title[0].value == r"Made up\: rope\+fox"
+    assert page.query_params["encoding"] == "rope+fox"
+
+
+def test_the_address_names_defaults_too_and_follows_a_choice(monkeypatch, folder):
+    page = opened(monkeypatch, folder, "compare")
+    assert page.query_params["first"] == "grape_a_qk"
+    assert page.query_params["others"] == "grape_ap"
+    assert page.query_params["profile"] == "QUICK"
+    page.multiselect(key="others").set_value([]).run()
+    assert page.query_params["others"] == ""
+    page.selectbox(key="first").set_value("fox").run()
+    assert page.query_params["first"] == "fox"
+    page.query_params["first"] = "alibi"  # as the browser's way back does
+    page.run()
+    assert page.selectbox(key="first").value == "alibi"
 
 
 def test_another_folder_and_profile_can_be_opened(monkeypatch, folder, tmp_path):
