@@ -44,12 +44,12 @@ def main() -> None:
     st.set_page_config("pebench", layout="wide")
     for path, (title, page) in ENTRIES.items():
         PAGES[path] = st.Page(page, title=title, url_path=path, default=path == "overview")
-    page = st.navigation(list(PAGES.values()))
+    chosen = st.navigation(list(PAGES.values()))
     path = urlsplit(st.context.url or "").path.rstrip("/").rpartition("/")[2]
     if path and path not in ENTRIES:
         links.absent("page", path, list(ENTRIES), "page")
-    with address(page.url_path or "overview"):
-        page.run()
+    with address(chosen.url_path or "overview"):
+        chosen.run()
 
 
 if __name__ == "__main__":
