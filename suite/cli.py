@@ -5,6 +5,7 @@ Exit codes: 0 fine, 1 a check failed, 2 wrong use, 3 something of the environmen
 """
 
 import json
+import math
 import os
 import sys
 from collections import Counter
@@ -483,6 +484,13 @@ Stale = Annotated[
 ]
 
 
+def finite(value: float) -> float:
+    """An option's number, which must not be infinite or nan."""
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no finite number")
+    return value
+
+
 @app.command("generate")
 def write_text(
     checkpoint: Annotated[
@@ -490,8 +498,10 @@ def write_text(
     ],
     prompt: Annotated[str, typer.Option(help="What the text begins with.")] = "",
     tokens: Annotated[int, typer.Option(min=1, help="How many bytes to write.")] = 256,
-    temperature: Annotated[float, typer.Option(min=0, help="0 takes the likeliest byte.")] = 0.8,
-    seed: Annotated[int, typer.Option(min=0, help="Of the random choices.")] = 0,
+    temperature: Annotated[
+        float, typer.Option(min=0, callback=finite, help="0 takes the likeliest byte.")
+    ] = 0.8,
+    seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Of the random choices.")] = 0,
     encoding: TheirEncoding = None,
     stale: Stale = False,
 ) -> None:
@@ -500,7 +510,7 @@ def write_text(
 
     import torch
 
-    from pebench.suite.lm.generate import generate, shown
+    from pebench.suite.lm.generate import Sampling, generate, shown
     from pebench.suite.lm.model import LengthError
     from pebench.suite.runs.checkpoint import CheckpointError, config, load
     from pebench.tasks.language import BEGIN
@@ -515,7 +525,7 @@ def write_text(
     rng = torch.Generator().manual_seed(seed)
     written, why = 0, ""
     try:
-        for byte in generate(lm, read, tokens, temperature, rng):
+        for byte in generate(lm, read, tokens, Sampling(temperature), rng):
             typer.echo(shown(decoder.decode(bytes([byte]))), nl=False)
             sys.stdout.flush()
             written += 1
