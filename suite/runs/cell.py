@@ -1,6 +1,7 @@
 """One run: an encoding, a task, a profile and a seed become a record. The only place where scores come from."""
 
 import datetime
+import functools
 import os
 import platform
 import resource
@@ -30,7 +31,7 @@ from pebench.suite.proofs import probes as pictures
 from pebench.suite.proofs.certificate import certify
 from pebench.suite.results.record import Record, Row, record_path, tidy, write_whole
 from pebench.suite.runs.checkpoint import CheckpointError, config, describe, load, save
-from pebench.suite.runs.fingerprint import fingerprint, task_fingerprint
+from pebench.suite.runs.fingerprint import encoding_code, fingerprint, shared_code
 from pebench.tasks import TASKS, make
 from pebench.tasks.base import Task
 from pebench.tasks.data.corpus import identity
@@ -51,10 +52,15 @@ class Cell:
     seed: int
     corpus: Path | None = None
 
+    @functools.cached_property
+    def resolved(self) -> tuple[str, type[Encoding]]:
+        """The encoding's name and class, as its file was when this cell was first asked."""
+        return registry.resolve(self.encoding)
+
     @property
     def name(self) -> str:
         """The encoding's name."""
-        return registry.resolve(self.encoding)[0]
+        return self.resolved[0]
 
     @property
     def title(self) -> str:
@@ -66,7 +72,7 @@ class Cell:
         """Where its record belongs in a records folder."""
         return record_path(self.name, self.task, self.profile, self.seed, self.fingerprint())
 
-    @property
+    @functools.cached_property
     def base(self) -> "Cell | None":
         """The cell whose trained model this one measures, where it trains none.
 
@@ -99,24 +105,25 @@ class Cell:
 
     def record(self, **rest: Any) -> Record:
         """A record of this cell."""
-        name, cls = registry.resolve(self.encoding)
+        name, cls = self.resolved
         return Record(
             encoding=name,
             task=self.task,
             profile=self.profile,
             seed=self.seed,
             fingerprint=self.fingerprint(),
-            card=card(cls),
+            encoding_code=encoding_code(cls),
+            shared_code=shared_code(self.task),
+            card=card(name, cls),
             setup=self.setup(),
             **rest,
         )
 
     def fingerprint(self) -> str:
         """The hash of all that this cell's scores depend on."""
-        cls = registry.resolve(self.encoding)[1]
         corpus = identity(self.corpus)["sha256"] if self.reads_text else ""
         base = self.base.fingerprint() if self.base else ""
-        return fingerprint(cls, self.task, repr(self.plan), corpus, base)
+        return fingerprint(self.resolved[1], self.task, self.plan, corpus, base)
 
     @property
     def reads_text(self) -> bool:
@@ -171,10 +178,9 @@ class Began:
     commit: dict[str, Any] = field(default_factory=commit)
 
 
-def card(cls: type[Encoding]) -> dict[str, Any]:
+def card(name: str, cls: type[Encoding]) -> dict[str, Any]:
     """What a record says of the encoding, its source included."""
-    source = registry.source(cls)
-    return {**cls.card(), "file": source.name, "source": source.read_text(encoding="utf-8")}
+    return {**cls.card(), "file": registry.file_name(name, cls), "source": registry.source_text(cls)}
 
 
 def run(
@@ -189,7 +195,7 @@ def run(
     In a records folder a training leaves its state now and then, and is resumed from it; the trained model stays
     there where `save` asks for it, or the task is among SAVED, and the record names its file.
     """
-    name, cls = registry.resolve(cell.encoding)
+    name, cls = cell.resolved
     began = Began()
     about: dict[str, Any] = {}
     try:
@@ -236,7 +242,7 @@ def trained(
     """Train the model of a cell; what the record says of it."""
     assert cell.plan is not None
     size, context = cell.plan.size(task.vocab), task.context(cell.plan.recipe.length)
-    lm = LM(size, registry.resolve(cell.encoding)[1], context, cell.seed).to(device)
+    lm = LM(size, cell.resolved[1], context, cell.seed).to(device)
     done = train(lm, task, cell.plan.recipe, cell.seed, step, resume(cell, folder, device))
     about = {
         "parameters": parameters(lm),
@@ -350,7 +356,6 @@ def provenance(cell: Cell, began: Began, device: torch.device) -> dict[str, Any]
         "threads": torch.get_num_threads(),
         "precision": "bfloat16" if fast_bf16(device) else "float32",
         **began.commit,
-        "task_fingerprint": task_fingerprint(cell.task, repr(cell.plan)),
         "command": f"pebench run --profile {cell.profile} -e {encoding} -t {cell.task} --seed {cell.seed}"
         + (f" --corpus {cell.corpus.name}" if cell.corpus else "")
         + (f" --device {device.type}" if device.type != "cpu" else ""),

@@ -47,7 +47,7 @@ def silent(message: str) -> None:
 def cache_folder() -> Path:
     """Where prepared data lie: $PEBENCH_CACHE, else the cache folder that the system gives the user."""
     return Path(
-        os.environ.get("PEBENCH_CACHE") or platformdirs.user_cache_dir("pebench", appauthor=False)
+        os.path.expanduser(os.environ.get("PEBENCH_CACHE", "")) or platformdirs.user_cache_dir("pebench", appauthor=False)
     ).expanduser()
 
 
