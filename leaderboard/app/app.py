@@ -17,6 +17,7 @@ from pebench.leaderboard.app.screens import (
     overview,
     positions,
     submit,
+    validity,
 )
 from pebench.leaderboard.app.widgets import PAGES
 
@@ -31,6 +32,7 @@ ENTRIES: dict[str, tuple[str, Callable[[], None]]] = {
     "compare": ("Compare", compare.show),
     "encoding": ("One encoding", encoding.show),
     "claims": ("GRAPE's claims", claims.show),
+    "validity": ("Published orders", validity.show),
     "identities": ("Identities", identities.show),
     "methodology": ("How ranks work", methodology.show),
     "submit": ("Submit", submit.show),
