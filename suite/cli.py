@@ -510,6 +510,40 @@ def board(
         print_board(table, console())
 
 
+@app.command("validity")
+def compare_with_published(
+    records: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder of the records; default: records, else the published ones.",
+            envvar="PEBENCH_RECORDS",
+        ),
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option("--profile", "-p", help="Default: the one with most records.")
+    ] = None,
+    published: Annotated[
+        Path | None,
+        typer.Option(
+            help="A CSV of tables of your own, in the place of ours; columns as in leaderboard/published.csv."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the order of the board with published tables: what agrees, what contradicts, what cannot be told."""
+    from pebench.leaderboard.board import PUBLISHED, make_board
+    from pebench.leaderboard.reports.published import FILE, read
+    from pebench.leaderboard.reports.validity import print_validity, to_json, validity
+
+    tables = read(published or FILE)
+    folder = records or next((f for f in (Path("records"), PUBLISHED) if f.is_dir()), Path("records"))
+    found = validity(make_board(folder, profile and profile.upper()), tables)
+    if as_json:
+        typer.echo(json.dumps(to_json(found), indent=1))
+    else:
+        print_validity(found, console())
+
+
 Stale = Annotated[
     bool, typer.Option("--stale", help="Load it although code has changed since it was trained.")
 ]
@@ -834,6 +868,7 @@ def explained(e: Exception) -> int | None:
     from pebench.leaderboard.board import BoardError
     from pebench.leaderboard.export.dataset import DatasetError
     from pebench.leaderboard.export.hub import PublishError
+    from pebench.leaderboard.reports.published import PublishedError
     from pebench.leaderboard.submissions.validate import SubmissionError
     from pebench.suite.lm.model import LengthError
     from pebench.suite.results.record import RecordError
@@ -856,7 +891,7 @@ def explained(e: Exception) -> int | None:
     if isinstance(e, missing):
         return 3
     wrong = EncodingError | UnknownName | RecordError | TemplateError | LengthError
-    if isinstance(e, wrong | SubmissionError | SubmitError | ReproduceError):
+    if isinstance(e, wrong | SubmissionError | SubmitError | ReproduceError | PublishedError):
         return 2
     return None
 
