@@ -171,6 +171,10 @@ def rope_frequencies(head_dim: int, base: float = 10_000.0) -> Tensor:
     >>> rope_frequencies(4)
     tensor([1.0000, 0.0100])
     """
+    if head_dim % 2:
+        raise ValueError(
+            f"a rotation turns pairs of channels, and a width of {head_dim} is odd: choose an even width of each head"
+        )
     return base ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
 
 
