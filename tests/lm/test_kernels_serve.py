@@ -431,10 +431,10 @@ def test_tensors_of_inference_mode() -> None:
             )
 
 
-@pytest.mark.parametrize("name", ["rope", "selective_rope", "sinusoidal"])
+@pytest.mark.parametrize("name", ["rope", "grape_ap_q", "selective_rope", "sinusoidal"])
 def test_an_odd_width_is_refused_in_words_where_pairs_are_turned(name: str) -> None:
     with pytest.raises(ValueError, match=r"pairs of channels.*5 is odd"):
-        LM(Size(1, 5, 1, 16), registry.resolve(name)[1], 16, seed=0)
+        LM(Size(1, 5, 1, 16), registry.resolve(name)[1], 16, seed=0)(TOKENS % 16)
     assert LM(Size(1, 5, 1, 16), registry.resolve("alibi")[1], 16, seed=0)(TOKENS % 16).isfinite().all()
     with pytest.raises(ValueError, match="shared among 3 heads"):
         Size(1, 16, 3, 16)
