@@ -23,7 +23,7 @@ OURS = {
 }
 THEIRS = {
     "encodings": {"torch"},
-    "tasks": {"torch", "numpy", "datasets", "lm_eval", "filelock", "platformdirs"},
+    "tasks": {"torch", "numpy", "datasets", "tokenizers", "lm_eval", "filelock", "platformdirs"},
     "leaderboard": {
         "pandas",
         "pyarrow",

@@ -1,6 +1,6 @@
 """Lays the packages out for mkdocstrings, before mkdocs starts.
 
-mkdocstrings follows regular packages only, and `encodings/` has no `__init__.py`: it gets a folder of links that has one.
+mkdocstrings follows regular packages only, and `encodings/` has no `__init__.py`: it gets links that have one.
 """
 
 import shutil

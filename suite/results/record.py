@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pebench.suite.results.metrics import METRICS
+from pebench.suite.results.names import name_problem, profile_problem, whole_problem
 
-SCHEMA = 1
+SCHEMA = 2  # 2: encoding_code and shared_code
 VERIFIED = "verified.json"  # in a records folder: which records were run again, no record itself
 RUNNING = ".running"  # in a records folder: what runs need while they run
 OUTCOMES = ("measured", "failed", "diverged", "timed out", "out of memory", "undefined")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+@.\-]{0,79}")
+_HASH = re.compile(r"[0-9a-f]{16,64}")
 LARGEST = 64 * 2**20  # bytes of a record file; those of the largest profile have a hundredth
 Condition = dict[str, int | float | str]
 
@@ -86,7 +87,7 @@ class Record:
     task: str
     profile: str
     seed: int
-    fingerprint: str  # of the source that the rows depend on
+    fingerprint: str  # of everything that the rows depend on
     rows: tuple[Row, ...] = ()
     outcome: str = "measured"
     reason: str = ""
@@ -97,19 +98,24 @@ class Record:
         default_factory=dict
     )  # the task: family, gate, model size, steps, corpus ...
     provenance: dict[str, Any] = field(default_factory=dict)  # versions, commit, machine, seconds, memory ...
+    # Hashes of two parts of the fingerprint; null in records of its revision 1, which did not tell them apart.
+    encoding_code: str | None = None  # of the encoding alone
+    shared_code: str | None = None  # of what all encodings share: task, model, training, measuring
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
-        for name in ("encoding", "task", "profile"):
-            value = getattr(self, name)
-            if not isinstance(value, str) or not _NAME.fullmatch(value):
-                raise RecordError(
-                    f"{name} {value!r} is not a name of letters, digits, '_', '+', '@', '.' and '-'"
-                )
+        rules = {"encoding": whole_problem, "task": name_problem, "profile": profile_problem}
+        for name, rule in rules.items():
+            if problem := rule(getattr(self, name)):
+                raise RecordError(f"{name} {getattr(self, name)!r} {problem}")
         if not isinstance(self.seed, int) or isinstance(self.seed, bool) or self.seed < 0:
             raise RecordError(f"seed {self.seed!r} is not a non-negative integer")
-        if not isinstance(self.fingerprint, str) or not re.fullmatch(r"[0-9a-f]{16,64}", self.fingerprint):
-            raise RecordError(f"fingerprint {self.fingerprint!r} is not 16 to 64 hexadecimal digits")
+        for name in ("fingerprint", "encoding_code", "shared_code"):
+            value = getattr(self, name)
+            if not (isinstance(value, str) and _HASH.fullmatch(value)) and (
+                name == "fingerprint" or value is not None
+            ):
+                raise RecordError(f"{name} {value!r} is not 16 to 64 hexadecimal digits")
         if self.outcome not in OUTCOMES:
             raise RecordError(f"outcome {self.outcome!r} is none of {', '.join(OUTCOMES)}")
         if (self.outcome == "measured") != bool(self.rows) or bool(self.rows) == bool(self.reason):
@@ -179,7 +185,9 @@ def _migrated(data: dict[str, Any]) -> dict[str, Any]:
         raise RecordError(f"schema {schema!r} is not a version number")
     if schema > SCHEMA:
         raise RecordError(f"schema {schema} is newer than this pebench knows ({SCHEMA}); upgrade pebench")
-    return data
+    if schema < 2 and (early := data.keys() & {"encoding_code", "shared_code"}):
+        raise RecordError(f"schema {schema} has no fields {sorted(early)}")
+    return {**data, "schema": SCHEMA}
 
 
 def write(record: Record, folder: Path) -> Path:

@@ -28,7 +28,7 @@ from pebench.suite.proofs import probes as pictures
 from pebench.suite.proofs.certificate import certify
 from pebench.suite.results.record import RUNNING, Record, Row, make_folder, record_path, tidy, write_whole
 from pebench.suite.runs.checkpoint import CheckpointError, config, describe, load, save
-from pebench.suite.runs.fingerprint import fingerprint, task_fingerprint
+from pebench.suite.runs.fingerprint import encoding_code, fingerprint, shared_code
 from pebench.suite.runs.machine import commit, hardware, peak_memory, processor
 from pebench.tasks import TASKS, make
 from pebench.tasks.base import Task
@@ -56,7 +56,7 @@ class Cell:
 
     @cached_property
     def resolved(self) -> tuple[str, type[Encoding]]:
-        """The encoding's name and class."""
+        """The encoding's name and class, as its file was when this cell was first asked."""
         return registry.resolve(self.encoding)
 
     @property
@@ -113,6 +113,8 @@ class Cell:
             profile=self.profile,
             seed=self.seed,
             fingerprint=self.fingerprint(),
+            encoding_code=encoding_code(self.resolved[1]),
+            shared_code=shared_code(self.task),
             card=self.card,
             setup=self.setup(),
             **rest,
@@ -125,7 +127,7 @@ class Cell:
     @cached_property
     def card(self) -> dict[str, Any]:
         """What a record says of the encoding, its source included."""
-        return card(self.resolved[1])
+        return card(*self.resolved)
 
     def fingerprint(self) -> str:
         """The hash of all that this cell's scores depend on."""
@@ -134,7 +136,7 @@ class Cell:
     @cached_property
     def digest(self) -> str:
         base = self.base.fingerprint() if self.base else ""
-        return fingerprint(self.resolved[1], self.task, repr(self.plan), self.text.get("sha256", ""), base)
+        return fingerprint(self.resolved[1], self.task, self.plan, self.text.get("sha256", ""), base)
 
     @cached_property
     def text(self) -> dict[str, str]:
@@ -173,10 +175,9 @@ class Began:
     commit: dict[str, Any] = field(default_factory=commit)
 
 
-def card(cls: type[Encoding]) -> dict[str, Any]:
+def card(name: str, cls: type[Encoding]) -> dict[str, Any]:
     """What a record says of the encoding, its source included."""
-    source = registry.source(cls)
-    return {**cls.card(), "file": source.name, "source": source.read_text(encoding="utf-8")}
+    return {**cls.card(), "file": registry.file_name(name, cls), "source": registry.source_text(cls)}
 
 
 def run(
@@ -385,7 +386,6 @@ def provenance(cell: Cell, began: Began, device: torch.device) -> dict[str, Any]
         "threads": torch.get_num_threads(),
         "precision": told(lambda: "bfloat16" if fast_bf16(device) else "float32"),
         **began.commit,
-        "task_fingerprint": told(lambda: task_fingerprint(cell.task, repr(cell.plan))),
         "command": f"pebench run --profile {cell.profile} -e {encoding} -t {cell.task} --seed {cell.seed}"
         + (f" --corpus {cell.corpus.name}" if cell.corpus else "")
         + (f" --device {device.type}" if device.type != "cpu" else ""),

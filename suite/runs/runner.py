@@ -23,6 +23,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from pebench.encodings.registry import distinct
 from pebench.suite.experiment.clock import clock
 from pebench.suite.experiment.profiles import Profile
 from pebench.suite.results.metrics import counted
@@ -46,7 +47,11 @@ class SweepError(OSError):
 def cells(
     profile: Profile, encodings: list[str], tasks: list[str], seeds: list[int], corpus: Path | None
 ) -> list[Cell]:
-    """The sweep in the order in which it runs: certificates first, then task by task. Costs need one seed only."""
+    """The sweep in the order in which it runs: certificates first, then task by task. Costs need one seed only.
+
+    EncodingError where two of the encodings have one name: their records would be one row.
+    """
+    encodings = distinct(encodings)
     chosen = [Cell(e, CERTIFICATE, profile.name, 0) for e in encodings if CERTIFICATE in tasks]
     for task in tasks:
         if task != CERTIFICATE:
