@@ -72,6 +72,7 @@ class Entry:
     reads_content: bool | None  # whether positions enter other than by a matrix and a bias of their own
     verified: float  # share of the records that were run again and came out the same
     clean: bool  # every run came from committed code
+    no_commit: list[str]  # why the commit of some runs is not known
     stale: bool  # some seeds were run with another version of the code than others
     own_texts: list[str]  # corpora of a user's own that it was trained on
 
@@ -279,6 +280,7 @@ class _Facts:
             reads_content=next((c.detail.startswith("yes") for c in checks if c.check == CONTENT), None),
             verified=sum(r.verified != "" for r in runs) / len(runs),
             clean=all(r.clean for r in runs),
+            no_commit=sorted({r.no_commit for r in runs if r.no_commit}),
             stale=any(r.stale for r in runs),
             own_texts=sorted({r.corpus for r in runs if r.corpus.startswith("user:")}),
         )
@@ -375,8 +377,12 @@ def _notes(
         notes.append(
             f"Stale, because the seeds were run with different versions of the code: {names(stale)}."
         )
-    if dirty := [e for e in entries if not e.clean]:
+    if dirty := [e for e in entries if not e.clean and not e.no_commit]:
         notes.append(f"Run from code that was not committed: {names(dirty)}.")
+    for why in sorted({why for e in entries for why in e.no_commit}):
+        notes.append(
+            f"Run from code of no known commit ({why}): {names([e for e in entries if why in e.no_commit])}."
+        )
     if own := [f"{e.name} ({', '.join(e.own_texts)})" for e in entries if e.own_texts]:
         notes.append(f"On a text of the user's own, not to be compared with books-v1: {', '.join(own)}.")
     if failed := [f"{e.name} ({'; '.join(e.failed_runs)})" for e in entries if e.failed_runs]:
@@ -405,7 +411,7 @@ def to_frame(board: Board) -> pd.DataFrame:
     rows = []
     for e in board.entries:
         row = asdict(e)
-        for part in ("families", "gates", "costs", "failed_checks", "failed_runs"):
+        for part in ("families", "gates", "costs", "failed_checks", "failed_runs", "no_commit"):
             del row[part]
         for family in board.task_families:
             found = e.families.get(family)

@@ -105,6 +105,7 @@ def run_table(records: Iterable[Record]) -> pd.DataFrame:
                 "precision": _text(p.get("precision")),
                 "commit": _text(p.get("commit")),
                 "clean": p.get("dirty") is False,
+                "no_commit": "" if p.get("commit") else _text(p.get("no_commit")),
                 "corpus": _text(_part(s, "corpus", "name")),
                 "command": _text(p.get("command")),
                 "fingerprint": r.fingerprint,

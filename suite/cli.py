@@ -4,6 +4,7 @@ Exit codes: 0 fine, 1 a check failed, 2 wrong use, 3 something of the environmen
 4 part of a sweep failed, 130 interrupted.
 """
 
+import io
 import json
 import math
 import os
@@ -179,9 +180,11 @@ def new(
     if (FOLDER / f"{name}.py").exists():
         raise TemplateError(f"{name!r} is the name of a module of pebench; choose another name")
     path = folder / f"{name}.py"
-    if path.exists():
-        raise TemplateError(f"{path} exists; choose another name or remove it")
-    path.write_text(text, encoding="utf-8")
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise TemplateError(f"{path} exists; choose another name or remove it") from None
     typer.echo(
         f"wrote {path}\nnext: pebench check {path}:{cls}\n      pebench run --profile QUICK -e {path}:{cls}"
     )
@@ -767,13 +770,17 @@ def reproduce_record(
     as_json: AsJson = False,
 ) -> None:
     """Run a record again and say: equal, within tolerance, or different (exit code 1)."""
-    from pebench.suite.submissions.reproduce import TOLERANCE, add_mark, reproduce
+    from pebench.suite.submissions.reproduce import TOLERANCE, add_mark, marks_of, reproduce
 
     demand_device(device)
+    if mark:
+        marks_of(mark)  # an unfit file is told before the run, not after it
     _, result, stated = reproduce(record, encoding or "", corpus.resolve() if corpus else None, device)
     if as_json:
         typer.echo(json.dumps(stated, indent=1))
     else:
+        for difference in result.machine:
+            typer.echo(difference)
         if result.reason:
             typer.echo(result.reason)
         for d in [d for d in result.differences if d.verdict == "different"][:20]:
@@ -782,6 +789,10 @@ def reproduce_record(
         typer.echo(f"{result.verdict}: {equal} of {result.compared} numbers are bitwise equal")
         if result.verdict != "equal":
             typer.echo(f"tolerance: {TOLERANCE}")
+        if result.verdict == "different" and result.machine:
+            typer.echo(
+                "The machines differ, and round differently: run it again on a machine like the first."
+            )
     if mark and result.verdict != "different":
         add_mark(stated, mark)
     raise typer.Exit(1 if result.verdict == "different" else 0)
@@ -896,8 +907,51 @@ def explained(e: Exception) -> int | None:
     return None
 
 
+PLAIN = {"✓": "+", "✗": "x", "×": "x", "−": "-", "–": "-", "—": "-", "’": "'", "…": "."}
+
+
+def plain(error: UnicodeError) -> tuple[str, int]:
+    """What stands for the characters that a terminal cannot show: a letter without its accent, a sign like it, or ?."""
+    import unicodedata
+
+    assert isinstance(error, UnicodeEncodeError)
+    signs = []
+    for char in error.object[error.start : error.end]:
+        name = unicodedata.name(char, "")
+        letter = unicodedata.normalize("NFKD", char).encode("ascii", "ignore").decode()
+        line = (
+            "|" if "VERTICAL" in name and "HORIZONTAL" not in name else "-" if "HORIZONTAL" in name else "+"
+        )
+        signs.append(PLAIN.get(char) or letter or (line if name.startswith("BOX DRAWINGS") else "?"))
+    return "".join(signs), error.end
+
+
+def speak_plainly() -> None:
+    """Print on every terminal: what is not in its encoding is replaced by what is."""
+    import codecs
+
+    ascii = codecs.lookup("ascii")
+    # Under a name of ours, because typer prints UTF-8 where it hears of ASCII.
+    ours = codecs.CodecInfo(
+        ascii.encode,
+        ascii.decode,
+        ascii.streamreader,
+        ascii.streamwriter,
+        ascii.incrementalencoder,
+        ascii.incrementaldecoder,
+        name="plain",
+    )
+    codecs.register(lambda name: ours if name == "plain" else None)
+    codecs.register_error("plain", plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            plainest = codecs.lookup(stream.encoding).name == "ascii"
+            stream.reconfigure(encoding="plain" if plainest else stream.encoding, errors="plain")
+
+
 def main() -> None:
     """The entry point `pebench`."""
+    speak_plainly()
     try:
         app()
     except Exception as e:

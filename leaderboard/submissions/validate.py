@@ -185,7 +185,10 @@ def _walk(folder: Path, inside: PurePosixPath) -> Iterator[tuple[PurePosixPath, 
 
 def _read(folder: Path, path: str, most: int, check: Check) -> bytes:
     """A file's bytes; nothing, and a problem, where there are more than `most`."""
-    handle = os.open(folder / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    flags = sum(
+        getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY")
+    )  # not on every system
+    handle = os.open(folder / path, os.O_RDONLY | flags)
     with os.fdopen(handle, "rb") as file:
         data = file.read(most + 1)
     if len(data) > most:
@@ -407,7 +410,10 @@ def _committed(records: list[Record]) -> Check:
         p = r.provenance
         commit, started = p.get("commit"), p.get("started")
         if not (isinstance(commit, str) and COMMIT.fullmatch(commit)) or p.get("dirty") is not False:
-            check.problems.append(f"{r.path}: of no commit, or of changed files; run from a clean checkout")
+            why = f" ({_clip(str(p['no_commit']))})" if p.get("no_commit") else ""
+            check.problems.append(
+                f"{r.path}: of no commit{why}, or of changed files; run from a clean checkout"
+            )
         try:
             datetime.fromisoformat(started if isinstance(started, str) else "")
         except ValueError:
