@@ -32,7 +32,7 @@ from pebench.suite.submissions import submission
 from pebench.suite.submissions.template import TemplateError, encoding_file
 
 SMOKE = PROFILES["SMOKE"]
-TEXT = "from pebench.encodings.rope import RoPE\n\n\nclass Idea(RoPE):\n    base = 20.0\n"
+TEXT = 'from pebench.encodings.rope import RoPE\n\n\nclass Idea(RoPE):\n    """Mine."""\n\n    base = 20.0\n'
 PEBENCH = (sys.executable, "-m", "pebench.suite.cli")
 
 
