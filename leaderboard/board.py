@@ -212,7 +212,10 @@ def board_of(
     )  # fmt: skip
     entries = [facts.entry(name) for name in order]
     notes = (
-        _seed_notes(result, scores) + _mixture_notes(records) + _notes(entries, profile, profiles, unreadable)
+        _seed_notes(result, scores)
+        + _mixture_notes(records)
+        + _source_notes(records)
+        + _notes(entries, profile, profiles, unreadable)
     )
     seeds = result.data.seeds
     return Board(
@@ -340,7 +343,7 @@ def _mixture_notes(records: list[Record]) -> list[str]:
     precisions: dict[str, set[str]] = defaultdict(set)
     for r in records:
         if r.rows and r.task != "certificate":
-            told = r.provenance.get("task_fingerprint")
+            told = r.shared_code or r.provenance.get("task_fingerprint")
             versions[r.task] |= {told} if isinstance(told, str) else set()  # older records do not tell
             about = {key: value for key, value in r.setup.items() if key != "corpus"}
             setups[r.task].add(json.dumps(about, sort_keys=True))
@@ -353,6 +356,29 @@ def _mixture_notes(records: list[Record]) -> list[str]:
         )
     if mixed := sorted(task for task, found in precisions.items() if len(found) > 1):
         notes.append(f"Some of its runs multiplied in bfloat16, others in float32: {', '.join(mixed)}.")
+    return notes
+
+
+def _source_notes(records: list[Record]) -> list[str]:
+    """Encodings whose rows come from two sources of one name, and records whose identity is of another kind."""
+    sources: dict[str, set[str]] = defaultdict(set)
+    for r in records:
+        # Where no hash of the encoding's code is told, its file's text says which source it was.
+        if isinstance(told := r.encoding_code or r.card.get("source"), str):
+            sources[r.encoding].add(f"{'code' if r.encoding_code else 'text'} {told}")
+    kinds = {name: Counter(told.partition(" ")[0] for told in found) for name, found in sources.items()}
+    notes = []
+    if mixed := sorted(name for name, count in kinds.items() if max(count.values()) > 1):
+        notes.append(
+            f"Rows of two or more versions of one encoding, which are no result of any of them: {', '.join(mixed)}; "
+            "`pebench status` says which runs are stale."
+        )
+    early = sum(r.encoding_code is None for r in records)
+    if 0 < early < len(records):
+        notes.append(
+            f"{early} of {len(records)} runs have fingerprints of revision 1: no code of today can be compared with "
+            "theirs, so `pebench status` calls them stale."
+        )
     return notes
 
 

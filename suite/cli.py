@@ -333,7 +333,7 @@ def specs(options: list[str] | None) -> list[str]:
     for option in options or []:
         parts = option.split(",")
         while parts:
-            whole = (n for n in range(len(parts), 0, -1) if names_a_file(",".join(parts[:n]).strip()))
+            whole = (n for n in range(1, len(parts) + 1) if names_a_file(",".join(parts[:n]).strip()))
             n = next(whole, 1)
             found.append(",".join(parts[:n]).strip())
             del parts[:n]

@@ -334,7 +334,7 @@ def _wrong_values(value: object, where: str = "", depth: int = 0) -> Iterator[st
     elif isinstance(value, str):
         if len(value) > LARGEST_SOURCE:
             yield f"{where} is too long"
-        if any(unicodedata.category(c) in ("Cc", "Cf", "Cs") and c not in "\n\t" for c in value):
+        if any(unicodedata.category(c) in ("Cc", "Cf", "Cs") and c not in "\n\t\f" for c in value):
             yield f"{where} holds invisible characters"
     elif isinstance(value, int | float) and not abs(value) <= LARGEST:
         yield f"{where} is too large a number"

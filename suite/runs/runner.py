@@ -443,6 +443,12 @@ def died(code: int, log: Path) -> str:
     return f"ended with status {code}: {lines[-1] if lines else 'said nothing'}"
 
 
+def stale(records: Iterable[Record]) -> list[Path]:
+    """The places of the records whose code, plan or text is not that of today."""
+    made = ((r, Cell(r.encoding, r.task, r.profile, r.seed)) for r in records)
+    return [record.path for record, cell in made if record.fingerprint != cell.fingerprint()]
+
+
 def states(sweep_cells: list[Cell], folder: Path) -> Iterator[tuple[Cell, str]]:
     """Each cell's outcome, "missing", or "stale" where only a record of other code exists."""
     for cell in sweep_cells:

@@ -600,3 +600,31 @@ def test_made_records_are_valid_and_the_same_every_time():
     first, second = ([record_text(r) for r in Sweep({"fox": 6.0}).records()] for _ in range(2))
     assert first == second
     assert all(math.isfinite(row.value) for r in Sweep(SKILL).records() for row in r.rows)
+
+
+@pytest.mark.parametrize(
+    ("part", "first", "second", "told"),
+    [
+        ("card", {"source": "a = 1"}, {"source": "a = 2"}, "two or more versions of one encoding"),
+        ("card", {"source": "a = 1"}, {"source": "a = 1"}, ""),
+        ("encoding_code", "a" * 64, "b" * 64, "two or more versions of one encoding"),
+        ("encoding_code", "a" * 64, "a" * 64, ""),
+        ("encoding_code", "a" * 64, None, "1 of 2 runs have fingerprints of revision 1"),
+    ],
+)
+def test_two_sources_of_one_name_are_told_across_tasks(part, first, second, told, tmp_path):
+    """One file in task copy, another or the same, edited, in task needle: one row, which says so."""
+    row = Row("exact", 0.5, 8, {"length": 64}, 0.0, 1.0)
+    for task, what in (("copy", first), ("needle", second)):
+        write(Record("idea", task, "QUICK", 0, "ab" * 8, (row,), **{part: what}), tmp_path)
+    notes = [note for note in make_board(tmp_path).notes if "versions of one" in note or "revision 1" in note]
+    assert told in notes[0] if told else notes == [], notes
+
+
+@pytest.mark.parametrize("other", ["b" * 64, "a" * 64, None])
+def test_rows_of_other_common_code_are_told(other, tmp_path):
+    row = Row("exact", 0.5, 8, {"length": 64}, 0.0, 1.0)
+    for name, shared in (("rope", "a" * 64), ("fox", other)):
+        write(Record(name, "copy", "QUICK", 0, "ab" * 8, (row,), shared_code=shared), tmp_path)
+    notes = [note for note in make_board(tmp_path).notes if "different versions of the task" in note]
+    assert len(notes) == (other == "b" * 64)
