@@ -60,16 +60,19 @@ class Measured:
     pairs: ranking.Pairs | None
     at: dict[str, int]
 
+    def difference(self, first: str, second: str) -> float:
+        """`first` minus `second`, NaN where the two share no condition."""
+        if self.pairs is None or not {first, second} <= self.at.keys():
+            return np.nan
+        return float(self.pairs.difference[self.at[first], self.at[second]])
+
     def gap(self, first: str, second: str) -> Gap | None:
         """None where the two share no condition."""
-        if self.pairs is None or not {first, second} <= self.at.keys():
+        difference = self.difference(first, second)
+        if self.pairs is None or not np.isfinite(difference):
             return None
         a, b = self.at[first], self.at[second]
-        difference, error, df = (
-            float(x[a, b]) for x in (self.pairs.difference, self.pairs.error, self.pairs.df)
-        )
-        if not np.isfinite(difference):
-            return None
+        error, df = float(self.pairs.error[a, b]), float(self.pairs.df[a, b])
         half = error * float(special.stdtrit(df, 1 - ranking.LEVEL / 2))
         seeds = int(self.pairs.seeds[a, b])
         sure = seeds >= FEWEST and bool(np.isfinite(self.pairs.p[a, b]))
@@ -131,7 +134,7 @@ def _means(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 def _rows(board: Board, phase: str) -> pd.DataFrame:
     """The scored rows of trained tasks at L, beyond it, or both."""
     rows = board.scores[board.scores["score"].notna() & board.scores["length"].notna()]
-    trained = rows["task"].map(train_lengths(board))
+    trained = rows["task"].map(train_lengths(board)).astype(float)
     keep = {AT: rows["length"] == trained, BEYOND: rows["length"] > trained, WHOLE: trained.notna()}[phase]
     return rows[keep]
 
