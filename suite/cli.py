@@ -531,13 +531,14 @@ def compare_with_published(
     as_json: AsJson = False,
 ) -> None:
     """Compare the order of the board with published tables: what agrees, what contradicts, what cannot be told."""
+    from pebench.encodings.registry import names
     from pebench.leaderboard.board import PUBLISHED, make_board
     from pebench.leaderboard.reports.published import FILE, read
     from pebench.leaderboard.reports.validity import print_validity, to_json, validity
 
     tables = read(published or FILE)
     folder = records or next((f for f in (Path("records"), PUBLISHED) if f.is_dir()), Path("records"))
-    found = validity(make_board(folder, profile and profile.upper()), tables)
+    found = validity(make_board(folder, profile and profile.upper()), tables, names())
     if as_json:
         typer.echo(json.dumps(to_json(found), indent=1))
     else:

@@ -150,9 +150,9 @@ def trained_at(board: Board, task: str) -> str:
     return f"L = {train_lengths(board)[task]:g} {length_unit(task)}"
 
 
-def size(board: Board) -> str:
-    """The parameters of the board's models in words: "0.11 to 0.18 M parameters"."""
-    found = board.runs["parameters"].dropna()
+def size(board: Board, task: str = ALL) -> str:
+    """The parameters of the board's models, of a task or of all, in words: "0.11 to 0.18 M parameters"."""
+    found = board.runs[board.runs["task"].eq(task) | (task == ALL)]["parameters"].dropna()
     if found.empty:
         return "models of unknown size"
     few, many = (f"{x / 1e6:.2f}" for x in (found.min(), found.max()))

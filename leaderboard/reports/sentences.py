@@ -133,7 +133,7 @@ def grape_tables(board: Board) -> str:
         return ""
     return (
         f"The GRAPE paper states {counted(sum(found.values()), 'order')} of encodings ({claims.PAPER}, 355M and 770M "
-        f"parameters, one seed). `language` at {trained_at(board, 'language')} (bits per byte, {size(board)}) has "
+        f"parameters, one seed). `language` at {trained_at(board, 'language')} (bits per byte, {size(board, 'language')}) has "
         f"{found['higher']} in that direction, {found['lower']} in the other, {found['not separated']} not separated."
     )
 

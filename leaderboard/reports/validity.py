@@ -8,6 +8,7 @@ tables of one paper share models and baselines; of one source there is none.
 """
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any
@@ -127,11 +128,14 @@ class Validity:
     pairs: pd.DataFrame = field(repr=False)
 
 
-def validity(board: Board, published: Published) -> Validity:
-    """Compare a board with published tables. PublishedError where the tables contradict themselves."""
+def validity(board: Board, published: Published, registered: Iterable[str] = ()) -> Validity:
+    """Compare a board with published tables. PublishedError where the tables contradict themselves.
+
+    `registered` names encodings beside those of the board and of our transcription: they are absent, not unmatched.
+    """
     rows, notes = published.rows, list(published.notes)
     known = board.ranking.data.encodings
-    every = {*known, *_transcribed()}
+    every = {*known, *_transcribed(), *registered}
     rows = rows.assign(ours=[named(name, every) for name in rows["encoding"]])
     unmatched = _counts(rows[rows["ours"] == ""]["encoding"])
     notes += [
@@ -355,7 +359,9 @@ def _contradictions(board: Board, pairs: pd.DataFrame) -> list[Contradiction]:
 def _cause(board: Board, source_id: str, kind: str) -> tuple[str, str]:
     """The likeliest cause of a contradiction, and whether it was tested: yes, in part, no."""
     task = matching(kind).task
-    here = f"Models here have {size(board)}" + (f" and train at {trained_at(board, task)}" if task else "")
+    here = f"Models here have {size(board, task)}" + (
+        f" and train at {trained_at(board, task)}" if task else ""
+    )
     if source_id == "2305.19466" and kind in ("copy beyond L", "reverse beyond L"):
         return _not_learned(board, task)
     if source_id in ("2512.07805", "2108.12409", "2203.16634", "2405.14722") and kind.endswith(AT):

@@ -107,6 +107,20 @@ def test_a_task_that_few_have_beyond_l_is_named() -> None:
     assert not any(text.startswith("`copy` beyond L") for text in said)
 
 
+def test_the_short_table_has_no_preview_and_tells_at_L_from_beyond() -> None:
+    records = [
+        *Sweep({"fox": 9.0, "alibi": 4.0, "nope": 2.0}).records(),
+        *Sweep({"rope": 9.9}, seeds=1).records(),
+    ]
+    head, _, *rows = documents.top(board_of(records, "QUICK", {"QUICK": 1}, [])).splitlines()
+    assert "all tasks at L | all tasks beyond L" in head
+    assert [row.split(" | ")[1] for row in rows] == ["fox", "alibi", "nope"]
+    for row in rows:
+        at, beyond = map(float, row.split(" | ")[2:4])
+        assert at > beyond
+    assert len(documents.top(documents.board()).splitlines()) == documents.TOP + 2
+
+
 def test_a_document_is_written_where_its_marks_are(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.md").write_text("before\n<!-- x -->\nold\n<!-- /x -->\nafter\n")
     monkeypatch.setattr(documents, "ROOT", tmp_path)

@@ -196,6 +196,13 @@ def test_unmatched_names_are_counted_and_absent_ones_named(board: Board) -> None
     assert any("sinusoidal or learned_ape" in note for note in v.notes)
 
 
+def test_a_registered_encoding_that_nobody_ran_is_absent_and_not_unmatched(board: Board) -> None:
+    rows = parse(table(*copying("A", fox=0.9, Sandwich=0.5)))
+    assert validity.validity(board, rows).unmatched == {"Sandwich": 1}
+    v = validity.validity(board, rows, registry.names())
+    assert (v.unmatched, v.absent) == ({}, {"sandwich": 1})
+
+
 def test_a_table_of_one_encoding_compares_nothing(board: Board) -> None:
     v = compare(board, *copying("A", fox=0.9))
     assert v.total.pairs == 0
