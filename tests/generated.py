@@ -8,7 +8,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from pebench.leaderboard.board import Board, make_board, to_markdown
+from pebench.leaderboard.board import Board, make_board
+from pebench.leaderboard.printing import to_markdown
 from pebench.leaderboard.reports import claims, gates, rates, seeds, variants
 from pebench.suite.results.record import read_all
 

@@ -1,5 +1,6 @@
 """The order of encodings in the GRAPE paper's tables, and what the records say to it."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -71,19 +72,19 @@ def compared(board: Board, pairs: Sequence[Pair | Claim]) -> pd.DataFrame:
                 rows.append((first, second, "", *ours[_FOUND], about))
     frame = pd.DataFrame(rows, columns=["first", "second", "verdict", *_FOUND, "about"])
     frame["p"] = ranking.holm(frame["p"].to_numpy(float))
-    frame["verdict"] = [verdict(row.difference, row.p, board.ranking.one_seed) for row in frame.itertuples()]
+    frame["verdict"] = [verdict(row.difference, row.p) for row in frame.itertuples()]
     return frame
 
 
-def verdict(difference: float, p: float, one_seed: bool = False) -> str:
-    """What the p-value of a difference says; of one seed it covers the test's sampling alone.
+def verdict(difference: float, p: float) -> str:
+    """What the p-value of a difference says; NaN, of a preview, says nothing.
 
-    >>> [verdict(0.1, 0.01), verdict(-0.1, 0.01), verdict(-0.1, 0.1), verdict(0.1, 0.01, one_seed=True)]
-    ['higher', 'lower', 'not separated', 'ahead in one run']
+    >>> [verdict(0.1, 0.01), verdict(-0.1, 0.01), verdict(-0.1, 0.1), verdict(0.1, float("nan"))]
+    ['higher', 'lower', 'not separated', 'preview: fewer than two seeds']
     """
-    words = ("ahead", "behind", "level") if one_seed else ("higher", "lower", "not separated")
-    said = words[2] if p >= ranking.LEVEL else words[0] if difference > 0 else words[1]
-    return f"{said} in one run" if one_seed else said
+    if math.isnan(p):
+        return "preview: fewer than two seeds"
+    return "not separated" if p >= ranking.LEVEL else "higher" if difference > 0 else "lower"
 
 
 def to_markdown(board: Board) -> str:
