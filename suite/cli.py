@@ -495,11 +495,15 @@ def board(
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
+    order: Annotated[
+        str, typer.Option("--order", help="Of the rows: mean, standardised or median-rank.")
+    ] = "mean",
 ) -> None:
     """Print the ranking."""
-    from pebench.leaderboard.board import make_board, print_board, to_csv, to_json, to_markdown
+    from pebench.leaderboard.board import make_board
+    from pebench.leaderboard.printing import ordered, print_board, to_csv, to_json, to_markdown
 
-    table = make_board(records, profile and profile.upper())
+    table = ordered(make_board(records, profile and profile.upper()), order)
     if as_json:
         typer.echo(json.dumps(to_json(table), indent=1))
     elif as_csv:

@@ -9,7 +9,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from pebench.leaderboard.board import PUBLISHED, Board, make_board, plain, to_markdown
+from pebench.leaderboard.board import PUBLISHED, Board, make_board
+from pebench.leaderboard.printing import plain, to_markdown
+from pebench.leaderboard.ranking import FEWEST
 from pebench.leaderboard.reports import (
     claims,
     gates,
@@ -22,7 +24,7 @@ from pebench.leaderboard.reports import (
     variants,
 )
 from pebench.leaderboard.reports.published import AT, BEYOND
-from pebench.leaderboard.reports.quantities import ALL, FEWEST, Quantity, measured
+from pebench.leaderboard.reports.quantities import ALL, Quantity, measured
 from pebench.suite.results.record import read_all
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -20,7 +20,6 @@ from pebench.suite.results.metrics import METRICS, length_unit
 ALL = ""  # the task of the average of all tasks, weighed as on the board
 WHOLE = "at and beyond L"
 PHASES = (AT, BEYOND, WHOLE)
-FEWEST = 2  # seeds that a verdict needs of both encodings, in every task that counts
 POWER = 0.8
 
 
@@ -75,7 +74,7 @@ class Measured:
         error, df = float(self.pairs.error[a, b]), float(self.pairs.df[a, b])
         half = error * float(special.stdtrit(df, 1 - ranking.LEVEL / 2))
         seeds = int(self.pairs.seeds[a, b])
-        sure = seeds >= FEWEST and bool(np.isfinite(self.pairs.p[a, b]))
+        sure = seeds >= ranking.FEWEST and bool(np.isfinite(self.pairs.p[a, b]))
         visible = half + error * float(special.stdtrit(df, POWER)) if sure else None
         p = float(self.pairs.p[a, b]) if sure else None
         return Gap(difference, difference - half, difference + half, p, seeds, visible)

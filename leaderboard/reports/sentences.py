@@ -10,12 +10,11 @@ from itertools import product
 import numpy as np
 
 from pebench.leaderboard.board import Board
-from pebench.leaderboard.ranking import LEVEL
+from pebench.leaderboard.ranking import FEWEST, LEVEL
 from pebench.leaderboard.reports import claims, published, trials, variants
 from pebench.leaderboard.reports.published import AT, BEYOND
 from pebench.leaderboard.reports.quantities import (
     ALL,
-    FEWEST,
     Gap,
     Quantity,
     measured,
@@ -133,8 +132,9 @@ def grape_tables(board: Board) -> str:
         return ""
     return (
         f"The GRAPE paper states {counted(sum(found.values()), 'order')} of encodings ({claims.PAPER}, 355M and 770M "
-        f"parameters, one seed). `language` at {trained_at(board, 'language')} (bits per byte, {size(board, 'language')}) has "
-        f"{found['higher']} in that direction, {found['lower']} in the other, {found['not separated']} not separated."
+        f"parameters, one seed). `language` at {trained_at(board, 'language')} (bits per byte, "
+        f"{size(board, 'language')}) has {found['higher']} in that direction, {found['lower']} in the other, "
+        f"{found['not separated']} not separated."
     )
 
 

@@ -18,8 +18,9 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from pebench.leaderboard.board import Board, plain
-from pebench.leaderboard.ranking import LEVEL
+from pebench.leaderboard.board import Board
+from pebench.leaderboard.printing import plain
+from pebench.leaderboard.ranking import FEWEST, LEVEL
 from pebench.leaderboard.reports import trials
 from pebench.leaderboard.reports.published import (
     AMBIGUOUS,
@@ -33,7 +34,6 @@ from pebench.leaderboard.reports.published import (
     read,
 )
 from pebench.leaderboard.reports.quantities import (
-    FEWEST,
     Gap,
     Measured,
     Quantity,
