@@ -99,7 +99,7 @@ class Board:
     checks: pd.DataFrame  # table.check_table
     cards: dict[str, dict[str, Any]]
     ranking: ranking.Ranking
-    order: str = ranking.ORDERS[0]  # of the entries
+    order: str = "mean"  # of the entries: one of ranking.ORDERS
 
     @property
     def size(self) -> str:
@@ -209,10 +209,17 @@ def board_of(
     ranked = list(result.table["encoding"])
     order = ranked + sorted(set(cards) - set(ranked))
     facts = _Facts(
-        _by_encoding(result.table), _by_encoding(result.families), _by_encoding(runs), _by_encoding(checks),
-        *(_intervals(quantity.table) for quantity in (result.at_length, result.beyond)),
-        ranking.places(result), blocked, _costs(scores), cards,
-    )  # fmt: skip
+        ranked=_by_encoding(result.table),
+        families=_by_encoding(result.families),
+        runs=_by_encoding(runs),
+        checks=_by_encoding(checks),
+        at_length=_intervals(result.at_length.table),
+        beyond=_intervals(result.beyond.table),
+        places=ranking.places(result),
+        blocked=blocked,
+        costs=_costs(scores),
+        cards=cards,
+    )
     entries = [facts.entry(name) for name in order]
     notes = notes_of(entries, records, result, scores, profile, profiles, unreadable)
     seeds = result.data.seeds

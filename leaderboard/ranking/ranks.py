@@ -122,7 +122,7 @@ def rank(scores: pd.DataFrame, blocked: dict[str, str] | None = None, seed: int 
     has_cell = data.has_cell
     every = np.ones(len(data.names), bool)
     coverage = (has_cell @ weights(data.groups, every)).clip(max=1.0)
-    preview = (data.runs < FEWEST).any(axis=1)
+    preview = np.asarray((data.runs < FEWEST).any(axis=1))
     compared = without_p(pairs(data, parts), preview)
     reasons = [
         (blocked or {}).get(name, "")
@@ -152,11 +152,10 @@ def rank(scores: pd.DataFrame, blocked: dict[str, str] | None = None, seed: int 
         p_best[ranked] = _firsts((sample - mean[:, None] + advantage[:, None])[ranked])
     chances = task_draws(data)
     if ranked.any() and chances is not None:
-        moved = [
-            s - part.mean[:, None] + ahead(gap)[:, None]
-            for s, part, gap in zip(samples, parts, compared.by_task, strict=True)
-        ]
-        p_best_tasks[ranked] = _firsts(np.einsum("dt,ted->ed", chances.weights, np.array(moved)[:, ranked]))
+        means = np.array([part.mean for part in parts])
+        ahead_by_task = np.array([ahead(gap) for gap in compared.by_task])
+        moved = samples + (ahead_by_task - means)[:, :, None]
+        p_best_tasks[ranked] = _firsts(np.einsum("dt,ted->ed", chances.weights, moved[:, ranked]))
 
     p = np.ones((count, count))
     chosen = np.flatnonzero(ranked)

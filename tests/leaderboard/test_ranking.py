@@ -270,7 +270,7 @@ def test_a_score_without_spread_or_number_breaks_nothing():
 
 
 def test_at_the_training_length_and_beyond_are_apart():
-    table = scores([0.6, 0.4], np.random.default_rng(10), own=0.01, harder=0.0)
+    table = scores([0.6, 0.4, 0.4], np.random.default_rng(10), own=0.01, harder=0.0)
     table.loc[table["phase"] == "beyond", ["value", "score"]] *= 0.5
     r = ranking.rank(table)
     at, beyond = (q.table.set_index("encoding")["score"] for q in (r.at_length, r.beyond))
