@@ -77,8 +77,12 @@ def language_turns_round(board: Board) -> str:
     at, beyond = (_gaps(board, Quantity("language", phase), pair) for phase in (AT, BEYOND))
     if at is None or beyond is None:
         return ""
-    (first, p), (second, q) = at[0], beyond[0]
-    if not (p < LEVEL and q < LEVEL and first.difference > 0 > second.difference):
+    (first, _), (second, q) = at[0], beyond[0]
+    rows = claims.judged(board)  # at L the pair is one of the paper's, corrected with them
+    said = rows[rows["same_quantity"] & (rows["first"] == "alibi") & (rows["second"] == "rope")][
+        "verdict"
+    ].tolist()
+    if said != ["lower"] or not (q < LEVEL and second.difference < 0):
         return ""
     length = train_lengths(board)["language"]
     bits = [raw_mean(board, name, "language", "bits_per_byte", length) for name in pair[0]]
