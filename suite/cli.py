@@ -498,11 +498,15 @@ def board(
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
+    order: Annotated[
+        str, typer.Option("--order", help="Of the rows: mean, standardised or median-rank.")
+    ] = "mean",
 ) -> None:
     """Print the ranking."""
-    from pebench.leaderboard.board import make_board, print_board, to_csv, to_json, to_markdown
+    from pebench.leaderboard.board import make_board
+    from pebench.leaderboard.printing import ordered, print_board, to_csv, to_json, to_markdown
 
-    table = make_board(records, profile and profile.upper())
+    table = ordered(make_board(records, profile and profile.upper()), order)
     if as_json:
         typer.echo(json.dumps(to_json(table), indent=1))
     elif as_csv:
@@ -534,13 +538,14 @@ def compare_with_published(
     as_json: AsJson = False,
 ) -> None:
     """Compare the order of the board with published tables: what agrees, what contradicts, what cannot be told."""
+    from pebench.encodings.registry import names
     from pebench.leaderboard.board import PUBLISHED, make_board
     from pebench.leaderboard.reports.published import FILE, read
     from pebench.leaderboard.reports.validity import print_validity, to_json, validity
 
     tables = read(published or FILE)
     folder = records or next((f for f in (Path("records"), PUBLISHED) if f.is_dir()), Path("records"))
-    found = validity(make_board(folder, profile and profile.upper()), tables)
+    found = validity(make_board(folder, profile and profile.upper()), tables, names())
     if as_json:
         typer.echo(json.dumps(to_json(found), indent=1))
     else:

@@ -17,7 +17,8 @@ from pebench.leaderboard.app import links, views
 from pebench.leaderboard.app.figures import Looks
 from pebench.leaderboard.app.launch import DEFAULT_FOLDER, FOLDER_VARIABLE
 from pebench.leaderboard.app.links import PAGES
-from pebench.leaderboard.board import Board, BoardError, cached_board, plain, safe_csv, stamp
+from pebench.leaderboard.board import Board, BoardError, cached_board, stamp
+from pebench.leaderboard.printing import plain, safe_csv
 from pebench.suite.results.metrics import METRICS
 
 PICTURES = ("svg", "png")
@@ -34,6 +35,14 @@ COLUMNS: dict[str, Any] = {
     "score": NUMBER("score", format="%.3f", help="0: without reading the input, 1: an oracle."),
     "low": NUMBER("low", format="%.3f", help="Lower end of the 95 % interval."),
     "high": NUMBER("high", format="%.3f", help="Upper end of the 95 % interval."),
+    "at_length": NUMBER("at L", format="%.3f", help="Score at the training length alone."),
+    "beyond": NUMBER("beyond", format="%.3f", help="Score beyond the training length alone."),
+    "preview": st.column_config.CheckboxColumn(
+        "preview", help="Fewer than two seeds in some task: a score and no place."
+    ),
+    "p_best_tasks": NUMBER(
+        "by tasks", format="%.2f", help="P(best) over other tasks of the same families, too."
+    ),
     "p_best": NUMBER("P(best)", format="%.2f", help="Share of bootstrap draws in which it is the best."),
     "coverage": NUMBER("coverage", format="percent", help="Share of the conditions that were measured."),
     "learned": NUMBER(

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pebench.leaderboard import table
-from pebench.leaderboard.board import safe_csv
+from pebench.leaderboard.printing import safe_csv
 from pebench.suite.results.metrics import METRICS
 from pebench.suite.results.record import Record, Row, from_json, to_json, write_whole
 

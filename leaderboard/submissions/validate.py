@@ -19,7 +19,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pebench.leaderboard.app import views
-from pebench.leaderboard.board import Board, Entry, board_of, plain
+from pebench.leaderboard.board import Board, Entry, board_of
+from pebench.leaderboard.printing import plain
 from pebench.leaderboard.table import label
 from pebench.suite.results import card as cards
 from pebench.suite.results.metrics import METRICS

@@ -6,9 +6,9 @@ import streamlit as st
 
 from pebench.leaderboard.app import figures, links, views
 from pebench.leaderboard.app.widgets import COLUMNS, NUMBER, PAGES, download, draw, many, open_board
-from pebench.leaderboard.board import plain
+from pebench.leaderboard.printing import plain, unranked
 
-SHOWN = ["tier", "name", "score", "low", "high", "seeds"]
+SHOWN = ["tier", "name", "preview", "score", "low", "high", "at_length", "beyond", "seeds"]
 SHOWN_LAST = ["coverage", "learned", "train_ratio", "certificate", "verified"]
 
 
@@ -55,9 +55,8 @@ def show() -> None:
     follow([frame["name"].iloc[row] for row in state["selection"]["rows"] if row < len(frame)])
     download(frame[columns], "overview")
     draw(figures.scores(frame), "overview")
-    for entry in board.entries:
-        if entry.reason:
-            st.caption(f"No rank: {plain(entry.name)}: {plain(entry.reason)}")
+    for name, reason in unranked(board):
+        st.caption(f"No rank: {plain(name)}: {plain(reason)}")
     for note in board.notes:
         st.caption(plain(note))
 
