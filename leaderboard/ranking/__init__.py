@@ -73,6 +73,7 @@ from pebench.leaderboard.ranking.resampling import TaskDraws as TaskDraws
 from pebench.leaderboard.ranking.resampling import task_draws as task_draws
 from pebench.leaderboard.ranking.scores import MIN_SHARE as MIN_SHARE
 from pebench.leaderboard.ranking.scores import NESTING as NESTING
+from pebench.leaderboard.ranking.scores import Array as Array
 from pebench.leaderboard.ranking.scores import Cells as Cells
 from pebench.leaderboard.ranking.scores import averages as averages
 from pebench.leaderboard.ranking.scores import cells as cells
