@@ -141,6 +141,7 @@ def train(
                 stream(seed, f"train:{step}")
             )  # what an encoding draws follows from the step too
             data = Batch(*(part.to(device) for part in batch(task, recipe, seed, step)))
+            lm.progress.fill_(step / recipe.steps)
             with precision(device):
                 value = loss(lm, data)
             value.backward()
@@ -156,5 +157,6 @@ def train(
             if resume and resume.due():
                 seconds = clock() - started
                 resume.save(lm, opt, Progress(step + 1, tokens, seconds, tuple(losses)))
+    lm.progress.fill_(1.0)
     last = torch.stack(losses[-max(1, recipe.steps // 20) :]).mean().item()
     return Trained(tokens, clock() - started, last)
