@@ -8,7 +8,7 @@ import pandas as pd
 
 from pebench.leaderboard import ranking
 from pebench.suite.results.metrics import counted
-from pebench.suite.results.record import Record, Unreadable
+from pebench.suite.results.record import CERTIFICATE, Record, Unreadable
 
 if TYPE_CHECKING:
     from pebench.leaderboard.board import Entry
@@ -85,7 +85,7 @@ def _processor_notes(records: list[Record]) -> list[str]:
     kinds = Counter(
         str(r.provenance["cpu"])
         for r in records
-        if r.rows and r.task not in ("certificate", "throughput") and r.provenance.get("cpu")
+        if r.rows and r.task not in (CERTIFICATE, "throughput") and r.provenance.get("cpu")
     )
     if not kinds:
         return []
@@ -102,7 +102,7 @@ def _mixture_notes(records: list[Record]) -> list[str]:
     setups: dict[str, set[str]] = defaultdict(set)
     precisions: dict[str, set[str]] = defaultdict(set)
     for r in records:
-        if r.rows and r.task != "certificate":
+        if r.rows and r.task != CERTIFICATE:
             told = r.shared_code or r.provenance.get("task_fingerprint")
             versions[r.task] |= {told} if isinstance(told, str) else set()  # older records do not tell
             about = {key: value for key, value in r.setup.items() if key != "corpus"}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pebench.suite.results.record import Condition, Record
+from pebench.suite.results.record import CERTIFICATE, Condition, Record, normalised
 
 SCORE_COLUMNS = [
     *("encoding", "task", "task_family", "seed", "metric"),
@@ -22,7 +22,7 @@ def score_table(records: Iterable[Record]) -> pd.DataFrame:
     `length`, `depth` and `position` repeat what the condition says; `condition` is all of it, as text. `phase` is
     "at_length" up to the training length of the task, "beyond" above it, and empty where either length is unknown.
     """
-    measured = [r for r in records if r.task != "certificate"]
+    measured = [r for r in records if r.task != CERTIFICATE]
     conditions: dict[tuple[Any, ...], int] = {}  # the same few come again and again
     rows = [
         (
@@ -64,7 +64,7 @@ def score_table(records: Iterable[Record]) -> pd.DataFrame:
             [min(n, 2**63 - 1) for n in values] if whole else values, int if whole else float
         )
     with np.errstate(over="ignore"):  # a stranger's number may be as large as floats go
-        score = (frame["value"] - frame["floor"]) / (frame["ceiling"] - frame["floor"])
+        score = normalised(frame["value"], frame["floor"], frame["ceiling"])
     # The gate is measured on the training distribution: it says who learned the task, and counts no more.
     frame["score"] = score.clip(lower=0.0).where(frame["metric"] != "gate")
     # A task is in the family that most of its rows name: one record cannot move it.

@@ -22,7 +22,6 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from pebench.leaderboard.submissions.validate import Report
-    from pebench.suite.experiment.profiles import Profile
     from pebench.suite.results.record import Record
 
 app = typer.Typer(
@@ -340,58 +339,6 @@ def specs(options: list[str] | None) -> list[str]:
     return list(dict.fromkeys(filter(None, found)))
 
 
-def chosen(
-    profile: "Profile", encodings: list[str] | None, tasks: list[str] | None
-) -> tuple[list[str], list[str]]:
-    """The encodings and tasks that the options name, checked; certificates belong to every full sweep."""
-    from pebench.encodings.registry import UnknownName, names, resolve
-    from pebench.suite.runs.cell import CERTIFICATE
-
-    wanted_specs = specs(encodings) or list(profile.encodings) or names()
-    for spec in wanted_specs:
-        resolve(spec)
-    known = [CERTIFICATE, *profile.plans]
-    wanted = listed(tasks) or known
-    for task in wanted:
-        if task not in known:
-            raise UnknownName("task", task, known)
-    return wanted_specs, wanted
-
-
-def demand_data(tasks: list[str], corpus: Path | None = None) -> None:
-    """Say what to do where the data of these tasks are missing, before anything runs."""
-    from pebench.tasks import TASKS
-    from pebench.tasks.data.corpus import byte_tensor
-    from pebench.tasks.lm_eval import questions as harness_data
-
-    if any(task in TASKS and TASKS[task].reads_text for task in tasks):
-        byte_tensor("valid", corpus)
-    if "harness_grape" in tasks:
-        for name in harness_data.SOURCES:
-            harness_data.questions(name)
-
-
-def demand_device(name: str) -> None:
-    """Say what to do where there is no such device, before anything runs."""
-    import torch
-
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise EnvironmentProblem(f"no device {name!r}; there are cpu, cuda, cuda:1 ...") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise EnvironmentProblem("no CUDA device is available here; run with --device cpu")
-
-
-def profile_named(name: str) -> "Profile":
-    from pebench.encodings.registry import UnknownName
-    from pebench.suite.experiment.profiles import PROFILES
-
-    if name.upper() not in PROFILES:
-        raise UnknownName("profile", name, PROFILES)
-    return PROFILES[name.upper()]
-
-
 @app.command()
 def run(
     profile: ProfileName = "QUICK",
@@ -419,11 +366,14 @@ def run(
     ] = False,
 ) -> None:
     """Train and measure; what has its record already is kept, so a second call continues."""
+    from pebench.suite.experiment.profiles import profile_named
     from pebench.suite.results.metrics import counted
-    from pebench.suite.runs.runner import AGAIN, cells, sweep
+    from pebench.suite.results.record import AGAIN
+    from pebench.suite.runs.runner import cells, sweep
+    from pebench.suite.runs.selection import chosen, demand_data, demand_device
 
     plan = profile_named(profile)
-    chosen_specs, wanted = chosen(plan, encodings, tasks)
+    chosen_specs, wanted = chosen(plan, specs(encodings), listed(tasks))
     demand_device(device)
     demand_data(wanted, corpus)
     numbers = [seed] if seed is not None else list(range(seeds or plan.seeds))
@@ -453,11 +403,13 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show which runs of a sweep are done, missing, stale (of other code) or failed."""
+    from pebench.suite.experiment.profiles import profile_named
     from pebench.suite.results.metrics import counted
     from pebench.suite.runs.runner import cells, states
+    from pebench.suite.runs.selection import chosen
 
     plan = profile_named(profile)
-    chosen_specs, wanted = chosen(plan, encodings, tasks)
+    chosen_specs, wanted = chosen(plan, specs(encodings), listed(tasks))
     sweep = cells(plan, chosen_specs, wanted, list(range(seeds or plan.seeds)), corpus)
     found = list(states(sweep, records))
     if as_json:
@@ -633,7 +585,10 @@ def run_harness(
     """Measure a trained model on the tasks of lm-eval: forced choices, needles, bits per byte."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # lm-eval's bars; read when it is imported
 
+    from dataclasses import asdict
+
     from pebench.suite.runs.harness import FORCED_CHOICE, CheckpointLM, above_chance, measure
+    from pebench.suite.runs.selection import demand_device
 
     demand_device(device)
     lm = CheckpointLM(checkpoint, encoding, max_length, device, stale)
@@ -642,7 +597,7 @@ def run_harness(
         typer.echo(f"{result.task}: {result.questions} questions", err=True)
         measured.append(result)
     if as_json:
-        rows = [{**m._asdict(), "scores": [s._asdict() for s in m.scores]} for m in measured]
+        rows = [{**m._asdict(), "scores": [asdict(s) for s in m.scores]} for m in measured]
         typer.echo(json.dumps({"max_length": lm.max_length, "tasks": rows}, indent=1))
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -678,10 +633,12 @@ def submit(
 ) -> None:
     """Check an encoding, run the whole profile, compare it, and pack the folder of a pull request."""
     from pebench.leaderboard.submissions.validate import to_markdown
+    from pebench.suite.experiment.profiles import profile_named
     from pebench.suite.results.metrics import counted
-    from pebench.suite.runs.cell import CERTIFICATE
+    from pebench.suite.results.record import CERTIFICATE
     from pebench.suite.runs.machine import commit, cores
     from pebench.suite.runs.runner import duration, estimate, sweep
+    from pebench.suite.runs.selection import demand_data, demand_device
     from pebench.suite.submissions import submission
 
     plan = submission.propose(encoding, profile_named(profile), seeds)
@@ -775,6 +732,7 @@ def reproduce_record(
     as_json: AsJson = False,
 ) -> None:
     """Run a record again and say: equal, within tolerance, or different (exit code 1)."""
+    from pebench.suite.runs.selection import demand_device
     from pebench.suite.submissions.reproduce import TOLERANCE, add_mark, marks_of, reproduce
 
     demand_device(device)
@@ -873,10 +831,6 @@ def open_app(
     raise typer.Exit(run_app(records, port, browser))
 
 
-class EnvironmentProblem(RuntimeError):
-    """Something that the command needs is not on this machine."""
-
-
 def explained(e: Exception) -> int | None:
     """The exit code of an error that a user can cause; None for one that only we can."""
     from pebench.encodings.registry import EncodingError, UnknownName
@@ -889,6 +843,7 @@ def explained(e: Exception) -> int | None:
     from pebench.suite.lm.model import LengthError
     from pebench.suite.results.record import RecordError
     from pebench.suite.runs.checkpoint import CheckpointError
+    from pebench.suite.runs.selection import EnvironmentProblem
     from pebench.suite.submissions.reproduce import ReproduceError
     from pebench.suite.submissions.submission import SubmitError
     from pebench.suite.submissions.template import TemplateError

@@ -1,5 +1,7 @@
 """Add two numbers."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -67,8 +69,8 @@ class Addition(QuestionTask):
     ) -> list[Score]:
         exact, digits = super().measure(lm, condition, n, rng, split)
         return [
-            digits._replace(floor=self.chance(condition), ceiling=1.0),
-            exact._replace(floor=None, ceiling=None),
+            replace(digits, floor=self.chance(condition), ceiling=1.0),
+            replace(exact, floor=None, ceiling=None),
         ]
 
     def chance(self, condition: Condition) -> float:

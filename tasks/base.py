@@ -13,10 +13,10 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from pebench.suite.results.record import Condition, Score
 from pebench.tasks.data.corpus import Split
 
 IGNORE = -100  # a target that is not asked for; cross_entropy's own convention
-Condition = dict[str, int | float | str]
 LanguageModel = Callable[[Tensor], Tensor]
 
 # Tokens that are scored in one forward pass: bounds the memory of evaluation at any length.
@@ -28,17 +28,6 @@ class Batch(NamedTuple):
 
     tokens: Tensor
     targets: Tensor
-
-
-class Score(NamedTuple):
-    """One number that a task measured. It counts in the ranking where it has a floor and a ceiling."""
-
-    metric: str
-    value: float
-    n: int
-    condition: Condition
-    floor: float | None = None
-    ceiling: float | None = None
 
 
 class Task(ABC):

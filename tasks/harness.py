@@ -1,5 +1,6 @@
 """What the model that `language` trained answers where several answers are given, asked through lm-eval."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -42,7 +43,7 @@ class Harness(Language):
         scores = forced_choice(reader, str(condition["task"]), n, condition, unigram(self.corpus))
         # The accuracy per character is of the same answers: it is shown, and counts no second time.
         return [
-            s._replace(floor=None, ceiling=None) if s.metric == "accuracy_per_character" else s
+            replace(s, floor=None, ceiling=None) if s.metric == "accuracy_per_character" else s
             for s in scores
         ]
 

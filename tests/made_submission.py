@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from pebench.suite.experiment.profiles import PROFILES
-from pebench.suite.results.record import Record, Row, write
-from pebench.suite.runs.cell import CERTIFICATE, Cell
+from pebench.suite.results.record import CERTIFICATE, Record, Row, write
+from pebench.suite.runs.cell import Cell
 from pebench.suite.submissions import submission
 from pebench.suite.submissions.template import encoding_file
 

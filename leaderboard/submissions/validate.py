@@ -25,7 +25,16 @@ from pebench.leaderboard.table import label
 from pebench.suite.results import card as cards
 from pebench.suite.results.metrics import METRICS
 from pebench.suite.results.names import name_problem, profile_problem
-from pebench.suite.results.record import Record, RecordError, Row, from_json, newest
+from pebench.suite.results.record import (
+    AGAIN,
+    CERTIFICATE,
+    LARGEST_SENT,
+    Record,
+    RecordError,
+    Row,
+    from_json,
+    newest,
+)
 from pebench.suite.results.source import (
     LARGEST_SOURCE,
     SourceError,
@@ -37,7 +46,7 @@ from pebench.suite.results.source import (
 
 KILO, MEGA = 1024, 1024**2
 FILES, DEPTH, FOLDER_BYTES = 5000, 6, 200 * MEGA
-CARD_BYTES, RECORD_BYTES = 20 * KILO, 4 * MEGA
+CARD_BYTES = 20 * KILO
 ROWS, SHOWN = 20_000, 10  # rows of a record; problems told of one check
 SOURCE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,59}\.py")
 RECORD = re.compile(r"records/[A-Z0-9_]+/[a-z0-9_]+/[a-z0-9_]+/[0-9]{1,4}-[0-9a-f]{16}\.json")
@@ -296,7 +305,7 @@ def taken_names(folder: Path) -> dict[str, str]:
 
 
 def _record(folder: Path, path: str, files: Check, check: Check) -> Record | None:
-    data = _read(folder, path, RECORD_BYTES, files)
+    data = _read(folder, path, LARGEST_SENT, files)
     if not data:
         return None
     try:
@@ -373,7 +382,7 @@ def _complete(records: list[Record], name: str, profile: str, seeds: object, rul
     ]
     check.problems += [f"{_run(key)} is not asked for" for key in sorted(found.keys() - needed)]
     check.problems += [f"{_run(key)} has {n} records" for key, n in sorted(found.items()) if n > 1]
-    again = [r for r in records if r.outcome in ("failed", "timed out", "out of memory")]
+    again = [r for r in records if r.outcome in AGAIN]
     check.problems += [f"{r.path} has no result ({r.outcome}); `pebench submit --retry`" for r in again]
     return check
 
@@ -447,7 +456,7 @@ def _key(row: Row) -> tuple[str, str]:
 
 def _certificate(records: list[Record]) -> Check:
     check = Check("the certificate holds")
-    certificates = [r for r in records if r.task == "certificate"]
+    certificates = [r for r in records if r.task == CERTIFICATE]
     for r in certificates:
         failed = [row.condition.get("check") for row in r.rows if row.metric != "pass" or row.value != 1]
         check.problems += [f"it fails: {_quote(name)}; `pebench check` says why" for name in failed]
@@ -463,7 +472,7 @@ def _same_test(records: list[Record], board: list[Record], notes: list[str]) -> 
     check = Check("the same questions as on the board")
     for r in records:
         others = [o for o in board if o.task == r.task and o.setup == r.setup and o.rows]
-        if r.task == "certificate" or not r.rows:
+        if r.task == CERTIFICATE or not r.rows:
             continue
         if not others:
             notes.append(f"the board has no run of {r.task} to compare the questions with")

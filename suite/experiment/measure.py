@@ -67,7 +67,8 @@ def measure(task: Task, model: LanguageModel, condition: Condition, n: int, spli
 
 
 def as_rows(scores: list[Score]) -> list[Row]:
-    return [Row(s.metric, s.value, s.n, s.condition, s.floor, s.ceiling) for s in scores]
+    """The scores of a task as rows of a record."""
+    return [Row(**vars(s)) for s in scores]
 
 
 def timings(cls: type[Encoding], task: Throughput, plan: Plan, device: torch.device, tick: Tick) -> list[Row]:

@@ -5,6 +5,7 @@ No option of the command line changes a number that affects a score; a different
 
 from dataclasses import dataclass, replace
 
+from pebench.encodings.registry import UnknownName
 from pebench.suite.experiment.training import Recipe
 from pebench.suite.lm.model import Size
 
@@ -137,3 +138,10 @@ def at_rate(name: str, factor: float) -> Profile:
 RATE_THIRD, RATE_TRIPLE = at_rate("RATE_THIRD", 1 / 3), at_rate("RATE_TRIPLE", 3)
 
 PROFILES = {profile.name: profile for profile in (SMOKE, QUICK, STANDARD, RATE_THIRD, RATE_TRIPLE)}
+
+
+def profile_named(name: str) -> Profile:
+    """The profile of this name, in any case. UnknownName names the nearest one."""
+    if name.upper() not in PROFILES:
+        raise UnknownName("profile", name, PROFILES)
+    return PROFILES[name.upper()]

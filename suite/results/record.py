@@ -24,8 +24,11 @@ SCHEMA = 2  # 2: encoding_code and shared_code
 VERIFIED = "verified.json"  # in a records folder: which records were run again, no record itself
 RUNNING = ".running"  # in a records folder: what runs need while they run
 OUTCOMES = ("measured", "failed", "diverged", "timed out", "out of memory", "undefined")
+AGAIN = ("failed", "timed out", "out of memory")  # outcomes that another attempt may change
+CERTIFICATE = "certificate"  # the task of the proofs; it stands among the tasks of every sweep
 _HASH = re.compile(r"[0-9a-f]{16,64}")
-LARGEST = 64 * 2**20  # bytes of a record file; those of the largest profile have a hundredth
+LARGEST = 64 * 2**20  # bytes of a file that is read; records of the largest profile have a hundredth
+LARGEST_SENT = 4 * 2**20  # bytes of a record that a stranger sends
 Condition = dict[str, int | float | str]
 
 
@@ -34,11 +37,11 @@ class RecordError(ValueError):
 
 
 @dataclass(frozen=True)
-class Row:
-    """One measured number.
+class Score:
+    """One measured number, as a task returns it.
 
-    A row with `floor` and `ceiling` counts in the ranking: the floor is what the best predictor scores that
-    does not read the input, the ceiling what an oracle scores, both under the same condition.
+    It counts in the ranking where it has a floor and a ceiling. The floor is the best score of a predictor that does
+    not read the input. The ceiling is the score of an oracle. Both are of the same condition.
     """
 
     metric: str
@@ -47,6 +50,11 @@ class Row:
     condition: Condition = field(default_factory=dict)
     floor: float | None = None
     ceiling: float | None = None
+
+
+@dataclass(frozen=True)
+class Row(Score):
+    """A score in a record: its metric is a known one and its numbers are finite. RecordError otherwise."""
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
@@ -71,7 +79,12 @@ class Row:
         """The value between floor (0) and ceiling (1); below the floor it stays 0. None where it does not count."""
         if self.floor is None or self.ceiling is None:
             return None
-        return max(0.0, (self.value - self.floor) / (self.ceiling - self.floor))
+        return max(0.0, normalised(self.value, self.floor, self.ceiling))
+
+
+def normalised(value: Any, floor: Any, ceiling: Any) -> Any:
+    """The score before it is cut at 0: the floor maps to 0, the ceiling to 1. Takes numbers, or columns of a frame."""
+    return (value - floor) / (ceiling - floor)
 
 
 def _finite(number: object) -> bool:

@@ -26,7 +26,16 @@ from pebench.suite.lm.native.build import served, serving
 from pebench.suite.lm.precision import fast_bf16
 from pebench.suite.proofs import probes as pictures
 from pebench.suite.proofs.certificate import certify
-from pebench.suite.results.record import RUNNING, Record, Row, make_folder, record_path, tidy, write_whole
+from pebench.suite.results.record import (
+    CERTIFICATE,
+    RUNNING,
+    Record,
+    Row,
+    make_folder,
+    record_path,
+    tidy,
+    write_whole,
+)
 from pebench.suite.runs.checkpoint import CheckpointError, config, describe, load, save
 from pebench.suite.runs.fingerprint import encoding_code, fingerprint, shared_code
 from pebench.suite.runs.machine import commit, hardware, peak_memory, processor
@@ -36,7 +45,6 @@ from pebench.tasks.data.corpus import identity
 from pebench.tasks.data.system import Lock
 from pebench.tasks.throughput import Throughput
 
-CERTIFICATE = "certificate"  # stands among the tasks of every sweep
 SAVED = ("language",)  # tasks whose models are saved unasked
 ASKS = {"harness": "language", "harness_grape": "language"}  # tasks that measure the model of another one
 

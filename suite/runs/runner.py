@@ -27,9 +27,18 @@ from pebench.encodings.registry import distinct
 from pebench.suite.experiment.clock import clock
 from pebench.suite.experiment.profiles import Profile
 from pebench.suite.results.metrics import counted
-from pebench.suite.results.record import Record, RecordError, make_folder, read, share, write
+from pebench.suite.results.record import (
+    AGAIN,
+    CERTIFICATE,
+    Record,
+    RecordError,
+    make_folder,
+    read,
+    share,
+    write,
+)
 from pebench.suite.runs import machine
-from pebench.suite.runs.cell import CERTIFICATE, Began, Cell, locked, provenance
+from pebench.suite.runs.cell import Began, Cell, locked, provenance
 from pebench.suite.runs.machine import cores
 from pebench.tasks.data.system import Lock, environment
 
@@ -43,7 +52,6 @@ MALLOC = {
 }
 FEW = 5  # records of other runs say well enough how long a task takes
 STOPPED = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
-AGAIN = ("failed", "timed out", "out of memory")  # outcomes that another attempt may change
 
 
 class SweepError(OSError):

@@ -23,6 +23,8 @@ from pebench.encodings import registry
 from pebench.suite.experiment.profiles import PROFILES
 from pebench.suite.results.metrics import METRICS
 from pebench.suite.results.record import (
+    CERTIFICATE,
+    LARGEST_SENT,
     RUNNING,
     Record,
     RecordError,
@@ -32,7 +34,7 @@ from pebench.suite.results.record import (
     read,
     write_whole,
 )
-from pebench.suite.runs.cell import CERTIFICATE, Cell
+from pebench.suite.runs.cell import Cell
 from pebench.suite.runs.runner import one_line, sweep
 from pebench.tasks.data.system import Lock
 
@@ -40,7 +42,6 @@ Verdict = Literal["equal", "within tolerance", "different"]
 ATTEMPTS = 5  # at writing a mark
 ERRORS = 3.0  # standard errors of a difference that count as the same
 RATIO = 1.5  # factor between two timings of the same code on two machines
-LARGEST = 4 * 2**20  # bytes of a record file
 MARKS = 1  # schema of the file of marks
 # What a record says of the machine that decides how numbers are rounded, by the words for it.
 MACHINE = {
@@ -88,9 +89,9 @@ class Reproduction:
 def load(path: Path) -> tuple[Record, str]:
     """The record in a file and the file's sha256. RecordError where it is none; its place does not matter."""
     with path.open("rb") as file:
-        data = file.read(LARGEST + 1)
-    if len(data) > LARGEST:
-        raise RecordError(f"{path} is larger than {LARGEST // 2**20} MB: no record")
+        data = file.read(LARGEST_SENT + 1)
+    if len(data) > LARGEST_SENT:
+        raise RecordError(f"{path} is larger than {LARGEST_SENT // 2**20} MB: no record")
     try:
         return from_json(data.decode("utf-8")), hashlib.sha256(data).hexdigest()
     except (ValueError, OverflowError) as e:

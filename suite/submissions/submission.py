@@ -11,8 +11,8 @@ from typing import Any
 from pebench.encodings import registry
 from pebench.suite.experiment.profiles import Profile
 from pebench.suite.results import card as cards
-from pebench.suite.results.record import RecordError, read, to_json, write_whole
-from pebench.suite.runs.cell import CERTIFICATE, Cell
+from pebench.suite.results.record import CERTIFICATE, RecordError, read, to_json, write_whole
+from pebench.suite.runs.cell import Cell
 from pebench.suite.runs.runner import cells, existing
 
 

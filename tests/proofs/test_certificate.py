@@ -29,7 +29,8 @@ from pebench.suite.proofs.certificate import (
     shifted,
     through_cache,
 )
-from pebench.suite.runs.cell import CERTIFICATE, Cell, run
+from pebench.suite.results.record import CERTIFICATE
+from pebench.suite.runs.cell import Cell, run
 from tests.wrong_encodings import WRONG, DeclaresTooLittle, DeclaresTooMuch, DoesNotRun
 
 TITLES = [check.__name__.replace("_", " ") for check in CHECKS]

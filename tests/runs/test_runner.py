@@ -20,9 +20,9 @@ import torch
 from rich.console import Console
 
 from pebench.suite.experiment.profiles import PROFILES, SMOKE
-from pebench.suite.results.record import Record, Row, read_all, write
+from pebench.suite.results.record import CERTIFICATE, Record, Row, read_all, write
 from pebench.suite.runs import machine, runner
-from pebench.suite.runs.cell import CERTIFICATE, Cell, run
+from pebench.suite.runs.cell import Cell, run
 from pebench.suite.runs.checkpoint import config
 from pebench.suite.runs.runner import Sweep, SweepError, cells, cores, estimate, existing, latest, states
 

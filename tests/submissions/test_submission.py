@@ -13,8 +13,7 @@ from pebench.leaderboard import board
 from pebench.suite import cli
 from pebench.suite.cli import app
 from pebench.suite.experiment.profiles import PROFILES
-from pebench.suite.results.record import read, read_all, write
-from pebench.suite.runs.cell import CERTIFICATE
+from pebench.suite.results.record import CERTIFICATE, read, read_all, write
 from pebench.suite.submissions import submission
 from tests.made_submission import FILLED, SMOKE, fill, proposal, record, rows, standing, submitted
 

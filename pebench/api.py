@@ -1,0 +1,127 @@
+"""The functions of `import pebench`: the suite and the leaderboard as a notebook uses them."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pebench.encodings.base import Encoding
+    from pebench.suite.proofs.certificate import Check
+    from pebench.suite.results.record import Record
+
+
+def load(profile: str = "STANDARD") -> "pd.DataFrame":
+    """The published ranking of a profile: one row an encoding, best first, with the columns of `board`.
+
+    It comes with the package and reads no record. BoardError where nothing is published for the profile.
+    """
+    from pebench.leaderboard.rankings import published
+
+    return published(profile)
+
+
+def records(folder: str | Path = "records") -> "list[Record]":
+    """The newest record of each run in a folder. A file that is no record is left out, with a warning."""
+    from pebench.suite.results.record import newest, read_all
+
+    found, unreadable = read_all(existing(folder))
+    for file in unreadable:
+        warnings.warn(f"left out: {file.path}: {file.reason}", stacklevel=2)
+    return newest(found)
+
+
+def board(folder: str | Path = "records", profile: str | None = None) -> "pd.DataFrame":
+    """The ranking of the records in a folder: one row an encoding, best first.
+
+    Without a profile it is the one with most records. BoardError where there is nothing to rank.
+    """
+    from pebench.leaderboard.board import make_board
+    from pebench.leaderboard.printing import to_frame
+
+    return to_frame(make_board(existing(folder), profile and profile.upper()))
+
+
+def check(encoding: "str | type[Encoding]") -> "list[Check]":
+    """The certificate of an encoding: a list of checks, each with `name`, `passed`, `measured` and `detail`.
+
+    The encoding is a name, file.py:Class, or a class. It takes seconds and trains nothing.
+    """
+    import torch
+
+    from pebench.encodings.registry import resolve
+    from pebench.suite.proofs.certificate import certify
+
+    name, cls = resolve(encoding) if isinstance(encoding, str) else (encoding.__name__.lower(), encoding)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the sizes are small: more threads wait for one another
+    try:
+        return certify(name, cls)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def run(
+    encodings: str | Sequence[str],
+    profile: str = "QUICK",
+    tasks: str | Sequence[str] = (),
+    seeds: int | Sequence[int] | None = None,
+    folder: str | Path = "records",
+    *,
+    jobs: int | None = None,
+    device: str = "cpu",
+    retry: bool = False,
+) -> "list[Record]":
+    """Train and measure encodings in worker processes, as `pebench run` does; returns their records.
+
+    A run that has its record is not made again, and an interrupted call continues where it stopped. `encodings` are
+    names or file.py:Class. `tasks` is empty for all of the profile. `seeds` is a number of seeds, or the seeds
+    themselves; None takes the profile's. Progress is printed to the terminal or below the notebook's cell.
+
+    UnknownName, EncodingError, CorpusError or EnvironmentProblem say what to change before anything runs.
+    """
+    from rich.console import Console
+
+    from pebench.suite.experiment.profiles import profile_named
+    from pebench.suite.runs import runner
+    from pebench.suite.runs.selection import chosen, demand_data, demand_device
+
+    settings = profile_named(profile)
+    specs, wanted = chosen(settings, listed("encodings", encodings), listed("tasks", tasks))
+    numbers = seeds_of(settings.seeds if seeds is None else seeds)
+    demand_device(device)
+    demand_data(wanted)
+    cells = runner.cells(settings, specs, wanted, numbers, None)
+    place = Path(folder).expanduser()
+    runner.sweep(settings, cells, place, jobs, device=device, retry=retry, console=Console()).run()
+    return [record for cell in cells if (record := runner.existing(cell, place))]
+
+
+def listed(what: str, names: str | Sequence[str]) -> list[str]:
+    """One name or several, as a list. TypeError for anything else: a worker process finds an encoding by its name."""
+    given = [names] if isinstance(names, str) else list(names) if isinstance(names, Sequence) else [names]
+    if wrong := [name for name in given if not isinstance(name, str)]:
+        raise TypeError(f"{what} are names such as 'rope', or 'file.py:Class', not {wrong[0]!r}")
+    return list(dict.fromkeys(given))
+
+
+def seeds_of(seeds: int | Sequence[int]) -> list[int]:
+    """The seeds 0 to N - 1 of a number N, or those that are given. ValueError where there is none.
+
+    >>> seeds_of(2), seeds_of([5])
+    ([0, 1], [5])
+    """
+    numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    if not numbers or any(not isinstance(n, int) or n < 0 for n in numbers):
+        raise ValueError(f"seeds is a number of seeds, 1 or more, or a list of whole numbers, not {seeds!r}")
+    return numbers
+
+
+def existing(folder: str | Path) -> Path:
+    """The folder as a path. FileNotFoundError where there is none."""
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise FileNotFoundError(f"there is no folder {path}; `pebench run` or pebench.run() makes one")
+    return path

@@ -1,0 +1,54 @@
+"""The selection of a sweep: which encodings, tasks, data and device it needs, checked before anything runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from pebench.encodings.registry import UnknownName, names, resolve
+from pebench.suite.experiment.profiles import Profile
+from pebench.suite.results.record import CERTIFICATE
+from pebench.tasks import TASKS
+from pebench.tasks.data.corpus import byte_tensor
+from pebench.tasks.lm_eval import questions
+
+
+class EnvironmentProblem(RuntimeError):
+    """Something that the command needs is not on this machine."""
+
+
+def chosen(
+    profile: Profile, encodings: Sequence[str] = (), tasks: Sequence[str] = ()
+) -> tuple[list[str], list[str]]:
+    """The named encodings and tasks, or the profile's where none is named. A full sweep includes certificates.
+
+    UnknownName or EncodingError where one of them cannot be run.
+    """
+    wanted_specs = list(encodings) or list(profile.encodings) or names()
+    for spec in wanted_specs:
+        resolve(spec)
+    known = [CERTIFICATE, *profile.plans]
+    wanted = list(tasks) or known
+    for task in wanted:
+        if task not in known:
+            raise UnknownName("task", task, known)
+    return wanted_specs, wanted
+
+
+def demand_data(tasks: Sequence[str], corpus: Path | None = None) -> None:
+    """CorpusError with the remedy where the data of these tasks are missing."""
+    if any(task in TASKS and TASKS[task].reads_text for task in tasks):
+        byte_tensor("valid", corpus)
+    if "harness_grape" in tasks:
+        for name in questions.SOURCES:
+            questions.questions(name)
+
+
+def demand_device(name: str) -> None:
+    """EnvironmentProblem with the remedy where there is no such device."""
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise EnvironmentProblem(f"no device {name!r}; there are cpu, cuda, cuda:1 ...") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise EnvironmentProblem("no CUDA device is available here; run with --device cpu")
