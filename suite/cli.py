@@ -455,12 +455,50 @@ def done_of_all(states: Counter[str]) -> str:
     return " ".join([f"{states['measured']}/{states.total()}", *others])
 
 
+Shown = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--records",
+        help="A folder of records; several are shown together. Default: records, else the published results.",
+        envvar="PEBENCH_RECORDS",
+        show_default=False,
+    ),
+]
+
+
+class Published(StrEnum):
+    published = "published"
+
+
+Beside = Annotated[
+    Published | None, typer.Option(help="`published`: show these records beside the published ones.")
+]
+
+
+def sources(records: list[Path] | None, beside: Published | None) -> list[Path]:
+    """The folders to show: those that are named, the usual one, or, where there is none, the published results."""
+    from pebench.leaderboard.about import PUBLISHED
+
+    usual = Path("records")
+    found = list(records) if records else [usual] if usual.is_dir() else []
+    if not found:
+        typer.echo("There is no folder `records` here: these are the published results.", err=True)
+    if (beside or not found) and PUBLISHED.resolve() not in [folder.resolve() for folder in found]:
+        found.append(PUBLISHED)
+    return [PUBLISHED if folder.resolve() == PUBLISHED.resolve() else folder for folder in found]
+
+
+AnyProfile = Annotated[
+    str | None, typer.Option("--profile", "-p", help="Default: the one with most records.")
+]
+
+
 @app.command()
 def board(
-    records: Records = Path("records"),
-    profile: Annotated[
-        str | None, typer.Option("--profile", "-p", help="Default: the one with most records.")
-    ] = None,
+    records: Shown = None,
+    beside: Beside = None,
+    profile: AnyProfile = None,
+    tasks: Annotated[str, typer.Option("--tasks", "-t", help="Rank on these tasks alone, with commas.")] = "",
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
@@ -468,7 +506,7 @@ def board(
     """Print the ranking."""
     from pebench.leaderboard.board import make_board, print_board, to_csv, to_json, to_markdown
 
-    table = make_board(records, profile and profile.upper())
+    table = make_board(sources(records, beside), profile and profile.upper(), listed(tasks))
     if as_json:
         typer.echo(json.dumps(to_json(table), indent=1))
     elif as_csv:
@@ -477,6 +515,46 @@ def board(
         typer.echo(to_markdown(table))
     else:
         print_board(table, console())
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="An encoding on the board.")],
+    second: Annotated[str, typer.Argument(help="The one that it is compared with.")],
+    records: Shown = None,
+    beside: Beside = None,
+    profile: AnyProfile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two encodings, overall and task by task: differences paired by seed, with 95 % intervals."""
+    from pebench.encodings.registry import UnknownName
+    from pebench.leaderboard.app.views import compare as compared
+    from pebench.leaderboard.board import make_board
+
+    table = make_board(sources(records, beside), profile and profile.upper())
+    known = table.ranking.data.encodings
+    for name in (first, second):
+        if name not in known:
+            raise UnknownName("encoding on this board", name, known)
+    rows = compared(table, first, [second]).drop(columns="other")
+    if as_json:
+        typer.echo(rows.to_json(orient="records", indent=1))
+        return
+    shown = Table(
+        box=None, header_style="bold", pad_edge=False, title=f"{first} minus {second}, {table.profile}"
+    )
+    for column in ("", "difference", "95 %", "p", "seeds"):
+        shown.add_column(column, justify="left" if not column else "right")
+    for row in rows.itertuples():
+        shown.add_row(
+            row.task,
+            f"{row.difference:+.3f}",
+            f"{row.low:+.3f} to {row.high:+.3f}",
+            f"{row.p:.2g}",
+            f"{row.seeds}",
+        )
+    console().print(shown)
+    typer.echo("Paired by seed, on the conditions that both have; the p-values are of single comparisons.")
 
 
 Stale = Annotated[
@@ -780,14 +858,16 @@ def push(
 
 @app.command("app")
 def open_app(
-    records: Records = Path("records"),
+    records: Shown = None,
+    beside: Beside = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: a free one.")] = None,
+    host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 lets others see it.")] = "127.0.0.1",
     browser: Annotated[bool, typer.Option(help="Open the browser.")] = True,
 ) -> None:
     """Browse the leaderboard in the browser."""
     from pebench.leaderboard.app.launch import run_app
 
-    raise typer.Exit(run_app(records, port, browser))
+    raise typer.Exit(run_app(sources(records, beside), port, browser, host))
 
 
 class EnvironmentProblem(RuntimeError):

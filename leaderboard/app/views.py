@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from pebench.leaderboard import ranking
+from pebench.leaderboard import about, ranking
 from pebench.leaderboard.board import COSTS, Board, to_frame
 from pebench.suite.results.metrics import METRICS, counted
 
@@ -52,6 +52,36 @@ def overview(board: Board, chosen: Filter) -> pd.DataFrame:
     if chosen.certified:
         keep &= frame["certificate"] == "passed"
     return frame[keep & (frame["seeds"] >= chosen.seeds)].reset_index(drop=True)
+
+
+def ranked_tasks(board: Board) -> list[str]:
+    """The tasks that count on this board, in the order of its profile."""
+    found = list(board.ranking.data.tasks)
+    known = [facts.name for facts in about.tasks(board.profile) if facts.name in found]
+    return [*known, *(task for task in found if task not in known)]
+
+
+def measured_what(board: Board) -> str:
+    """What the numbers of a board are of, in two or three sentences: sizes, lengths, seeds, dates."""
+    runs = board.runs
+    sizes = runs["parameters"].dropna()
+    span = f"{_millions(sizes.min(), sizes.max())} parameters" if len(sizes) else "unknown size"
+    tasks = ranked_tasks(board)
+    reach = [max(facts.lengths) / facts.trained for t in tasks if (facts := about.task(board.profile, t))]
+    far = f" and measured at up to {max(reach):g} times their training length" if reach else ""
+    days = sorted({str(day)[:10] for day in runs["started"] if day})
+    dates = f", run {days[0]}" + (f" to {days[-1]}" if days[-1] != days[0] else "") if days else ""
+    return (
+        f"{board.profile}: {board.size}, {counted(len(tasks), 'task')}, {len(runs)} runs{dates}. "
+        f"The models are language models of {span}, trained for each task from nothing{far}. "
+        "What holds for them need not hold for large models."
+    )
+
+
+def _millions(least: float, most: float) -> str:
+    """A range of parameters: 0.10 to 0.15 million."""
+    low, high = f"{least / 1e6:.2f}", f"{most / 1e6:.2f}"
+    return f"{low} million" if low == high else f"{low} to {high} million"
 
 
 def few(board: Board, count: int = 5) -> list[str]:

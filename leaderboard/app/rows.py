@@ -1,0 +1,78 @@
+"""The data of the tables that table.js draws, in the app and in the site: plain JSON."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pebench.leaderboard.app.views import Filter, overview
+from pebench.leaderboard.board import Board, Entry, Interval
+
+Data = dict[str, Any]
+RANKED, OTHER = "ranked", "other"
+GROUPS = [{"key": RANKED, "title": ""}, {"key": OTHER, "title": "Without a rank"}]
+FIRST = ("needle", "language")  # families that the first screen shows, where they were measured
+SORTS = ("name", "score", "learned", "train_ratio")
+
+
+def interval(part: Interval | Entry | None, hollow: bool = False) -> Data | None:
+    """A score and its interval; hollow where conditions are missing."""
+    if part is None or part.score is None:
+        return None
+    return {"score": part.score, "low": part.low, "high": part.high, "hollow": hollow}
+
+
+def board_columns(board: Board, families: Sequence[str]) -> list[Data]:
+    """The columns of the ranking; `families` are shown as numbers."""
+    highs = [e.high for e in board.entries if e.high is not None and e.rank is not None]
+    ends = [0.0, min(1.0, max(highs, default=1.0))]
+    return [
+        {"key": "tier", "title": "tier", "kind": "number", "digits": 0, "better": "lower",
+         "help": "Nothing in a tier is separable from its leader."},
+        {"key": "name", "title": "encoding", "kind": "name", "better": "lower"},
+        {"key": "score", "title": "overall", "kind": "interval", "better": "higher", "range": ends,
+         "help": "0: without reading the input, 1: an oracle. The bar: 95 % interval. *: conditions are missing."},
+        {"key": "learned", "title": "learns", "kind": "share", "better": "higher",
+         "help": "Share of the tasks that it learned at the training length, mean over seeds."},
+        *({"key": f, "title": f, "kind": "number", "digits": 2, "better": "higher", "wide": True,
+           "help": f"Score of the task family {f}."} for f in families),
+        {"key": "train_ratio", "title": "cost", "kind": "number", "digits": 2, "suffix": " ×", "better": "lower",
+         "help": "Time of a training step over RoPE's."},
+        {"key": "seeds", "title": "seeds", "kind": "number", "digits": 0, "better": "higher", "wide": True,
+         "help": "In the task where it has fewest."},
+    ]  # fmt: skip
+
+
+def board_table(
+    board: Board,
+    href: Callable[[str], str],
+    chosen: Filter | None = None,
+    families: Sequence[str] = (),
+    **state: Any,
+) -> Data:
+    """The ranking: `href` is the address of an encoding's page, `state` how the table starts (sort, search ...)."""
+    kept = None if chosen is None else set(overview(board, chosen)["name"])
+    shown = [f for f in families or FIRST if f in board.task_families]
+    rows, shade, tier = [], False, None
+    for e in board.entries:
+        if kept is not None and e.name not in kept:
+            continue
+        if e.tier != tier:
+            shade, tier = not shade, e.tier
+        rows.append(
+            {
+                "name": e.name,
+                "title": e.title,
+                "search": f"{e.name} {e.title} {e.family}".lower(),
+                "href": href(e.name),
+                "group": OTHER if e.rank is None else RANKED,
+                "shade": e.rank is not None and shade,
+                "own": e.name in board.own,
+                "tier": e.tier,
+                "score": interval(e, e.partial),
+                "learned": sum(e.gates.values()) / len(e.gates) if e.gates else None,
+                **{f: e.families[f].score if f in e.families else None for f in shown},
+                "train_ratio": e.costs.get("train_ratio"),
+                "seeds": e.seeds,
+            }
+        )
+    start = {"sort": "score", "descending": True, "search": "", "ticks": True}
+    return {"columns": board_columns(board, shown), "rows": rows, "groups": GROUPS, **start, **state}
