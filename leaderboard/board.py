@@ -23,7 +23,7 @@ from rich.table import Table
 from pebench.leaderboard import ranking, table
 from pebench.leaderboard.about import PUBLISHED
 from pebench.suite.results.metrics import counted
-from pebench.suite.results.record import LARGEST, VERIFIED, Record, Unreadable, newest, read_all
+from pebench.suite.results.record import LARGEST, VERIFIED, Record, Unreadable, folders, newest, read_all
 
 COSTS = ("train_ratio", "prefill_ratio", "decode_ratio", "cache_bytes")
 ALWAYS = ("certificate", "throughput")  # on a board of any tasks
@@ -117,23 +117,23 @@ def make_board(
     Of several folders the first one decides which profile that is, and `PUBLISHED` which records an encoding has that
     is in both. `tasks`: these alone count. BoardError where there is nothing to show.
     """
-    folders = [records] if isinstance(records, Path) else list(records)
-    read = [reading(folder) for folder in folders]
+    places = [records] if isinstance(records, Path) else list(records)
+    read = [reading(folder) for folder in places]
     every = [record for part in read for record in part.records]
     unreadable = [file for part in read for file in part.unreadable]
     if not every:
         broken = f" ({len(unreadable)} unreadable, first: {unreadable[0].reason})" if unreadable else ""
-        named = ", ".join(map(str, folders))
+        named = ", ".join(map(str, places))
         raise BoardError(f"no records in {named}{broken}; {REMEDY}")
     counts = (Counter(r.profile for r in part.records).most_common() for part in read)
     profiles = dict(Counter(r.profile for r in every).most_common())
     profile = profile or next(name for count in counts for name, _ in count)
     if profile not in profiles:
         raise BoardError(f"no records of profile {profile!r}; there are: {', '.join(profiles)}; {REMEDY}")
-    mine, both = own_encodings(folders, read, profile)
+    mine, both = own_encodings(places, read, profile)
     chosen: list[Record] = []
     marks: dict[str, str] = {}
-    for folder, part in zip(folders, read, strict=True):
+    for folder, part in zip(places, read, strict=True):
         kept = [
             r
             for r in newest(part.records)
@@ -173,12 +173,12 @@ def _reading(folder: Path, changed: int) -> Reading:
         return Reading(*read_all(folder))
 
 
-def own_encodings(folders: list[Path], read: list[Reading], profile: str) -> tuple[set[str], set[str]]:
+def own_encodings(places: list[Path], read: list[Reading], profile: str) -> tuple[set[str], set[str]]:
     """With the published records beside others: the encodings of the others alone, and those that are in both."""
-    if PUBLISHED not in folders or len(folders) < 2:
+    if PUBLISHED not in places or len(places) < 2:
         return set(), set()
     names: dict[bool, set[str]] = {True: set(), False: set()}
-    for folder, part in zip(folders, read, strict=True):
+    for folder, part in zip(places, read, strict=True):
         names[folder == PUBLISHED] |= {r.encoding for r in part.records if r.profile == profile}
     return names[False] - names[True], names[False] & names[True]
 
@@ -220,11 +220,10 @@ def verified(folder: Path, paths: set[str], unreadable: list[Unreadable]) -> dic
     }
 
 
-def stamp(*folders: Path) -> int:
+def stamp(*records: Path) -> int:
     """A number that changes when a record is added or removed: cheap, as it looks at the folders only."""
-    return hash(
-        tuple((inner, os.stat(inner).st_mtime_ns) for folder in folders for inner, _, _ in os.walk(folder))
-    )
+    found = (os.fspath(inner) for folder in records for inner, _, problem in folders(folder) if not problem)
+    return hash(tuple((inner, os.stat(inner).st_mtime_ns) for inner in found))
 
 
 def folder_named(text: str) -> Path:
@@ -233,11 +232,11 @@ def folder_named(text: str) -> Path:
 
 
 def cached_board(
-    folders: tuple[str, ...], profile: str | None, tasks: tuple[str, ...], changed: int
+    records: tuple[str, ...], profile: str | None, tasks: tuple[str, ...], changed: int
 ) -> Board:
     """A board that is made once for each state of its folders (stamp) and only read afterwards."""
     with _ONE_AT_A_TIME:  # who asks for a board that is being made waits for it
-        return _cached_board(folders, profile, tasks, changed)
+        return _cached_board(records, profile, tasks, changed)
 
 
 _ONE_AT_A_TIME = threading.Lock()
@@ -245,9 +244,9 @@ _ONE_AT_A_TIME = threading.Lock()
 
 @functools.lru_cache(maxsize=8)
 def _cached_board(
-    folders: tuple[str, ...], profile: str | None, tasks: tuple[str, ...], changed: int
+    records: tuple[str, ...], profile: str | None, tasks: tuple[str, ...], changed: int
 ) -> Board:
-    return make_board([folder_named(folder) for folder in folders], profile, tasks)
+    return make_board([folder_named(folder) for folder in records], profile, tasks)
 
 
 def board_of(

@@ -20,6 +20,7 @@ from pebench.leaderboard.app.screens import (
     overview,
     positions,
     submit,
+    validity,
 )
 
 # Where each page lies, its title, and what draws it.
@@ -33,6 +34,7 @@ ENTRIES: dict[str, tuple[str, Callable[[], None]]] = {
     "compare": ("Compare", compare.show),
     "encoding": ("One encoding", encoding.show),
     "claims": ("GRAPE's claims", claims.show),
+    "validity": ("Published orders", validity.show),
     "identities": ("Identities", identities.show),
     "methodology": ("How ranks work", methodology.show),
     "submit": ("Submit", submit.show),
