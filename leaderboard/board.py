@@ -11,7 +11,7 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pebench.leaderboard import ranking, table
+from pebench.leaderboard import about, ranking, table
 from pebench.leaderboard.about import PUBLISHED
 from pebench.suite.results.metrics import counted
 from pebench.suite.results.record import LARGEST, VERIFIED, Record, Unreadable, folders, newest, read_all
@@ -98,6 +98,7 @@ class Board:
     checks: pd.DataFrame  # table.check_table
     cards: dict[str, dict[str, Any]]
     ranking: ranking.Ranking
+    answers: pd.DataFrame = field(default_factory=lambda: table.answer_table([]))  # table.answer_table
     own: frozenset[str] = frozenset()  # encodings that the user has and the published records have not
 
     @property
@@ -143,13 +144,39 @@ def make_board(
         ]
         marks |= verified(folder, {r.path.as_posix() for r in kept}, unreadable)
         chosen += kept
-    made = board_of(newest(chosen), profile, profiles, unreadable, marks)
+    made = of_profile(board_of(newest(chosen), profile, profiles, unreadable, marks), tasks)
     notes = [*made.notes]
     if both:
         notes.append(f"In your folder too, and shown as published: {', '.join(sorted(both))}.")
     if tasks:
         notes.append(f"Ranked on {', '.join(tasks)} alone.")
-    return replace(made, notes=notes, own=frozenset(mine))
+    return replace(made, notes=notes, own=frozenset(mine), answers=table.answer_table(chosen))
+
+
+def of_profile(board: Board, tasks: Sequence[str] = ()) -> Board:
+    """The board with coverage and ranks as the whole profile asks, not as far as its folder goes.
+
+    A rank needs a result in every family of the profile (of `tasks`, where these alone are asked for).
+    """
+    counted_tasks = [
+        t for t in about.tasks(board.profile) if t.name not in ALWAYS and t.name in (tasks or [t.name])
+    ]
+    found = set(board.scores.dropna(subset="score")["task"])
+    lacking = [t for t in counted_tasks if t.name not in found]
+    if not lacking or not found:
+        return board
+    families = Counter(t.family for t in counted_tasks)
+    share = 1 - sum(1 / families[t.family] for t in lacking) / len(families)
+    absent = sorted({t.family for t in lacking} - {t.family for t in counted_tasks if t not in lacking})
+    names = ", ".join(t.name for t in lacking)
+    why = f"not measured yet of {board.profile}: {names}"
+    entries = [replace(e, coverage=share * e.coverage) for e in board.entries]
+    if absent or share < ranking.MIN_COVERAGE:
+        entries = [
+            e if e.reason else replace(e, rank=None, tier=None, p_best=None, reason=why) for e in entries
+        ]
+    note = f"Not measured yet of {board.profile}: {names}; `pebench run --profile {board.profile}` goes on."
+    return replace(board, entries=entries, notes=[note, *board.notes])
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from pebench.leaderboard import about, ranking
+from pebench.leaderboard import about, ranking, table
 from pebench.leaderboard.board import COSTS, Board, to_frame
+from pebench.leaderboard.reports.validity import Validity
 from pebench.suite.results.metrics import METRICS, counted
 
 SPREAD = {
@@ -75,6 +76,67 @@ def measured_what(board: Board) -> str:
         f"{board.profile}: {board.size}, {counted(len(tasks), 'task')}, {len(runs)} runs{dates}. "
         f"The models are language models of {span}, trained for each task from nothing{far}. "
         "What holds for them need not hold for large models."
+    )
+
+
+def sizes(facts: about.TaskFacts) -> str:
+    """The sizes of a task in a sentence or two."""
+    lengths = ", ".join(f"{length}" for length in facts.lengths)
+    return (
+        f"Trained on up to {facts.trained} {facts.unit}, measured at {lengths} {facts.unit}: "
+        f"{counted(facts.conditions, 'condition')}, {facts.examples} examples each. {counted(facts.layers, 'layer')} "
+        f"of width {facts.width}, {counted(facts.heads, 'head')}, {facts.steps} steps."
+    )
+
+
+def multiple(item: about.Item) -> str:
+    """At what length an item is: "8 times the training length, 96"."""
+    times = "training length" if item.multiple == 1 else f"{item.multiple} times as long"
+    return f"{times}: {item.condition['length']}"
+
+
+def question(item: about.Item) -> str:
+    """What a model reads of an item; the places of the answer are in brackets."""
+    return "".join(f"[{text.strip()}] " if asked else text for text, asked in item.pieces).strip()
+
+
+def answered(board: Board, task: str, item: about.Item) -> pd.DataFrame:
+    """What each encoding answered to an item, best encodings first. Columns: encoding, answers, right."""
+    rows = board.answers
+    asked = rows[
+        (rows["task"] == task) & (rows["condition"] == table.label(item.condition)) & (rows["item"] == 0)
+    ]
+    order = {entry.name: n for n, entry in enumerate(board.entries)}
+    found = [
+        {
+            "encoding": name,
+            "answers": " / ".join(dict.fromkeys(said["said"])),
+            "right": f"{said['right'].sum()} of {len(said)}",
+        }
+        for name, said in sorted(asked.groupby("encoding"), key=lambda pair: order[pair[0]])
+    ]
+    return pd.DataFrame(found, columns=["encoding", "answers", "right"])
+
+
+def task_validity(found: Validity, task: str) -> pd.DataFrame:
+    """The kinds of published quantities that are held against this task."""
+    kinds = [kind for kind in found.kinds if kind.ours.startswith(f"`{task}`")]
+    return pd.DataFrame(
+        [
+            {
+                "published quantity": kind.kind,
+                "tables": kind.tables,
+                "sources": kind.all.sources,
+                "pairs": kind.all.pairs,
+                "agree": kind.all.agree,
+                "contradict": kind.all.contradict,
+                "not separated": kind.all.not_separated,
+                "tau": kind.all.tau,
+                "low": kind.all.low,
+                "high": kind.all.high,
+            }
+            for kind in kinds
+        ]
     )
 
 

@@ -4,6 +4,7 @@ Text in records is hostile: names and prose are escaped for Markdown, formulas c
 nothing is ever shown as HTML.
 """
 
+import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +20,10 @@ from pebench.leaderboard.app.figures import Looks
 from pebench.leaderboard.app.launch import DEFAULT_FOLDER, FOLDER_VARIABLE, OPEN_VARIABLE
 from pebench.leaderboard.app.links import PAGES
 from pebench.leaderboard.board import Board, BoardError, cached_board, folder_named, plain, safe_csv, stamp
+from pebench.leaderboard.reports import sentences
+from pebench.leaderboard.reports.published import FILE, read
+from pebench.leaderboard.reports.validity import Validity
+from pebench.leaderboard.reports.validity import validity as make_validity
 from pebench.suite.results.metrics import METRICS
 
 SOURCES = "sources"  # of the session: the folders of the board, and their state
@@ -116,6 +121,39 @@ def narrowed(board: Board, tasks: Sequence[str]) -> Board:
         return board
     folders, changed = st.session_state[SOURCES]
     return cached_board(folders, board.profile, tuple(tasks), changed)
+
+
+def in_short(board: Board) -> list[str]:
+    """The sentences that hold on the board, for Markdown; those of a board that has not changed are made once."""
+    folders, changed = st.session_state[SOURCES]
+    return list(_in_short(folders, board.profile, changed))
+
+
+@functools.lru_cache(maxsize=8)
+def _in_short(folders: tuple[str, ...], profile: str, changed: int) -> tuple[str, ...]:
+    return tuple(map(quoted, sentences.in_short(cached_board(folders, profile, (), changed))))
+
+
+def validity(board: Board) -> Validity:
+    """The board against published tables; made once for a board that has not changed."""
+    folders, changed = st.session_state[SOURCES]
+    return _validity(folders, board.profile, changed)
+
+
+@functools.lru_cache(maxsize=8)
+def _validity(folders: tuple[str, ...], profile: str, changed: int) -> Validity:
+    return make_validity(cached_board(folders, profile, (), changed), read(FILE))
+
+
+def quoted(sentence: str) -> str:
+    """A generated sentence as Markdown: what stands in backticks stays code, all else is plain text."""
+    return "".join(f"`{part}`" if n % 2 else plain_spaced(part) for n, part in enumerate(sentence.split("`")))
+
+
+def plain_spaced(text: str) -> str:
+    """Escaped text that keeps the spaces at its ends."""
+    ends = [" " * (text[:1] == " "), " " * (text[-1:] == " " and len(text) > 1)]
+    return plain(text).join(ends)
 
 
 def page_address(page: str, profile: str) -> Callable[[str], str]:

@@ -22,6 +22,7 @@ from pebench.tasks.language import Language, windows
 
 FILE = Path(__file__).parents[2] / "leaderboard" / "tasks.json"
 SHOWN = (1, 2, 8)  # multiples of the training length at which an item is shown
+TEXT = ("needle", "language")  # read bytes
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123"
 HIDDEN = ("RATE_THIRD", "RATE_TRIPLE")  # other learning rates: the items are those of STANDARD
 Piece = tuple[str, bool]  # a stretch of a text, and whether it is the right answer
@@ -69,7 +70,7 @@ def facts(name: str, plan: Plan) -> dict[str, Any]:
 
 def shows(name: str) -> bool:
     """Whether a task has items that can be shown: answers, or text."""
-    return issubclass(TASKS[name], AnswerTask | Language)
+    return name in TEXT or issubclass(TASKS[name], AnswerTask)
 
 
 def items(name: str, plan: Plan) -> list[dict[str, Any]]:
@@ -113,7 +114,7 @@ def first(task: Task, condition: Condition, n: int) -> Batch:
 def symbols(name: str, item: Batch) -> Iterator[Piece]:
     """What the model reads, symbol by symbol, and behind it what it must say where something is asked."""
     tokens, targets = item.tokens[0].tolist(), item.targets[0].tolist()
-    if name in ("needle", "language"):
+    if name in TEXT:
         text = bytes([*tokens, targets[-1]])
         for place, byte in enumerate(text):
             asked = name != "language" and place > 0 and targets[place - 1] != IGNORE

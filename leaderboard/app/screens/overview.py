@@ -10,6 +10,7 @@ from pebench.leaderboard.app.widgets import (
     PAGES,
     download,
     draw,
+    in_short,
     many,
     narrowed,
     open_board,
@@ -32,6 +33,7 @@ def show() -> None:
     st.title("Positional encodings, ranked")
     whole = open_board()
     st.markdown(plain(views.measured_what(whole)))
+    short = st.empty()
     questions(whole.profile)
     with st.container(horizontal=True, gap="small"):
         tasks = chosen_tasks(whole)
@@ -41,6 +43,8 @@ def show() -> None:
     if tasks:
         st.info(f"Ranked on {plain(', '.join(map(about.title, tasks)))} alone.")
     show_table(rows.board_table(board, page_address("encoding", board.profile), filters, families), "board")
+    with short.expander("In short: what these records say"):  # after the table, as it takes seconds
+        st.markdown("\n".join(f"- {sentence}" for sentence in in_short(whole)))
     table = views.overview(board, filters)
     if table.empty:
         st.info("No encoding passes these filters.")
