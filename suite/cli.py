@@ -493,6 +493,7 @@ Shown = Annotated[
         help="A folder of records; several are shown together. Default: records, else the published results.",
         envvar="PEBENCH_RECORDS",
         show_default=False,
+        **PATH,
     ),
 ]
 
@@ -904,17 +905,38 @@ def export(
     typer.echo(f"wrote {len(files)} files to {out}")
 
 
+@app.command("site")
+def write_site(
+    out: Annotated[Path, typer.Argument(help="The folder of the pages.", **PATH)],
+    records: Shown = None,
+    beside: Beside = None,
+    profile: AnyProfile = None,
+) -> None:
+    """Write the leaderboard as static pages, for GitHub Pages, a static Space or any web host."""
+    from importlib.metadata import version
+
+    from pebench.leaderboard.export.site import build as build_site
+
+    made = build_site(sources(records, beside), profile and profile.upper(), out, version("pebench"))
+    typer.echo(f"wrote {out}: " + ", ".join(f"{n} {name}" for name, n in made.items()))
+
+
 @app.command()
 def push(
-    repo: Annotated[str, typer.Argument(help="The dataset repository: owner/name.")],
-    folder: Annotated[Path, typer.Option(help="As `pebench build` writes it.", **PATH)] = Path("dataset"),
+    repo: Annotated[str, typer.Argument(help="The repository: owner/name.")],
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="As `pebench build` or, for a Space, `pebench site` writes it.", **PATH),
+    ] = None,
     message: Annotated[str, typer.Option(help="Of the commit.")] = "Results of pebench",
     private: Annotated[bool, typer.Option("--private", help="If the repository is made.")] = False,
+    space: Annotated[bool, typer.Option("--space", help="A site, to a static Space.")] = False,
 ) -> None:
-    """Upload a dataset folder to the Hugging Face Hub."""
+    """Upload a dataset folder, or a site, to the Hugging Face Hub."""
     from pebench.leaderboard.export.hub import push as upload
 
-    typer.echo(upload(repo, folder, message, private=private))
+    usual = Path("site" if space else "dataset")
+    typer.echo(upload(repo, folder or usual, message, private=private, space=space))
 
 
 @app.command("app")

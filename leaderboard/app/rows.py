@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pandas as pd
+
 from pebench.leaderboard.app.views import Filter, overview
 from pebench.leaderboard.board import Board, Entry, Interval
 
@@ -76,3 +78,49 @@ def board_table(
         )
     start = {"sort": "score", "descending": True, "search": "", "ticks": True}
     return {"columns": board_columns(board, shown), "rows": rows, "groups": GROUPS, **start, **state}
+
+
+def number(value: float, digits: int | None = None) -> float | None:
+    """A number for JSON, None where there is none.
+
+    >>> number(0.123456, 3), number(float("nan"))
+    (0.123, None)
+    """
+    if pd.isna(value):
+        return None
+    return float(value) if digits is None else round(float(value), digits)
+
+
+def frame_table(frame: pd.DataFrame) -> Data:
+    """Any table: its columns in their order, numbers to three digits, the rows as they come."""
+    columns, cells = [], {}
+    for n, name in enumerate(frame.columns):
+        values, key = frame[name], f"c{n}"
+        numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+        whole = numeric and (values.dropna() % 1 == 0).all()
+        columns.append(
+            {
+                "key": key,
+                "title": str(name),
+                "kind": "number" if numeric else "text",
+                "digits": 0 if whole else 3,
+            }
+        )
+        cells[key] = [number(v) if numeric else _words(v) for v in values]
+    rows = [
+        {
+            "name": str(n),
+            "search": " ".join(map(str, row)).lower(),
+            "group": "",
+            **dict(zip(cells, row, strict=True)),
+        }
+        for n, row in enumerate(zip(*cells.values(), strict=True))
+    ]
+    start = {"sort": "", "descending": False, "search": "", "ticks": False, "plain": True}
+    return {"columns": columns, "rows": rows, "groups": [{"key": "", "title": ""}], **start}
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None or pd.isna(value) else str(value)

@@ -81,7 +81,8 @@ export default function show({ data, parentElement, setTriggerValue, setStateVal
   compare.type = "button";
   const count = make("span", "count");
   count.setAttribute("role", "status");
-  bar.append(search, ...(data.ticks ? [compare] : []), count);
+  if (!data.plain || data.rows.length > 8) bar.append(search);
+  bar.append(...(data.ticks ? [compare] : []), count);
 
   const table = make("table"), head = make("thead"), line = make("tr");
   if (data.ticks) line.append(make("th", "tick"));
@@ -131,7 +132,10 @@ export default function show({ data, parentElement, setTriggerValue, setStateVal
 
   const drawn = (row) => {
     const line = make("tr", `${row.shade ? "shade" : ""} ${row.own ? "own" : ""}`);
-    line.dataset.name = row.name;
+    if (!data.plain) {
+      line.dataset.name = row.name;
+      line.onclick = (event) => open(event, row);
+    }
     if (data.ticks) {
       const cell = make("td", "tick"), tick = make("input");
       Object.assign(tick, { type: "checkbox", checked: state.ticked.has(row.name), ariaLabel: `Compare ${row.name}` });
@@ -160,7 +164,6 @@ export default function show({ data, parentElement, setTriggerValue, setStateVal
       } else cell.textContent = shown(row[column.key], column);
       line.append(cell);
     }
-    line.onclick = (event) => open(event, row);
     return line;
   };
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from pebench.leaderboard import about, ranking, table
-from pebench.leaderboard.board import COSTS, Board, to_frame
+from pebench.leaderboard.board import COSTS, Board, Entry, to_frame
 from pebench.leaderboard.reports.validity import Validity
 from pebench.suite.results.metrics import METRICS, counted
 
@@ -70,10 +70,10 @@ def measured_what(board: Board) -> str:
     tasks = ranked_tasks(board)
     reach = [max(facts.lengths) / facts.trained for t in tasks if (facts := about.task(board.profile, t))]
     far = f" and measured at up to {max(reach):g} times their training length" if reach else ""
-    days = sorted({str(day)[:10] for day in runs["started"] if day})
-    dates = f", run {days[0]}" + (f" to {days[-1]}" if days[-1] != days[0] else "") if days else ""
+    days = dates(board)
+    when = f", run {days}" if days else ""
     return (
-        f"{board.profile}: {board.size}, {counted(len(tasks), 'task')}, {len(runs)} runs{dates}. "
+        f"{board.profile}: {board.size}, {counted(len(tasks), 'task')}, {len(runs)} runs{when}. "
         f"The models are language models of {span}, trained for each task from nothing{far}. "
         "What holds for them need not hold for large models."
     )
@@ -120,11 +120,17 @@ def answered(board: Board, task: str, item: about.Item) -> pd.DataFrame:
 
 def task_validity(found: Validity, task: str) -> pd.DataFrame:
     """The kinds of published quantities that are held against this task."""
-    kinds = [kind for kind in found.kinds if kind.ours.startswith(f"`{task}`")]
+    frame = kinds(found)
+    return frame[frame["ours"].str.startswith(f"{task} ")].drop(columns="ours") if len(frame) else frame
+
+
+def kinds(found: Validity) -> pd.DataFrame:
+    """Each kind of published quantity, and how its pairs of encodings come out on the board."""
     return pd.DataFrame(
         [
             {
                 "published quantity": kind.kind,
+                "ours": kind.ours.replace("`", ""),
                 "tables": kind.tables,
                 "sources": kind.all.sources,
                 "pairs": kind.all.pairs,
@@ -135,9 +141,55 @@ def task_validity(found: Validity, task: str) -> pd.DataFrame:
                 "low": kind.all.low,
                 "high": kind.all.high,
             }
-            for kind in kinds
+            for kind in found.kinds
         ]
     )
+
+
+def dates(board: Board) -> str:
+    """When the runs of a board were made: a day, or the first and the last."""
+    days = sorted({str(day)[:10] for day in board.runs["started"] if day})
+    return "" if not days else days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+
+
+def new_encodings(board: Board) -> list[str]:
+    """The encodings that no older version of pebench has measured, where the board has several versions."""
+    used = board.runs.assign(
+        version=board.runs["versions"].str.extract(r"pebench ([^,]+)", expand=False).fillna("")
+    )
+    first = used["version"].min()
+    old = set(used.loc[used["version"] == first, "encoding"])
+    return [entry.name for entry in board.entries if entry.name not in old]
+
+
+def standing(entry: Entry) -> str:
+    """Where an encoding stands, in a sentence."""
+    if entry.score is None:
+        return f"No score yet: {entry.reason}."
+    interval = (
+        ""
+        if entry.low is None or entry.high is None
+        else f", 95 % interval {entry.low:.2f} to {entry.high:.2f}"
+    )
+    place = f"Tier {entry.tier}" if entry.tier else f"No rank ({entry.reason})"
+    return f"{place}: score {entry.score:.2f}{interval}, {counted(entry.seeds, 'seed')}, coverage {entry.coverage:.0%}."
+
+
+def costs(entry: Entry) -> pd.DataFrame:
+    """What an encoding costs. Columns: cost, value, unit; RoPE's ratios are 1 by construction."""
+    return pd.DataFrame(
+        [
+            {"cost": METRICS[metric].title, "value": cost_of(entry, metric), "unit": METRICS[metric].unit}
+            for metric in COSTS
+            if metric in entry.costs
+        ]
+    )
+
+
+def cost_of(entry: Entry, metric: str) -> float:
+    """A cost; a ratio of RoPE to itself is 1, and what was measured of it is the noise of the clock."""
+    yardstick = entry.name == "rope" and METRICS[metric].unit == "x RoPE"
+    return 1.0 if yardstick else entry.costs[metric]
 
 
 def _millions(least: float, most: float) -> str:
@@ -264,7 +316,7 @@ def cost_quality(board: Board, cost: str) -> pd.DataFrame:
     nor are those without a rank.
     """
     rows = [
-        (e.name, e.title, e.costs[cost], e.score, e.low, e.high, e.rank is not None and not e.partial)
+        (e.name, e.title, cost_of(e, cost), e.score, e.low, e.high, e.rank is not None and not e.partial)
         for e in board.entries
         if cost in e.costs and e.score is not None
     ]
