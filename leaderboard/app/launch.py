@@ -163,6 +163,7 @@ def options(port: int, host: str = ADDRESS) -> dict[str, object]:
         # The tables' own export would not keep a spreadsheet from running text as formulas; ours does.
         "client.disableDataExport": True,
         "theme.light.primaryColor": "#0072b2",
+        "theme.light.textColor": "#0b0c10",  # of which captions are a paler shade
         # Chosen so that both white on it and it on the dark background can be read.
         "theme.dark.primaryColor": "#3a8ac0",
     }

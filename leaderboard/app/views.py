@@ -316,17 +316,26 @@ def cost_quality(board: Board, cost: str) -> pd.DataFrame:
     nor are those without a rank.
     """
     rows = [
-        (e.name, e.title, cost_of(e, cost), e.score, e.low, e.high, e.rank is not None and not e.partial)
+        (
+            e.name,
+            e.title,
+            e.family,
+            cost_of(e, cost),
+            e.score,
+            e.low,
+            e.high,
+            e.rank is not None and not e.partial,
+        )
         for e in board.entries
         if cost in e.costs and e.score is not None
     ]
-    columns = ["encoding", "title", "cost", "score", "low", "high", "comparable"]
+    columns = ["encoding", "title", "family", "cost", "score", "low", "high", "comparable"]
     frame = pd.DataFrame(rows, columns=columns).sort_values(["cost", "score"], ascending=[True, False])
     frame["front"] = False
     whole = frame[frame["comparable"]]
     ahead = whole["score"] > whole["score"].cummax().shift(fill_value=-1.0)
     frame.loc[ahead[ahead].index, "front"] = True
-    return frame.drop(columns="comparable").reset_index(drop=True)
+    return frame.reset_index(drop=True)
 
 
 def compare(board: Board, first: str, others: Sequence[str]) -> pd.DataFrame:

@@ -16,7 +16,6 @@ import pandas as pd
 import streamlit as st
 
 from pebench.leaderboard.app import links, views
-from pebench.leaderboard.app.figures import Looks
 from pebench.leaderboard.app.launch import DEFAULT_FOLDER, FOLDER_VARIABLE, OPEN_VARIABLE
 from pebench.leaderboard.app.links import PAGES
 from pebench.leaderboard.board import Board, BoardError, cached_board, folder_named, plain, safe_csv, stamp
@@ -196,10 +195,6 @@ def nothing() -> None:
     """A click is told by the value of the table, and needs no answer of its own."""
 
 
-def looks(board: Board) -> Looks:
-    return Looks([entry.name for entry in board.entries])
-
-
 def download(frame: pd.DataFrame, name: str) -> None:
     """A button that saves what one sees."""
     st.download_button("Download as CSV", safe_csv(frame), f"{name}.csv", "text/csv", key=f"csv-{name}")
@@ -210,8 +205,18 @@ def draw(figure: Any, key: str, width: int | Literal["stretch"] = "stretch") -> 
     if "drawn" not in st.session_state:
         time.sleep(HEAD_START)
         st.session_state["drawn"] = True
+    words = (
+        "#fafafa" if st.context.theme.type == "dark" else "#31333f"
+    )  # streamlit's own grey is too pale to read
+    figure.update_layout(font_color=words)
+    for update in (figure.update_xaxes, figure.update_yaxes):
+        update(tickfont_color=words, title_font_color=words)
     kind = st.session_state.get("picture", PICTURES[0])
-    picture = {"toImageButtonOptions": {"format": kind, "filename": f"pebench-{key}"}, "displaylogo": False}
+    picture = {
+        "toImageButtonOptions": {"format": kind, "filename": f"pebench-{key}"},
+        "displaylogo": False,
+        "modeBarButtons": [["toImage"]],  # one button, which covers no title on a phone
+    }
     st.plotly_chart(figure, key=f"figure-{key}", config=picture, width=width)
 
 

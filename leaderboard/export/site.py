@@ -236,10 +236,10 @@ def overview(site: Site) -> Page:
     """The first page."""
     page, board = Page("index.html", "Positional encodings, ranked"), site.board
     page.add(f"<p>{html.escape(views.measured_what(board))}</p>")
-    page.add("<details open><summary>In short: what these records say</summary><ul>")
+    page.add("<details><summary>In short: what these records say</summary><ul>")
     page.add(*(f"<li>{coded(sentence)}</li>" for sentence in sentences.in_short(board)), "</ul></details>")
     asked = [
-        *((f"tasks/{name}.html", f"{about.title(name)}?") for name in views.ranked_tasks(board)),
+        *((f"tasks/{name}.html", about.title(name)) for name in views.ranked_tasks(board)),
         ("cost.html", "What does it cost?"),
         ("submit.html", "How does mine compare?"),
     ]
@@ -300,7 +300,7 @@ def task(site: Site, name: str, against: Validity) -> Page:
     if metrics and facts:
         frame = views.by_length(board, name, metrics[0], views.few(board))
         if not frame.empty:
-            looks = figures.Looks([entry.name for entry in board.entries])
+            looks = figures.Looks(views.few(board))
             drawn = figures.curves(
                 frame, "length", facts.unit, views.better(metrics[0]), looks, views.train_length(board, name)
             )
@@ -385,13 +385,12 @@ def compare(site: Site) -> Page:
 def cost(site: Site) -> Page:
     """Cost against quality."""
     page, board = Page("cost.html", "Cost and quality"), site.board
-    looks = figures.Looks([entry.name for entry in board.entries])
     for metric in views.cost_metrics(board):
         frame = views.cost_quality(board, metric)
         page.add(f"<h2>{html.escape(views.better(metric)).capitalize()}</h2>")
         page.figure(
             f"cost-{metric}",
-            figures.cost_quality(frame, views.better(metric), looks),
+            figures.cost_quality(frame, views.better(metric)),
             f"Score against {metric}.",
         )
         plain_table(page, f"cost-{metric}", frame)

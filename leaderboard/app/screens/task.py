@@ -7,7 +7,6 @@ from pebench.leaderboard.app import figures, links, rows, views
 from pebench.leaderboard.app.widgets import (
     download,
     draw,
-    looks,
     narrowed,
     open_board,
     page_address,
@@ -89,7 +88,12 @@ def curve(board: Board, name: str) -> None:
     unit = facts.unit if facts else "tokens"
     draw(
         figures.curves(
-            frame, "length", unit, views.better(metrics[0]), looks(board), views.train_length(board, name)
+            frame,
+            "length",
+            unit,
+            views.better(metrics[0]),
+            figures.Looks(views.few(board)),
+            views.train_length(board, name),
         ),
         f"task-{name}",
     )
