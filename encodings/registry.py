@@ -25,13 +25,19 @@ from typing import NamedTuple
 from pebench.encodings.base import Encoding
 from pebench.suite.results.card import text_problem
 from pebench.suite.results.names import name_problem, whole_problem
-from pebench.suite.results.source import SourceError, decode, load_problems, parse, source_problems
+from pebench.suite.results.source import (
+    SourceError,
+    decode,
+    defined_names,
+    load_problems,
+    parse,
+    source_problems,
+)
 
 FOLDER = Path(__file__).resolve().parent
 GROUP = "pebench.encodings"
-_FILE = re.compile(
-    r"(?P<path>.*\.py)(?::(?P<wanted>[^:/\\]*))?", re.DOTALL
-)  # the last colon, and behind .py only
+# A class stands behind the last colon, and only where .py stands before it.
+_FILE = re.compile(r"(?P<path>.*\.py)(?::(?P<wanted>[^:/\\,]*))?", re.DOTALL)
 _REGISTRY: dict[str, type[Encoding]] = {}
 
 
@@ -82,7 +88,7 @@ def source(cls: type[Encoding]) -> Path:
         raise EncodingError(
             f"the class {cls.__name__} is in no file; write it into one and name it file.py:Class"
         )
-    return Path(file).resolve()
+    return Path(os.path.realpath(file))
 
 
 def source_text(cls: type[Encoding]) -> str:
@@ -118,7 +124,10 @@ def demand_acceptable(name: str, cls: type[Encoding]) -> None:
     if not _is_own(cls):
         return
     text = source_text(cls)
-    problems = [*source_problems(text, parse(text))]
+    tree = parse(text)
+    problems = [*source_problems(text, tree)]
+    if name.partition("@")[0] not in defined_names(tree):
+        problems.append(f"defines no encoding {name!r} by a class statement")
     problems += [f"`{key}` {p}" for key in ("title", "paper") if (p := text_problem(key, getattr(cls, key)))]
     if problems:
         raise EncodingError(f"{source(cls)}: {'; '.join(problems)}")

@@ -4,6 +4,7 @@ Exit codes: 0 fine, 1 a check failed, 2 wrong use, 3 something of the environmen
 4 part of a sweep failed, 130 interrupted.
 """
 
+import io
 import json
 import math
 import os
@@ -179,9 +180,11 @@ def new(
     if (FOLDER / f"{name}.py").exists():
         raise TemplateError(f"{name!r} is the name of a module of pebench; choose another name")
     path = folder / f"{name}.py"
-    if path.exists():
-        raise TemplateError(f"{path} exists; choose another name or remove it")
-    path.write_text(text, encoding="utf-8")
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise TemplateError(f"{path} exists; choose another name or remove it") from None
     typer.echo(
         f"wrote {path}\nnext: pebench check {path}:{cls}\n      pebench run --profile QUICK -e {path}:{cls}"
     )
@@ -330,7 +333,7 @@ def specs(options: list[str] | None) -> list[str]:
     for option in options or []:
         parts = option.split(",")
         while parts:
-            whole = (n for n in range(len(parts), 0, -1) if names_a_file(",".join(parts[:n]).strip()))
+            whole = (n for n in range(1, len(parts) + 1) if names_a_file(",".join(parts[:n]).strip()))
             n = next(whole, 1)
             found.append(",".join(parts[:n]).strip())
             del parts[:n]
@@ -537,11 +540,15 @@ def board(
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
+    order: Annotated[
+        str, typer.Option("--order", help="Of the rows: mean, standardised or median-rank.")
+    ] = "mean",
 ) -> None:
     """Print the ranking."""
-    from pebench.leaderboard.board import make_board, print_board, to_csv, to_json, to_markdown
+    from pebench.leaderboard.board import make_board
+    from pebench.leaderboard.printing import ordered, print_board, to_csv, to_json, to_markdown
 
-    table = make_board(sources(records, beside), profile and profile.upper(), listed(tasks))
+    table = ordered(make_board(sources(records, beside), profile and profile.upper(), listed(tasks)), order)
     if as_json:
         typer.echo(json.dumps(to_json(table), indent=1))
     elif as_csv:
@@ -605,12 +612,13 @@ def compare_with_published(
     as_json: AsJson = False,
 ) -> None:
     """Compare the order of the board with published tables: what agrees, what contradicts, what cannot be told."""
+    from pebench.encodings.registry import names
     from pebench.leaderboard.board import make_board
     from pebench.leaderboard.reports.published import FILE, read
     from pebench.leaderboard.reports.validity import print_validity, to_json, validity
 
     tables = read(published or FILE)
-    found = validity(make_board(sources(records, None), profile and profile.upper()), tables)
+    found = validity(make_board(sources(records, None), profile and profile.upper()), tables, names())
     if as_json:
         typer.echo(json.dumps(to_json(found), indent=1))
     else:
@@ -840,13 +848,17 @@ def reproduce_record(
     as_json: AsJson = False,
 ) -> None:
     """Run a record again and say: equal, within tolerance, or different (exit code 1)."""
-    from pebench.suite.submissions.reproduce import TOLERANCE, add_mark, reproduce
+    from pebench.suite.submissions.reproduce import TOLERANCE, add_mark, marks_of, reproduce
 
     demand_device(device)
+    if mark:
+        marks_of(mark)  # an unfit file is told before the run, not after it
     _, result, stated = reproduce(record, encoding or "", corpus.resolve() if corpus else None, device)
     if as_json:
         typer.echo(json.dumps(stated, indent=1))
     else:
+        for difference in result.machine:
+            typer.echo(difference)
         if result.reason:
             typer.echo(result.reason)
         for d in [d for d in result.differences if d.verdict == "different"][:20]:
@@ -855,6 +867,10 @@ def reproduce_record(
         typer.echo(f"{result.verdict}: {equal} of {result.compared} numbers are bitwise equal")
         if result.verdict != "equal":
             typer.echo(f"tolerance: {TOLERANCE}")
+        if result.verdict == "different" and result.machine:
+            typer.echo(
+                "The machines differ, and round differently: run it again on a machine like the first."
+            )
     if mark and result.verdict != "different":
         add_mark(stated, mark)
     raise typer.Exit(1 if result.verdict == "different" else 0)
@@ -992,8 +1008,51 @@ def explained(e: Exception) -> int | None:
     return None
 
 
+PLAIN = {"✓": "+", "✗": "x", "×": "x", "−": "-", "–": "-", "—": "-", "’": "'", "…": "."}
+
+
+def plain(error: UnicodeError) -> tuple[str, int]:
+    """What stands for the characters that a terminal cannot show: a letter without its accent, a sign like it, or ?."""
+    import unicodedata
+
+    assert isinstance(error, UnicodeEncodeError)
+    signs = []
+    for char in error.object[error.start : error.end]:
+        name = unicodedata.name(char, "")
+        letter = unicodedata.normalize("NFKD", char).encode("ascii", "ignore").decode()
+        line = (
+            "|" if "VERTICAL" in name and "HORIZONTAL" not in name else "-" if "HORIZONTAL" in name else "+"
+        )
+        signs.append(PLAIN.get(char) or letter or (line if name.startswith("BOX DRAWINGS") else "?"))
+    return "".join(signs), error.end
+
+
+def speak_plainly() -> None:
+    """Print on every terminal: what is not in its encoding is replaced by what is."""
+    import codecs
+
+    ascii = codecs.lookup("ascii")
+    # Under a name of ours, because typer prints UTF-8 where it hears of ASCII.
+    ours = codecs.CodecInfo(
+        ascii.encode,
+        ascii.decode,
+        ascii.streamreader,
+        ascii.streamwriter,
+        ascii.incrementalencoder,
+        ascii.incrementaldecoder,
+        name="plain",
+    )
+    codecs.register(lambda name: ours if name == "plain" else None)
+    codecs.register_error("plain", plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            plainest = codecs.lookup(stream.encoding).name == "ascii"
+            stream.reconfigure(encoding="plain" if plainest else stream.encoding, errors="plain")
+
+
 def main() -> None:
     """The entry point `pebench`."""
+    speak_plainly()
     try:
         app()
     except Exception as e:

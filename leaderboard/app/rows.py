@@ -9,10 +9,13 @@ from pebench.leaderboard.app.views import Filter, overview
 from pebench.leaderboard.board import Board, Entry, Interval
 
 Data = dict[str, Any]
-RANKED, OTHER = "ranked", "other"
-GROUPS = [{"key": RANKED, "title": ""}, {"key": OTHER, "title": "Without a rank"}]
+RANKED, PREVIEW, OTHER = "ranked", "preview", "other"
+GROUPS = [
+    {"key": RANKED, "title": ""},
+    {"key": PREVIEW, "title": "Previews: fewer than two seeds in some task, so a score and no place"},
+    {"key": OTHER, "title": "Without a rank"},
+]
 FIRST = ("needle", "language")  # families that the first screen shows, where they were measured
-SORTS = ("name", "score", "learned", "train_ratio")
 
 
 def interval(part: Interval | Entry | None, hollow: bool = False) -> Data | None:
@@ -34,6 +37,10 @@ def board_columns(board: Board, families: Sequence[str]) -> list[Data]:
          "help": "0: without reading the input, 1: an oracle. The bar: 95 % interval. *: conditions are missing."},
         {"key": "learned", "title": "learns", "kind": "share", "better": "higher",
          "help": "Share of the tasks that it learned at the training length, mean over seeds."},
+        {"key": "at_length", "title": "at L", "kind": "number", "digits": 2, "better": "higher", "wide": True,
+         "help": "Score at the training length L."},
+        {"key": "beyond", "title": "keeps", "kind": "number", "digits": 2, "better": "higher",
+         "help": "Score beyond the training length: what it keeps there."},
         *({"key": f, "title": f, "kind": "number", "digits": 2, "better": "higher", "wide": True,
            "help": f"Score of the task family {f}."} for f in families),
         {"key": "train_ratio", "title": "cost", "kind": "number", "digits": 2, "suffix": " ×", "better": "lower",
@@ -65,12 +72,14 @@ def board_table(
                 "title": e.title,
                 "search": f"{e.name} {e.title} {e.family}".lower(),
                 "href": href(e.name),
-                "group": OTHER if e.rank is None else RANKED,
+                "group": RANKED if e.rank is not None else PREVIEW if e.preview else OTHER,
                 "shade": e.rank is not None and shade,
                 "own": e.name in board.own,
                 "tier": e.tier,
                 "score": interval(e, e.partial),
                 "learned": sum(e.gates.values()) / len(e.gates) if e.gates else None,
+                "at_length": None if e.at_length is None else e.at_length.score,
+                "beyond": None if e.beyond is None else e.beyond.score,
                 **{f: e.families[f].score if f in e.families else None for f in shown},
                 "train_ratio": e.costs.get("train_ratio"),
                 "seeds": e.seeds,

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from pebench.leaderboard import about, ranking, table
-from pebench.leaderboard.board import COSTS, Board, Entry, to_frame
+from pebench.leaderboard.board import COSTS, Board, Entry
+from pebench.leaderboard.printing import to_frame
 from pebench.leaderboard.reports.validity import Validity
 from pebench.suite.results.metrics import METRICS, counted
 
@@ -330,7 +331,8 @@ def cost_quality(board: Board, cost: str) -> pd.DataFrame:
         if cost in e.costs and e.score is not None
     ]
     columns = ["encoding", "title", "family", "cost", "score", "low", "high", "comparable"]
-    frame = pd.DataFrame(rows, columns=columns).sort_values(["cost", "score"], ascending=[True, False])
+    frame = pd.DataFrame(rows, columns=columns).astype({"low": float, "high": float})
+    frame = frame.sort_values(["cost", "score"], ascending=[True, False])
     frame["front"] = False
     whole = frame[frame["comparable"]]
     ahead = whole["score"] > whole["score"].cummax().shift(fill_value=-1.0)
@@ -420,17 +422,10 @@ def mean_ranks(board: Board) -> MeanRanks:
 
 def how_sure(board: Board, most: int = 12) -> list[str]:
     """What separates each of the best encodings from the next, or how many seeds would, in words."""
-    one_seed = board.ranking.one_seed
-    pairs = ranking.neighbours(board.ranking).head(most)
-    sentences = [_sure(row, one_seed) for row in pairs.itertuples()]
-    if one_seed and sentences:
-        sentences.insert(
-            0, "One seed says nothing of another training, nor how many seeds would tell two apart."
-        )
-    return sentences
+    return [_sure(row) for row in ranking.neighbours(board.ranking).head(most).itertuples()]
 
 
-def _sure(row: Any, one_seed: bool) -> str:
+def _sure(row: Any) -> str:
     pair = f"{row.better} is ahead of {row.worse} by {row.difference:.3f}"
     if row.difference < 0:  # possible where conditions that both have are not those that all have
         pair = (
@@ -440,11 +435,6 @@ def _sure(row: Any, one_seed: bool) -> str:
     p = "p < 0.001" if row.p < 0.001 else f"p = {row.p:.2g}"
     if pd.isna(row.difference):
         return f"{row.better} and {row.worse} are not compared: in some task they share no seed."
-    if one_seed:
-        apart = (
-            f"told apart by the test answers ({p})" if row.separated else "not told apart by the test answers"
-        )
-        return f"{pair}: {apart}."
     if row.separated:
         return f"{pair}: separated ({p})."
     if pd.isna(row.seeds_needed):

@@ -18,7 +18,8 @@ import streamlit as st
 from pebench.leaderboard.app import links, views
 from pebench.leaderboard.app.launch import DEFAULT_FOLDER, FOLDER_VARIABLE, OPEN_VARIABLE
 from pebench.leaderboard.app.links import PAGES
-from pebench.leaderboard.board import Board, BoardError, cached_board, folder_named, plain, safe_csv, stamp
+from pebench.leaderboard.board import Board, BoardError, cached_board, folder_named, stamp
+from pebench.leaderboard.printing import plain, safe_csv
 from pebench.leaderboard.reports import sentences
 from pebench.leaderboard.reports.published import FILE, read
 from pebench.leaderboard.reports.validity import Validity
@@ -49,6 +50,14 @@ COLUMNS: dict[str, Any] = {
     "score": NUMBER("score", format="%.3f", help="0: without reading the input, 1: an oracle."),
     "low": NUMBER("low", format="%.3f", help="Lower end of the 95 % interval."),
     "high": NUMBER("high", format="%.3f", help="Upper end of the 95 % interval."),
+    "at_length": NUMBER("at L", format="%.3f", help="Score at the training length alone."),
+    "beyond": NUMBER("beyond", format="%.3f", help="Score beyond the training length alone."),
+    "preview": st.column_config.CheckboxColumn(
+        "preview", help="Fewer than two seeds in some task: a score and no place."
+    ),
+    "p_best_tasks": NUMBER(
+        "by tasks", format="%.2f", help="P(best) over other tasks of the same families, too."
+    ),
     "p_best": NUMBER("P(best)", format="%.2f", help="Share of bootstrap draws in which it is the best."),
     "coverage": NUMBER("coverage", format="percent", help="Share of the conditions that were measured."),
     "learned": NUMBER(

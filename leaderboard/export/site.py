@@ -16,8 +16,9 @@ from plotly.offline import get_plotlyjs
 from pebench.leaderboard import about, ranking
 from pebench.leaderboard.app import figures, rows, views
 from pebench.leaderboard.app.screens.submit import SUBMIT
-from pebench.leaderboard.board import Board, Entry, make_board, to_frame, to_json
+from pebench.leaderboard.board import Board, Entry, make_board
 from pebench.leaderboard.export.pictures import badge, social_card
+from pebench.leaderboard.printing import to_frame, to_json, unranked
 from pebench.leaderboard.reports import claims, sentences
 from pebench.leaderboard.reports.published import FILE, read
 from pebench.leaderboard.reports.validity import Validity, validity
@@ -259,7 +260,7 @@ def overview(site: Site) -> Page:
     page.figure(
         "scores", figures.scores(to_frame(board)), "The score of each encoding with its 95 % interval."
     )
-    notes = [f"No rank: {e.name}: {e.reason}." for e in board.entries if e.reason] + board.notes
+    notes = [f"No rank: {name}: {reason}." for name, reason in unranked(board)] + board.notes
     page.add("<ul class=facts>", *(f"<li>{html.escape(note)}</li>" for note in notes), "</ul>")
     return page
 

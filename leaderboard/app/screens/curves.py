@@ -13,7 +13,7 @@ from pebench.leaderboard.app.widgets import (
     open_board,
     records_of,
 )
-from pebench.leaderboard.board import plain
+from pebench.leaderboard.printing import plain
 from pebench.suite.results.metrics import length_unit
 
 

@@ -17,7 +17,8 @@ from pebench.leaderboard.app.widgets import (
     page_address,
     show_table,
 )
-from pebench.leaderboard.board import Board, plain
+from pebench.leaderboard.board import Board
+from pebench.leaderboard.printing import plain, unranked
 
 # A question, the page that answers it, and what its link says.
 QUESTIONS: tuple[tuple[str, str, dict[str, Any]], ...] = (
@@ -56,9 +57,8 @@ def show() -> None:
     download(table, "overview")
     st.subheader("Scores with 95 % intervals")
     draw(figures.scores(table), "overview")
-    for entry in board.entries:
-        if entry.reason:
-            st.caption(f"No rank: {plain(entry.name)}: {plain(entry.reason)}")
+    for name, reason in unranked(board):
+        st.caption(f"No rank: {plain(name)}: {plain(reason)}")
     for note in board.notes:
         st.caption(plain(note))
 

@@ -14,7 +14,8 @@ from pebench.leaderboard.app.widgets import (
     show_table,
     validity,
 )
-from pebench.leaderboard.board import Board, plain
+from pebench.leaderboard.board import Board
+from pebench.leaderboard.printing import plain
 from pebench.suite.results.metrics import METRICS
 
 
