@@ -33,8 +33,18 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0.dev0"
 __all__ = [
-    *("LM", "Encoding", "Shape", "Size"),
-    *("board", "check", "encodings", "load", "records", "register", "resolve", "run"),
+    "LM",
+    "Encoding",
+    "Shape",
+    "Size",
+    "board",
+    "check",
+    "encodings",
+    "load",
+    "records",
+    "register",
+    "resolve",
+    "run",
 ]
 
 _HOME = {

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def load(profile: str = "STANDARD") -> "pd.DataFrame":
-    """The published ranking of a profile: one row an encoding, best first, with the columns of `board`.
+    """The published ranking of a profile: one row an encoding, best first.
 
-    It comes with the package and reads no record. BoardError where nothing is published for the profile.
+    An installed package holds the published records too. BoardError where a profile has none.
     """
-    from pebench.leaderboard.rankings import published
+    from pebench.leaderboard.about import PUBLISHED
 
-    return published(profile)
+    return board(PUBLISHED, profile)
 
 
 def records(folder: str | Path = "records") -> "list[Record]":
@@ -64,7 +64,7 @@ def check(encoding: "str | type[Encoding]") -> "list[Check]":
 
 
 def run(
-    encodings: str | Sequence[str],
+    encoding: str | Sequence[str],
     profile: str = "QUICK",
     tasks: str | Sequence[str] = (),
     seeds: int | Sequence[int] | None = None,
@@ -76,9 +76,9 @@ def run(
 ) -> "list[Record]":
     """Train and measure encodings in worker processes, as `pebench run` does; returns their records.
 
-    A run that has its record is not made again, and an interrupted call continues where it stopped. `encodings` are
-    names or file.py:Class. `tasks` is empty for all of the profile. `seeds` is a number of seeds, or the seeds
-    themselves; None takes the profile's. Progress is printed to the terminal or below the notebook's cell.
+    A run that has its record is not made again, and an interrupted call continues where it stopped.
+    `encoding` is one name or file.py:Class, or several. `tasks` is empty for all of the profile. `seeds` is a number
+    of seeds, or the seeds themselves; None takes the profile's. Progress is printed to the terminal or below the notebook's cell.
 
     UnknownName, EncodingError, CorpusError or EnvironmentProblem say what to change before anything runs.
     """
@@ -89,7 +89,7 @@ def run(
     from pebench.suite.runs.selection import chosen, demand_data, demand_device
 
     settings = profile_named(profile)
-    specs, wanted = chosen(settings, listed("encodings", encodings), listed("tasks", tasks))
+    specs, wanted = chosen(settings, listed("encoding", encoding), listed("tasks", tasks))
     numbers = seeds_of(settings.seeds if seeds is None else seeds)
     demand_device(device)
     demand_data(wanted)
@@ -103,17 +103,14 @@ def listed(what: str, names: str | Sequence[str]) -> list[str]:
     """One name or several, as a list. TypeError for anything else: a worker process finds an encoding by its name."""
     given = [names] if isinstance(names, str) else list(names) if isinstance(names, Sequence) else [names]
     if wrong := [name for name in given if not isinstance(name, str)]:
-        raise TypeError(f"{what} are names such as 'rope', or 'file.py:Class', not {wrong[0]!r}")
+        raise TypeError(f"{what}: give names such as 'rope', or 'file.py:Class', not {wrong[0]!r}")
     return list(dict.fromkeys(given))
 
 
 def seeds_of(seeds: int | Sequence[int]) -> list[int]:
-    """The seeds 0 to N - 1 of a number N, or those that are given. ValueError where there is none.
-
-    >>> seeds_of(2), seeds_of([5])
-    ([0, 1], [5])
-    """
-    numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    """The seeds 0 to N - 1 of a number N, or those that are given. ValueError where there is none."""
+    several = isinstance(seeds, Sequence) and not isinstance(seeds, str)
+    numbers = list(seeds if several else range(seeds) if isinstance(seeds, int) else ())  # type: ignore[arg-type]
     if not numbers or any(not isinstance(n, int) or n < 0 for n in numbers):
         raise ValueError(f"seeds is a number of seeds, 1 or more, or a list of whole numbers, not {seeds!r}")
     return numbers

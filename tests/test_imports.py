@@ -28,6 +28,7 @@ THEIRS = {
     "encodings": {"torch"},
     "tasks": {"torch", "numpy", "datasets", "tokenizers", "lm_eval", "filelock", "platformdirs"},
     "leaderboard": {
+        "PIL",
         "pandas",
         "pyarrow",
         "numpy",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pebench.leaderboard.board import PUBLISHED, Board, make_board
-from pebench.leaderboard.printing import plain, to_csv, to_markdown
+from pebench.leaderboard.printing import plain, to_markdown
 from pebench.leaderboard.ranking import FEWEST
 from pebench.leaderboard.reports import (
     claims,
@@ -97,23 +97,12 @@ def marked(name: str) -> re.Pattern[str]:
     return re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
 
 
-def rankings() -> dict[str, str]:
-    """The published ranking of each profile that has records: its file, relative to the root, and its CSV."""
-    profiles = sorted({record.profile for record in read_all(PUBLISHED)[0]})
-    return {f"leaderboard/rankings/{p}.csv": to_csv(make_board(PUBLISHED, p)) for p in profiles}
-
-
 def write() -> list[str]:
-    """Write every part into its file, and the rankings; return the files that changed.
+    """Write every part into its file; return the files that changed.
 
     OSError where there is no checkout.
     """
     changed: list[str] = []
-    for file, table in rankings().items():
-        path = ROOT / file
-        if not path.is_file() or path.read_text(encoding="utf-8") != table:
-            path.write_text(table, encoding="utf-8")
-            changed.append(file)
     for name, (file, _) in PARTS.items():
         path = ROOT / file
         text = path.read_text(encoding="utf-8")
