@@ -78,7 +78,8 @@ def run(
 
     A run that has its record is not made again, and an interrupted call continues where it stopped.
     `encoding` is one name or file.py:Class, or several. `tasks` is empty for all of the profile. `seeds` is a number
-    of seeds, or the seeds themselves; None takes the profile's. Progress is printed to the terminal or below the notebook's cell.
+    of seeds, or the seeds themselves; None takes the profile's. Progress is printed to the terminal or below the
+    notebook's cell.
 
     UnknownName, EncodingError, CorpusError or EnvironmentProblem say what to change before anything runs.
     """

@@ -793,6 +793,36 @@ def validate_folder(
     raise typer.Exit(0 if report.passed else 1)
 
 
+@app.command("accept")
+def accept_folder(
+    folder: Annotated[Path, typer.Argument(help="A submission in your checkout.", **PATH)],
+) -> None:
+    """Move a submission that passes `validate` into this checkout, and write again what is generated."""
+    from pebench.encodings.registry import FOLDER
+    from pebench.leaderboard.board import PUBLISHED
+    from pebench.leaderboard.reports.documents import write as write_documents
+    from pebench.leaderboard.submissions.validate import told
+    from pebench.suite.results.metrics import counted
+    from pebench.suite.submissions.accept import accept, demand_checkout
+
+    demand_checkout(FOLDER.parent)
+    report = judged(folder, standing(PUBLISHED))
+    if not report.passed:
+        for one, problems in told(report):
+            for problem in problems:
+                typer.echo(f"✗ {one.name}: {problem}", err=True)
+        typer.echo(f"not accepted: {folder} stays as it is; `pebench validate {folder}` shows all", err=True)
+        raise typer.Exit(1)
+    made = accept(folder, report.records, FOLDER.parent)
+    made += write_documents()
+    moved = sum(file.startswith("leaderboard/records/") for file in made)
+    typer.echo(f"{counted(moved, 'record')} in leaderboard/records")
+    for file in made:
+        if not file.startswith("leaderboard/records/"):
+            typer.echo(file)
+    typer.echo(f"next: make test; git add -A; git commit -m 'Accept {report.name}'")
+
+
 @app.command("reproduce")
 def reproduce_record(
     record: Annotated[Path, typer.Argument(help="A record file.", **PATH)],
@@ -940,6 +970,7 @@ def explained(e: Exception) -> int | None:
     from pebench.suite.results.record import RecordError
     from pebench.suite.runs.checkpoint import CheckpointError
     from pebench.suite.runs.selection import EnvironmentProblem
+    from pebench.suite.submissions.accept import AcceptError
     from pebench.suite.submissions.reproduce import ReproduceError
     from pebench.suite.submissions.submission import SubmitError
     from pebench.suite.submissions.template import TemplateError
@@ -958,7 +989,7 @@ def explained(e: Exception) -> int | None:
     if isinstance(e, missing):
         return 3
     wrong = EncodingError | UnknownName | RecordError | TemplateError | LengthError
-    if isinstance(e, wrong | SubmissionError | SubmitError | ReproduceError | PublishedError):
+    if isinstance(e, wrong | SubmissionError | SubmitError | AcceptError | ReproduceError | PublishedError):
         return 2
     return None
 

@@ -41,6 +41,7 @@ from pebench.suite.results.source import (
     decode,
     defined_names,
     parse,
+    registered_names,
     source_problems,
 )
 
@@ -142,6 +143,10 @@ def validate(
     if card and rule is None:
         card_check.problems.append(f"there is no profile {_quote(profile)}; there are: {', '.join(rules)}")
     notes: list[str] = []
+    if text and name and name not in registered_names(parse(text)):
+        notes.append(
+            f'`pebench accept` will ask for @register("{name}") before the class: runs without it are stale then'
+        )
     standing = [r for r in board if r.profile == profile]
     checks = [
         files,

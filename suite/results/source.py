@@ -123,18 +123,19 @@ def builtins(tree: ast.AST) -> list[ast.Name]:
 
 def defined_names(tree: ast.AST) -> set[str]:
     """The names of the encodings that a parsed file defines: registered ones, and classes in lower case."""
-    names = set()
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.ClassDef):
-            continue
-        names.add(node.name.lower())
-        for call in node.decorator_list:
-            if (
-                isinstance(call, ast.Call)
-                and isinstance(call.func, ast.Name)
-                and call.func.id == "register"
-                and len(call.args) == 1
-                and isinstance(call.args[0], ast.Constant)
-            ):
-                names.add(str(call.args[0].value))
-    return names
+    classes = {node.name.lower() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    return classes | registered_names(tree)
+
+
+def registered_names(tree: ast.AST) -> set[str]:
+    """The names that a parsed file gives its classes by `@register("name")`."""
+    calls = (c for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for c in node.decorator_list)
+    return {
+        str(call.args[0].value)
+        for call in calls
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Name)
+        and call.func.id == "register"
+        and len(call.args) == 1
+        and isinstance(call.args[0], ast.Constant)
+    }
