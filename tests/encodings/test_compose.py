@@ -11,7 +11,7 @@ from pebench.encodings.rope import RoPE
 from pebench.encodings.wrapper import Wrapper
 from pebench.suite.lm.model import LM, LengthError, Size
 from pebench.suite.proofs.certificate import certify
-from pebench.suite.proofs.prove import POS, K, Q, V, X, make
+from pebench.suite.proofs.claims import POS, K, Q, V, X, make
 
 SIZE = Size(layers=2, width=32, heads=2, vocab=16)
 

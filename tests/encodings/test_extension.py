@@ -9,7 +9,7 @@ from pebench.encodings.extension import METHODS, Sharpened, extended, ntk, sharp
 from pebench.encodings.p_rope import PRoPE
 from pebench.encodings.registry import EncodingError, UnknownName, resolve
 from pebench.suite.lm.model import LM, Size
-from pebench.suite.proofs.prove import make
+from pebench.suite.proofs.claims import make
 
 SIZE = Size(layers=2, width=32, heads=2, vocab=16)
 

@@ -30,8 +30,12 @@ from pebench.leaderboard.app.screens.identities import TABLE
 from pebench.suite.cli import prove_identities
 from pebench.suite.lm.attention import attended
 from pebench.suite.lm.model import LM, Size
-from pebench.suite.proofs.prove import CLAIMS, HERE, K, Q, X, attention, document, make, prove
+from pebench.suite.proofs import identities
+from pebench.suite.proofs.claims import CLAIMS as registered
+from pebench.suite.proofs.claims import HERE, K, Q, X, attention, make
+from pebench.suite.proofs.prove import claims, document, prove
 
+CLAIMS = claims()
 SIZE = Size(layers=2, width=32, heads=2, vocab=16)
 
 
@@ -54,6 +58,19 @@ def test_prove_measures_every_claim_once():
         ("float64", True),
         ("float32", False),
     }
+
+
+def test_a_file_adds_its_claims_by_existing(tmp_path, monkeypatch):
+    (tmp_path / "zz_mine.py").write_text(
+        "from pebench.suite.proofs.claims import claim\n\n\n"
+        "@claim('one is one', 'arithmetic')\ndef one_is_one():\n    return 0.0\n"
+    )
+    monkeypatch.setattr(identities, "__path__", [*identities.__path__, str(tmp_path)])
+    try:
+        assert [claim.name for claim in claims()] == [*(claim.name for claim in CLAIMS), "one is one"]
+    finally:
+        registered[:] = [c for c in registered if c.name != "one is one"]
+    assert claims() == CLAIMS
 
 
 def test_the_table_is_written_whole(tmp_path):
