@@ -46,7 +46,7 @@ from benchmarks.peers import (
 from pebench.encodings.base import NOTHING
 from pebench.encodings.registry import resolve
 from pebench.suite.lm.model import LM, Cache, Size
-from pebench.suite.runs.cell import peak_memory
+from pebench.suite.runs.machine import peak_memory
 
 WARM_UP = 3  # steps; torch.compile may compile again in the second
 ENCODINGS = ("alibi", "fox", "grape_a_qk", "t5_bias", "grape_ap")

@@ -42,7 +42,8 @@ def work() -> int:
 
 def sweep(folder: Path, count: int | None) -> int:
     """The sweep that is killed, or the beginning of it."""
-    runner.WORKER = ("-m", "tests.faults", "--worker")
+    code = f"import sys; sys.path.insert(0, {os.getcwd()!r}); from tests.faults import work; sys.exit(work())"
+    runner.WORKER = ("-c", code)
     runner.sweep(SMOKE, CELLS[:count], folder, jobs=2, save=True).run()
     return 0
 
@@ -127,10 +128,7 @@ if __name__ == "__main__":
     )
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--sweep", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--cells", type=int, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
-    if chosen.worker:
-        sys.exit(work())
     sys.exit(sweep(chosen.sweep, chosen.cells) if chosen.sweep else main(chosen.seed, chosen.kills))

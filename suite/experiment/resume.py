@@ -5,7 +5,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,13 @@ class Progress(NamedTuple):
     losses: tuple[Tensor, ...] = ()  # of each step
 
 
+class Optimiser(Protocol):
+    """An optimiser with a state of its own."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any], /) -> None: ...
+
+
 @dataclass
 class Resume:
     """Where a training keeps its state, and of which run it is: the state of another one is not used."""
@@ -31,7 +38,7 @@ class Resume:
     every: float = 60.0  # seconds
     saved: float = field(default_factory=time.monotonic)  # when it was last
 
-    def restore(self, lm: nn.Module, opt: torch.optim.Optimizer) -> Progress:
+    def restore(self, lm: nn.Module, opt: Optimiser) -> Progress:
         """Continue from the saved state, where there is one of this run."""
         if not self.path.exists():
             return Progress()
@@ -53,8 +60,8 @@ class Resume:
         """Whether the state was saved long enough ago."""
         return time.monotonic() - self.saved >= self.every
 
-    def save(self, lm: nn.Module, opt: torch.optim.Optimizer, progress: Progress) -> None:
-        """Save the state. Where the disk is full that is told, and the training goes on."""
+    def save(self, lm: nn.Module, opt: Optimiser, progress: Progress) -> None:
+        """Save the state. Where the disk or the memory is full that is told, and the training goes on."""
         self.saved = time.monotonic()
         state = {
             "run": self.run,
@@ -65,11 +72,11 @@ class Resume:
             "seconds": progress.seconds,
             "losses": torch.stack(progress.losses),
         }
-        data = io.BytesIO()
-        torch.save(state, data)
         try:
+            data = io.BytesIO()
+            torch.save(state, data)
             write_whole(self.path, data.getvalue())
-        except OSError as e:
+        except (OSError, MemoryError, RuntimeError) as e:
             print(f"the state of the training cannot be saved: {e}", file=sys.stderr)
 
     def remove(self) -> None:

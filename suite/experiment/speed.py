@@ -7,7 +7,7 @@ import torch
 from pebench.encodings.base import Encoding
 from pebench.encodings.streams import stream
 from pebench.suite.experiment.profiles import Plan
-from pebench.suite.experiment.training import loss, optimiser
+from pebench.suite.experiment.training import AdamW, loss
 from pebench.suite.lm.model import LM
 from pebench.suite.lm.precision import precision
 from pebench.tasks.base import Batch
@@ -22,7 +22,7 @@ class Timed:
     def __init__(self, encoding: type[Encoding], plan: Plan, device: torch.device):
         self.plan, self.device = plan, device
         self.lm = LM(plan.size(VOCAB), encoding, plan.recipe.length, seed=0).to(device)
-        self.opt = optimiser(self.lm, plan.recipe)
+        self.opt = AdamW(self.lm, plan.recipe)
 
     def bytes(self, rows: int, length: int) -> torch.Tensor:
         """Random tokens (rows, length), the same for every encoding."""
@@ -49,8 +49,7 @@ class Timed:
             value = loss(self.lm, Batch(tokens[:, :-1], tokens[:, 1:]))
         value.backward()
         torch.nn.utils.clip_grad_norm_(self.lm.parameters(), self.plan.recipe.clip, foreach=True)
-        self.opt.step()
-        self.opt.zero_grad()
+        self.opt.step(self.plan.recipe.learning_rate)
         return self.now() - start
 
     @torch.no_grad()

@@ -1,15 +1,16 @@
 """How every model is trained: the same batches, the same steps, the same optimiser, whatever the encoding."""
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.optim.adamw import adamw
 
 from pebench.encodings.streams import stream
+from pebench.suite.experiment.clock import clock
 from pebench.suite.experiment.resume import Progress, Resume
 from pebench.suite.lm.model import LM
 from pebench.suite.lm.precision import precision
@@ -48,20 +49,52 @@ def batch(task: Task, recipe: Recipe, seed: int, step: int) -> Batch:
     return task.training(recipe.length, recipe.tokens, rng)
 
 
-def optimiser(lm: LM, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW with weight decay on the model's matrices alone.
+class AdamW:
+    """PyTorch's fused AdamW (Loshchilov and Hutter, 2019) with weight decay on the model's matrices alone.
 
     Scalars, gains and all of the encoding's parameters are exempt: decay would pull every learned frequency
-    towards 1 and every learned slope towards 0 by its schedule, not by the data.
+    towards 1 and every learned slope towards 0 by its schedule, not by the data. The bits are torch.optim.AdamW's,
+    whose construction imports torch._dynamo: a second of every run.
     """
-    inside = {id(p) for p in lm.encoding.parameters()}
-    matrices = [p for p in lm.parameters() if p.dim() == 2 and id(p) not in inside]
-    others = [p for p in lm.parameters() if p.dim() != 2 or id(p) in inside]
-    groups = [
-        {"params": matrices, "weight_decay": recipe.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.95), eps=1e-8, fused=True)
+
+    def __init__(self, lm: LM, recipe: Recipe):
+        inside = {id(p) for p in lm.encoding.parameters()}
+        self.parameters: list[torch.Tensor] = list(lm.parameters())
+        self.decays = [
+            recipe.weight_decay if p.dim() == 2 and id(p) not in inside else 0.0 for p in self.parameters
+        ]
+        self.means, self.squares = ([torch.zeros_like(p) for p in self.parameters] for _ in range(2))
+        self.steps = [torch.zeros((), device=p.device) for p in self.parameters]
+
+    @torch.no_grad()
+    def step(self, learning_rate: float) -> None:
+        """One step for every parameter that has a gradient, which is forgotten then."""
+        for decay in dict.fromkeys(self.decays):
+            chosen = [
+                n for n, p in enumerate(self.parameters) if self.decays[n] == decay and p.grad is not None
+            ]
+
+            def of(every: list[torch.Tensor], chosen: list[int] = chosen) -> list[torch.Tensor]:
+                return [every[n] for n in chosen]
+
+            gradients = [g for p in of(self.parameters) if (g := p.grad) is not None]
+            adamw(
+                of(self.parameters), gradients, of(self.means), of(self.squares), [], of(self.steps), fused=True,
+                lr=learning_rate, beta1=0.9, beta2=0.95, weight_decay=decay, eps=1e-8,
+                amsgrad=False, maximize=False,
+            )  # fmt: skip
+        for p in self.parameters:
+            p.grad = None
+
+    def state_dict(self) -> dict[str, list[torch.Tensor]]:
+        """What a training that goes on needs."""
+        return {"means": self.means, "squares": self.squares, "steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, list[torch.Tensor]]) -> None:
+        """Continue from a `state_dict`."""
+        for name, mine in self.state_dict().items():
+            for x, saved in zip(mine, state[name], strict=True):
+                x.copy_(saved)
 
 
 def rate(step: int, recipe: Recipe) -> float:
@@ -97,10 +130,10 @@ def train(
     With `resume` the state is saved now and then, and a call that finds one goes on from there; nothing in a
     step depends on the steps before but through the model and the optimiser, so the bits are the same.
     """
-    opt = optimiser(lm, recipe)
+    opt = AdamW(lm, recipe)
     device = next(lm.parameters()).device
     past = resume.restore(lm, opt) if resume else Progress()
-    started, tokens, losses = time.perf_counter() - past.seconds, past.tokens, list(past.losses)
+    started, tokens, losses = clock() - past.seconds, past.tokens, list(past.losses)
     lm.train()
     with torch.random.fork_rng(devices=[]):
         for step in range(past.step, recipe.steps):
@@ -109,8 +142,6 @@ def train(
             )  # what an encoding draws follows from the step too
             data = Batch(*(part.to(device) for part in batch(task, recipe, seed, step)))
             lm.progress.fill_(step / recipe.steps)
-            for group in opt.param_groups:
-                group["lr"] = recipe.learning_rate * rate(step, recipe)
             with precision(device):
                 value = loss(lm, data)
             value.backward()
@@ -119,14 +150,13 @@ def train(
                 raise Diverged(
                     f"loss {value.item():g}, gradient norm {norm.item():g} at step {step + 1} of {recipe.steps}"
                 )
-            opt.step()
-            opt.zero_grad()
+            opt.step(recipe.learning_rate * rate(step, recipe))
             tokens += data.tokens.numel()
             losses.append(value.detach())
             tick(step)
             if resume and resume.due():
-                seconds = time.perf_counter() - started
+                seconds = clock() - started
                 resume.save(lm, opt, Progress(step + 1, tokens, seconds, tuple(losses)))
     lm.progress.fill_(1.0)
     last = torch.stack(losses[-max(1, recipe.steps // 20) :]).mean().item()
-    return Trained(tokens, time.perf_counter() - started, last)
+    return Trained(tokens, clock() - started, last)

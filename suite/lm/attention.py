@@ -116,9 +116,9 @@ def attend(encoding: Encoding, at: At, q: Tensor, k: Tensor, v: Tensor, keys: Ke
         q, k = lifted(q, k, Columns(at.columns, keys.columns), scale)
     if not own and q.shape[-2] == 1 and not torch.is_grad_enabled() and ops.usable(q, k, v):
         bias = encoding.bias(at, keys)
-        if bias is None or bias.dim() == 3:
+        if bias is None or (bias.dim() == 3 and ops.plain(bias)):
             return ops.attention_step(q, k, v, scale, bias)
-    if whole and ops.usable(q, k):
+    if whole and ops.usable(q, k) and ops.plain(v):
         y = native(encoding, at, q, k, v.float(), keys)
         if y is not None:
             return y.type_as(v)
@@ -157,7 +157,7 @@ def native(encoding: Encoding, at: At, q: Tensor, k: Tensor, v: Tensor, keys: Ke
     kernel, scale = encoding.kernel(), encoding.shape.scale
     if kernel == "own":
         form = encoding.valid_form(q, k, at, keys)
-        return None if form is None else ops.attention(q, k, v, scale, form=form)
+        return None if form is None or not ops.takes(form) else ops.attention(q, k, v, scale, form=form)
     if kernel == "fused":
         return ops.attention(q, k, v, scale)
     if (
@@ -166,12 +166,16 @@ def native(encoding: Encoding, at: At, q: Tensor, k: Tensor, v: Tensor, keys: Ke
         and not encoding.overruled("by_distance", "bias")
     ):
         table = encoding.by_distance(torch.arange(q.shape[2], device=q.device).float(), at.layer)
-        if table is not None:
+        if table is not None and ops.plain(table):
             return ops.attention(q, k, v, scale, table=table)
     if q.shape[1] * q.shape[2] ** 2 > (LEARNING_ELEMENTS if torch.is_grad_enabled() else BLOCK_ELEMENTS):
         return None  # the bias would be large: block by block
     bias = encoding.bias(at, keys)
-    return None if bias is not None and bias.dim() == 4 else ops.attention(q, k, v, scale, bias=bias)
+    return (
+        ops.attention(q, k, v, scale, bias=bias)
+        if bias is None or (bias.dim() == 3 and ops.plain(bias))
+        else None
+    )
 
 
 def fused(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None, causal: bool = False) -> Tensor:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pebench.encodings.base import DONE, NOTHING, At, Encoding, Keys, Memory, Shape
+from pebench.encodings.base import NOTHING, At, Encoding, Keys, Memory, Shape
 from pebench.encodings.streams import build, stream
 from pebench.suite.lm.attention import LayerCache, layer
 from pebench.suite.lm.layers import add_linear, feed_forward, norm_linear, split_qkv
@@ -23,6 +23,10 @@ class Size:
     width: int
     heads: int
     vocab: int
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ValueError(f"a width of {self.width} cannot be shared among {self.heads} heads")
 
     @property
     def hidden(self) -> int:
@@ -62,7 +66,8 @@ class Attention(nn.Module):
     ) -> Tensor:
         """Heads side by side (B, T, D), out of the normalised input x (B, T, D) and qkv(x)."""
         q, k, v = split_qkv(qkv, self.temperature)
-        at = at._replace(x=x.float(), v=v)
+        # Without a cache memory is empty: a recomputed block must not continue from its first pass.
+        at = at._replace(x=x.float(), v=v, memory=cache.memory if cache else {})
         with torch.autocast(x.device.type, enabled=False):  # an encoding's float32 stays float32
             y = layer(encoding, at, q, k, v, keys, cache)
         return y.transpose(1, 2).flatten(2)
@@ -116,7 +121,7 @@ class LM(nn.Module):
         self.norm = RMSNorm(size.width)
         self.initialise(seed)
         self.encoding = build(encoding, size.shape(train_length), seed)
-        self.progress = DONE.clone()  # who trains sets it to the share of the steps that are done
+        self.progress = torch.ones(())  # who trains sets it to the share of the steps that are done
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
@@ -139,6 +144,11 @@ class LM(nn.Module):
 
     def forward(self, tokens: Tensor, cache: Cache | None = None, asked: Tensor | None = None) -> Tensor:
         """Logits of all tokens, or (N, vocab) of the N that `asked` (B, T), bool, marks."""
+        if not tokens.numel():  # an empty batch, or an empty chunk, which leaves the cache as it is
+            none = self.embedding(tokens) @ self.embedding.weight.T
+            return none if asked is None else none[asked]
+        if cache and (past := cache.layers[0].k) is not None and len(past) != len(tokens):
+            raise ValueError(f"this cache holds {len(past)} texts, and the tokens are of {len(tokens)}")
         start, length = (cache.length if cache else 0), tokens.shape[1]
         limit = self.encoding.max_length
         if limit is not None and start + length > limit:
@@ -152,8 +162,7 @@ class LM(nn.Module):
         x = self.encoding.embed(self.embedding(tokens), pos)
         for n, block in enumerate(self.blocks):
             remembered = cache.layers[n] if cache else None
-            memory = remembered.memory if remembered else {}
-            at = At(n, NOTHING, NOTHING, index, pos, memory, progress)  # x and v follow in the block
+            at = At(n, NOTHING, NOTHING, index, pos, {}, progress)  # x, v and memory follow in the block
             x = block(x, self.encoding, at, keys, remembered)
         if cache:
             cache.length, cache.pos = start + length, k_pos

@@ -22,15 +22,35 @@ from rich.console import Console
 from pebench.encodings import registry
 from pebench.suite.experiment.profiles import PROFILES
 from pebench.suite.results.metrics import METRICS
-from pebench.suite.results.record import Record, RecordError, Row, from_json, read, write_whole
+from pebench.suite.results.record import (
+    RUNNING,
+    Record,
+    RecordError,
+    Row,
+    from_json,
+    make_folder,
+    read,
+    write_whole,
+)
 from pebench.suite.runs.cell import CERTIFICATE, Cell
-from pebench.suite.runs.runner import sweep
+from pebench.suite.runs.runner import one_line, sweep
+from pebench.tasks.data.system import Lock
 
 Verdict = Literal["equal", "within tolerance", "different"]
+ATTEMPTS = 5  # at writing a mark
 ERRORS = 3.0  # standard errors of a difference that count as the same
 RATIO = 1.5  # factor between two timings of the same code on two machines
 LARGEST = 4 * 2**20  # bytes of a record file
 MARKS = 1  # schema of the file of marks
+# What a record says of the machine that decides how numbers are rounded, by the words for it.
+MACHINE = {
+    "cpu": "processor",
+    "device": "device",
+    "precision": "precision",
+    "torch": "torch version",
+    "threads": "threads",
+    "kernels": "kernels",
+}
 TOLERANCE = (
     "shares: 3 standard errors of the difference of two shares of n answers; bits: 3 standard errors of two "
     "means of n bytes whose deviation is as large as the mean; ratios of times: a factor of 1.5; speeds belong "
@@ -62,6 +82,7 @@ class Reproduction:
     differences: list[Difference]  # of every number that is not bitwise equal
     compared: int
     reason: str = ""  # where the runs ended differently
+    machine: tuple[str, ...] = ()  # what differs between the two machines
 
 
 def load(path: Path) -> tuple[Record, str]:
@@ -131,14 +152,39 @@ def compare(then: Record, now: Record) -> Reproduction:
     """Whether two records of one cell say the same (TOLERANCE)."""
     if then.outcome != now.outcome:
         reason = f"it was {then.outcome}, and is now {now.outcome}"
-        return Reproduction("different", [], 0, f"{reason}: {now.reason}" if now.reason else reason)
+        said = f"{reason}: {now.reason}" if now.reason else reason
+        return Reproduction("different", [], 0, said, machines(then, now))
     old, new = _by_question(then), _by_question(now)
     found = [_difference(key, old.get(key), new.get(key)) for key in sorted(old.keys() | new.keys())]
     verdict: Verdict = "equal"
     for one in ("within tolerance", "different"):
         if any(d.verdict == one for d in found):
             verdict = one
-    return Reproduction(verdict, [d for d in found if d.verdict != "equal"], len(found))
+    unequal = [d for d in found if d.verdict != "equal"]
+    return Reproduction(verdict, unequal, len(found), machine=machines(then, now))
+
+
+def machines(then: Record, now: Record) -> tuple[str, ...]:
+    """What differs between the machines of two records of one cell: they round differently.
+
+    A fact that the old record does not state is left out.
+    """
+
+    def stated(record: Record, key: str) -> str | None:
+        versions = record.provenance.get("versions")
+        if key == "torch":
+            fact = versions.get("torch") if isinstance(versions, dict) else None
+        else:
+            fact = record.provenance.get(key)
+        text = "".join(c for c in one_line(fact) if c.isprintable())[:80]  # a stranger's
+        return None if fact is None else text or "none"
+
+    facts = [(name, stated(then, key), stated(now, key)) for key, name in MACHINE.items()]
+    return tuple(
+        f"{name}: {before} then, {after or 'not known'} now"
+        for name, before, after in facts
+        if before is not None and before != after
+    )
 
 
 def _by_question(record: Record) -> dict[tuple[str, str], Row]:
@@ -226,6 +272,7 @@ def _mark(
         "unequal": len(result.differences),
         "worst": stated,
         "tolerance": TOLERANCE,
+        "machine": list(result.machine),
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"pebench": version("pebench"), "torch": torch.__version__},
         "platform": f"{platform.system()} {platform.machine()}",
@@ -240,17 +287,23 @@ def add_mark(mark: dict[str, Any], file: Path) -> None:
     """
     if mark["verdict"] == "different":
         raise ReproduceError("a record that is not reproduced gets no mark")
-    marks = {**_marks(file), mark["record"]: mark}
-    text = json.dumps({"schema": MARKS, "verified": dict(sorted(marks.items()))}, indent=1, allow_nan=False)
-    write_whole(file, (text + "\n").encode())
+    make_folder(file.parent / RUNNING)
+    with Lock(file.parent / RUNNING / f"{file.name}.lock"):
+        for _ in range(ATTEMPTS):  # without locks another process may write between our reading and writing
+            marks = {**marks_of(file), mark["record"]: mark}
+            data = {"schema": MARKS, "verified": dict(sorted(marks.items()))}
+            write_whole(file, (json.dumps(data, indent=1, allow_nan=False) + "\n").encode())
+            if marks_of(file).get(mark["record"]) == mark:
+                break
 
 
-def _marks(file: Path) -> dict[str, Any]:
+def marks_of(file: Path) -> dict[str, Any]:
+    """The marks in a file, by record; none where there is no file. ReproduceError where it is something else."""
     if not file.exists():
         return {}
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise ReproduceError(f"{file} is no file of marks: {e}") from e
     if (
         not isinstance(data, dict)

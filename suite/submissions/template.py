@@ -1,7 +1,6 @@
 """The file that `pebench new` writes."""
 
-import keyword
-import re
+from pebench.suite.results.names import name_problem
 
 TEMPLATE = '''"""Say in a sentence what is new here, and cite the paper."""
 
@@ -50,10 +49,7 @@ def encoding_file(name: str) -> tuple[str, str]:
     >>> encoding_file("my_idea")[1]
     'MyIdea'
     """
+    if problem := name_problem(name):
+        raise TemplateError(f"{name!r} {problem}")
     cls = "".join(part.capitalize() for part in name.split("_"))
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name) or keyword.iskeyword(cls):
-        raise TemplateError(
-            f"{name!r} cannot name an encoding: use lower-case letters, digits and underscores, "
-            "and no word of Python's own"
-        )
     return TEMPLATE.format(name=name, cls=cls, title=name.replace("_", " ").capitalize()), cls

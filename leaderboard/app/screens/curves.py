@@ -2,20 +2,18 @@
 
 import streamlit as st
 
-from pebench.leaderboard.app import figures, views
+from pebench.leaderboard.app import figures, links, views
 from pebench.leaderboard.app.widgets import (
-    BOUND,
     COLUMNS,
     NUMBER,
     chosen_encodings,
     chosen_metric,
     download,
     draw,
-    looks,
     open_board,
     records_of,
 )
-from pebench.leaderboard.board import plain
+from pebench.leaderboard.printing import plain
 from pebench.suite.results.metrics import length_unit
 
 
@@ -27,7 +25,7 @@ def show() -> None:
         return
     task, metric = pair
     names = chosen_encodings(board, "encodings")
-    everyone = st.toggle("Also runs that did not learn the task", key="unlearned", **BOUND)
+    everyone = links.switch("Also runs that did not learn the task", "unlearned")
     frame = views.by_length(board, task, metric, names, learned_only=not everyone)
     if frame.empty:
         st.info(
@@ -38,7 +36,9 @@ def show() -> None:
         return
     trained_to = views.train_length(board, task)
     draw(
-        figures.curves(frame, "length", length_unit(task), views.better(metric), looks(board), trained_to),
+        figures.curves(
+            frame, "length", length_unit(task), views.better(metric), figures.Looks(names), trained_to
+        ),
         "curves",
     )
     st.caption(

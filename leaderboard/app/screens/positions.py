@@ -2,14 +2,12 @@
 
 import streamlit as st
 
-from pebench.leaderboard.app import figures, views
+from pebench.leaderboard.app import figures, links, views
 from pebench.leaderboard.app.widgets import (
-    BOUND,
     chosen_encodings,
     chosen_metric,
     download,
     draw,
-    looks,
     open_board,
     records_of,
 )
@@ -23,7 +21,7 @@ def show() -> None:
         return
     task, metric = pair
     lengths = views.position_lengths(board, task, metric)
-    length = st.selectbox("Text length", lengths, key="length", **BOUND)
+    length = links.pick("Text length", lengths, "length")
     names = chosen_encodings(board, "encodings")
     frame = views.by_position(board, task, metric, length, names)
     if frame.empty:
@@ -31,7 +29,7 @@ def show() -> None:
         return
     trained_to = views.train_length(board, task)
     draw(
-        figures.curves(frame, "position", "tokens", views.better(metric), looks(board), trained_to),
+        figures.curves(frame, "position", "tokens", views.better(metric), figures.Looks(names), trained_to),
         "loss",
     )
     st.caption(
