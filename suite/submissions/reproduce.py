@@ -58,7 +58,9 @@ TOLERANCE = (
     "means of n bytes whose deviation is as large as the mean; ratios of times: a factor of 1.5; speeds belong "
     "to a machine and are not compared; all else, floors and ceilings included: equal"
 )
-OTHER_MACHINE = f"; on another kind of machine {SEEDS:g} standard deviations of two seeds' difference are added in squares "
+OTHER_MACHINE = (
+    f"; on another kind of machine {SEEDS:g} standard deviations of two seeds' difference added in squares "
+)
 
 
 class ReproduceError(ValueError):
