@@ -130,6 +130,7 @@ def test_what_does_not_validate_stays_where_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_the_whole_path_of_a_stranger(tmp_path: Path) -> None:
     """docs/submit.md from `pebench new` to the accepted row, in a copy of this checkout."""
     copy = tmp_path / "copy"
