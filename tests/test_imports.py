@@ -51,7 +51,11 @@ def dotted(file: Path) -> str:
 def imported(file: Path) -> set[str]:
     """Everything that a file imports anywhere, as full names."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    tree = ast.parse(file.read_text())
+    for node in [node for node in ast.walk(tree) if isinstance(node, ast.If)]:
+        if ast.unparse(node.test) == "TYPE_CHECKING":  # nothing is imported
+            node.body = []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -71,8 +75,8 @@ def test_a_module_imports_only_what_it_may(file: Path) -> None:
     names = {name for name in imported(file) if name.partition(".")[0] not in sys.stdlib_module_names}
     ours = {name for name in names if name.startswith("pebench.")}
     theirs = {name.partition(".")[0] for name in names - ours}
-    if module == "suite.cli":
-        return  # the composition root
+    if within(f"pebench.{module}", ("suite.cli", "suite.commands")):
+        return  # the top floor: it brings suite and leaderboard together
     if within(f"pebench.{module}", STANDARD_ONLY):
         assert theirs == set()
         assert all(within(name, STANDARD_ONLY) for name in ours)
@@ -80,6 +84,43 @@ def test_a_module_imports_only_what_it_may(file: Path) -> None:
     assert [name for name in sorted(ours) if not within(name, OURS[package])] == []
     if package in THEIRS:
         assert sorted(theirs - THEIRS[package]) == []
+
+
+FLOORS = {
+    "suite": "results lm experiment proofs runs submissions commands cli",
+    "leaderboard": "about table ranking notes board printing reports app submissions export",
+}
+
+
+def upward(part: str, file: Path) -> list[str]:
+    """The modules that a file takes from a higher room of its own package than the one it lies in."""
+    floors = FLOORS[part].split()
+    own = floors.index(dotted(file).split(".")[1])
+    taken = {name.split(".")[2] for name in imported(file) if name.startswith(f"pebench.{part}.")}
+    return sorted(name for name in taken & set(floors) if floors.index(name) > own)
+
+
+@pytest.mark.parametrize("file", [f for f in MODULES if dotted(f).count(".")], ids=dotted)
+def test_a_room_imports_lower_rooms_only(file: Path) -> None:
+    part = dotted(file).partition(".")[0]
+    if part in FLOORS:
+        assert upward(part, file) == []
+
+
+def test_there_is_no_circle_of_modules() -> None:
+    """Imports at the top of a module and inside functions; a package stands for the names that it gives on."""
+    names = {f"pebench.{dotted(file)}" for file in MODULES}
+    left = {}
+    for file in MODULES:
+        own, found = f"pebench.{dotted(file)}", set[str]()
+        for name in imported(file):
+            module = name if name in names else name.rpartition(".")[0]
+            found |= {module} & names - {own}
+        left[own] = found
+    while free := [name for name, needs in left.items() if not needs & left.keys()]:
+        for name in free:
+            del left[name]
+    assert sorted(left) == []
 
 
 def test_the_walk_sees_a_forbidden_import(tmp_path: Path) -> None:

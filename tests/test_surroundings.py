@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from pebench.leaderboard.board import make_board, stamp
-from pebench.suite import cli
+from pebench.suite.commands import terminal
 from pebench.suite.experiment.clock import Clock
 from pebench.suite.results.record import Record, read_all, write
 from pebench.suite.runs import machine
@@ -177,7 +177,7 @@ def test_a_process_that_we_start_gets_the_users_folders_and_none_of_the_traps(
 
 
 def test_a_sign_that_a_terminal_lacks_becomes_one_like_it() -> None:
-    codecs.register_error("plain", cli.plain)
+    codecs.register_error("plain", terminal.plain)
     assert "✓ ✗ é ─ │ ╭ … θ \udcff".encode("ascii", "plain") == b"+ x e - | + . ? ?"
 
 

@@ -22,7 +22,7 @@ from pebench.encodings.registry import (
     source_text,
 )
 from pebench.leaderboard.submissions.validate import validate
-from pebench.suite.cli import specs
+from pebench.suite.commands.common import specs
 from pebench.suite.experiment.profiles import PROFILES
 from pebench.suite.proofs.certificate import CHECKS
 from pebench.suite.results.names import name_problem, whole_problem

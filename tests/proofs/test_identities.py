@@ -27,7 +27,7 @@ from pebench.encodings.streams import build
 from pebench.encodings.swan import SWAN
 from pebench.encodings.xpos import XPos
 from pebench.leaderboard.app.screens.identities import TABLE
-from pebench.suite.cli import prove_identities
+from pebench.suite.commands.start import prove_identities
 from pebench.suite.lm.attention import attended
 from pebench.suite.lm.model import LM, Size
 from pebench.suite.proofs import identities

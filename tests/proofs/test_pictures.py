@@ -172,7 +172,7 @@ def test_the_newest_language_model_is_shown(tmp_path: Path) -> None:
 
 
 def test_the_command_writes_the_table(tmp_path: Path) -> None:
-    from pebench.suite.cli import tabulate_pictures
+    from pebench.suite.commands.start import tabulate_pictures
 
     tabulate_pictures("rope", None, tmp_path / "rope.csv")
     assert (tmp_path / "rope.csv").read_text() == to_csv(untrained(resolve("rope")[1]))

@@ -8,7 +8,7 @@ import pytest
 
 from pebench.encodings.registry import FOLDER
 from pebench.leaderboard.submissions.validate import Report
-from pebench.suite import cli
+from pebench.suite.commands import submissions
 from pebench.suite.results.record import read_all
 from pebench.suite.submissions import accept as accepting
 from pebench.suite.submissions.accept import AcceptError, accept
@@ -29,7 +29,7 @@ def checkout(tmp_path: Path) -> Path:
 def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Report:
     """A submission that passes. Its class is registered for `accept` alone, as every test defines it anew."""
     _, records, out = submitted(tmp_path)
-    found = cli.judged(out, read_all(records)[0])
+    found = submissions.judged(out, read_all(records)[0])
     assert found.passed, found.checks
     monkeypatch.setattr(accepting, "registered_names", lambda tree: {"my_idea"})
     return found
@@ -109,7 +109,7 @@ def test_a_class_that_would_not_be_found_is_told_by_validate_and_refused(
     tmp_path: Path, checkout: Path
 ) -> None:
     _, records, out = submitted(tmp_path)
-    found = cli.judged(out, read_all(records)[0])
+    found = submissions.judged(out, read_all(records)[0])
     assert any('@register("my_idea")' in note for note in found.notes)
     with pytest.raises(AcceptError, match=r'@register\("my_idea"\)'):
         accept(out, found.records, checkout)

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from pebench.encodings.registry import EncodingError
 from pebench.leaderboard import board
-from pebench.suite import cli
 from pebench.suite.cli import app
+from pebench.suite.commands import submissions
 from pebench.suite.experiment.profiles import PROFILES
 from pebench.suite.results.record import CERTIFICATE, read, read_all, write
 from pebench.suite.submissions import submission
@@ -160,10 +160,10 @@ def test_a_submission_stands_beside_what_is_published(
 ) -> None:
     published = standing(tmp_path / "published")
     monkeypatch.setattr(board, "PUBLISHED", published)
-    alone = cli.standing(tmp_path / "nowhere")
+    alone = submissions.standing(tmp_path / "nowhere")
     assert alone
-    assert cli.standing(published) == alone  # and not twice
-    assert len(cli.standing(submitted(tmp_path)[1])) > len(alone)
+    assert submissions.standing(published) == alone  # and not twice
+    assert len(submissions.standing(submitted(tmp_path)[1])) > len(alone)
 
 
 @pytest.mark.usefixtures("books")

@@ -346,13 +346,13 @@ def hook(event, args):
         bad.append(event)
 sys.addaudithook(hook)
 from pathlib import Path
-from pebench.suite import cli
+from pebench.suite.commands import submissions
 from pebench.suite.results.record import read_all
 from pebench.leaderboard.board import cached_board, make_board
 from pebench.leaderboard.printing import to_json, to_markdown
 from pebench.leaderboard.app import app, views
 folder = Path(sys.argv[1])
-report = cli.judged(folder, cli.standing(folder / "records"))
+report = submissions.judged(folder, submissions.standing(folder / "records"))
 assert not report.passed
 board = make_board(folder / "records")
 to_json(board), to_markdown(board)

@@ -1,0 +1,104 @@
+"""What several commands share: the console, options, and how lists of names are read."""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+WIDE = 160  # columns in a pipe, where nobody's window is the limit
+
+
+def console() -> Console:
+    """A console as wide as the terminal, or wide enough for every table in a pipe."""
+    screen = Console()
+    return screen if screen.is_terminal else Console(width=WIDE)
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with the home folder in the place of `~`, as `--records=~/r` and PEBENCH_RECORDS give it."""
+    return Path(os.path.expanduser(path))
+
+
+PATH: dict[str, Any] = {"parser": expanded, "metavar": "PATH"}
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+ProfileName = Annotated[str, typer.Option("--profile", "-p", help="Which profile: `pebench ls profiles`.")]
+Records = Annotated[
+    Path, typer.Option(help="The folder of the records.", envvar="PEBENCH_RECORDS", show_default=True, **PATH)
+]
+Corpus = Annotated[
+    Path | None,
+    typer.Option(help="Your own text (a file, or a folder of .txt files) in the place of books-v1.", **PATH),
+]
+TheirEncoding = Annotated[
+    str | None, typer.Option("--encoding", "-e", help="Its encoding, where that is in a file: file.py:Class.")
+]
+Seeds = Annotated[int | None, typer.Option(min=1, help="Seeds 0 to N-1; default: the profile's.")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Runs at a time; default: the processor's cores.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")]
+Retry = Annotated[bool, typer.Option("--retry", help="Run again what failed before.")]
+Stale = Annotated[
+    bool, typer.Option("--stale", help="Load it although code has changed since it was trained.")
+]
+Shown = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--records",
+        help="A folder of records; several are shown together. Default: records, else the published results.",
+        envvar="PEBENCH_RECORDS",
+        show_default=False,
+        **PATH,
+    ),
+]
+
+
+class Published(StrEnum):
+    published = "published"
+
+
+Beside = Annotated[
+    Published | None, typer.Option(help="`published`: show these records beside the published ones.")
+]
+AnyProfile = Annotated[
+    str | None, typer.Option("--profile", "-p", help="Default: the one with most records.")
+]
+
+
+def sources(records: list[Path] | None, beside: Published | None) -> list[Path]:
+    """The folders to show: those that are named, the usual one, or, where there is none, the published results."""
+    from pebench.leaderboard.about import PUBLISHED
+
+    usual = Path("records")
+    found = list(records) if records else [usual] if usual.is_dir() else []
+    if not found:
+        typer.echo("There is no folder `records` here: these are the published results.", err=True)
+    if (beside or not found) and PUBLISHED.resolve() not in [folder.resolve() for folder in found]:
+        found.append(PUBLISHED)
+    return [PUBLISHED if folder.resolve() == PUBLISHED.resolve() else folder for folder in found]
+
+
+def listed(options: list[str] | None) -> list[str]:
+    """What an option names, with commas or several times, each once.
+
+    >>> listed(["rope, alibi,rope,", "fox"])
+    ['rope', 'alibi', 'fox']
+    """
+    parts = [part for option in options or [] for part in map(str.strip, option.split(","))]
+    return list(dict.fromkeys(filter(None, parts)))
+
+
+def specs(options: list[str] | None) -> list[str]:
+    """The encodings that an option names. A comma in the path of a file that is there divides nothing."""
+    from pebench.encodings.registry import names_a_file
+
+    found = []
+    for option in options or []:
+        parts = option.split(",")
+        while parts:
+            whole = (n for n in range(1, len(parts) + 1) if names_a_file(",".join(parts[:n]).strip()))
+            n = next(whole, 1)
+            found.append(",".join(parts[:n]).strip())
+            del parts[:n]
+    return list(dict.fromkeys(filter(None, found)))

@@ -1,0 +1,38 @@
+"""The exit codes of errors."""
+
+
+def explained(e: Exception) -> int | None:
+    """The exit code of an error that a user can cause; None for one that only we can."""
+    from pebench.encodings.registry import EncodingError, UnknownName
+    from pebench.leaderboard.app.launch import LaunchError
+    from pebench.leaderboard.board import BoardError
+    from pebench.leaderboard.export.dataset import DatasetError
+    from pebench.leaderboard.export.hub import PublishError
+    from pebench.leaderboard.reports.published import PublishedError
+    from pebench.leaderboard.submissions.validate import SubmissionError
+    from pebench.suite.lm.model import LengthError
+    from pebench.suite.results.record import RecordError
+    from pebench.suite.runs.checkpoint import CheckpointError
+    from pebench.suite.runs.selection import EnvironmentProblem
+    from pebench.suite.submissions.accept import AcceptError
+    from pebench.suite.submissions.reproduce import ReproduceError
+    from pebench.suite.submissions.submission import SubmitError
+    from pebench.suite.submissions.template import TemplateError
+    from pebench.tasks.data.corpus import CorpusError
+
+    missing = (
+        CorpusError
+        | CheckpointError
+        | OSError
+        | EnvironmentProblem
+        | BoardError
+        | LaunchError
+        | DatasetError
+        | PublishError
+    )
+    if isinstance(e, missing):
+        return 3
+    wrong = EncodingError | UnknownName | RecordError | TemplateError | LengthError
+    if isinstance(e, wrong | SubmissionError | SubmitError | AcceptError | ReproduceError | PublishedError):
+        return 2
+    return None

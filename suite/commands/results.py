@@ -1,0 +1,128 @@
+"""Commands that show results."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from pebench.suite.commands.common import (
+    AnyProfile,
+    AsJson,
+    Beside,
+    Shown,
+    console,
+    listed,
+    sources,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+def board(
+    records: Shown = None,
+    beside: Beside = None,
+    profile: AnyProfile = None,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option("--tasks", "-t", help="Rank on these tasks alone, with commas or -t again."),
+    ] = None,
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
+    order: Annotated[
+        str, typer.Option("--order", help="Of the rows: mean, standardised or median-rank.")
+    ] = "mean",
+) -> None:
+    """Print the ranking."""
+    from pebench.leaderboard.board import make_board
+    from pebench.leaderboard.printing import ordered, print_board, to_csv, to_json, to_markdown
+
+    table = ordered(make_board(sources(records, beside), profile and profile.upper(), listed(tasks)), order)
+    if as_json:
+        typer.echo(json.dumps(to_json(table), indent=1))
+    elif as_csv:
+        typer.echo(to_csv(table), nl=False)
+    elif as_markdown:
+        typer.echo(to_markdown(table))
+    else:
+        print_board(table, console())
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help="An encoding on the board.")],
+    second: Annotated[str, typer.Argument(help="The one that it is compared with.")],
+    records: Shown = None,
+    beside: Beside = None,
+    profile: AnyProfile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two encodings, overall and task by task: differences paired by seed, with 95 % intervals."""
+    from pebench.encodings.registry import UnknownName
+    from pebench.leaderboard.app.views import compare as compared
+    from pebench.leaderboard.board import make_board
+
+    table = make_board(sources(records, beside), profile and profile.upper())
+    known = table.ranking.data.encodings
+    for name in (first, second):
+        if name not in known:
+            raise UnknownName("encoding on this board", name, known)
+    rows = compared(table, first, [second]).drop(columns="other")
+    if as_json:
+        typer.echo(rows.to_json(orient="records", indent=1))
+        return
+    shown = Table(
+        box=None, header_style="bold", pad_edge=False, title=f"{first} minus {second}, {table.profile}"
+    )
+    for column in ("", "difference", "95 %", "p", "seeds"):
+        shown.add_column(column, justify="left" if not column else "right")
+    for row in rows.itertuples():
+        shown.add_row(
+            row.task,
+            f"{row.difference:+.3f}",
+            f"{row.low:+.3f} to {row.high:+.3f}",
+            f"{row.p:.2g}",
+            f"{row.seeds}",
+        )
+    console().print(shown)
+    typer.echo("Paired by seed, on the conditions that both have; the p-values are of single comparisons.")
+
+
+def compare_with_published(
+    records: Shown = None,
+    profile: AnyProfile = None,
+    published: Annotated[
+        Path | None,
+        typer.Option(
+            help="A CSV of tables of your own, in the place of ours; columns as in leaderboard/published.csv."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the order of the board with published tables: what agrees, what contradicts, what cannot be told."""
+    from pebench.encodings.registry import names
+    from pebench.leaderboard.board import make_board
+    from pebench.leaderboard.reports.published import FILE, read
+    from pebench.leaderboard.reports.validity import print_validity, to_json, validity
+
+    tables = read(published or FILE)
+    found = validity(make_board(sources(records, None), profile and profile.upper()), tables, names())
+    if as_json:
+        typer.echo(json.dumps(to_json(found), indent=1))
+    else:
+        print_validity(found, console())
+
+
+def open_app(
+    records: Shown = None,
+    beside: Beside = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: a free one.")] = None,
+    host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 lets others see it.")] = "127.0.0.1",
+    browser: Annotated[bool, typer.Option(help="Open the browser.")] = True,
+) -> None:
+    """Browse the leaderboard in the browser."""
+    from pebench.leaderboard.app.launch import run_app
+
+    raise typer.Exit(run_app(sources(records, beside), port, browser, host))

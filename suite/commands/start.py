@@ -1,0 +1,245 @@
+"""Commands to begin with: what there is, a new encoding, its proofs, the data."""
+
+import json
+import sys
+from contextlib import suppress
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pebench.suite.commands.common import (
+    PATH,
+    AsJson,
+    console,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+class Listing(StrEnum):
+    encodings = "encodings"
+    tasks = "tasks"
+    profiles = "profiles"
+
+
+def ls(what: Annotated[Listing, typer.Argument(help="What to list.")], as_json: AsJson = False) -> None:
+    """List encodings, tasks or profiles."""
+    rows = {"encodings": list_encodings, "tasks": list_tasks, "profiles": list_profiles}[what]()
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in rows[0]:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(", ".join(v) if isinstance(v, list) else str(v) for v in row.values()))
+    console().print(table)
+    if what is Listing.encodings:
+        typer.echo(
+            "Sums: rope+fox. Longer texts on the weights of what has frequencies: rope@pi, @ntk, @yarn."
+        )
+
+
+def list_encodings() -> list[dict[str, Any]]:
+    from pebench.encodings.registry import names, resolve
+
+    fields = ("family", "kernel", "paper", "title")
+    return [{"name": name, **{field: resolve(name)[1].card()[field] for field in fields}} for name in names()]
+
+
+def list_tasks() -> list[dict[str, Any]]:
+    from pebench.suite.results.metrics import length_unit
+    from pebench.tasks import TASKS
+
+    return [
+        {"name": name, "family": task.family, "length": f"in {length_unit(name)}", "title": task.title}
+        for name, task in TASKS.items()
+    ]
+
+
+def list_profiles() -> list[dict[str, Any]]:
+    from pebench.suite.experiment.profiles import PROFILES
+
+    return [
+        {
+            "name": p.name,
+            "encodings": list(p.encodings) or "all",
+            "tasks": list(p.plans),
+            "seeds": p.seeds,
+            "about": p.about,
+        }
+        for p in PROFILES.values()
+    ]
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="A registered encoding, or file.py:Class.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show an encoding: what it is, its formula, its source."""
+    from rich.syntax import Syntax
+
+    from pebench.encodings.registry import resolve, source_text
+
+    name, cls = resolve(name)
+    card = {"name": name, **cls.card()}
+    if as_json:
+        typer.echo(json.dumps(card, indent=1))
+        return
+    screen = console()
+    screen.print(f"[bold]{name}[/]  {card['title']}", highlight=False)
+    facts = f"family {card['family']}, kernel {card['kernel']}, {card['paper']}\n{card['formula']}\n"
+    screen.print(facts, highlight=False, markup=False)
+    screen.print(Syntax(source_text(cls), "python", background_color="default"))
+
+
+def new(
+    name: Annotated[str, typer.Argument(help="Lower case, digits and underscores.")],
+    folder: Annotated[Path, typer.Option(help="Where to write it.", **PATH)] = Path(),
+) -> None:
+    """Write a file with a new encoding that passes the check, to change into yours."""
+    from pebench.encodings.registry import FOLDER, UnknownName, resolve
+    from pebench.suite.submissions.template import TemplateError, encoding_file
+
+    text, cls = encoding_file(name)
+    with suppress(UnknownName):
+        resolve(name)
+        raise TemplateError(f"there is an encoding {name!r} already: `pebench show {name}`")
+    if (FOLDER / f"{name}.py").exists():
+        raise TemplateError(f"{name!r} is the name of a module of pebench; choose another name")
+    path = folder / f"{name}.py"
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise TemplateError(f"{path} exists; choose another name or remove it") from None
+    typer.echo(
+        f"wrote {path}\nnext: pebench check {path}:{cls}\n      pebench run --profile QUICK -e {path}:{cls}"
+    )
+
+
+def check(
+    name: Annotated[str, typer.Argument(help="A registered encoding, or file.py:Class.")],
+    as_json: AsJson = False,
+) -> None:
+    """Prove an encoding correct, in seconds and without training: its certificate."""
+    import torch
+
+    from pebench.encodings.registry import demand_acceptable, resolve
+    from pebench.suite.proofs.certificate import certify
+
+    torch.set_num_threads(1)
+    name, cls = resolve(name)
+    demand_acceptable(name, cls)
+    with console().status(f"checking {name}") if sys.stderr.isatty() and not as_json else Console(quiet=True):
+        checks = certify(name, cls)
+    failed = [c for c in checks if not c.passed]
+    if as_json:
+        rows = [
+            {"check": c.name, "passed": c.passed, "measured": c.measured, "detail": c.detail} for c in checks
+        ]
+        typer.echo(json.dumps({"encoding": name, "passed": not failed, "checks": rows}, indent=1))
+    else:
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for column in ("", "check", "measured"):
+            table.add_column(column)
+        for c in checks:
+            table.add_row("[green]✓[/]" if c.passed else "[red]✗[/]", c.name, str(c.measured))
+        console().print(table)
+        for c in failed:
+            console().print(f"{c.name}: {c.detail}", style="red", markup=False)
+        typer.echo(f"{name}: {len(checks) - len(failed)} of {len(checks)} checks hold")
+    raise typer.Exit(1 if failed else 0)
+
+
+def prove_identities(
+    as_json: AsJson = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write the table to this JSON file.", **PATH)
+    ] = None,
+) -> None:
+    """Show the exact identities between encodings, each with its largest error; some must not hold."""
+    from pebench.suite.proofs.prove import document, prove
+    from pebench.suite.results.record import write_whole
+
+    identities = prove()
+    wrong = [i for i in identities if not i.proven]
+    text = json.dumps(document(identities), indent=1)
+    if out:
+        write_whole(out, f"{text}\n".encode())
+    if as_json:
+        typer.echo(text)
+    else:
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for column in ("", "identity", "source", "computed in", "largest error", "tolerance"):
+            table.add_column(column, overflow="fold")
+        for i in identities:
+            mark = "[green]✓[/]" if i.proven else "[red]✗[/]"
+            equal = i.statement if i.expected else f"NOT: {i.statement}"
+            numbers = (i.precision, f"{i.error:.1e}", f"{i.tolerance:.0e}")
+            table.add_row(mark, Text(equal), Text(i.source), *numbers)
+        console().print(table)
+        typer.echo(f"{len(identities) - len(wrong)} of {len(identities)} identities come out as documented")
+    raise typer.Exit(1 if wrong else 0)
+
+
+def tabulate_pictures(
+    name: Annotated[str, typer.Argument(help="A registered encoding, or file.py:Class.")],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="A trained model with it, as in `generate`: before and after training.", **PATH),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write it here; default: print it.", **PATH)
+    ] = None,
+) -> None:
+    """Tabulate pictures of an encoding: logit by distance, spectrum, learned frequencies, attention mass."""
+    import torch
+
+    from pebench.encodings.registry import resolve
+    from pebench.suite.experiment.profiles import PROFILES
+    from pebench.suite.proofs import probes as pictures
+    from pebench.suite.results.record import write_whole
+    from pebench.suite.runs.checkpoint import config, load
+    from pebench.tasks import make
+    from pebench.tasks.base import Task
+
+    torch.set_num_threads(1)
+    if checkpoint is None:
+        points = pictures.untrained(resolve(name)[1])
+    else:
+        lm, about = load(checkpoint, name), config(checkpoint)
+        task = make(about.task)
+        assert isinstance(task, Task)
+        length = PROFILES[about.profile].plans[about.task].recipe.length
+        points = pictures.trained(lm, pictures.texts(task, length))
+    if out:
+        write_whole(out, pictures.to_csv(points).encode())
+    else:
+        typer.echo(pictures.to_csv(points), nl=False)
+
+
+def prepare(
+    harness: Annotated[
+        bool, typer.Option("--harness", help="The questions of `pebench harness` instead (86 MB download).")
+    ] = False,
+) -> None:
+    """Fetch, verify and cache the corpus books-v1; a second call returns at once."""
+    from pebench.tasks.data.corpus import identity
+    from pebench.tasks.data.corpus import prepare as prepare_books
+    from pebench.tasks.lm_eval import questions as harness_data
+
+    def tell(line: str) -> None:
+        typer.echo(line, err=True)
+
+    if harness:
+        typer.echo(f"the questions of {len(harness_data.SOURCES)} tasks are in {harness_data.prepare(tell)}")
+        return
+    folder = prepare_books(tell)
+    typer.echo(f"{identity()['name']} ({identity()['sha256'][:12]}) is ready in {folder}")
