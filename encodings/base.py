@@ -116,7 +116,7 @@ class Encoding(nn.Module):
     def positions(self, index: Tensor, tokens: Tensor, memory: Memory) -> Tensor:
         """The positions of tokens (B, T) with these indices (T,): (T,), (B, T), or (B, T, n), n numbers a token.
 
-        `memory` belongs to the cache. Every other hook of the model gets what is returned here.
+        `memory` belongs to the cache. Every other hook of the model gets the result.
         """
         return index
 
@@ -163,7 +163,7 @@ class Encoding(nn.Module):
         return None if self.overruled("form", "weights") else self.form(q, k, at, keys)
 
     def values(self, v: Tensor, at: At) -> Tensor:
-        """Change what is read: v (B, H, T, d), before it is cached; returns its dtype."""
+        """Change the values that attention reads: v (B, H, T, d), before it is cached; returns its dtype."""
         return v
 
     def output(self, y: Tensor, at: At) -> Tensor:

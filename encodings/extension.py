@@ -1,6 +1,6 @@
 """Longer contexts at evaluation time: a trained encoding read in another way, its weights reused.
 
-A method changes frequencies (`Retuned`) or distances (`Regrouped`). Frequencies are those of `Encoding.spectrum`.
+A method changes frequencies (`Retuned`) or distances (`Regrouped`). Frequencies come from `Encoding.spectrum`.
 YaRN's bands count turns at one unit a token: where tokens set the clock (contextual GRAPE-M, Selective RoPE) they are
 as if each advanced it by one.
 """
@@ -115,7 +115,7 @@ class Sharpened(Wrapper):
 
 
 class Extended(Wrapper):
-    """Reads texts longer than those of the training.
+    """Reads texts longer than any of the training.
 
     A trained model is measured with the factor of the task's length, which is not always that of its tokens (a list of
     32 pairs, of which two are in use, is shorter than eight times one of four). Built alone, as for its certificate and
@@ -143,7 +143,7 @@ class Retuned(Extended):
     @staticmethod
     @abstractmethod
     def change(frequencies: Tensor, factor: float, length: int) -> Tensor:
-        """Frequencies (..., planes) for texts `factor` times as long as `length` tokens, those of the training."""
+        """Frequencies (..., planes) for texts `factor` times as long as the training's `length` tokens."""
 
     @staticmethod
     def gain(factor: float, length: int) -> float:
@@ -251,7 +251,7 @@ class Regrouped(Extended):
 
     @abstractmethod
     def views(self) -> tuple[View, ...]:
-        """All views, for texts `self.factor` times as long as those of the training."""
+        """All views, for texts `self.factor` times as long as the training's."""
 
     @abstractmethod
     def chosen(self, at: At, keys: Keys) -> Tensor:
@@ -446,7 +446,7 @@ METHODS: dict[str, type[Extended]] = {
 
 @functools.cache
 def longer(inner: type[Encoding], method: str) -> type[Extended]:
-    """The class of an encoding as extended by a method: "rope@yarn". The errors are those of `extended`.
+    """The class of an encoding as extended by a method: "rope@yarn". Errors as in `extended`.
 
     >>> from pebench.encodings.rope import RoPE
     >>> longer(RoPE, "yarn").title

@@ -12,7 +12,7 @@ class GrapeMNoncommuting(Encoding):
     L = E L_r E^T with r orthonormal columns E and a skew L_r: the sum of planes that do not commute,
     exponentiated at once. exp(nL) = I + E (exp(n L_r) - I) E^T needs matrices of r x r only. L_r starts as
     the RoPE spectrum of r channels and E as a random subspace. The result is a partial RoPE whose planes
-    and frequencies are those of L_r's Schur form. No official code.
+    and frequencies come from L_r's Schur form. No official code.
     """
 
     title = "GRAPE-M, non-commuting planes in a subspace"

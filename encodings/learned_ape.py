@@ -9,7 +9,7 @@ from pebench.encodings.registry import register
 class LearnedAPE(Encoding):
     """One learned vector per position, added to the token embeddings (Gehring et al., 2017; GPT-2).
 
-    Undefined beyond the training length, and says so. Initial values N(0, 0.02), those of the embeddings.
+    Undefined beyond the training length, and says so. Initial values N(0, 0.02), as for the embeddings.
     """
 
     title = "Learned absolute positions"

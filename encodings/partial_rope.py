@@ -10,7 +10,7 @@ from pebench.encodings.tuned import Tuned
 class PartialRoPE(Tuned):
     """Rotate the first quarter of the channels and leave the rest without positions (GPT-NeoX-20B).
 
-    The frequencies are those of a head of the rotated width: 10000^(-2m/r) with r = d/4. (p-RoPE keeps the
+    The frequencies suit a head of the rotated width: 10000^(-2m/r) with r = d/4. (p-RoPE keeps the
     denominator d instead and drops the slow planes.)
     """
 

@@ -1,4 +1,4 @@
-"""Random streams with names: what is drawn from one does not shift what another gives."""
+"""Random streams with names: a draw from one does not shift the draws from another."""
 
 import hashlib
 

@@ -11,7 +11,7 @@ class TransformerXL(Tuned):
     """The query meets a learned image of the sinusoid of each distance (Dai et al., 2019, section 3.3).
 
     W_R per layer, and u and v shared by all layers as in the authors' code (kimiyoung/transformer-xl), all
-    N(0, 0.02). The sinusoid of i - j splits into those of i and j, so no table of distances is built. It
+    N(0, 0.02). The sinusoid of i - j splits into sinusoids of i and of j, so no table of distances is built. It
     could ride on the kernel as D extra columns per head, which for D > d costs more than the logits
     themselves.
     """

@@ -76,7 +76,7 @@ def title(name: str) -> str:
 
 
 def items(profile: str, name: str) -> list[Item]:
-    """Test items of a task, at growing lengths; of other learning rates they are those of STANDARD."""
+    """Test items of a task, at growing lengths; profiles of other learning rates share the items of STANDARD."""
     known = document()["items"]
     found = known.get(profile if profile in known else "STANDARD", {}).get(name, [])
     return [

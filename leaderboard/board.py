@@ -356,7 +356,7 @@ def _blocked(runs: pd.DataFrame, checks: pd.DataFrame) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What is known of each encoding, from all tables."""
+    """The facts on each encoding, from all tables."""
 
     ranked: dict[str, list[Any]]
     families: dict[str, list[Any]]

@@ -22,7 +22,7 @@ ORDERS = {
 def ordered(board: Board, order: str) -> Board:
     """The board with its ranked rows in another order, and a note that says so. BoardError for an unknown one.
 
-    Tiers and ranks stay those of the mean: only that is tested. Rows without a place in the order follow.
+    Tiers and ranks stay as by the mean: only the mean is tested. Rows without a place in the order follow.
     """
     if order not in ORDERS:
         raise BoardError(f"no order {order!r}; there are: {', '.join(ORDERS)}")
@@ -30,7 +30,7 @@ def ordered(board: Board, order: str) -> Board:
         return board
     last = len(board.entries) + 1
     entries = sorted(board.entries, key=lambda e: (e.rank is None, e.places.get(order, last)))
-    note = f"Order of the rows: {ORDERS[order]}. Tiers and ranks are those of the mean score."
+    note = f"Order of the rows: {ORDERS[order]}. Tiers and ranks follow the mean score."
     return replace(board, entries=entries, notes=[note, *board.notes], order=order)
 
 

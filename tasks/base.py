@@ -53,7 +53,7 @@ class Task(ABC):
 
     @abstractmethod
     def conditions(self, length: int, multiples: tuple[float, ...]) -> list[Condition]:
-        """What is measured after training at `length`; each condition has at least the key `length`."""
+        """The conditions to measure after training at `length`; each condition has at least the key `length`."""
 
     @abstractmethod
     def measure(

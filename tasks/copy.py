@@ -10,7 +10,7 @@ from pebench.tasks.base import Condition, draw, grid
 class Copy(QuestionTask):
     """BOS s SEP s, with symbols uniform over 30; trained on strings of 1 to L symbols.
 
-    Exact match tells who finds the token n + 1 places back when n was never seen (Kazemnejad et al., 2023).
+    Exact match shows whether a model finds the token n + 1 places back when n was never seen (Kazemnejad et al., 2023).
 
     >>> Copy().answer(torch.tensor([[4, 7, 9]]))
     tensor([[4, 7, 9]])

@@ -45,9 +45,9 @@ class Needle(AnswerTask):
     training one to four needles stand in the text and all are asked for: in any order, or, where all have one
     key (a fifth of the time), in the order of the text. Names and grid follow RULER (Hsieh et al., 2024,
     section 3.1): `single` is one needle at a depth; with as many as fit the training length, up to four,
-    `multi_key` asks for one of them, `multi_query` for all, and `multi_value` for all values of one key. The gate is
-    passed by who finds single needles, five of the eight conditions at a length: most encodings find those long before
-    they tell two apart.
+    `multi_key` asks for one of them, `multi_query` for all, and `multi_value` for all values of one key. A
+    model that finds single needles passes the gate: they are five of the eight conditions at a length. Most encodings
+    find single needles long before they tell two apart.
     """
 
     name = "needle"

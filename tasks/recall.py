@@ -87,7 +87,7 @@ class Recall(LookUpTask):
     `t5_bias` learned to find what follows a value and never what follows a key.
 
     Each of n slots holds a key and its value, or three tokens of noise. Keys are distinct, the two tokens of a
-    value uniform over 32. Trained on 1 to L slots of which all (half of the time) or any number hold a fact;
+    value uniform over 32. Trained on 1 to L slots. All of them (half of the time) or any number hold a fact;
     measured with as many facts as half the training length has slots, further and further apart, and with one in
     every slot (up to 32).
     """

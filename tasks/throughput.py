@@ -18,7 +18,7 @@ class Workload(Protocol):
 
 
 class Throughput:
-    """Time of a training step, a forward pass and one cached token, over that of `rope`.
+    """Time of a training step, a forward pass and one cached token, over the time of `rope`.
 
     Both models do the same work in turn, subject and RoPE, pair by pair, so that a machine that slows down
     slows both; the value is the median of the ratios. Never mixed into quality.

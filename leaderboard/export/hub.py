@@ -36,7 +36,7 @@ def push(
 ) -> str:
     """Upload the folder to the dataset repository or static Space `owner/name`, made if missing; the commit's URL.
 
-    PublishError names what is missing: the folder's files, a network, a token, the right to write.
+    PublishError names the missing part: the folder's files, a network, a token, the right to write.
     """
     if not REPO.fullmatch(repo):
         raise PublishError(f"{repo!r} is no repository; write owner/name")

@@ -84,7 +84,7 @@ class Page:
         )
 
     def figure(self, name: str, figure: Any, words: str) -> None:
-        """A plotly figure; `words` say what it shows to those who do not see it."""
+        """A plotly figure; `words` describe it to readers that do not see it."""
         spec = json.loads(figure.to_json())
         height = spec["layout"].get("height", 450)
         self.add(

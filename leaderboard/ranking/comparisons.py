@@ -62,7 +62,7 @@ def freed(score: Array, own: Array) -> tuple[Array, Array]:
 def pairs(data: Cells, parts: list[Spread], task: int | None = None) -> Pairs:
     """Differences of the average scores, each on the cells that both encodings have, freed of what their seeds do.
 
-    `parts` are those of `within_tasks`; with a task, that of it alone is compared.
+    `parts` come from `within_tasks`; with a task, its scores alone are compared.
     """
     count = len(data.encodings)
     mean, runs, test, per_seed, doubt = np.full((5, count, count), np.nan)

@@ -1,4 +1,4 @@
-"""The ranking of a score table: who is ranked, in which order, in which tier, with which intervals."""
+"""The ranking of a score table: the ranked encodings, their order, in which tier, with which intervals."""
 
 import itertools
 from dataclasses import dataclass, replace

@@ -144,7 +144,7 @@ def weights(groups: pd.DataFrame, mask: Mask) -> Array:
 def averages(data: Cells, within: Mask | None = None) -> tuple[Array, Array]:
     """Scores (E, S) averaged over the cells that each encoding has, and the variances of their test sampling.
 
-    `within` (C,) keeps some cells only: those of one family, or of one task.
+    `within` (C,) keeps some cells only: one family's or one task's.
     """
     score, noise = (np.full(data.score.shape[:2], np.nan) for _ in range(2))
     for mask, members in patterns(data.has_cell if within is None else data.has_cell & within):

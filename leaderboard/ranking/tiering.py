@@ -24,6 +24,6 @@ def tiers(order: Sequence[int], p: Array, leads: Mask | None = None, level: floa
 
 
 def _leader(rest: Sequence[int], p: Array, leads: Mask | None, level: float) -> int:
-    """Who leads the tier that the first of these begins."""
+    """The leader of the tier that the first of these begins."""
     known = next((n for n, e in enumerate(rest) if leads is not None and leads[e]), 0)
     return rest[known] if (p[rest[known], list(rest[:known])] >= level).all() else rest[0]

@@ -15,7 +15,7 @@ KNOWN = 1e9  # degrees of freedom of a variance that is no estimate
 
 @dataclass(frozen=True)
 class Spread:
-    """What is known of the average scores of one task, all (E,) but where it says otherwise."""
+    """Statistics of the average scores of one task, all (E,) but where it says otherwise."""
 
     mean: Array
     own: Array  # moderated variance of a single run
@@ -56,7 +56,7 @@ def spread(score: Array, noise: Array) -> Spread:
 
 
 def within_tasks(data: Cells) -> list[Spread]:
-    """What is known of the scores of each task.
+    """Statistics of the scores of each task.
 
     What a seed does to all encodings is estimated from a few numbers in each task, so these variances are moderated
     over the tasks. A task in which no encoding has two seeds says nothing of how its runs vary: it is taken to vary as
@@ -82,7 +82,7 @@ def moderate(variance: Array, df: Array) -> tuple[Array, Array, Array]:
     12 times too small for a variance without a sample (df 0). It is the mean of the known variances plus the
     standard error of that mean.
 
-    Returns variances and their degrees of freedom, which never exceed those of all samples together. The third is
+    Returns variances and their degrees of freedom, which never exceed the pooled ones. The third is
     each variance's part from the common value, over the root of that one's degrees of freedom. The errors of two
     variances have the product of these as covariance, where the square of one over its df is a variance. Where no
     variance is known all are zero, and KNOWN.

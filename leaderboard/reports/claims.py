@@ -54,7 +54,7 @@ BESIDE = Quantity(ALL, BEYOND)  # shown beside, never judged against them
 
 
 def judged(board: Board) -> pd.DataFrame:
-    """Two rows for each claim of which both encodings have results: the paper's quantity here, and another one.
+    """Two rows for each claim on two encodings with results: the paper's quantity here, and another one.
 
     Columns: claim, first, second, paper_quantity, paper_355M, paper_770M (points by which first leads there), quantity,
     same_quantity, difference, low, high, p (Holm), seeds, verdict. Where the quantities differ there is no p-value, and
@@ -99,7 +99,7 @@ def compared(board: Board, pairs: Sequence[Pair], quantity: Quantity) -> pd.Data
 
 
 def gaps(board: Board, pairs: Sequence[Pair], quantity: Quantity) -> pd.DataFrame:
-    """Each pair of which both have results of this quantity: the difference with the 95 % interval of that pair alone.
+    """Each pair with results of this quantity: the difference with the 95 % interval of that pair alone.
 
     Columns: about, first, second, difference, low, high, p (not corrected), seeds; a preview has neither
     interval nor p (NaN).

@@ -131,7 +131,7 @@ class Validity:
 def validity(board: Board, published: Published, registered: Iterable[str] = ()) -> Validity:
     """Compare a board with published tables. PublishedError where the tables contradict themselves.
 
-    `registered` names encodings beside those of the board and of our transcription: they are absent, not unmatched.
+    `registered` names further encodings than the board and our transcription: they are absent, not unmatched.
     """
     rows, notes = published.rows, list(published.notes)
     known = board.ranking.data.encodings
@@ -410,7 +410,7 @@ _DIFFERENT = {
 
 
 def to_json(v: Validity) -> dict[str, Any]:
-    """Plain JSON data; what is unknown is null."""
+    """Plain JSON data; unknown values are null."""
 
     def counts(found: dict[str, int]) -> list[dict[str, Any]]:
         return [{"encoding": name, "rows": n} for name, n in found.items()]

@@ -1,7 +1,7 @@
 """Checks a submission folder as data: nothing in it is imported or executed, and nothing in it is trusted.
 
 A submission is `card.json`, the encoding's one file, and `records/` with the records of one profile. Every
-check says what is wrong and what to do; `compare` puts the records beside those of the board.
+check names the fault and the remedy; `compare` puts the records beside the board's.
 """
 
 import hashlib
@@ -80,7 +80,7 @@ class Rules:
 
 @dataclass
 class Check:
-    """One thing that was looked at, and what is wrong with it."""
+    """A check, with the problems that it found."""
 
     name: str
     problems: list[str] = field(default_factory=list)
@@ -213,7 +213,7 @@ def _read(folder: Path, path: str, most: int, check: Check) -> bytes:
 
 
 def _json(data: bytes) -> Any:
-    """Strict JSON: UTF-8, no key twice, no NaN, no number beyond a float. RecordError says what is wrong."""
+    """Strict JSON: UTF-8, no key twice, no NaN, no number beyond a float. RecordError names the fault."""
     try:
         return json.loads(
             data.decode("utf-8"), parse_constant=_no, parse_int=_int, object_pairs_hook=_no_key_twice
@@ -240,7 +240,7 @@ def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _card(data: bytes, check: Check) -> dict[str, Any]:
-    """The fields of card.json that are right; what is wrong or missing is named."""
+    """The fields of card.json that are right; wrong and missing ones are named."""
     try:
         card = _json(data)
     except RecordError as e:
@@ -330,7 +330,7 @@ def _record(folder: Path, path: str, files: Check, check: Check) -> Record | Non
 
 
 def _wrong_values(value: object, where: str = "", depth: int = 0) -> Iterator[str]:
-    """What is too deep, too long, too large or invisible in JSON data."""
+    """Values in JSON data that are too deep, too long, too large or invisible."""
     if depth > 4:
         yield f"{where} is nested too deeply"
     elif isinstance(value, dict):

@@ -131,7 +131,7 @@ def validate_folder(
 def accept_folder(
     folder: Annotated[Path, typer.Argument(help="A submission in your checkout.", **PATH)],
 ) -> None:
-    """Move a submission that passes `validate` into this checkout, and write again what is generated."""
+    """Move a submission that passes `validate` into this checkout, and regenerate the documents."""
     from pebench.encodings.registry import FOLDER
     from pebench.leaderboard.board import PUBLISHED
     from pebench.leaderboard.reports.documents import write as write_documents
@@ -176,7 +176,7 @@ def reproduce_record(
     """Run a record again and say: equal, within seed spread (on another kind of machine), or different (exit code 1).
 
     Another kind of processor rounds differently and trains another model from the same seed. There the numbers may
-    differ as those of two seeds do.
+    differ as between two seeds.
     """
     from pebench.leaderboard.board import PUBLISHED
     from pebench.suite.runs.selection import demand_device

@@ -23,7 +23,7 @@ def plain(error: UnicodeError) -> tuple[str, int]:
 
 
 def speak_plainly() -> None:
-    """Print on every terminal: what is not in its encoding is replaced by what is."""
+    """Print on every terminal: characters that its encoding lacks are replaced by ones that it has."""
     import codecs
 
     ascii = codecs.lookup("ascii")

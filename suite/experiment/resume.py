@@ -31,7 +31,7 @@ class Optimiser(Protocol):
 
 @dataclass
 class Resume:
-    """Where a training keeps its state, and of which run it is: the state of another one is not used."""
+    """Where a training keeps its state, and the run's identity: the state of another run is not used."""
 
     path: Path
     run: str

@@ -29,7 +29,7 @@ class LayerCache:
         self.memory: Memory = {}
 
     def append(self, k: Tensor, v: Tensor, columns: Tensor, start: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Store what is new from token `start` on; return all so far."""
+        """Store the new vectors from token `start` on; return all so far."""
         self.k, self.v = stored(self.k, k, start), stored(self.v, v, start)
         end = start + k.shape[-2]
         if columns.numel():
@@ -242,7 +242,7 @@ def queries(at: At, here: slice) -> At:
 
 
 def recomputed(block: Block, q: Tensor, at: At, seen: int) -> Tensor | None:
-    """block(q, at, seen), of which the backward pass computes all but the inputs again, from the same memory."""
+    """block(q, at, seen); the backward pass computes all but its inputs again, from the same memory."""
     before, after = copied(at.memory), list[Memory]()
 
     def run(q: Tensor) -> Tensor | None:

@@ -57,7 +57,7 @@ def choose(logits: Tensor, how: Sampling, rng: torch.Generator | None) -> int:
 
 
 def shown(text: str) -> str:
-    """Text that cannot steer a terminal: what is no visible character becomes a replacement character.
+    """Text that cannot steer a terminal: an invisible character becomes a replacement character.
 
     >>> shown("line\\n\\x1b[2J")
     'line\\n\ufffd[2J'

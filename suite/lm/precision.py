@@ -1,4 +1,4 @@
-"""In which precision matrix products are fast on a machine: like its processor, no part of what is computed."""
+"""In which precision matrix products are fast on a machine: like its processor, no part of the definition."""
 
 import functools
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""What is shown without training: the certificate, the identities, the probes of an encoding."""
+"""Proofs without training: the certificate, the identities, the probes of an encoding."""

@@ -133,7 +133,7 @@ def origin(error: Exception, cls: type[Encoding]) -> str:
 
 
 def written(cls: type[Encoding]) -> Iterator[type[Encoding]]:
-    """The classes that make up an encoding and were written for it, those of its parts too."""
+    """The classes that make up an encoding and were written for it, with the classes of its parts."""
     parts = (*cls.classes,) if issubclass(cls, Composition) else ()
     inner = (cls.inner_class,) if issubclass(cls, Wrapper) else ()
     for part in (*parts, *inner):
@@ -153,7 +153,7 @@ def says_what_it_is(cls: type[Encoding], seed: int) -> Finding:
 
 
 def misstated(name: str, text: object) -> str:
-    """What is wrong with a text of the class, with the remedy; empty where nothing is."""
+    """The fault of a text of the class, with the remedy; empty where there is none."""
     if not isinstance(text, str) or not text.strip():
         return "is to be set on the class, as a text"
     if name == "family" and text not in get_args(Family):

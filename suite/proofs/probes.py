@@ -2,7 +2,7 @@
 
 Each row of the table is a point: state ("start" or "trained"), picture, layer, head (-1: their mean), x and y.
 
-logit      x: distance of the key in tokens; y: its logit less that of the nearest key
+logit      x: distance of the key in tokens; y: its logit less the nearest key's
 angle      x: plane; y: by how many radians one token turns it (the eigenvalues' angles)
 stretch    x: distance; y: each singular value of the relative action over that distance
 frequency  x: plane; y: radians a token, where they are learned
@@ -149,7 +149,7 @@ def relative_action(encoding: Encoding, layer: int, distance: int) -> Tensor | N
     """M (H, d, d) of the logits q^T M k / sqrt(d) + b at this distance; None where they are not bilinear.
 
     Found through the hooks alone: of two keys the farther one is zero, so the difference of their logits is
-    the nearer one's product with the query, and its bias, which that of a key at zero takes away.
+    the nearer one's product with the query, and its bias. Subtracting the logit of a zero key removes the bias.
     """
     shape, d = encoding.shape, encoding.shape.head_dim
     if encoding.max_length is not None and distance + 2 > encoding.max_length:
@@ -178,7 +178,7 @@ def relative_action(encoding: Encoding, layer: int, distance: int) -> Tensor | N
 
 
 def frequencies(state: State, encoding: Encoding) -> Iterator[Point]:
-    """Learned frequencies, by plane: those of encodings that keep them in a parameter."""
+    """Learned frequencies, by plane, of encodings that keep them in a parameter."""
     for part in encoding.modules():
         with torch.enable_grad():
             theta = part.spectrum() if isinstance(part, Encoding) else None

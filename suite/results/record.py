@@ -149,7 +149,7 @@ def record_path(encoding: str, task: str, profile: str, seed: int, fingerprint: 
 
 
 def to_json(record: Record) -> str:
-    """The text of a record file: sorted keys, no NaN, and of a file name only what is text."""
+    """The text of a record file: sorted keys, no NaN, file names as far as they are text."""
     data = asdict(record)
     text = json.dumps(data, indent=1, sort_keys=True, allow_nan=False)
     if r"\udc" in text:  # perhaps bytes of a file name that this process could not read as text
@@ -166,7 +166,7 @@ def _decoded(found: re.Match[str]) -> str:
 
 
 def from_json(text: str) -> Record:
-    """Read and check the text of a record file; RecordError says what is wrong with it."""
+    """Read and check the text of a record file; RecordError names the fault."""
     try:
         data = json.loads(text, parse_constant=_no_constant)
         if r"\ud" in text.lower():  # perhaps half a surrogate pair, which would break every table
@@ -213,7 +213,7 @@ def write(record: Record, folder: Path) -> Path:
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file whole or not at all, in the place of an older one. OSError where that cannot be done.
 
-    Its mode follows the umask. In a folder that a group shares, the group may write what is made.
+    Its mode follows the umask. In a folder that a group shares, the group may write new files.
     """
     make_folder(path.parent)
     for attempt in (1, 2):
@@ -333,7 +333,7 @@ def found(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def folders(folder: Path) -> Iterator[tuple[Path, list[os.DirEntry[str]], str]]:
-    """Each folder from this one down, once, with what is in it, or the reason why it cannot be read.
+    """Each folder from this one down, once, with its entries, or the reason why it cannot be read.
 
     Symbolic links are followed, and of several ways to a folder the first counts. What runs need while they run is
     left out.

@@ -51,7 +51,7 @@ ASKS = {"harness": "language", "harness_grape": "language"}  # tasks that measur
 
 @dataclass(frozen=True)
 class Cell:
-    """What is to be run. `encoding` is a registered name, a sum, an extension or `file.py:Class`.
+    """A run to make. `encoding` is a registered name, a sum, an extension or `file.py:Class`.
 
     What it stands for is looked up once: files that change, or go, while it runs change nothing of its record.
     """
@@ -176,7 +176,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Began:
-    """When a run began, and with which source: not with that of a commit made while it ran."""
+    """When a run began, and with which source: a commit made while it runs does not count."""
 
     date: datetime.datetime = field(default_factory=lambda: datetime.datetime.now(datetime.UTC))
     clock: float = field(default_factory=clock)
@@ -359,7 +359,7 @@ def failed(write: Callable[[], None]) -> str:
 
 
 def told(fact: Callable[[], Any]) -> Any:
-    """What is said beside the scores; None, and a line in the log, where it cannot be had."""
+    """A fact beside the scores; None, and a line in the log, where it cannot be had."""
     try:
         return fact()
     except Exception as e:

@@ -1,7 +1,7 @@
 """The identity of a result: hashes of what the code means that it depends on. Results of other code show as stale.
 
 `meaning.py` says what such a hash sees through. Three parts stand apart: the code of the encoding, the code that all
-encodings of a task share, and what is no code (the plan, the corpus, the run whose model is measured).
+encodings of a task share, and inputs that are no code (the plan, the corpus, the run whose model is measured).
 """
 
 import contextlib

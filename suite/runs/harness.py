@@ -141,7 +141,7 @@ class ByteLM(Reader):
         return answers
 
     def continued(self, context: str, options: Options, rng: torch.Generator) -> str:
-        """What is generated behind a context, until a stop or the number of bytes."""
+        """The text that is generated behind a context, until a stop or the number of bytes."""
         n = min(options.n, self.max_length // 2)  # half is the context's
         text = self.tok_encode(context)
         head = [BEGIN] if self.begins or not text else []
@@ -181,7 +181,7 @@ def place(device: str | None) -> str:
 
 @register_model("pebench")
 class CheckpointLM(ByteLM):
-    """A checkpoint of pebench; the arguments are those of `--model_args`.
+    """A checkpoint of pebench; the arguments come from `--model_args`.
 
     CheckpointError, LengthError and ArgumentError say why it cannot be measured.
     """

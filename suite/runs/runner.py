@@ -125,7 +125,7 @@ def one_line(text: object) -> str:
 def existing(cell: Cell, folder: Path) -> Record | None:
     """The record that this cell has, if any. A file in its place that is no record is set aside, and said so.
 
-    OSError where the disk does not give the file: that says nothing of what is in it.
+    OSError where the disk does not give the file: that says nothing of its content.
     """
     path = folder / cell.path
     if not path.exists():
@@ -224,7 +224,7 @@ class Sweep:
         self.share = self.memory // self.jobs
 
     def run(self) -> Counter[str]:
-        """Run what is missing; how many cells ended in which way, "kept" being those that had their record."""
+        """Make the missing runs; returns how many ended in which way. "kept" counts the runs that had their record."""
         try:
             make_folder(self.folder)
             missing = [cell for cell in self.cells if self.wanted(cell)]
@@ -452,7 +452,7 @@ def died(code: int, log: Path) -> str:
 
 
 def stale(records: Iterable[Record]) -> list[Path]:
-    """The places of the records whose code, plan or text is not that of today."""
+    """The places of the records whose code, plan or text has changed since."""
     made = ((r, Cell(r.encoding, r.task, r.profile, r.seed)) for r in records)
     return [record.path for record, cell in made if record.fingerprint != cell.fingerprint()]
 

@@ -19,7 +19,7 @@ class AcceptError(ValueError):
 def accept(folder: Path, records: list[Record], root: Path) -> list[str]:
     """Move a submission that `validate` passed into the checkout at `root`; returns the files that are new there.
 
-    `records` are those of its report. The source goes to encodings/, the records to leaderboard/records, the card to
+    `records` come from its report. The source goes to encodings/, the records to leaderboard/records, the card to
     leaderboard/cards, its BibTeX to leaderboard/citations.bib. No file is overwritten: AcceptError names one that
     stands there with other bytes, before anything is written. A call that was cut off is continued by another.
     """

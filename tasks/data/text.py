@@ -16,7 +16,7 @@ def joined(split: Split, corpus: Path | None) -> Tensor:
 
 
 def random_windows(split: Split, n: int, length: int, rng: torch.Generator, corpus: Path | None) -> Tensor:
-    """Bytes (n, length) of which each row stands together in one document of the split, as int64."""
+    """Bytes (n, length), int64: each row stands together in one document of the split."""
     first, room = starts(split, length, corpus)
     places = torch.randint(0, int(room[-1]), (n,), generator=rng)
     document = torch.searchsorted(room, places, right=True)

@@ -33,7 +33,7 @@ class CorpusError(ValueError):
 
 
 class Wheel(NamedTuple):
-    """One file of a package index; `sha256` is that of the file."""
+    """One file of a package index; `sha256` is the file's."""
 
     project: str
     version: str

@@ -150,7 +150,7 @@ SHA256 = {
 def books(file: str, **metadata: object) -> "dict[str, Dataset]":
     """The rows of one of our own tasks, for lm-eval, which adds the metadata of the task to the call.
 
-    They are made in the cache folder on first use. CorpusError says what is missing.
+    They are made in the cache folder on first use. CorpusError names missing data.
     """
     folder = cache_folder() / NAME
     build_once(folder, _is_whole, _build, "copy it from another machine", silent)

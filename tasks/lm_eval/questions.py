@@ -78,7 +78,7 @@ def prepare(progress: Progress = silent) -> Path:
     """Put the questions of all tasks into the user's cache folder, and return their folder.
 
     Like `pebench.tasks.data.corpus.prepare`, it downloads once, verifies always, and may be interrupted or called
-    several times at once. CorpusError says what is wrong and what to do.
+    several times at once. CorpusError names the fault and the remedy.
     """
     folder = cache_folder() / NAME
     remedy = f"run `pebench data prepare --harness` on another machine and copy its {NAME} to {folder}"

@@ -37,7 +37,7 @@ class Piece(NamedTuple):
 class Reader(TemplateLM):
     """A language model over bytes that reads at most `max_length` of them, and of longer inputs the last ones.
 
-    `cut` counts the inputs of which it did not see all. `begins`: trained with `BEGIN` in front of each text,
+    `cut` counts the inputs that it did not see whole. `begins`: trained with `BEGIN` in front of each text,
     which then is the first of those bytes.
     """
 

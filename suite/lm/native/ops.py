@@ -363,7 +363,7 @@ def described(
     scale: float,
     stick: bool,
 ) -> Call:
-    """The call for these tensors, all of which the caller keeps alive until it has run."""
+    """The call for these tensors. The caller keeps all of them alive until it has run."""
     q, v = inputs["q"], inputs["v"]
     b, h, t, width = q.shape
     call = Call(
