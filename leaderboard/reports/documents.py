@@ -23,6 +23,7 @@ from pebench.leaderboard.reports import (
     validity,
     variants,
 )
+from pebench.leaderboard.reports.method import METHOD
 from pebench.leaderboard.reports.published import AT, BEYOND
 from pebench.leaderboard.reports.quantities import ALL, Quantity, measured
 from pebench.suite.results.record import read_all
@@ -78,6 +79,7 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
         "docs/validity.md",
         lambda: validity.to_markdown(validity.validity(board(), published.read())),
     ),
+    "method": ("docs/ranks.md", lambda: METHOD),
     "variants": ("leaderboard/variants.md", lambda: variants.to_markdown(board())),
     "gates": ("suite/experiment/standard.md", lambda: gates.to_markdown(board())),
     "seeds": ("suite/experiment/standard.md", lambda: seeds.to_markdown(board().ranking)),

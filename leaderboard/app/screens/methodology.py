@@ -8,42 +8,7 @@ from pebench.leaderboard.app.widgets import COLUMNS, NUMBER, download, draw, ope
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.printing import plain
 from pebench.leaderboard.reports import seeds
-
-METHOD = f"""
-1. **One scale.** Every answer of every task is scored between what one can get *without reading the
-   input* (0) and what an oracle gets (1), under the same condition.
-2. **Equal weights.** Scores are averaged over the conditions of a length (for example the depths of a
-   needle), then over the lengths, then over the tasks of a family, then over the families. Speed is
-   shown beside and never mixed in.
-3. **Pairs.** All encodings train on the same batches from the same weights, seed by seed. So they are
-   compared seed by seed within each task, and only on conditions that both have. Where one lacks seeds, what those
-   do to all is taken out by least squares, from the encodings that have them. What is missing (a length that an
-   encoding is not defined at) is missing and never zero; *coverage* shows it. A rank needs a result in
-   every family and {ranking.MIN_COVERAGE:.0%} of the conditions. The order is that of the mean
-   advantage over all others.
-4. **Intervals.** Each task trains models of its own, so its seeds count by themselves, and tasks may have
-   different numbers of them. A parametric bootstrap of {ranking.DRAWS} draws takes anew, for each task, what
-   a seed does to all encodings, what a run has of its own, and the sampling of the test answers. 95 % of
-   the draws lie in the interval; P(best) is the share of draws in which an encoding has the largest
-   advantage. A task with one seed is taken to vary as the others do; where all have one, the interval covers
-   test sampling only, and no P(best) is shown. A run that diverged counts as missing, and is named.
-5. **Few seeds.** Three seeds say little about how much an encoding varies. The estimate is therefore
-   drawn towards that of the other encodings by as much as those agree (Smyth, 2004), but never below
-   its own. An encoding with one seed is taken to vary as the others do: of one that varies several times more, a
-   difference can be named where there is none more often than in 5 % of boards.
-6. **Test sampling.** A share of n answers is binomial; bits per byte are a mean of n terms that vary as
-   much as their mean. All encodings and seeds answer the same test items: more seeds make this part no
-   smaller, and taking it as independent between encodings makes the intervals wider, not narrower.
-7. **Tiers.** The best encoding begins the first tier. The first, from the best down, that a paired t-test
-   separates from its tier's leader begins the next one, at {ranking.LEVEL:.0%} after Holm's correction over
-   *all* pairs (because the leader is chosen after looking). The leader is the tier's best with two seeds or more in
-   every task, unless that one is separable from one ahead of it. Encodings of a tier share a rank.
-8. **Certificate.** An encoding that fails a check (it sees the future, its cached decoding differs ...)
-   is listed with its numbers and gets no rank.
-9. **Gate.** *Learned* is the share of runs that pass the task's gate on the training distribution.
-   Length curves leave out those that do not: a model that did not learn the task has nothing to
-   extrapolate.
-"""
+from pebench.leaderboard.reports.method import METHOD
 
 SPREAD = {
     "within": NUMBER("between seeds", format="%.3f"),

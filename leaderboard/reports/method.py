@@ -1,0 +1,35 @@
+"""The page "how ranks work": written here once, generated into docs/ranks.md, and shown by the app."""
+
+from pebench.leaderboard import ranking
+
+METHOD = f"""
+1. **One scale.** Every answer is scored between the best score *without reading the input* (0) and an oracle's
+   score (1), under the same condition.
+2. **Equal weights.** Scores are averaged over the conditions of a length (for example the depths of a needle), then
+   over lengths, then over the tasks of a family, then over families. Speed is shown beside and never mixed in.
+3. **Pairs.** All encodings train on the same batches from the same weights, seed by seed. They are compared seed by
+   seed within each task, and only on conditions that both have. Where an encoding lacks seeds, the effect of each
+   seed is estimated by least squares from the encodings that have it, and removed.
+4. **Missing is never zero.** A length at which an encoding is not defined is missing, and *coverage* shows it. A rank
+   needs a result in every family, {ranking.MIN_COVERAGE:.0%} of the conditions, and {ranking.FEWEST} seeds in every
+   task. A row with fewer seeds is a *preview*: it has a score and no rank. The order follows the mean advantage over
+   all others.
+5. **Two quantities.** The score at the training length L and the score beyond L are shown apart, and never compared
+   as one.
+6. **Intervals.** A parametric bootstrap of {ranking.DRAWS} draws repeats, for each task, the effect of a seed on all
+   encodings, the variation of single runs, and the sampling of test answers. 95 % of the draws lie in the interval.
+   P(best) is the share of draws in which an encoding has the largest advantage. A run that diverged counts as missing,
+   and is named.
+7. **Few seeds.** Three seeds say little about the variance of an encoding. Its estimate is shrunk towards the variance
+   of the others, by as much as they agree (Smyth, 2004), but never below its own. If an encoding really varies several
+   times more than the others, its false-positive rate exceeds 5 %.
+8. **Test sampling.** A share of n answers is binomial. Bits per byte are a mean of n terms that vary as much as their
+   mean. All encodings and seeds answer the same test items, so more seeds do not reduce this part.
+9. **Tiers.** The best encoding begins the first tier. From the best down, the first encoding that a paired t-test
+   separates from its tier's leader begins the next tier: at {ranking.LEVEL:.0%}, after Holm's correction over *all*
+   pairs, because the leader is chosen after looking. Encodings of a tier share a rank.
+10. **Certificate.** An encoding that fails a check is listed with its numbers and gets no rank. Checks are, for
+    example, that it does not see the future and that cached decoding equals the full forward.
+11. **Gate.** *Learned* is the share of runs that pass the task's gate on the training distribution. Length curves
+    leave out the others: a model that did not learn the task has nothing to extrapolate.
+"""
