@@ -22,7 +22,7 @@ from pebench.encodings.base import (
     distance,
     rope_frequencies,
 )
-from pebench.encodings.compose import Composition
+from pebench.encodings.compose import Composition, composition
 from pebench.encodings.rope import RoPE, Rotary
 
 
@@ -279,6 +279,13 @@ class DoesNotRun(Wrong):
         return x @ pos
 
 
+class LosesAPart(composition("rope+alibi", (RoPE, ALiBi))):  # type: ignore[misc]
+    """Adds ALiBi to RoPE and forgets its bias."""
+
+    def columns(self, q: Tensor, k: Tensor, at: At) -> Columns | None:
+        return None
+
+
 WRONG: dict[type[Encoding], set[str]] = {
     WithoutFormula: {"says what it is"},
     SeesTheFuture: {"hides the future", "decodes as it reads"},
@@ -304,4 +311,5 @@ WRONG: dict[type[Encoding], set[str]] = {
     BreaksTheGraph: {"compiles whole"},
     DropsAPart: {"each part changes the result"},
     HidesAControlCharacter: {"says what it is"},
+    LosesAPart: {"each part changes the result"},
 }
