@@ -272,13 +272,37 @@ def test_a_push_makes_the_repository_and_uploads_what_belongs_in_it(folder: Path
     assert given["allow_patterns"] == ["README.md", "croissant.json", "data/*.parquet"]
 
 
-def test_the_real_client_takes_the_calls_of_the_stand_in(folder: Path) -> None:
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A folder with the parts of a site."""
+    for part in ("README.md", "index.html", "assets/a.js", "badges/rope.svg", "data/board.json", "encodings/rope.html",
+                 "tasks/copy.html"):  # fmt: skip
+        (tmp_path / part).parent.mkdir(exist_ok=True)
+        (tmp_path / part).write_text("x")
+    return tmp_path
+
+
+@pytest.mark.usefixtures("online")
+def test_a_site_goes_to_a_static_space(folder: Path, site: Path) -> None:
+    hub = Hub()
+    publish.push("me/board", site, "the board", api=hub, space=True)  # type: ignore[arg-type]
+    (_, repo), (_, given) = hub.calls
+    assert (repo["repo_type"], repo["space_sdk"], given["repo_type"]) == ("space", "static", "space")
+    assert {"*.html", "tasks/*.html", "assets/*", "README.md"} <= set(given["allow_patterns"])
+    assert "README.md" not in given["delete_patterns"]
+    with pytest.raises(publish.PublishError, match="pebench site"):
+        publish.push("me/board", folder, "a dataset", api=hub, space=True)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("online")
+def test_the_real_client_takes_the_calls_of_the_stand_in(folder: Path, site: Path) -> None:
     import inspect
 
     from huggingface_hub import HfApi
 
     hub = Hub()
     publish.push("me/x", folder, "m", api=hub)  # type: ignore[arg-type]
+    publish.push("me/x", site, "m", api=hub, space=True)  # type: ignore[arg-type]
     for name, given in hub.calls:
         inspect.signature(getattr(HfApi, name)).bind(None, **given)
 
