@@ -206,6 +206,7 @@ def tables(records: list[Record]) -> dict[str, pa.Table]:
 def _ranking(board: Board, pairs: pd.DataFrame) -> pd.DataFrame:
     """The ranking with what published tables say of each encoding's place."""
     frame = to_frame(board).rename(columns={"name": "encoding", "low": "score_low", "high": "score_high"})
+    frame = frame.astype({"rank": "float64", "tier": "float64"})
     counts = {}
     for name in frame["encoding"]:
         verdicts = (
