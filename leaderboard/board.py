@@ -26,6 +26,11 @@ COSTS = ("train_ratio", "prefill_ratio", "decode_ratio", "cache_bytes")
 ALWAYS = ("certificate", "throughput")  # on a board of any tasks
 NOTHING = "no score yet on anything that another encoding has too"
 CONTENT = "reads content"  # the check that says it
+REPRODUCED = (
+    "equal",
+    "within tolerance",
+    "within seed spread",
+)  # verdicts of `pebench reproduce` that verify
 REMEDY = "make some with `pebench run --profile QUICK`"
 
 
@@ -73,7 +78,8 @@ class Entry:
     failed_runs: list[str]  # "task, seed: outcome"
     parameters: int | None  # of the encoding itself
     reads_content: bool | None  # whether positions enter other than by a matrix and a bias of their own
-    verified: float  # share of the records that were run again and came out the same
+    verified: float  # share of the records that were run again and reproduced
+    verified_as: dict[str, int]  # by verdict: equal on one kind of machine, within seed spread on another
     clean: bool  # every run came from committed code
     no_commit: list[str]  # why the commit of some runs is not known
     stale: bool  # some seeds were run with another version of the code than others
@@ -230,7 +236,7 @@ def uncollected() -> Iterator[None]:
 
 
 def verified(folder: Path, paths: set[str], unreadable: list[Unreadable]) -> dict[str, str]:
-    """What `pebench reproduce --mark` states of these records: "equal" or "within tolerance", by path.
+    """What `pebench reproduce --mark` states of these records: one of REPRODUCED, by path.
 
     A mark is of the bytes that were run again: a record that was changed since has none.
     """
@@ -249,8 +255,7 @@ def verified(folder: Path, paths: set[str], unreadable: list[Unreadable]) -> dic
     return {
         path: verdict
         for path, (digest, verdict) in marks.items()
-        if verdict in ("equal", "within tolerance")
-        and hashlib.sha256((folder / path).read_bytes()).hexdigest() == digest
+        if verdict in REPRODUCED and hashlib.sha256((folder / path).read_bytes()).hexdigest() == digest
     }
 
 
@@ -400,6 +405,7 @@ class _Facts:
             parameters=int(parameters[-1]) if parameters else None,
             reads_content=next((c.detail.startswith("yes") for c in checks if c.check == CONTENT), None),
             verified=sum(r.verified != "" for r in runs) / len(runs),
+            verified_as=dict(Counter(r.verified for r in runs if r.verified)),
             clean=all(r.clean for r in runs),
             no_commit=sorted({r.no_commit for r in runs if r.no_commit}),
             stale=any(r.stale for r in runs),

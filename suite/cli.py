@@ -845,15 +845,27 @@ def reproduce_record(
     mark: Annotated[
         Path | None, typer.Option(help="Add a mark to this JSON file, where it is reproduced.", **PATH)
     ] = None,
+    records: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where seeds tell how far another processor may be off; default: published.", **PATH
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a record again and say: equal, within tolerance, or different (exit code 1)."""
-    from pebench.suite.submissions.reproduce import TOLERANCE, add_mark, marks_of, reproduce
+    """Run a record again and say: equal, within seed spread (on another kind of machine), or different (exit code 1).
+
+    Another kind of processor rounds differently and trains another model from the same seed. There the numbers may
+    differ as those of two seeds do.
+    """
+    from pebench.leaderboard.board import PUBLISHED
+    from pebench.suite.submissions.reproduce import add_mark, marks_of, reproduce
 
     demand_device(device)
     if mark:
         marks_of(mark)  # an unfit file is told before the run, not after it
-    _, result, stated = reproduce(record, encoding or "", corpus.resolve() if corpus else None, device)
+    text = corpus.resolve() if corpus else None
+    _, result, stated = reproduce(record, encoding or "", text, device, records or PUBLISHED)
     if as_json:
         typer.echo(json.dumps(stated, indent=1))
     else:
@@ -866,7 +878,11 @@ def reproduce_record(
         equal = result.compared - len(result.differences)
         typer.echo(f"{result.verdict}: {equal} of {result.compared} numbers are bitwise equal")
         if result.verdict != "equal":
-            typer.echo(f"tolerance: {TOLERANCE}")
+            typer.echo(f"tolerance: {result.tolerance}")
+        if result.over_seeds is not None:
+            typer.echo(
+                f"the differences are {result.over_seeds:.2f} of those between two seeds (root mean square)"
+            )
         if result.verdict == "different" and result.machine:
             typer.echo(
                 "The machines differ, and round differently: run it again on a machine like the first."

@@ -66,7 +66,9 @@ COLUMNS: dict[str, Any] = {
         help="Share of the tasks learned at the training length, mean over seeds.",
     ),
     "verified": NUMBER(
-        "verified", format="percent", help="Share of the records that came out the same again."
+        "verified",
+        format="percent",
+        help="Share of the records run again: equal, or within seed spread on another processor.",
     ),
     "reads_content": st.column_config.CheckboxColumn(
         "sees content", help="Positions enter other than by a matrix and a bias of their own."
