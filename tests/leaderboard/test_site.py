@@ -137,5 +137,4 @@ def test_the_site_works_from_a_disk(page: Page, out: Path) -> None:
     page.goto((out / "compare.html").as_uri() + "#fox&rope")
     expect(page.locator("[data-pairs] tbody tr")).to_have_count(4)
     page.goto((out / "compare.html").as_uri() + "#nobody&rope")
-    page.reload()
     expect(page.get_by_role("alert")).to_have_text("There is no encoding nobody on this board.")
