@@ -27,6 +27,7 @@ from pebench.suite.runs.engine import Ended, Fault, Lost, Node, SweepError
 from pebench.suite.runs.engines.parcel import Parcel, Sent, deliver, make
 from pebench.suite.runs.existing import existing
 from pebench.suite.runs.runner import Queue, cells, sweep
+from tests.runs import slurm
 
 ROOT = Path(__file__).parents[2]
 RUN = (sys.executable, "-m", "pebench.suite.cli", "run", "--profile", "SMOKE")
@@ -353,3 +354,104 @@ def test_a_node_without_text_one_of_other_code_and_a_full_one_make_no_record(
             assert read_all(tmp_path / "r") == ([], [])
     finally:
         subprocess.run(["umount", full], check=True)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Iterator[dict[str, str]]:
+    reason = slurm.missing()
+    needed(reason, not reason)
+    with slurm.cluster(tmp_path / "cluster") as env:
+        yield env
+
+
+def submitted(env: dict[str, str], folder: Path, *words: str) -> list[str]:
+    """Submit runs; the numbers of the jobs."""
+    command = [*RUN, "--engine", "slurm", "--records", os.fspath(folder), "--sbatch", "--mem=900M", *words]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "pebench status" in done.stdout
+    return done.stdout.splitlines()[0].partition(" as job ")[2].split()
+
+
+def wait_for_jobs(env: dict[str, str], seconds: float = 280) -> None:
+    end = time.monotonic() + seconds
+    while subprocess.run(["squeue", "--noheader"], env=env, capture_output=True, text=True).stdout.strip():
+        assert time.monotonic() < end, "the jobs do not end"
+        time.sleep(0.5)
+
+
+def logs(folder: Path) -> str:
+    return "\n".join(path.read_text() for path in folder.rglob("*.log"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_slurm_makes_an_array_of_what_is_missing(tiny: dict[str, str], tmp_path: Path) -> None:
+    records = tmp_path / "records"
+    jobs = submitted(
+        tiny, records, "-e", "rope@yarn,rope,nope", "-t", "copy", "--partition", "main", "--time", "10"
+    )
+    assert len(jobs) == 2  # rope@yarn waits for rope
+    wait_for_jobs(tiny)
+    found, unreadable = read_all(records)
+    assert [record.encoding for record in found] == ["nope", "rope", "rope@yarn"], logs(records)
+    assert not unreadable
+    assert "tokens" not in found[2].provenance  # it trained nothing
+    again = subprocess.run(
+        [*RUN, "--engine", "slurm", "--records", records, "-e", "rope,nope", "-t", "copy"],
+        env=tiny, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "nothing is missing" in again.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_slurm_node_with_a_fault_is_left_out_and_its_run_is_queued_again(
+    tiny: dict[str, str], tmp_path: Path, books: None
+) -> None:
+    records = tmp_path / "records"
+    jobs = submitted(tiny, records, "-e", "rope", "-t", "language", "--sbatch", "--hold")
+    listing = next(records.glob(".running/slurm/*.json"))
+    subprocess.run(["scancel", *jobs], env=tiny, check=True)
+    orders = json.loads(listing.read_text())
+    orders["sbatch"].remove("--hold")
+    listing.write_text(json.dumps(orders))
+    bad = {
+        "PEBENCH_CACHE": os.fspath(tmp_path / "empty"),
+        "SLURMD_NODENAME": "n1",
+        "SLURM_ARRAY_JOB_ID": jobs[0],
+    }
+    words = [sys.executable, "-m", "pebench.suite.cli"]
+    done = subprocess.run([*words, "cell", listing, "0"], env={**tiny, **bad}, capture_output=True, text=True)
+    assert done.returncode == 3
+    assert "n1 is left out: " in done.stdout
+    assert "the run is in the queue again, as job" in done.stdout
+    wait_for_jobs(tiny)
+    (record,) = read_all(records)[0]
+    assert record.outcome == "measured", logs(records)
+    view = [*words, "status", "--profile", "SMOKE", "-e", "rope", "-t", "language", "--records", records]
+    said = subprocess.run(view, env=tiny, capture_output=True, text=True)
+    assert "1 measured" in said.stdout
+    assert "n1 was left out: " in said.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_nodes_of_a_slurm_state_their_facts(tiny: dict[str, str]) -> None:
+    words = [sys.executable, "-m", "pebench.suite.cli", "nodes", "--engine", "slurm", "--json"]
+    words += ["--profile", "SMOKE", "-e", "rope", "-t", "copy"]
+    done = subprocess.run(words, env=tiny, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    facts = json.loads(done.stdout)
+    assert [node["node"] for node in facts] == ["n1", "n2"]
+    assert all(node["faults"] == [] for node in facts)
+
+
+def test_slurm_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
+    words = [*RUN, "-e", "nope", "-t", "copy", "--engine", "slurm", "--records", tmp_path]
+    env = {**os.environ, "PATH": os.fspath(tmp_path)}
+    done = subprocess.run(words, env=env, capture_output=True, text=True)
+    assert done.returncode == 3
+    assert done.stderr.startswith("pebench: there is no scontrol here; run this on a machine")
+    share = [*words, "--gpus", "0.5"]
+    assert "Slurm gives whole GPUs" in subprocess.run(share, env=env, capture_output=True, text=True).stderr

@@ -33,7 +33,8 @@ def connect(address: str | None) -> Any:
     except ImportError:
         raise SweepError("Ray is not installed; install it with `pip install 'pebench[ray]'`") from None
     try:
-        ray.init(address=address or "auto", log_to_driver=False, logging_level="ERROR")
+        with quiet():
+            ray.init(address=address or "auto", log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, ValueError, RuntimeError) as e:
         where = f"at {address}" if address else "here"
         said = str(e).splitlines()[0] if str(e) else type(e).__name__
@@ -41,6 +42,19 @@ def connect(address: str | None) -> Any:
             f"no Ray cluster {where} ({said}); start one with `ray start --head`, or name one with --address"
         ) from e
     return ray
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what C code prints off standard error: Ray tells there that it was told to be silent."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def stated(asked: Asked, device: str) -> dict[str, Any]:
@@ -250,6 +264,6 @@ class Ray:
         return Remote(cell, node, self, task.remote(parcel), files)
 
     def close(self) -> None:
-        """Leave the cluster; tasks of ours that still run are cancelled by Ray."""
+        """Leave the cluster, which ends the tasks of ours that still run."""
         if self.ray is not None:
             self.ray.shutdown()
