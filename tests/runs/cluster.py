@@ -1,4 +1,4 @@
-"""A Ray cluster of three nodes on this machine, as a program: prints its address and processes, and stays."""
+"""A Ray cluster of several nodes on this machine, as a program: prints its address and processes, and stays."""
 
 import json
 import os
@@ -6,11 +6,9 @@ import signal
 import sys
 import time
 
-NODES = ("n1", "n2", "n3")
-
 
 def main(environments: dict[str, dict[str, str]]) -> None:
-    """Start a head without processors and three nodes of one processor each, with their environments."""
+    """Start a head without processors and these nodes of one processor each, with their environments."""
     from ray.cluster_utils import Cluster
 
     sizes = {"object_store_memory": 80_000_000}
@@ -18,10 +16,8 @@ def main(environments: dict[str, dict[str, str]]) -> None:
         initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **sizes}
     )
     nodes = {
-        name: cluster.add_node(
-            num_cpus=1, env_vars={"PEBENCH_TEST_NODE": name, **environments.get(name, {})}, **sizes
-        )
-        for name in NODES
+        name: cluster.add_node(num_cpus=1, env_vars={"PEBENCH_TEST_NODE": name, **more}, **sizes)
+        for name, more in environments.items()
     }
     cluster.wait_for_nodes()
     raylets = {name: node.all_processes["raylet"][0].process.pid for name, node in nodes.items()}

@@ -18,10 +18,12 @@ from typing import Any
 import psutil
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from pebench.suite import cli
 from pebench.suite.experiment.profiles import SMOKE
 from pebench.suite.results.record import Record, RecordError, Row, read_all, to_json, write
-from pebench.suite.runs import preflight
+from pebench.suite.runs import machine, preflight
 from pebench.suite.runs.cell import Cell
 from pebench.suite.runs.engine import Ended, Fault, Lost, Node, SweepError
 from pebench.suite.runs.engines.parcel import Parcel, Sent, deliver, make
@@ -212,6 +214,53 @@ def test_a_node_states_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert preflight.state(asked[:1], "cpu", tmp_path)["faults"] == []
 
 
+def told(*words: str) -> tuple[int, str]:
+    """The exit code of a command that runs here, and all that it says."""
+    done = CliRunner().invoke(cli.app, list(words))
+    code = cli.explained(done.exception) if isinstance(done.exception, Exception) else done.exit_code
+    return code or 0, f"{done.output} {done.exception}"
+
+
+def test_the_nodes_are_a_table_whose_exit_code_says_whether_one_fails() -> None:
+    words = ("nodes", "--profile", "SMOKE", "-e", "nope", "-t", "copy")
+    code, said = told(*words)
+    assert code == 0
+    assert "1 of 1 node can make these runs" in said
+    code, said = told(*words, "--json", "--device", "cuda:9")
+    assert code == 3
+    facts = json.loads(said.partition("\n0 of 1 node")[0])[0]
+    assert facts["faults"][0].startswith("no device cuda:9: PyTorch finds ")
+    assert facts["torch"]
+    assert facts["processors"] >= 1
+
+
+def test_a_list_has_only_its_runs(tmp_path: Path) -> None:
+    listing = tmp_path / "list.json"
+    listing.write_text(json.dumps({"sbatch": [], "runs": []}))
+    code, said = told("cell", os.fspath(listing), "0")
+    assert code == 3
+    assert "has 0 runs, from 0: there is no 0" in said
+    assert told("cell", os.fspath(tmp_path / "none"), "0")[0] == 3
+
+
+@pytest.mark.parametrize(
+    ("grant", "processors", "gigabytes"),
+    [
+        ({"SLURM_CPUS_PER_TASK": "1", "SLURM_MEM_PER_NODE": "1024"}, 1, 1),
+        ({"SLURM_CPUS_PER_TASK": "1", "SLURM_MEM_PER_CPU": "2048"}, 1, 2),
+        ({"SLURM_CPUS_PER_TASK": "many", "SLURM_MEM_PER_NODE": "0"}, None, None),
+    ],
+)
+def test_a_grant_of_slurm_counts(
+    grant: dict[str, str], processors: int | None, gigabytes: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = machine.cores(), machine.memory()
+    for name, value in grant.items():
+        monkeypatch.setenv(name, value)
+    assert machine.cores() == (processors or usual[0])
+    assert machine.memory() == (gigabytes * 2**30 if gigabytes else usual[1])
+
+
 def needed(what: str, there: bool) -> None:
     """Skip where an engine is missing; in continuous integration it must be there."""
     if not there:
@@ -242,7 +291,10 @@ class RayCluster:
                 continue
 
 
-def ray_cluster(environments: dict[str, dict[str, str]]) -> Iterator[RayCluster]:
+THREE: dict[str, dict[str, str]] = {"n1": {}, "n2": {}, "n3": {}}
+
+
+def ray_cluster(environments: dict[str, dict[str, str]] = THREE) -> Iterator[RayCluster]:
     needed("Ray", importlib.util.find_spec("ray") is not None)
     process = subprocess.Popen(
         [sys.executable, os.fspath(Path(__file__).with_name("cluster.py")), json.dumps(environments)],
@@ -267,7 +319,12 @@ def by_ray(cluster: RayCluster, folder: Path, *words: str) -> list[str]:
     return [*RUN, "--engine", "ray", "--address", address, "--records", os.fspath(folder), *words]
 
 
-@pytest.mark.slow
+def words_of_nodes(cluster: RayCluster) -> list[str]:
+    words = [sys.executable, "-m", "pebench.suite.cli", "nodes", "--profile", "SMOKE", "--engine", "ray"]
+    return [*words, "--address", cluster.about["address"]]
+
+
+@pytest.mark.engines
 @pytest.mark.timeout(600)
 def test_ray_makes_the_rows_that_this_machine_makes(tmp_path: Path, books: None) -> None:
     """Every task of SMOKE, an encoding of a file and one that measures another one's model."""
@@ -279,7 +336,7 @@ def test_ray_makes_the_rows_that_this_machine_makes(tmp_path: Path, books: None)
         "-t",
         ",".join(task for task in SMOKE.plans if task != "throughput"),
     )
-    for cluster in ray_cluster({}):
+    for cluster in ray_cluster():
         done = subprocess.run(by_ray(cluster, tmp_path / "ray", *words), capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
     subprocess.run([*RUN, "--records", tmp_path / "local", *words], check=True, capture_output=True)
@@ -289,13 +346,13 @@ def test_ray_makes_the_rows_that_this_machine_makes(tmp_path: Path, books: None)
     assert sorted((tmp_path / "ray").rglob("*.safetensors"))
 
 
-@pytest.mark.slow
+@pytest.mark.engines
 @pytest.mark.timeout(600)
 def test_a_node_that_is_killed_whole_costs_no_record(tmp_path: Path) -> None:
     """Kills at random moments, one in each sweep of 24 runs; PEBENCH_KILLS says how many."""
     rng = random.Random(0)
     for number in range(int(os.environ.get("PEBENCH_KILLS", "1"))):
-        for cluster in ray_cluster({}):
+        for cluster in ray_cluster():
             folder = tmp_path / str(number)
             words = ("-e", "rope,alibi,fox,nope", "-t", "copy,sort", "--seeds", "3")
             process = subprocess.Popen(by_ray(cluster, folder, *words), stdout=subprocess.PIPE, text=True)
@@ -315,7 +372,7 @@ def test_a_node_that_is_killed_whole_costs_no_record(tmp_path: Path) -> None:
             assert text.count(" measured in ") == 24
 
 
-@pytest.mark.slow
+@pytest.mark.engines
 @pytest.mark.timeout(600)
 def test_a_node_without_text_one_of_other_code_and_a_full_one_make_no_record(
     tmp_path: Path, books: None
@@ -342,16 +399,28 @@ def test_a_node_without_text_one_of_other_code_and_a_full_one_make_no_record(
         "n1": {"PEBENCH_CACHE": os.fspath(tmp_path / "empty")},
         "n2": {"PYTHONPATH": os.fspath(other)},
         "n3": {"TMPDIR": os.fspath(full)},
+        "n4": {},
     }
     words = ("-e", "rope", "-t", "language,copy", "--seeds", "2")
     try:
         for cluster in ray_cluster(environments):
             done = subprocess.run(by_ray(cluster, tmp_path / "r", *words), capture_output=True, text=True)
-            assert done.returncode == 3, done.stdout
-            assert "pebench data prepare" in done.stderr
-            assert "other code, text or plan than the sweep's: rope copy" in done.stderr
-            assert "MiB free in" in done.stderr
-            assert read_all(tmp_path / "r") == ([], [])
+            assert done.returncode == 0, done.stdout + done.stderr
+            said = (
+                "pebench data prepare",
+                "other code, text or plan than the sweep's: rope language",
+                "MiB free in",
+            )
+            for why in said:
+                assert done.stdout.count(why) == 1, done.stdout
+            assert done.stdout.count(" is left out: ") == 3
+            assert len(read_all(tmp_path / "r")[0]) == 4
+            good = cluster.about["ids"]["n4"][:8]
+            assert done.stdout.count(f"/{good}") == 4
+            view = [*words_of_nodes(cluster), "-e", "rope", "-t", "language,copy"]
+            table = subprocess.run(view, capture_output=True, text=True)
+            assert table.returncode == 3
+            assert "1 of 4 nodes can make these runs" in table.stdout
     finally:
         subprocess.run(["umount", full], check=True)
 
@@ -384,7 +453,7 @@ def logs(folder: Path) -> str:
     return "\n".join(path.read_text() for path in folder.rglob("*.log"))
 
 
-@pytest.mark.slow
+@pytest.mark.engines
 @pytest.mark.timeout(600)
 def test_slurm_makes_an_array_of_what_is_missing(tiny: dict[str, str], tmp_path: Path) -> None:
     records = tmp_path / "records"
@@ -404,7 +473,7 @@ def test_slurm_makes_an_array_of_what_is_missing(tiny: dict[str, str], tmp_path:
     assert "nothing is missing" in again.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.engines
 @pytest.mark.timeout(600)
 def test_a_slurm_node_with_a_fault_is_left_out_and_its_run_is_queued_again(
     tiny: dict[str, str], tmp_path: Path, books: None
@@ -435,7 +504,7 @@ def test_a_slurm_node_with_a_fault_is_left_out_and_its_run_is_queued_again(
     assert "n1 was left out: " in said.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.engines
 @pytest.mark.timeout(300)
 def test_the_nodes_of_a_slurm_state_their_facts(tiny: dict[str, str]) -> None:
     words = [sys.executable, "-m", "pebench.suite.cli", "nodes", "--engine", "slurm", "--json"]
