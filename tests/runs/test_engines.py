@@ -29,10 +29,11 @@ from pebench.suite.runs.engine import Ended, Fault, Lost, Node, SweepError
 from pebench.suite.runs.engines.parcel import Parcel, Sent, deliver, make
 from pebench.suite.runs.existing import existing
 from pebench.suite.runs.runner import Queue, cells, sweep
+from pebench.tasks.data.wheels import cache_folder
 from tests.runs import slurm
 
 ROOT = Path(__file__).parents[2]
-RUN = (sys.executable, "-m", "pebench.suite.cli", "run", "--profile", "SMOKE")
+RUN = (sys.executable, "-P", "-m", "pebench.suite.cli", "run", "--profile", "SMOKE")
 
 
 def measured(cell: Cell, score: float = 0.5) -> Record:
@@ -320,7 +321,17 @@ def by_ray(cluster: RayCluster, folder: Path, *words: str) -> list[str]:
 
 
 def words_of_nodes(cluster: RayCluster) -> list[str]:
-    words = [sys.executable, "-m", "pebench.suite.cli", "nodes", "--profile", "SMOKE", "--engine", "ray"]
+    words = [
+        sys.executable,
+        "-P",
+        "-m",
+        "pebench.suite.cli",
+        "nodes",
+        "--profile",
+        "SMOKE",
+        "--engine",
+        "ray",
+    ]
     return [*words, "--address", cluster.about["address"]]
 
 
@@ -372,6 +383,35 @@ def test_a_node_that_is_killed_whole_costs_no_record(tmp_path: Path) -> None:
             assert text.count(" measured in ") == 24
 
 
+def workers_of(cluster: RayCluster) -> list[int]:
+    """The workers of runs on the nodes of a cluster."""
+    nodes = [pid for pid in psutil.pids() if cluster.node_of(pid)]
+    return [pid for pid in nodes if "pebench.suite.runs.worker" in " ".join(psutil.Process(pid).cmdline())]
+
+
+@pytest.mark.engines
+@pytest.mark.timeout(600)
+def test_a_sweep_on_ray_that_is_interrupted_leaves_no_process(tmp_path: Path) -> None:
+    for cluster in ray_cluster({"n1": {}}):
+        process = subprocess.Popen(
+            by_ray(cluster, tmp_path, "-e", "rope", "-t", "copy"),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        while not workers_of(cluster):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        text, errors = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "interrupted; a second call continues" in text
+        assert "Traceback" not in errors
+        end = time.monotonic() + 30
+        while workers_of(cluster):
+            assert time.monotonic() < end, "a worker is left"
+            time.sleep(0.2)
+        assert read_all(tmp_path) == ([], [])
+
+
 @pytest.mark.engines
 @pytest.mark.timeout(600)
 def test_a_node_without_text_one_of_other_code_and_a_full_one_make_no_record(
@@ -406,12 +446,7 @@ def test_a_node_without_text_one_of_other_code_and_a_full_one_make_no_record(
         for cluster in ray_cluster(environments):
             done = subprocess.run(by_ray(cluster, tmp_path / "r", *words), capture_output=True, text=True)
             assert done.returncode == 0, done.stdout + done.stderr
-            said = (
-                "pebench data prepare",
-                "other code, text or plan than the sweep's: rope language",
-                "MiB free in",
-            )
-            for why in said:
+            for why in ("pebench data prepare", "other code, text or plan than the sweep's", "MiB free in"):
                 assert done.stdout.count(why) == 1, done.stdout
             assert done.stdout.count(" is left out: ") == 3
             assert len(read_all(tmp_path / "r")[0]) == 4
@@ -479,7 +514,8 @@ def test_a_slurm_node_with_a_fault_is_left_out_and_its_run_is_queued_again(
     tiny: dict[str, str], tmp_path: Path, books: None
 ) -> None:
     records = tmp_path / "records"
-    jobs = submitted(tiny, records, "-e", "rope", "-t", "language", "--sbatch", "--hold")
+    cache = f"--export=ALL,PEBENCH_CACHE={cache_folder()}"  # of jobs: what the bad node lacks is its own
+    jobs = submitted(tiny, records, "-e", "rope", "-t", "language", "--sbatch", "--hold", "--sbatch", cache)
     listing = next(records.glob(".running/slurm/*.json"))
     subprocess.run(["scancel", *jobs], env=tiny, check=True)
     orders = json.loads(listing.read_text())
