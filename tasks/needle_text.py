@@ -31,11 +31,14 @@ class NeedleText(Needle):
 
     def conditions(self, length: int, multiples: tuple[float, ...]) -> list[Condition]:
         lengths = grid(length, multiples)
-        return [
-            *({"length": n, "kind": "single", "depth": depth} for n in lengths for depth in DEPTHS),
-            *({"length": n, "kind": "multi_key", "needles": self.most(length)} for n in lengths),
-            *({"length": n, "kind": TEXT} for n in lengths if STRETCH % n == 0),
+        single: list[Condition] = [
+            {"length": n, "kind": "single", "depth": depth} for n in lengths for depth in DEPTHS
         ]
+        several: list[Condition] = [
+            {"length": n, "kind": "multi_key", "needles": self.most(length)} for n in lengths
+        ]
+        text: list[Condition] = [{"length": n, "kind": TEXT} for n in lengths if STRETCH % n == 0]
+        return [*single, *several, *text]
 
     def measure(
         self, lm: LanguageModel, condition: Condition, n: int, rng: torch.Generator, split: Split = "test"
