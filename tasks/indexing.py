@@ -60,6 +60,9 @@ class Indexing(AlgorithmicTask):
         targets[:, length + 3 :: 3] = answers
         return Batch(tokens[:, :-1], targets)
 
+    def word(self, token: int) -> str:
+        return f"{token - SHIFT:+d}" if token >= FIRST + SYMBOLS else super().word(token)
+
     def solve(self, tokens: Tensor) -> Tensor:
         line = question_of(tokens)
         first = line.shape[1] + 2

@@ -9,11 +9,22 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
-from pebench.tasks.base import TOKENS_AT_ONCE, Batch, Condition, LanguageModel, Score, Task, grid
+from pebench.tasks.base import (
+    IGNORE,
+    SHOWN,
+    TOKENS_AT_ONCE,
+    Batch,
+    Condition,
+    LanguageModel,
+    Score,
+    Task,
+    grid,
+)
 from pebench.tasks.data.corpus import CorpusError, Split, byte_tensor
 from pebench.tasks.data.text import joined, random_windows
 
 STRETCH = 4096  # bytes that are scored in one piece, cut into windows of the length under test
+ASKED = 16  # bytes at the end of a window that a record shows the guesses of
 BEGIN = 0  # a byte that no text has, in front of every window, so that all of its bytes are scored
 
 
@@ -53,6 +64,15 @@ class Language(Task):
     ) -> list[Score]:
         data = windows(self.stretches(n, split).view(-1, int(condition["length"])))
         return self.scores(self.bits(lm, data), data.targets, condition)
+
+    def items(
+        self, condition: Condition, n: int, rng: torch.Generator, split: Split = "test"
+    ) -> Batch | None:
+        """The last bytes of the first windows are asked for."""
+        tokens, targets = windows(self.stretches(n, split).view(-1, int(condition["length"]))[:SHOWN])
+        targets = targets.clone()
+        targets[:, :-ASKED] = IGNORE
+        return Batch(tokens, targets)
 
     def bits(self, lm: LanguageModel, data: Batch) -> Tensor:
         """Bits (n, length) of each byte of a batch."""

@@ -40,6 +40,13 @@ class NeedleText(Needle):
         text: list[Condition] = [{"length": n, "kind": TEXT} for n in lengths if STRETCH % n == 0]
         return [*single, *several, *text]
 
+    def items(
+        self, condition: Condition, n: int, rng: torch.Generator, split: Split = "test"
+    ) -> Batch | None:
+        if condition["kind"] == TEXT:
+            return Language(self.corpus).items(condition, max(1, n // STRETCHES), rng, split)
+        return super().items(condition, n, rng, split)
+
     def measure(
         self, lm: LanguageModel, condition: Condition, n: int, rng: torch.Generator, split: Split = "test"
     ) -> list[Score]:

@@ -26,6 +26,7 @@ class Parity(AlgorithmicTask):
     family = "state tracking"
     vocab = BIT + 2
     gate = 0.9
+    fed_back = False
 
     def context(self, length: int) -> int:
         return length + 1
@@ -45,6 +46,9 @@ class Parity(AlgorithmicTask):
         targets = self.solve(tokens)
         targets[:, 0] = IGNORE
         return Batch(tokens, targets)
+
+    def word(self, token: int) -> str:
+        return "start" if token == BEGIN else str(token - BIT)
 
     def solve(self, tokens: Tensor) -> Tensor:
         return BIT + (tokens == BIT + 1).cumsum(dim=1) % 2

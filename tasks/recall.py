@@ -71,6 +71,9 @@ class LookUpTask(AlgorithmicTask):
         targets[:, 3 * length + 1 :: 3] = IGNORE  # the keys
         return Batch(tokens[:, :-1], targets)
 
+    def word(self, token: int) -> str:
+        return "." if token >= FILLER else super().word(token)
+
     def solve(self, tokens: Tensor) -> Tensor:
         facts = question_of(tokens)
         first = facts.shape[1] + 2

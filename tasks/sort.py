@@ -65,6 +65,9 @@ class Sort(QuestionTask):
         numbers = (10 * tens + ones).sort(dim=1).values
         return torch.stack([TENS + numbers // 10, ONES + numbers % 10], dim=2).flatten(1)
 
+    def word(self, token: int) -> str:
+        return str(token - (ONES if token >= ONES else TENS)) if token >= TENS else super().word(token)
+
     def chance(self, condition: Condition) -> float:
         """All sets of items are equally likely, and what whole decks hold is known.
 
