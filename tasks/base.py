@@ -99,7 +99,7 @@ class Task(ABC):
         >>> make("language").text([72, 105, BLANK]), make("copy").text([0, 2, 3, 1, BLANK])
         ('Hi_', 'start a b = _')
         """
-        return chr(token) if 32 <= token < 127 else "\N{REPLACEMENT CHARACTER}"
+        return chr(token) if 0 < token < 128 else "\N{REPLACEMENT CHARACTER}"
 
     def text(self, tokens: Iterable[int]) -> str:
         """How a person reads tokens; `_` stands for BLANK."""

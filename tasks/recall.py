@@ -72,7 +72,9 @@ class LookUpTask(AlgorithmicTask):
         return Batch(tokens[:, :-1], targets)
 
     def word(self, token: int) -> str:
-        return "." if token >= FILLER else super().word(token)
+        if token < FIRST:
+            return super().word(token)
+        return "·" if token >= FILLER else f"k{token - FIRST}"
 
     def solve(self, tokens: Tensor) -> Tensor:
         facts = question_of(tokens)

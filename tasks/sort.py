@@ -66,7 +66,14 @@ class Sort(QuestionTask):
         return torch.stack([TENS + numbers // 10, ONES + numbers % 10], dim=2).flatten(1)
 
     def word(self, token: int) -> str:
-        return str(token - (ONES if token >= ONES else TENS)) if token >= TENS else super().word(token)
+        """A symbol, tens or ones.
+
+        >>> [Sort().word(token) for token in (FIRST + 7, TENS + 5, ONES + 3)]
+        ['s7', '50', '+3']
+        """
+        if token >= TENS:
+            return f"+{token - ONES}" if token >= ONES else f"{token - TENS}0"
+        return super().word(token) if token < FIRST else f"s{token - FIRST}"
 
     def chance(self, condition: Condition) -> float:
         """All sets of items are equally likely, and what whole decks hold is known.
