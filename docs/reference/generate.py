@@ -11,7 +11,7 @@ PARTS = ("encodings", "tasks", "suite", "leaderboard")
 
 SECTIONS = {
     "How to": ["submit.md", "ranks.md", "clusters.md", "examples.md"],
-    "Results": ["leaderboard.md", "validity.md", "variants.md", "standard.md"],
+    "Results": ["leaderboard.md", "validity.md", "variants.md", "map.md", "standard.md", "standard2.md"],
     "Project": ["glossary.md", "releasing.md"],
     "Decisions": sorted(f"decisions/{page.name}" for page in (ROOT / "docs/decisions").glob("*.md")),
 }

@@ -26,7 +26,16 @@ from pebench.suite.lm.native.build import served, serving
 from pebench.suite.lm.precision import fast_bf16
 from pebench.suite.proofs import probes as pictures
 from pebench.suite.proofs.certificate import certify
-from pebench.suite.results.record import RUNNING, Record, Row, make_folder, record_path, tidy, write_whole
+from pebench.suite.results.record import (
+    RUNNING,
+    Answer,
+    Record,
+    Row,
+    make_folder,
+    record_path,
+    tidy,
+    write_whole,
+)
 from pebench.suite.runs.checkpoint import CheckpointError, config, describe, load, save
 from pebench.suite.runs.fingerprint import encoding_code, fingerprint, shared_code
 from pebench.suite.runs.machine import commit, hardware, peak_memory, processor
@@ -195,6 +204,7 @@ def run(
     name, cls = cell.resolved
     began = Began()
     about: dict[str, Any] = {}
+    answers = list[Answer]()
     try:
         if cell.task == CERTIFICATE:
             rows, about = certificate(name, cls)
@@ -204,19 +214,21 @@ def run(
             if isinstance(task, Throughput):
                 rows = timings(cls, task, cell.plan, device, tick)
             else:
-                rows, about = scores(cell, task, device, folder, tick, save)
+                rows, answers, about = scores(cell, task, device, folder, tick, save)
     except Diverged as e:
         return cell.record(outcome="diverged", reason=str(e), provenance=provenance(cell, began, device))
     if not rows:
         reason = f"defined at none of the lengths of {cell.task}"
         return cell.record(outcome="undefined", reason=reason, provenance=provenance(cell, began, device))
-    return cell.record(rows=tuple(rows), provenance={**provenance(cell, began, device), **about})
+    return cell.record(
+        rows=tuple(rows), answers=tuple(answers), provenance={**provenance(cell, began, device), **about}
+    )
 
 
 def scores(
     cell: Cell, task: Task, device: torch.device, folder: Path, tick: Tick, save: bool
-) -> tuple[list[Row], dict[str, Any]]:
-    """What the cell's model scores, and what its training took."""
+) -> tuple[list[Row], list[Answer], dict[str, Any]]:
+    """What the cell's model scores and answers, and what its training took."""
     assert cell.plan is not None
     steps = cell.plan.recipe.steps
     total = steps + len(task.conditions(cell.plan.recipe.length, cell.plan.multiples)) + 1
@@ -229,9 +241,11 @@ def scores(
     else:
         lm, about = borrowed(cell.base, device, folder, step)
     extension = registry.extension_of(cell.encoding)[1]
-    rows = examine(lm, task, cell.plan, device, lambda done, of: tick(steps + done, total), extension)
+    rows, answers = examine(
+        lm, task, cell.plan, device, lambda done, of: tick(steps + done, total), extension
+    )
     context = task.context(cell.plan.recipe.length)
-    return rows, {**about, "flops_per_token": told(lambda: flops_per_token(lm, context))}
+    return rows, answers, {**about, "flops_per_token": told(lambda: flops_per_token(lm, context))}
 
 
 def trained(

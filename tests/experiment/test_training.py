@@ -259,7 +259,7 @@ def test_an_extension_follows_the_length_and_leaves_the_training_length_alone(na
     task, plan, cpu = Outputs(), Plan(1, 16, 2, RECIPE, (0.5, 1, 2, 4), 8), torch.device("cpu")
 
     def values(extension: str = "") -> list[float]:
-        return [row.value for row in examine(lm, task, plan, cpu, lambda done, total: None, extension)]
+        return [row.value for row in examine(lm, task, plan, cpu, lambda done, total: None, extension)[0]]
 
     def fixed(method: str, factor: float) -> list[float]:
         own, lm.encoding = lm.encoding, extended(lm.encoding, method, factor)
