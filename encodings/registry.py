@@ -222,13 +222,15 @@ def _from_file(path: str, wanted: str) -> tuple[str, type[Encoding]]:
         for name, cls in vars(module).items()
         if isinstance(cls, type) and issubclass(cls, Encoding) and cls.__module__ == module.__name__
     }
+    # What says nothing of itself is abstract, where another class in the file does say what it is.
+    found = {name: cls for name, cls in found.items() if not _unsaid(cls)} or found
     wanted = unicodedata.normalize("NFKC", wanted)  # as Python reads names
     if not wanted and len(set(found.values())) == 1:
         wanted = next(iter(found))
     if wanted not in found:
         raise EncodingError(f"{path} has no encoding {wanted!r}; its encodings: {', '.join(found) or 'none'}")
     cls = found[wanted]
-    if unsaid := [about for about in ("title", "paper", "family", "formula") if not hasattr(cls, about)]:
+    if unsaid := _unsaid(cls):
         raise EncodingError(f"{path}: {wanted} does not say its {', '.join(unsaid)}; add them to the class")
     name = _name_in_file(cls, wanted)
     if alike := [c for c, other in found.items() if other is not cls and _name_in_file(other, c) == name]:
@@ -239,6 +241,11 @@ def _from_file(path: str, wanted: str) -> tuple[str, type[Encoding]]:
     if taken or _REGISTRY.get(name, cls) is not cls:
         raise EncodingError(f"{path}: {name!r} is the name of another encoding; rename the class {wanted}")
     return name, cls
+
+
+def _unsaid(cls: type[Encoding]) -> list[str]:
+    """What a class must say of itself, and does not."""
+    return [about for about in ("title", "paper", "family", "formula") if not hasattr(cls, about)]
 
 
 def _name_in_file(cls: type[Encoding], variable: str) -> str:

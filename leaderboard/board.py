@@ -8,23 +8,29 @@ import math
 import os
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from pebench.leaderboard import ranking, table
+from pebench.leaderboard import about, ranking, table
+from pebench.leaderboard.about import PUBLISHED
 from pebench.leaderboard.notes import notes_of
 from pebench.suite.results.metrics import counted
 from pebench.suite.results.record import LARGEST, VERIFIED, Record, Unreadable, folders, newest, read_all
 
-PUBLISHED = Path(__file__).with_name("records")  # what the repository holds; not in an installed package
 COSTS = ("train_ratio", "prefill_ratio", "decode_ratio", "cache_bytes")
+ALWAYS = ("certificate", "throughput")  # on a board of any tasks
 NOTHING = "no score yet on anything that another encoding has too"
 CONTENT = "reads content"  # the check that says it
+REPRODUCED = (
+    "equal",
+    "within tolerance",
+    "within seed spread",
+)  # verdicts of `pebench reproduce` that verify
 REMEDY = "make some with `pebench run --profile QUICK`"
 
 
@@ -72,7 +78,8 @@ class Entry:
     failed_runs: list[str]  # "task, seed: outcome"
     parameters: int | None  # of the encoding itself
     reads_content: bool | None  # whether positions enter other than by a matrix and a bias of their own
-    verified: float  # share of the records that were run again and came out the same
+    verified: float  # share of the records that were run again and reproduced
+    verified_as: dict[str, int]  # by verdict: equal on one kind of machine, within seed spread on another
     clean: bool  # every run came from committed code
     no_commit: list[str]  # why the commit of some runs is not known
     stale: bool  # some seeds were run with another version of the code than others
@@ -101,6 +108,8 @@ class Board:
     cards: dict[str, dict[str, Any]]
     ranking: ranking.Ranking
     order: str = "mean"  # of the entries: one of ranking.ORDERS
+    answers: pd.DataFrame = field(default_factory=lambda: table.answer_table([]))  # table.answer_table
+    own: frozenset[str] = frozenset()  # encodings that the user has and the published records have not
 
     @property
     def size(self) -> str:
@@ -111,25 +120,107 @@ class Board:
         return f"{counted(len(self.entries), 'encoding')}, {seeds if few == many else f'{few} to {seeds}'}"
 
 
-def make_board(records_folder: Path, profile: str | None = None) -> Board:
-    """The board of a records folder; without a profile, of that with the most records.
+def make_board(
+    records: Path | Sequence[Path], profile: str | None = None, tasks: Sequence[str] = ()
+) -> Board:
+    """The board of one or more records folders; without a profile, of that with the most records.
 
-    BoardError where there is nothing to show.
+    Of several folders the first one decides which profile that is, and `PUBLISHED` which records an encoding has that
+    is in both. `tasks`: these alone count. BoardError where there is nothing to show.
     """
-    if not records_folder.is_dir():
-        raise BoardError(f"there is no records folder {records_folder}; {REMEDY}")
-    with uncollected():
-        every, unreadable = read_all(records_folder)
+    places = [records] if isinstance(records, Path) else list(records)
+    read = [reading(folder) for folder in places]
+    every = [record for part in read for record in part.records]
+    unreadable = [file for part in read for file in part.unreadable]
     if not every:
         broken = f" ({len(unreadable)} unreadable, first: {unreadable[0].reason})" if unreadable else ""
-        raise BoardError(f"no records in {records_folder}{broken}; {REMEDY}")
+        named = ", ".join(map(str, places))
+        raise BoardError(f"no records in {named}{broken}; {REMEDY}")
+    counts = (Counter(r.profile for r in part.records).most_common() for part in read)
     profiles = dict(Counter(r.profile for r in every).most_common())
-    profile = profile or next(iter(profiles))
+    profile = profile or next(name for count in counts for name, _ in count)
     if profile not in profiles:
         raise BoardError(f"no records of profile {profile!r}; there are: {', '.join(profiles)}; {REMEDY}")
-    chosen = [r for r in newest(every) if r.profile == profile]
-    marks = verified(records_folder, {r.path.as_posix() for r in chosen}, unreadable)
-    return board_of(chosen, profile, profiles, unreadable, marks)
+    mine, both = own_encodings(places, read, profile)
+    chosen: list[Record] = []
+    marks: dict[str, str] = {}
+    for folder, part in zip(places, read, strict=True):
+        kept = [
+            r
+            for r in newest(part.records)
+            if r.profile == profile
+            and (not tasks or r.task in (*tasks, *ALWAYS))
+            and (folder == PUBLISHED or r.encoding not in both)
+        ]
+        marks |= verified(folder, {r.path.as_posix() for r in kept}, unreadable)
+        chosen += kept
+    made = of_profile(board_of(newest(chosen), profile, profiles, unreadable, marks), tasks)
+    notes = [*made.notes]
+    if both:
+        notes.append(f"In your folder too, and shown as published: {', '.join(sorted(both))}.")
+    if tasks:
+        notes.append(f"Ranked on {', '.join(tasks)} alone.")
+    return replace(made, notes=notes, own=frozenset(mine), answers=table.answer_table(chosen))
+
+
+def of_profile(board: Board, tasks: Sequence[str] = ()) -> Board:
+    """The board with coverage and ranks as the whole profile asks, not as far as its folder goes.
+
+    A rank needs a result in every family of the profile (of `tasks`, where these alone are asked for).
+    """
+    counted_tasks = [
+        t for t in about.tasks(board.profile) if t.name not in ALWAYS and t.name in (tasks or [t.name])
+    ]
+    found = set(board.scores.dropna(subset="score")["task"])
+    lacking = [t for t in counted_tasks if t.name not in found]
+    if not lacking or not found:
+        return board
+    families = Counter(t.family for t in counted_tasks)
+    share = 1 - sum(1 / families[t.family] for t in lacking) / len(families)
+    absent = sorted({t.family for t in lacking} - {t.family for t in counted_tasks if t not in lacking})
+    names = ", ".join(t.name for t in lacking)
+    why = f"not measured yet of {board.profile}: {names}"
+    entries = [replace(e, coverage=share * e.coverage) for e in board.entries]
+    if absent or share < ranking.MIN_COVERAGE:
+        entries = [
+            e
+            if e.reason
+            else replace(e, rank=None, tier=None, p_best=None, p_best_tasks=None, places={}, reason=why)
+            for e in entries
+        ]
+    note = f"Not measured yet of {board.profile}: {names}; `pebench run --profile {board.profile}` goes on."
+    return replace(board, entries=entries, notes=[note, *board.notes])
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a records folder holds."""
+
+    records: list[Record]
+    unreadable: list[Unreadable]
+
+
+def reading(folder: Path) -> Reading:
+    """All records of a folder; one that has not changed is read once. BoardError where there is no folder."""
+    if not folder.is_dir():
+        raise BoardError(f"there is no records folder {folder}; {REMEDY}")
+    return _reading(folder, stamp(folder))
+
+
+@functools.lru_cache(maxsize=4)
+def _reading(folder: Path, changed: int) -> Reading:
+    with uncollected():
+        return Reading(*read_all(folder))
+
+
+def own_encodings(places: list[Path], read: list[Reading], profile: str) -> tuple[set[str], set[str]]:
+    """With the published records beside others: the encodings of the others alone, and those that are in both."""
+    if PUBLISHED not in places or len(places) < 2:
+        return set(), set()
+    names: dict[bool, set[str]] = {True: set(), False: set()}
+    for folder, part in zip(places, read, strict=True):
+        names[folder == PUBLISHED] |= {r.encoding for r in part.records if r.profile == profile}
+    return names[False] - names[True], names[False] & names[True]
 
 
 @contextmanager
@@ -145,7 +236,7 @@ def uncollected() -> Iterator[None]:
 
 
 def verified(folder: Path, paths: set[str], unreadable: list[Unreadable]) -> dict[str, str]:
-    """What `pebench reproduce --mark` states of these records: "equal" or "within tolerance", by path.
+    """What `pebench reproduce --mark` states of these records: one of REPRODUCED, by path.
 
     A mark is of the bytes that were run again: a record that was changed since has none.
     """
@@ -164,29 +255,37 @@ def verified(folder: Path, paths: set[str], unreadable: list[Unreadable]) -> dic
     return {
         path: verdict
         for path, (digest, verdict) in marks.items()
-        if verdict in ("equal", "within tolerance")
-        and hashlib.sha256((folder / path).read_bytes()).hexdigest() == digest
+        if verdict in REPRODUCED and hashlib.sha256((folder / path).read_bytes()).hexdigest() == digest
     }
 
 
-def stamp(records_folder: Path) -> int:
+def stamp(*records: Path) -> int:
     """A number that changes when a record is added or removed: cheap, as it looks at the folders only."""
-    found = (os.fspath(folder) for folder, _, problem in folders(records_folder) if not problem)
-    return hash(tuple((folder, os.stat(folder).st_mtime_ns) for folder in found))
+    found = (os.fspath(inner) for folder in records for inner, _, problem in folders(folder) if not problem)
+    return hash(tuple((inner, os.stat(inner).st_mtime_ns) for inner in found))
 
 
-def cached_board(folder: str, profile: str | None, changed: int) -> Board:
-    """A board that is made once for each state of the folder (stamp) and only read afterwards."""
+def folder_named(text: str) -> Path:
+    """The records folder that a person means: a path, or the word `published`."""
+    return PUBLISHED if text == "published" else Path(text).expanduser()
+
+
+def cached_board(
+    records: tuple[str, ...], profile: str | None, tasks: tuple[str, ...], changed: int
+) -> Board:
+    """A board that is made once for each state of its folders (stamp) and only read afterwards."""
     with _ONE_AT_A_TIME:  # who asks for a board that is being made waits for it
-        return _cached_board(folder, profile, changed)
+        return _cached_board(records, profile, tasks, changed)
 
 
 _ONE_AT_A_TIME = threading.Lock()
 
 
-@functools.lru_cache(maxsize=4)
-def _cached_board(folder: str, profile: str | None, changed: int) -> Board:
-    return make_board(Path(folder), profile)
+@functools.lru_cache(maxsize=8)
+def _cached_board(
+    records: tuple[str, ...], profile: str | None, tasks: tuple[str, ...], changed: int
+) -> Board:
+    return make_board([folder_named(folder) for folder in records], profile, tasks)
 
 
 def board_of(
@@ -306,6 +405,7 @@ class _Facts:
             parameters=int(parameters[-1]) if parameters else None,
             reads_content=next((c.detail.startswith("yes") for c in checks if c.check == CONTENT), None),
             verified=sum(r.verified != "" for r in runs) / len(runs),
+            verified_as=dict(Counter(r.verified for r in runs if r.verified)),
             clean=all(r.clean for r in runs),
             no_commit=sorted({r.no_commit for r in runs if r.no_commit}),
             stale=any(r.stale for r in runs),

@@ -1,5 +1,7 @@
 """The notes below a board: what a reader must know before believing its order."""
 
+import ast
+import functools
 import json
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
@@ -123,9 +125,12 @@ def _source_notes(records: list[Record]) -> list[str]:
     """Encodings whose rows come from two sources of one name, and records whose identity is of another kind."""
     sources: dict[str, set[str]] = defaultdict(set)
     for r in records:
-        # Where no hash of the encoding's code is told, its file's text says which source it was.
-        if isinstance(told := r.encoding_code or r.card.get("source"), str):
-            sources[r.encoding].add(f"{'code' if r.encoding_code else 'text'} {told}")
+        if r.encoding_code:
+            sources[r.encoding].add(f"code {r.encoding_code}")
+        elif isinstance(
+            text := r.card.get("source"), str
+        ):  # a record of revision 1 tells no hash of the code
+            sources[r.encoding].add(f"text {_meaning(text)}")
     kinds = {name: Counter(told.partition(" ")[0] for told in found) for name, found in sources.items()}
     notes = []
     if mixed := sorted(name for name, count in kinds.items() if max(count.values()) > 1):
@@ -140,6 +145,22 @@ def _source_notes(records: list[Record]) -> list[str]:
             "theirs, so `pebench status` calls them stale."
         )
     return notes
+
+
+@functools.cache
+def _meaning(source: str) -> str:
+    """A source without comments, docstrings and formatting; the text itself where it does not parse."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return source
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and ast.get_docstring(node) is not None
+        ):
+            node.body = node.body[1:]
+    return ast.dump(tree)
 
 
 def _entry_notes(entries: "list[Entry]") -> list[str]:

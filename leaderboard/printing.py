@@ -68,6 +68,7 @@ def to_frame(board: Board) -> pd.DataFrame:
             "failed_checks",
             "failed_runs",
             "no_commit",
+            "verified_as",
             "places",
             "at_length",
             "beyond",

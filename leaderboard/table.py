@@ -145,6 +145,28 @@ def check_table(records: Iterable[Record]) -> pd.DataFrame:
     return frame.astype({"passed": bool})
 
 
+ANSWERS = ["encoding", "task", "seed", "condition", "item", "said", "right"]
+
+
+def answer_table(records: Iterable[Record]) -> pd.DataFrame:
+    """One row per answer that a record keeps: which test item, what was said, whether it was right.
+
+    Records keep them since their field `answers`: objects with condition, item, said and right. What has another form
+    is left out.
+    """
+    rows = [
+        (r.encoding, r.task, r.seed, label(a["condition"]), a["item"], a["said"], a["right"])
+        for r in records
+        for a in vars(r).get("answers", ())
+        if isinstance(a, dict)
+        and isinstance(a.get("condition"), dict)
+        and type(a.get("item")) is int
+        and isinstance(a.get("said"), str)
+        and isinstance(a.get("right"), bool)
+    ]
+    return pd.DataFrame(rows, columns=ANSWERS)
+
+
 def card_table(records: Iterable[Record]) -> dict[str, dict[str, Any]]:
     """The card of each encoding, from its record that started last."""
     ordered = sorted(records, key=lambda r: _text(r.provenance.get("started")))

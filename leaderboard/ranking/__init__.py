@@ -68,6 +68,7 @@ from pebench.leaderboard.ranking.ranks import Quantity as Quantity
 from pebench.leaderboard.ranking.ranks import Ranking as Ranking
 from pebench.leaderboard.ranking.ranks import differences as differences
 from pebench.leaderboard.ranking.ranks import neighbours as neighbours
+from pebench.leaderboard.ranking.ranks import over_tasks as over_tasks
 from pebench.leaderboard.ranking.ranks import rank as rank
 from pebench.leaderboard.ranking.resampling import TaskDraws as TaskDraws
 from pebench.leaderboard.ranking.resampling import task_draws as task_draws

@@ -121,7 +121,9 @@ class LM(nn.Module):
         self.norm = RMSNorm(size.width)
         self.initialise(seed)
         self.encoding = build(encoding, size.shape(train_length), seed)
-        self.progress = torch.ones(())  # who trains sets it to the share of the steps that are done
+        self.progress = torch.ones(
+            (), device="cpu"
+        )  # who trains sets it to the share of the steps that are done
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
