@@ -21,7 +21,8 @@ class BiPE(Tuned):
     family = "absolute"
     formula = (
         r"x_t \leftarrow x_t + P_{\min(t - b_t,\, L-1)},"
-        r"\quad \ell_{ij} = q_i^\top R\big((n_j-n_i)\theta\big)\,k_j / \sqrt d,\quad b_t, n_t: \text{ start and number of the segment of } t"
+        r"\quad \ell_{ij} = q_i^\top R\big((n_j-n_i)\theta\big)\,k_j / \sqrt d,"
+        r"\quad b_t, n_t: \text{ start and number of the segment of } t"
     )
     norm_preserving = True
 

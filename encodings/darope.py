@@ -23,8 +23,9 @@ class DaRoPE(Tuned):
     paper = "Meta, 2026"
     family = "contextual"
     formula = (
-        r"\ell_{ij} = q_i^\top R(\phi_j-\phi_i)\,k_j / \sqrt d,"
-        r"\quad \phi_{t,m} = t\,\theta_m \text{ where } L\theta_m \ge 2\pi, \text{ else } L\,\sigma\big(w_h^\top x_t + a_h \mathrm{logit}\tfrac{t+1/2}{L}\big)\,\theta_m"
+        r"\ell_{ij} = q_i^\top R(\phi_j-\phi_i)\,k_j / \sqrt d,\quad "
+        r"\phi_{t,m} = t\,\theta_m \text{ where } L\theta_m \ge 2\pi,\text{ else } "
+        r"L\,\sigma\big(w_h^\top x_t + a_h \mathrm{logit}\tfrac{t+1/2}{L}\big)\,\theta_m"
     )
     norm_preserving = True
 

@@ -11,8 +11,8 @@ from pebench.encodings.registry import register
 class FoPE(Encoding):
     """Each plane's cosine and sine is a mix of all frequencies' (Hua et al., 2025).
 
-    Frequencies below 2 pi / L are dropped. At most d/4 planes are mixed, per head, for cosines and sines apart. The mix is
-    the identity plus Xavier noise of gain 0.3, and is not trained: the defaults of
+    Frequencies below 2 pi / L are dropped. At most d/4 planes are mixed, per head, for cosines and sines apart. The mix
+    is the identity plus Xavier noise of gain 0.3, and is not trained: the defaults of
     TsinghuaC3I/Fourier-Position-Embedding. All other planes stay still. That code has a sine of 1 for them, which turns
     them and doubles their logits; the paper has 0. A mix of angles does not depend on i - j alone.
     """
