@@ -19,7 +19,7 @@ class BAM(Encoding):
     formula = r"\ell_{ij} = q_i^\top k_j / \sqrt d - \big|\alpha_h\,(i-j-\mu_h)\big|^{\beta_h}"
     relative = True
 
-    nearest = 1e-6  # |x|^b has no slope in b at x = 0
+    nearest = 1e-12  # |x|^b has no slope in b at x = 0
 
     def __init__(self, shape: Shape):
         super().__init__(shape)
