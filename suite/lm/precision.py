@@ -29,3 +29,8 @@ def multiplies_bf16(cpuinfo: str) -> bool:
 def precision(device: torch.device) -> torch.autocast:
     """bfloat16 matrix products over float32 parameters, residuals and softmax where that is faster, else float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=fast_bf16(device))
+
+
+def products() -> str:
+    """What the native training step multiplies in."""
+    return "float16"

@@ -21,7 +21,7 @@ typedef float H __attribute__((vector_size(2 * LANES), aligned(4), may_alias)); 
 typedef uint32_t U __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef uint16_t B __attribute__((vector_size(2 * LANES), aligned(2), may_alias)); /* bfloat16: the upper half of a float */
 
-static inline V fill(float x) { return (V){} + x; }
+static inline V fill(float x) { return x - (V){}; } /* x + 0 would be an addition */
 
 static inline V choose(I mask, V yes, V no) { return (V)(((I)yes & mask) | ((I)no & ~mask)); }
 
@@ -43,6 +43,12 @@ static inline float sum(V x) {
     for (int n = LANES / 4; n > 0; n /= 2)
         for (int lane = 0; lane < n; lane++) h[lane] += h[lane + n];
     return h[0];
+}
+
+static inline float greatest(V x) {
+    float top = x[0];
+    for (int lane = 1; lane < LANES; lane++) top = x[lane] > top ? x[lane] : top;
+    return top;
 }
 
 static inline float dot(const float *x, const float *y, int64_t width) {

@@ -1,0 +1,296 @@
+"""The native training step of the standard LM: forward, backward, clipping and AdamW without autograd between its parts.
+
+Parameters, gradients and moments lie in flat buffers, what a step keeps in one arena. Each layer is two parts in C
+(suite/lm/native/step.c), and between them the encoding (suite/lm/middle.py). The model in PyTorch defines what is
+computed, and runs wherever `serves` says no.
+"""
+
+import ctypes
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from pebench.suite.lm.middle import Middle, Place
+from pebench.suite.lm.model import LM, Attention, Block, RMSNorm, SwiGLU
+from pebench.suite.lm.native import ops
+from pebench.suite.lm.native.build import library
+from pebench.suite.lm.precision import products
+from pebench.tasks.base import IGNORE
+
+TILE, PANEL = 96, 64  # tokens, columns: at least those of step.c
+SLACK = 64  # numbers that a vector may read beyond the end
+ROUND = 16  # parameters begin at multiples of so many floats
+SPREAD = 16  # the gradient of one token's loss, in half precision: small ones must not vanish
+
+
+class LayerCall(ctypes.Structure):
+    """The arguments of a layer's parts: `Block` of step.c."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("batches", "tokens", "rows", "width", "heads", "hidden", "gradient")),
+        *((name, ctypes.c_void_p) for name in ("gain1", "qkv", "temperature", "out", "gain2", "gate_up", "down")),
+        *((f"{m}_{way}", ctypes.c_void_p) for m in ("qkv", "out", "gate_up", "down") for way in ("forth", "back")),
+        *((name, ctypes.c_void_p) for name in ("x", "x1", "next", "all", "q", "k", "v", "y")),
+        *((name, ctypes.c_void_p) for name in ("inverse1", "inverse2", "ratio", "h", "h1", "h2", "up")),
+        *((name, ctypes.c_void_p) for name in ("gx", "gq", "gk", "gv", "gy", "gh", "turns")),
+        *((name, ctypes.c_void_p) for name in ("room", "room_left", "room_right")),
+    ]  # fmt: skip
+
+
+class HeadCall(ctypes.Structure):
+    """The arguments of embedding and head: `Head` of step.c."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("rows", "width", "vocab", "asked", "ignored", "gradient")),
+        *((name, ctypes.c_void_p) for name in ("tokens", "targets", "embedding", "gain", "forth", "back")),
+        *((name, ctypes.c_void_p) for name in ("first", "x", "gx", "room", "room_left", "room_right")),
+        ("scale", ctypes.c_float),
+    ]  # fmt: skip
+
+
+class Flat:
+    """All parameters that an optimiser trains, its moments and the gradients, each kind in one buffer."""
+
+    def __init__(self, opt: torch.optim.Optimizer):
+        self.opt = opt
+        groups = sorted(opt.param_groups, key=lambda group: group["weight_decay"] == 0)
+        self.parameters = [p for group in groups for p in group["params"]]
+        ends, self.decayed = [0], 0
+        for group in groups:
+            for p in group["params"]:
+                ends.append(ends[-1] + -(-p.numel() // ROUND) * ROUND)
+            if group["weight_decay"]:
+                self.decayed = ends[-1]
+        self.values, self.gradients, self.means, self.squares = (torch.zeros(ends[-1]) for _ in range(4))
+        self.count = torch.zeros(())  # steps taken, shared by all parameters' states
+        for p, start in zip(self.parameters, ends[:-1], strict=True):
+            self.adopt(p, start)
+
+    def adopt(self, p: Tensor, start: int) -> None:
+        """Move a parameter, its gradient and its moments here."""
+        before = self.opt.state.get(p, {})
+
+        def part(buffer: Tensor, old: Tensor | None) -> Tensor:
+            new = buffer[start : start + p.numel()].view(p.shape)
+            return new if old is None else new.copy_(old)
+
+        if "step" in before:
+            self.count.copy_(before["step"])
+        mean, square = (before.get(name) for name in ("exp_avg", "exp_avg_sq"))
+        self.opt.state[p] = {"step": self.count, "exp_avg": part(self.means, mean), "exp_avg_sq": part(self.squares, square)}
+        p.data = part(self.values, p.detach())
+        p.grad = part(self.gradients, None)
+
+    def distance(self) -> int:
+        """How many floats from a parameter to its gradient."""
+        return (self.gradients.data_ptr() - self.values.data_ptr()) // 4
+
+    def update(self, scale: float, clip: float) -> float:
+        """Clip and take a step of AdamW; the norm of the gradients. Where it is not finite, nothing is done."""
+        group = self.opt.param_groups[0]
+        (beta1, beta2), rate, step = group["betas"], group["lr"], self.count.item() + 1
+        norm: float = updating()(
+            *(x.data_ptr() for x in (self.values, self.gradients, self.means, self.squares)),
+            self.values.numel(), self.decayed, scale, clip, rate / (1 - beta1**step), (1 - beta2**step) ** -0.5,
+            1 - rate * group["weight_decay"], beta1, beta2, group["eps"],
+        )  # fmt: skip
+        if math.isfinite(norm):
+            self.count += 1
+        return norm
+
+    def release(self) -> None:
+        """Give every parameter memory of its own again."""
+        for p in self.parameters:
+            p.data, p.grad = p.detach().clone(), None
+            state = self.opt.state[p]
+            self.opt.state[p] = {name: x.clone() for name, x in state.items()}
+
+
+@functools.cache
+def part(name: str) -> Any:
+    """A function of step.c that takes one structure."""
+    found = cast(ctypes.CDLL, library())[name]
+    found.argtypes = [ctypes.POINTER(HeadCall if "head" in name or "embed" in name else LayerCall)]
+    found.restype = ctypes.c_float if name.startswith("step_head") else ctypes.c_int
+    return found
+
+
+@functools.cache
+def updating() -> Any:
+    """`step_update` of step.c."""
+    found = cast(ctypes.CDLL, library())["step_update"]
+    found.argtypes = [*[ctypes.c_void_p] * 4, *[ctypes.c_int64] * 2, *[ctypes.c_float] * 8]
+    found.restype = ctypes.c_float
+    return found
+
+
+class Arena:
+    """Memory that every step uses anew, handed out from the beginning."""
+
+    def __init__(self, memory: Tensor):
+        self.memory, self.used = memory, 0
+
+    def take(self, *shape: int, each: int = 4) -> int:
+        """The address of an array of numbers of so many bytes each."""
+        at = self.memory.data_ptr() + self.used
+        self.used += -(-(math.prod(shape) + SLACK) * each // 64) * 64
+        return at
+
+    def tensor(self, address: int, *shape: int) -> Tensor:
+        """The floats that were taken at this address."""
+        start = address - self.memory.data_ptr()
+        if start + 4 * math.prod(shape) > len(self.memory):  # only being measured
+            return torch.empty(0)
+        return self.memory[start : start + 4 * math.prod(shape)].view(torch.float32).view(shape)
+
+
+@dataclass
+class Layout:
+    """Where a step over batches of one shape keeps what, and what its parts in C and the encoding are told of it."""
+
+    layers: list[LayerCall]
+    head: HeadCall
+    places: list[Place]
+    first: Tensor  # (B, T, D), the embeddings
+    gx: Tensor  # (B, T, D), their gradient in the end
+
+
+class NativeStep:
+    """Takes training steps of a model that `serves` accepts, with an optimiser that is AdamW."""
+
+    def __init__(self, lm: LM, opt: torch.optim.Optimizer, clip: float):
+        self.lm, self.clip = lm, clip
+        self.flat = Flat(opt)
+        self.middle = Middle(lm.encoding)
+        self.layouts: dict[tuple[int, int, bool], Layout] = {}
+        self.memory = torch.empty(0, dtype=torch.uint8)
+
+    def __call__(self, tokens: Tensor, targets: Tensor) -> tuple[float, float]:
+        """Loss and norm of the gradients; the step is taken where both are finite.
+
+        A step that overflows in half precision is computed again in float32, with the same random numbers.
+        """
+        half = products() == "float16"
+        state = torch.get_rng_state() if half else None
+        loss, norm = self.attempt(tokens, targets, half)
+        if state is not None and not (math.isfinite(loss) and math.isfinite(norm)):
+            torch.set_rng_state(state)
+            loss, norm = self.attempt(tokens, targets, False)
+        return loss, norm
+
+    def attempt(self, tokens: Tensor, targets: Tensor, half: bool) -> tuple[float, float]:
+        """A step with products in this precision."""
+        loss, scale = self.gradients(tokens, targets, half)
+        return loss, self.flat.update(scale, self.clip) if math.isfinite(loss) else math.nan
+
+    def gradients(self, tokens: Tensor, targets: Tensor, half: bool) -> tuple[float, float]:
+        """Forward and backward. The loss, and the factor by which all gradients are too large."""
+        tokens, targets = tokens.contiguous(), targets.contiguous()
+        layout, kind = self.layout(*tokens.shape, half), "half" if half else "float"
+        head, layers = layout.head, list(zip(layout.layers, layout.places, strict=True))
+        head.tokens, head.targets = tokens.data_ptr(), targets.data_ptr()
+        if part("step_embed")(head):
+            raise IndexError(f"a token or a target is not in 0 to {self.lm.size.vocab - 1}")
+        scale = head.scale = float(SPREAD * 2 ** (head.asked - 1).bit_length()) if half else 1.0
+        self.flat.gradients.zero_()
+        with torch.autocast("cpu", enabled=False):
+            self.middle.begin(layout.first)
+            for layer, (call, place) in enumerate(layers):
+                part(f"step_pack_{kind}")(call)
+                self.middle.before(layer, place)
+                part(f"step_read_{kind}")(call)
+                self.middle.forward(layer, place)
+                part(f"step_write_{kind}")(call)
+            part(f"step_pack_head_{kind}")(head)
+            loss = part(f"step_head_{kind}")(head)
+            for layer, (call, place) in reversed(list(enumerate(layers))):
+                part(f"step_write_back_{kind}")(call)
+                self.middle.backward(layer, place)
+                part(f"step_read_back_{kind}")(call)
+            self.middle.end(layout.gx)
+            part("step_embed_back")(head)
+        return loss, scale
+
+    def layout(self, batches: int, tokens: int, half: bool) -> Layout:
+        """The layout of batches of this shape, kept from the last time."""
+        key = batches, tokens, half
+        if key not in self.layouts:
+            arena = Arena(self.memory)
+            layout = self.laid_out(arena, *key)
+            if arena.used > len(self.memory):
+                self.layouts.clear()  # they point into the old memory
+                self.memory = torch.empty(arena.used, dtype=torch.uint8)
+                layout = self.laid_out(Arena(self.memory), *key)
+            self.layouts[key] = layout
+        return self.layouts[key]
+
+    def laid_out(self, arena: Arena, batches: int, tokens: int, half: bool) -> Layout:
+        size, rows, each = self.lm.size, batches * tokens, 2 if half else 4
+        width, hidden, heads, vocab = size.width, size.hidden, size.heads, size.vocab
+        take, distance = arena.take, self.flat.distance()
+        wide = max(width, vocab + PANEL)
+        room = {
+            "room": take(TILE, max(2 * hidden, 4 * width, wide) + width),
+            "room_left": take(TILE, max(3 * width, width + 2 * hidden, wide)),
+            "room_right": take(TILE, hidden + PANEL, each=each),
+        }
+        gradients = {name: take(rows, width) for name in ("gx", "gq", "gk", "gv", "gy")}
+
+        def packed(name: str, matrix: Tensor) -> dict[str, int]:
+            out, into = matrix.shape
+            sizes = {"forth": (into, -(-out // PANEL)), "back": (out, -(-into // PANEL))}
+            return {f"{name}{way}": take(*s, PANEL, each=each) for way, s in sizes.items()}
+
+        first = x = take(rows, width)
+        layers, places = [], []
+        for block in cast(list[Block], list(self.lm.blocks)):
+            matrices = {
+                "qkv": block.attention.qkv.weight, "out": block.attention.out.weight,
+                "gate_up": block.mlp.gate_up.weight, "down": block.mlp.down.weight,
+            }  # fmt: skip
+            others = {"gain1": block.norm1.weight, "gain2": block.norm2.weight, "temperature": block.attention.temperature}
+            call = LayerCall(
+                batches=batches, tokens=tokens, rows=rows, width=width, heads=heads, hidden=hidden, gradient=distance,
+                **{name: p.data_ptr() for name, p in (matrices | others).items()},
+                **{key: at for name, m in matrices.items() for key, at in packed(f"{name}_", m).items()},
+                **{name: take(rows, width) for name in ("x1", "next", "q", "k", "v", "y")},
+                x=x, all=take(rows, 3 * width), inverse1=take(rows), inverse2=take(rows), ratio=take(rows, 2 * heads),
+                h1=take(rows, width, each=each), h2=take(rows, width, each=each), up=take(rows, 2 * hidden, each=each),
+                **gradients, **room,
+            )  # fmt: skip
+            if self.middle.reads_input:
+                call.h = take(rows, width)
+            x = call.next
+            layers.append(call)
+            places.append(Place(arena, call, size))
+        head = HeadCall(
+            rows=rows, width=width, vocab=vocab, ignored=IGNORE, gradient=distance,
+            embedding=self.lm.embedding.weight.data_ptr(), gain=self.lm.norm.weight.data_ptr(),
+            **packed("", self.lm.embedding.weight), first=first, x=x, gx=gradients["gx"], **room,
+        )  # fmt: skip
+        shape = batches, tokens, width
+        return Layout(layers, head, places, arena.tensor(first, *shape), arena.tensor(gradients["gx"], *shape))
+
+
+def serves(lm: nn.Module) -> bool:
+    """Whether the native step can train this model: the standard block as it stands here, in float32 on one CPU thread.
+
+    A model with modules of other classes, with hooks on its modules or with frozen parameters trains in PyTorch.
+    """
+    if type(lm) is not LM or not ops.usable(*lm.parameters()) or products() == "bfloat16":
+        return False
+    inside = set(lm.encoding.modules())
+    standard = (LM, Block, Attention, RMSNorm, SwiGLU, nn.Linear, nn.Embedding, nn.ModuleList)
+    return all(p.requires_grad for p in lm.parameters()) and all(
+        not hooked(m) and (m in inside or type(m) in standard) for m in lm.modules()
+    )
+
+
+def hooked(module: nn.Module) -> bool:
+    """Whether calling this module would do more than its class says."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return any(getattr(module, kind) for kind in kinds) or "forward" in vars(module)
