@@ -5,19 +5,9 @@
    queries by keys is ever formed. */
 #include <stdlib.h>
 
-#include "vectors.h"
+#include "attention.h"
 
 #define HIDDEN -1e30f /* a logit whose weight is nothing; finite, so that no difference of two is NaN */
-
-/* One (B, H, T, width) tensor: strides of batch, head and token in floats; the last axis is dense. */
-typedef struct {
-    float *at;
-    int64_t batch, head, token;
-} View;
-
-static inline float *row(View x, int64_t b, int64_t h, int64_t t) {
-    return x.at + b * x.batch + h * x.head + t * x.token;
-}
 
 /* out[c][lane] = factor * x[lane][c]; lanes beyond `rows` are 0. */
 static void turn(const float *x, int64_t stride, int rows, int width, float factor, V *out) {
@@ -100,33 +90,12 @@ static void spread(const V *s, const float *x, int n, int width, float *out) {
     if (c < width) spread_half(s, x, n, width, c, out);
 }
 
-static int up(int n, int to) { return (n + to - 1) / to * to; }
-
 /* The rows of some queries, dense and padded with zeros to `padded` columns. */
 static void rows_of(const float *x, int64_t stride, int rows, int width, int padded, float factor, float *out) {
     memset(out, 0, sizeof(float) * LANES * padded);
     for (int lane = 0; lane < rows; lane++)
         for (int c = 0; c < width; c++) out[lane * padded + c] = factor * x[lane * stride + c];
 }
-
-static float *up_to_vector(char *memory) {
-    return (float *)(((uintptr_t)memory + sizeof(V) - 1) & ~(uintptr_t)(sizeof(V) - 1));
-}
-
-/* What one call works on; a mode is asked for by its tensors.
-   bias (H, S, up(T, LANES)), keys first, is added to the logits.
-   table (H, LANES + up(T, LANES)): key j gains what stands at LANES + i - j.
-   p, r, slopes: a path sum; key j gains the sum over j < l <= i of slope * log sigmoid(p_i . r_l * path_scale).
-   e (B, H, T, known): CoPE; key j gains e_i at c = the sum over j <= l <= i of sigmoid(logit_l), between whole numbers
-   in proportion, at most known - 1.
-   w, beta: PaTH; key j meets the query that tokens i, i - 1, ... j + 1 have reflected, x -= beta_l (w_l . x) w_l.
-   stick: no softmax; the weight of key j < i is sigmoid(logit_j) times the product of 1 - sigmoid(logit_l), j < l < i. */
-typedef struct {
-    View q, k, v, y, gy, gq, gk, gv, p, r, gp, gr, e, ge, w, beta, gw, gbeta;
-    float *lse, *bias, *gbias, *table, *gtable, *slopes;
-    int64_t batches, heads, tokens, width, value_width, path_width, known, stick;
-    float scale, path_scale;
-} Attention;
 
 /* For LANES queries: logits and then weights, their gradients, products, counts; rows of tensors, turned. For all keys of
    a head: gradients that the queries add to. */

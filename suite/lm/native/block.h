@@ -10,11 +10,14 @@ INLINE void NAME(to_left)(const float *x, int64_t n, Left *to) {
 }
 
 INLINE void NAME(to_right)(const float *x, int64_t n, Right *to) {
-    for (int64_t i = 0; i < n; i++) to[i] = x[i];
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) NAME(right)(*(V *)(x + i), to + i);
+    for (; i < n; i++) to[i] = x[i];
 }
 
 /* h = x * gain / rms(x) of a row, which it also writes as A and as B; returns 1 / rms. */
-INLINE float NAME(norm)(const float *x, const float *gain, int64_t width, float *h, Left *left, Right *right) {
+INLINE float NAME(norm)(const float *restrict x, const float *restrict gain, int64_t width, float *restrict h, Left *left,
+                        Right *right) {
     float inverse = 1.0f / sqrtf(dot(x, x, width) / width + EPS);
     for (int64_t c = 0; c < width; c++) h[c] = x[c] * inverse * gain[c];
     NAME(to_left)(h, width, left);
@@ -80,8 +83,8 @@ void NAME(step_write)(const Block *b) {
 }
 
 /* The gradient of x by way of h = x * gain / rms(x) is added to gx, and the gain's to `ggain`. */
-INLINE void NAME(norm_back)(const float *gh, const float *x, const float *gain, float inverse, int64_t width, float *room,
-                            float *gx, float *ggain) {
+INLINE void NAME(norm_back)(const float *restrict gh, const float *restrict x, const float *restrict gain, float inverse,
+                            int64_t width, float *restrict room, float *restrict gx, float *restrict ggain) {
     for (int64_t c = 0; c < width; c++) {
         room[c] = gh[c] * gain[c];
         ggain[c] += gh[c] * x[c] * inverse;

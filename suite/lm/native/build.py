@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent
 SOURCES = [FOLDER / name for name in ("vectors.h", "attention.c", "rows.c", "products.h", "block.h", "step.c")]
 # No -ffast-math: it would change infinities, and the rounding mode of the whole process. Contraction to fused
 # multiply-adds is wanted.
-FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared")
+FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", "-shared")
 
 
 @functools.cache

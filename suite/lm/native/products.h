@@ -104,10 +104,10 @@ static void NAME(pack)(const float *x, int64_t row, int64_t column, int64_t dept
         for (int64_t k = 0; k < depth; k++, to += PANEL) {
             int64_t columns = n - from < PANEL ? n - from : PANEL;
             const float *at = x + k * row + from * column;
+            int64_t j = 0;
             if (column == 1)
-                for (int64_t j = 0; j < columns; j++) to[j] = at[j];
-            else
-                for (int64_t j = 0; j < columns; j++) to[j] = at[j * column];
-            for (int64_t j = columns; j < PANEL; j++) to[j] = 0;
+                for (; j + LANES <= columns; j += LANES) NAME(right)(*(V *)(at + j), to + j);
+            for (; j < columns; j++) to[j] = at[j * column];
+            for (; j < PANEL; j++) to[j] = 0;
         }
 }

@@ -57,7 +57,7 @@ void step_embed_back(const Head *a) {
 }
 
 /* out = x * factor, its planes (m, m + d/2) rotated by the angles whose cosines and sines `turn` holds. */
-INLINE void rotated(const float *x, float factor, const float *turn, int64_t d, float *out) {
+INLINE void rotated(const float *restrict x, float factor, const float *restrict turn, int64_t d, float *restrict out) {
     const float *sine = turn + d / 2, *y = x + d / 2;
     for (int64_t m = 0; m < d / 2; m++) {
         float a = x[m] * factor, b = y[m] * factor;
@@ -66,12 +66,22 @@ INLINE void rotated(const float *x, float factor, const float *turn, int64_t d, 
     }
 }
 
-INLINE void rotated_back(const float *g, const float *turn, int64_t d, float *out) {
+INLINE void rotated_back(const float *restrict g, const float *restrict turn, int64_t d, float *restrict out) {
     const float *sine = turn + d / 2, *f = g + d / 2;
     for (int64_t m = 0; m < d / 2; m++) {
         out[m] = g[m] * turn[m] + f[m] * sine[m];
         out[m + d / 2] = f[m] * turn[m] - g[m] * sine[m];
     }
+}
+
+INLINE void scaled(const float *restrict x, float factor, int64_t d, float *restrict out) {
+    for (int64_t c = 0; c < d; c++) out[c] = x[c] * factor;
+}
+
+/* The gradient of x by way of x * factor / rms(x), from that of x / rms(x); `back` is their product over d and rms^2. */
+INLINE void normed_back(const float *restrict g, const float *restrict x, float factor, float back, int64_t d,
+                        float *restrict gx) {
+    for (int64_t c = 0; c < d; c++) gx[c] = factor * (g[c] - x[c] * back);
 }
 
 /* (rows, 3, heads, d) to q, k, v (batches, heads, tokens, d): q and k over their rms, q times a number for each head. */
@@ -91,10 +101,10 @@ INLINE void split_heads(const Block *b, int64_t from, int64_t n, int64_t d) {
                 rotated(x, rq, turn, d, b->q + to);
                 rotated(y, rk, turn, d, b->k + to);
             } else {
-                for (int64_t c = 0; c < d; c++) b->q[to + c] = x[c] * rq;
-                for (int64_t c = 0; c < d; c++) b->k[to + c] = y[c] * rk;
+                scaled(x, rq, d, b->q + to);
+                scaled(y, rk, d, b->k + to);
             }
-            for (int64_t c = 0; c < d; c++) b->v[to + c] = y[w + c];
+            memcpy(b->v + to, y + w, sizeof(float) * d);
         }
     }
 }
@@ -120,9 +130,9 @@ INLINE void split_heads_back(const Block *b, int64_t from, int64_t n, float *gal
             float along = dot(gq, x, d), r = ratio[0], s = ratio[1], rt = r * b->temperature[h];
             gtemperature[h] += along * r;
             float back = along * r * r / d, other = dot(gk, y, d) * s * s / d;
-            for (int64_t c = 0; c < d; c++) gx[c] = rt * (gq[c] - x[c] * back);
-            for (int64_t c = 0; c < d; c++) gy[c] = s * (gk[c] - y[c] * other);
-            for (int64_t c = 0; c < d; c++) gy[w + c] = b->gv[at + c];
+            normed_back(gq, x, rt, back, d, gx);
+            normed_back(gk, y, s, other, d, gy);
+            memcpy(gy + w, b->gv + at, sizeof(float) * d);
         }
     }
 }
@@ -181,6 +191,8 @@ INLINE float one_left_float(float x) { return x; }
 #include "block.h"
 
 #if defined(__AVX512FP16__)
+#include <immintrin.h> /* compilers convert vectors of halves number by number */
+
 #undef NAME
 #undef Left
 #undef Right
@@ -193,7 +205,6 @@ INLINE float one_left_float(float x) { return x; }
 #undef PANEL
 
 typedef _Float16 Half __attribute__((vector_size(64), aligned(2), may_alias));
-typedef _Float16 HalfRow __attribute__((vector_size(32), aligned(2), may_alias));
 
 /* Sums of 32 products in half precision, twice as fast as in float32; then they join a float32. A number of A is kept
    twice, side by side: to broadcast 32 bits is part of a load, to broadcast 16 is not. */
@@ -207,17 +218,18 @@ typedef _Float16 HalfRow __attribute__((vector_size(32), aligned(2), may_alias))
 #define VECTORS 2
 #define DEPTH 32
 
+INLINE V wide_half(const _Float16 *x) { return (V)_mm512_cvtph_ps(_mm256_loadu_si256((__m256i *)x)); }
+INLINE __m256i halves(V x) { return _mm512_cvtps_ph((__m512)x, _MM_FROUND_TO_NEAREST_INT); }
 INLINE void put_half(Half sums, float *c, int add) {
-    V low = __builtin_convertvector(((HalfRow *)&sums)[0], V), high = __builtin_convertvector(((HalfRow *)&sums)[1], V);
+    V low = wide_half((_Float16 *)&sums), high = wide_half((_Float16 *)&sums + LANES);
     *(V *)c = add ? (V)(*(V *)c + low) : low;
     *(V *)(c + LANES) = add ? (V)(*(V *)(c + LANES) + high) : high;
 }
-INLINE void right_half(V x, _Float16 *to) { *(HalfRow *)to = __builtin_convertvector(x, HalfRow); }
+INLINE void right_half(V x, _Float16 *to) { _mm256_storeu_si256((__m256i *)to, halves(x)); }
 INLINE void left_half(V x, uint32_t *to) {
-    U bits = __builtin_convertvector((B)__builtin_convertvector(x, HalfRow), U);
+    U bits = (U)_mm512_cvtepu16_epi32(halves(x));
     *(U *)to = bits | bits << 16;
 }
-INLINE V wide_half(const _Float16 *x) { return __builtin_convertvector(*(HalfRow *)x, V); }
 INLINE uint32_t one_left_half(float x) {
     _Float16 rounded = x;
     uint16_t bits;
@@ -239,6 +251,16 @@ int step_half(void) {
 #endif
 }
 
+static void adamw(float *restrict p, const float *restrict g, float *restrict mean, float *restrict square, int64_t n,
+                  float factor, float rate, float root, float keep, float beta1, float beta2, float eps) {
+    for (int64_t i = 0; i < n; i++) {
+        float grad = g[i] * factor;
+        mean[i] = beta1 * mean[i] + (1 - beta1) * grad;
+        square[i] = beta2 * square[i] + (1 - beta2) * grad * grad;
+        p[i] = p[i] * keep - rate * mean[i] / (sqrtf(square[i]) * root + eps);
+    }
+}
+
 /* Clip the gradients of n parameters to `clip` and take a step of AdamW: p -= rate * mean / (root * sqrt(square) + eps),
    where rate and root hold the corrections of the running means. The first `decayed` parameters are first multiplied by
    `keep`. Returns the norm; where it is not finite, nothing changes. */
@@ -255,11 +277,7 @@ float step_update(float *p, const float *g, float *mean, float *square, int64_t 
     float norm = sqrt(squares) / scale, factor = clip / (norm + 1e-6f);
     if (!isfinite(norm)) return norm;
     factor = (factor < 1 ? factor : 1) / scale;
-    for (int64_t i = 0; i < n; i++) {
-        float grad = g[i] * factor, old = i < decayed ? p[i] * keep : p[i];
-        mean[i] = beta1 * mean[i] + (1 - beta1) * grad;
-        square[i] = beta2 * square[i] + (1 - beta2) * grad * grad;
-        p[i] = old - rate * mean[i] / (sqrtf(square[i]) * root + eps);
-    }
+    adamw(p, g, mean, square, decayed, factor, rate, root, keep, beta1, beta2, eps);
+    adamw(p + decayed, g + decayed, mean + decayed, square + decayed, n - decayed, factor, rate, root, 1, beta1, beta2, eps);
     return norm;
 }

@@ -29,6 +29,37 @@ static inline V larger(V a, V b) { return choose(a > b, a, b); }
 
 static inline V smaller(V a, V b) { return choose(a < b, a, b); }
 
+/* x[i][lane] becomes x[lane][i]. */
+static inline void transpose(V *x) {
+#if defined(__GNUC__) && !defined(__clang__)
+#define LOW(n) n, n + LANES
+#define HIGH(n) n + LANES / 2, n + LANES + LANES / 2
+#if LANES == 16
+    const I low = {LOW(0), LOW(1), LOW(2), LOW(3), LOW(4), LOW(5), LOW(6), LOW(7)};
+    const I high = {HIGH(0), HIGH(1), HIGH(2), HIGH(3), HIGH(4), HIGH(5), HIGH(6), HIGH(7)};
+#elif LANES == 8
+    const I low = {LOW(0), LOW(1), LOW(2), LOW(3)}, high = {HIGH(0), HIGH(1), HIGH(2), HIGH(3)};
+#else
+    const I low = {LOW(0), LOW(1)}, high = {HIGH(0), HIGH(1)};
+#endif
+#undef LOW
+#undef HIGH
+    for (int n = 1; n < LANES; n *= 2) { /* a riffle of all numbers, as often as LANES is a power of two */
+        V y[LANES];
+        for (int i = 0; i < LANES / 2; i++) {
+            y[2 * i] = __builtin_shuffle(x[i], x[i + LANES / 2], low);
+            y[2 * i + 1] = __builtin_shuffle(x[i], x[i + LANES / 2], high);
+        }
+        memcpy(x, y, sizeof y);
+    }
+#else
+    V y[LANES];
+    for (int i = 0; i < LANES; i++)
+        for (int lane = 0; lane < LANES; lane++) y[lane][i] = x[i][lane];
+    memcpy(x, y, sizeof y);
+#endif
+}
+
 static inline V widen(const uint16_t *x) { return (V)(__builtin_convertvector(*(B *)x, U) << 16); }
 
 /* To 16 bits, ties to even; NaN stays NaN. */
