@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 RECORDS ?= records
 
-.PHONY: leaderboard test app lint lock browser clean
+.PHONY: leaderboard test app docs lint lock browser clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make leaderboard   set up, train and measure the QUICK profile, print the ranked table"
 	@echo "make app           browse the results in the browser"
 	@echo "make test          set up, check style and types, run all quick tests"
+	@echo "make docs          build the documentation into build/site, without a network"
 
 leaderboard: $(VENV)/ready
 	$(BIN)/pebench data prepare
@@ -23,6 +24,10 @@ app: $(VENV)/ready
 # One process a core, each with one thread; worksteal, because a few tests take minutes and most none.
 test: lint browser
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+
+docs: $(VENV)/ready
+	DISABLE_MKDOCS_2_WARNING=true NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "open build/site/index.html"
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

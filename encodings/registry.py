@@ -53,7 +53,7 @@ def register(name: str) -> Callable[[type[Encoding]], type[Encoding]]:
 
 def source(cls: type[Encoding]) -> Path:
     """The file that defines this encoding."""
-    return Path(sys.modules[cls.__module__].__file__ or "")
+    return Path(sys.modules[cls.__module__].__file__ or "").resolve()
 
 
 @functools.cache

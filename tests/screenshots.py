@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
-from tests.test_app import wait_for
-from tests.test_browser import FLAGS, chromium, shown
 
 from pebench.leaderboard.app import launch
 from pebench.leaderboard.app.app import ENTRIES
+from tests.leaderboard.test_app import wait_for
+from tests.leaderboard.test_browser import FLAGS, chromium, shown
 
 PICTURES = Path(launch.__file__).parents[1] / "pictures"
 README = {

@@ -23,7 +23,7 @@ OURS = {
 }
 THEIRS = {
     "encodings": {"torch"},
-    "tasks": {"torch", "numpy", "datasets", "lm_eval", "filelock", "platformdirs"},
+    "tasks": {"torch", "numpy", "datasets", "tokenizers", "lm_eval", "filelock", "platformdirs"},
     "leaderboard": {
         "pandas",
         "pyarrow",
@@ -80,7 +80,7 @@ def test_a_module_imports_only_what_it_may(file: Path) -> None:
 
 def test_the_walk_sees_a_forbidden_import(tmp_path: Path) -> None:
     file = tmp_path / "x.py"
-    file.write_text("def f():\n    from pebench.suite import model\n    import torch.nn\n")
+    file.write_text("def f():\n    from pebench.suite.lm import model\n    import torch.nn\n")
     assert imported(file) == {"pebench.suite.lm.model", "torch.nn"}
     assert not within("pebench.suite.lm.model", OURS["leaderboard"])
     assert not within("pebench.suite.resultsof", OURS["leaderboard"])

@@ -33,11 +33,12 @@ class Wheel(NamedTuple):
     version: str
     sha256: str
     bytes: int
+    tag: str = "py3"  # the Pythons that the file names
 
     @property
     def file(self) -> str:
         """The name of the file, which the wheel format prescribes for a package without compiled parts."""
-        return f"{self.project.replace('-', '_')}-{self.version}-py3-none-any.whl"
+        return f"{self.project.replace('-', '_')}-{self.version}-{self.tag}-none-any.whl"
 
 
 def silent(message: str) -> None:

@@ -39,7 +39,7 @@ def peak(name: str) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", names())
 def test_16384_tokens_fit(name: str) -> None:
-    code = f"from tests.test_long import peak; print(peak({name!r}))"
+    code = f"from tests.encodings.test_long import peak; print(peak({name!r}))"
     root = Path(__file__).parents[2]
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert int(run.stdout) < LIMIT

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
-from tests.test_board import HOSTILE, hostile
 
 from pebench.leaderboard import board
 from pebench.leaderboard.app import app, launch, widgets
 from pebench.suite.results.record import write
+from tests.leaderboard.test_board import HOSTILE, hostile
 from tests.made_records import SKILL, STANDARD_TASKS, Sweep, checks, write_failure, write_sweep
 from tests.ports import unused_port
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from tests.test_app import wait_for
-from tests.test_board import hostile
 
 from pebench.leaderboard.app import launch
 from pebench.leaderboard.app.app import ENTRIES
+from tests.leaderboard.test_app import wait_for
+from tests.leaderboard.test_board import hostile
 from tests.made_records import SKILL, write_sweep
 from tests.ports import unused_port
 

@@ -15,7 +15,6 @@ from lm_eval import simple_evaluate
 from lm_eval.api.instance import Instance
 from lm_eval.api.registry import get_model
 from lm_eval.tasks import TaskManager
-from tests.test_checkpoint import SIZE, model
 from torch.nn.functional import cross_entropy
 
 from pebench.encodings.registry import UnknownName
@@ -42,6 +41,7 @@ from pebench.tasks.language import BEGIN, Language, unigram, windows
 from pebench.tasks.lm_eval import books as harness_books
 from pebench.tasks.lm_eval import questions as harness_data
 from pebench.tasks.lm_eval.books import LENGTHS, MAKERS, YAML
+from tests.runs.test_checkpoint import SIZE, model
 
 TEXT = "It was a bright cold day in April, and the clocks were striking thirteen. Ōtoko wa kita — “no”."
 
@@ -393,7 +393,7 @@ def test_a_profile_asks_models_that_it_trains(profile: Profile) -> None:
 def test_the_fingerprint_follows_the_model_and_the_questions(monkeypatch: pytest.MonkeyPatch) -> None:
     cell = Cell("alibi", "harness", "SMOKE", 0)
     files = {file.name for file in PER_TASK["harness"]} | {file.name for file in task_files("harness")}
-    assert {"harness.py", "harness_reader.py", "harness_books.py", "language.py"} <= files
+    assert {"harness.py", "reader.py", "books.py", "language.py"} <= files
     before = cell.fingerprint()
     plans = {**SMOKE.plans, "language": replace(SMOKE.plans["language"], examples=2)}
     monkeypatch.setitem(PROFILES, "SMOKE", replace(SMOKE, plans=plans))

@@ -171,7 +171,7 @@ def test_an_interrupted_call_leaves_nothing(edit, tmp_path):
 def test_a_killed_call_is_made_good_by_the_next(edit, tmp_path):
     code = (
         "import os, signal, sys, pathlib\n"
-        "from pebench.tasks import corpus\n"
+        "from pebench.tasks.data import corpus\n"
         "corpus.MANIFEST = pathlib.Path(sys.argv[1])\n"
         "corpus.prepare(lambda told: told.startswith('building') and os.kill(os.getpid(), signal.SIGKILL))\n"
     )

@@ -1,0 +1,151 @@
+"""Token shards: the GRAPE reference's format, resumed at any document, read as a function of (seed, step, row)."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from pebench.tasks.data import tokens
+from pebench.tasks.data.corpus import CorpusError
+from pebench.tasks.data.tokens import END_OF_TEXT, Source, Tokens, held_out, identity, tokenise, tokenizer
+
+DOCUMENTS = [f"Document {i}: the {i * 7919 % 1000} ships — naïve, {'x' * (i % 50)}." for i in range(3000)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bpe() -> None:
+    try:
+        tokenizer()
+    except CorpusError as e:
+        pytest.skip(str(e))
+
+
+@pytest.fixture(scope="module")
+def parquet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in FineWeb-Edu's layout: four files of several row groups."""
+    folder = tmp_path_factory.mktemp("fineweb") / "sample" / "10BT"
+    folder.mkdir(parents=True)
+    for k in range(4):
+        part = DOCUMENTS[k::4]
+        ids = [f"<urn:uuid:{k}-{i}>" for i in range(len(part))]
+        table = pa.table({"text": part, "id": ids, "token_count": [len(t) // 4 for t in part]})
+        pq.write_table(table, folder / f"{k:03}_00000.parquet", row_group_size=200)
+    return folder.parent
+
+
+def read(folder: Path, part: str) -> np.ndarray:
+    files = [
+        f["file"] for f in json.loads((folder / "tokens.json").read_text())["shards"] if f["part"] == part
+    ]
+    return np.concatenate([np.fromfile(folder / f, np.uint16, offset=1024) for f in files])
+
+
+def test_the_tokenizer_is_gpt2s() -> None:
+    text = "Hello world! It's 2026.\n\n  naïve — 漢字"
+    assert tokenizer().encode("Hello world!").ids == [15496, 995, 0]
+    assert tokenizer().decode(tokenizer().encode(text).ids) == text
+    assert tokenizer().token_to_id("<|endoftext|>") == END_OF_TEXT
+
+
+def test_shards_hold_every_document_once_and_hold_out_by_name(parquet: Path, tmp_path: Path) -> None:
+    manifest = tokenise(Source(str(parquet)), tmp_path, shard=20_000)
+    assert manifest["documents"] == len(DOCUMENTS)
+    assert len([s for s in manifest["shards"] if s["part"] == "train"]) > 2
+    for part, wanted in (("train", False), ("valid", True)):
+        every = [
+            DOCUMENTS[k::4][i]
+            for k in range(4)
+            for i in range(750)
+            if held_out(f"<urn:uuid:{k}-{i}>") == wanted
+        ]
+        assert every
+        said = tokenizer().decode(read(tmp_path, part).tolist(), skip_special_tokens=False)
+        assert said.split("<|endoftext|>")[1:] == every
+
+
+def test_a_shard_is_a_file_of_the_grape_reference(parquet: Path, tmp_path: Path) -> None:
+    tokenise(Source(str(parquet)), tmp_path, most=1000)
+    header = np.fromfile(tmp_path / "train_000001.bin", np.int32, 256)
+    body = np.fromfile(tmp_path / "train_000001.bin", np.uint16, offset=1024)
+    assert header[:3].tolist() == [20240520, 1, len(body)]
+    assert not header[3:].any()
+    assert body[0] == END_OF_TEXT
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from pebench.tasks.data.tokens import Source, tokenise
+told = []
+def tell(line):
+    told.append(line)
+    if len(told) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+tokenise(Source(sys.argv[1]), Path(sys.argv[2]), shard=20_000, progress=tell)
+"""
+
+
+def test_a_killed_call_continues_and_writes_the_same_bytes(parquet: Path, tmp_path: Path) -> None:
+    killed = subprocess.run(
+        [sys.executable, "-P", "-c", KILLED, str(parquet), str(tmp_path / "a")], check=False
+    )
+    assert killed.returncode == -9
+    assert not json.loads((tmp_path / "a/tokens.json").read_text())["whole"]
+    with pytest.raises(CorpusError, match="not finished"):
+        Tokens(tmp_path / "a", "train")
+    tokenise(Source(str(parquet)), tmp_path / "a", shard=20_000)
+    tokenise(Source(str(parquet)), tmp_path / "b", shard=20_000)
+    assert identity(tmp_path / "a") == identity(tmp_path / "b")
+    assert (read(tmp_path / "a", "train") == read(tmp_path / "b", "train")).all()
+
+
+@pytest.mark.parametrize("kind", ["txt", "jsonl"])
+def test_text_and_json_lines_are_read(kind: str, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    if kind == "txt":
+        for n, text in enumerate(DOCUMENTS[:5]):
+            (folder / f"{n}.txt").write_text(text, encoding="utf-8")
+    else:
+        lines = (json.dumps({"text": text}) for text in DOCUMENTS[:5])
+        (folder / "all.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    assert tokenise(Source(str(folder)), tmp_path / "out")["documents"] == 5
+
+
+def test_rows_are_a_function_of_seed_step_and_row(parquet: Path, tmp_path: Path) -> None:
+    tokenise(Source(str(parquet)), tmp_path, shard=20_000)
+    data, flat = Tokens(tmp_path, "train"), read(tmp_path, "train")
+    rows = data.rows(8, 65, seed=1, step=7)
+    assert torch.equal(rows, Tokens(tmp_path, "train").rows(8, 65, seed=1, step=7))
+    assert not torch.equal(rows, data.rows(8, 65, seed=1, step=8))
+    parts = [data.rows(8, 65, seed=1, step=7, rank=r, world=3) for r in range(3)]
+    assert all(torch.equal(parts[r], rows[r::3]) for r in range(3))
+    windows = np.lib.stride_tricks.sliding_window_view(flat, 65)
+    assert all((windows == row.numpy()).all(1).any() for row in rows)
+
+
+def test_what_cannot_be_read_is_said(parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenise(Source(str(parquet)), tmp_path / "a", shard=20_000)
+    with pytest.raises(CorpusError, match="another shard"):
+        tokenise(Source(str(parquet)), tmp_path / "a", shard=10_000)
+    with pytest.raises(CorpusError, match="no column 'body'"):
+        tokenise(Source(str(parquet), text="body"), tmp_path / "b")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CorpusError, match="has no"):
+        tokenise(Source(str(tmp_path / "empty")), tmp_path / "c")
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(CorpusError, match="offline, name a local folder"):
+        tokenise(Source("nobody/nothing"), tmp_path / "d")
+    with (tmp_path / "a/train_000002.bin").open("r+b") as file:
+        file.truncate(5000)
+    with pytest.raises(CorpusError, match="missing or damaged"):
+        tokenise(Source(str(parquet)), tmp_path / "a", shard=20_000)
+    with pytest.raises(CorpusError, match="is cut"):
+        tokens.opened(tmp_path / "a/train_000002.bin")
