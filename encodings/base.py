@@ -165,12 +165,21 @@ class Encoding(nn.Module):
         }
 
 
+def even(width: int) -> None:
+    """ValueError where this many channels are no whole number of planes."""
+    if width % 2:
+        raise ValueError(
+            f"a rotation turns pairs of channels, and a width of {width} is odd: give each head an even width"
+        )
+
+
 def rope_frequencies(head_dim: int, base: float = 10_000.0) -> Tensor:
     """Angular frequencies base^(-2m/d) of the d/2 planes, fastest first (Su et al., 2021, section 3.2.2).
 
     >>> rope_frequencies(4)
     tensor([1.0000, 0.0100])
     """
+    even(head_dim)
     return base ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
 
 
@@ -180,6 +189,7 @@ def rotate(x: Tensor, angle: Tensor) -> Tensor:
     >>> rotate(torch.tensor([[1.0, 2.0, 3.0, 4.0]]), 3 * rope_frequencies(4)[None])
     tensor([[-1.4134,  1.8791, -2.8289,  4.0582]])
     """
+    even(x.shape[-1])
     full = x.float()  # bfloat16 angles would be off by whole turns at long range
     cos, sin = angle.cos(), angle.sin()
     # (a, b) * (cos, cos) + (b, a) * (-sin, sin): whole rows, since strided halves take a CPU thrice as long.

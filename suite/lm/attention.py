@@ -23,8 +23,9 @@ def attend(
     kernel = encoding.kernel()
     if q.shape[-2] == 1 and kernel != "own" and not torch.is_grad_enabled() and ops.usable(q, k, v):
         bias = encoding.bias(q_pos, k_pos, layer) if kernel == "masked" else None
-        return ops.attention_step(q, k, v, encoding.shape.scale, bias)
-    if q.shape[-2] == k.shape[-2] and ops.usable(q, k):
+        if bias is None or ops.plain(bias):
+            return ops.attention_step(q, k, v, encoding.shape.scale, bias)
+    if q.shape[-2] == k.shape[-2] and ops.usable(q, k) and ops.plain(v):
         y = native(encoding, layer, q, k, v.float(), q_pos, k_pos)
         if y is not None:
             return y.type_as(v)
@@ -65,14 +66,15 @@ def native(
         return ops.attention(q, k, v, scale)
     if kernel == "own":
         form = encoding.form(q, k, layer)
-        return None if form is None else ops.attention(q, k, v, scale, form=form)
+        return None if form is None or not ops.takes(form) else ops.attention(q, k, v, scale, form=form)
     if type(encoding).positions is Encoding.positions:  # then distances are 0, 1, 2 ...
         table = encoding.by_distance(torch.arange(q.shape[2], device=q.device).float(), layer)
-        if table is not None:
+        if table is not None and ops.plain(table):
             return ops.attention(q, k, v, scale, table=table)
     if q.shape[1] * q.shape[2] ** 2 > BLOCK_ELEMENTS and not torch.is_grad_enabled():
         return None  # the bias would be large: block by block
-    return ops.attention(q, k, v, scale, bias=encoding.bias(q_pos, k_pos, layer))
+    bias = encoding.bias(q_pos, k_pos, layer)
+    return ops.attention(q, k, v, scale, bias=bias) if bias is None or ops.plain(bias) else None
 
 
 def fused(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None, causal: bool = False) -> Tensor:

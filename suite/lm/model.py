@@ -24,6 +24,10 @@ class Size:
     heads: int
     vocab: int
 
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ValueError(f"a width of {self.width} cannot be shared among {self.heads} heads")
+
     @property
     def hidden(self) -> int:
         return -(-self.width * 8 // (3 * 32)) * 32
@@ -189,6 +193,11 @@ class LM(nn.Module):
 
     def forward(self, tokens: Tensor, cache: Cache | None = None, asked: Tensor | None = None) -> Tensor:
         """Logits of all tokens, or (N, vocab) of the N that `asked` (B, T), bool, marks."""
+        if not tokens.numel():  # an empty batch, or an empty chunk, which leaves the cache as it is
+            none = self.embedding(tokens) @ self.embedding.weight.T
+            return none if asked is None else none[asked]
+        if cache and (past := cache.layers[0].k) is not None and len(past) != len(tokens):
+            raise ValueError(f"this cache holds {len(past)} texts, and the tokens are of {len(tokens)}")
         start, length = (cache.length if cache else 0), tokens.shape[1]
         limit = self.encoding.max_length
         if limit is not None and start + length > limit:

@@ -6,12 +6,13 @@ The definitions run wherever the kernels cannot (`usable`). The two agree to flo
 import contextlib
 import ctypes
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any, cast
 
 import torch
-from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn.functional import pad
 
 from pebench.encodings.base import Broken, Counted, Form, Path, Reflected
@@ -19,6 +20,7 @@ from pebench.suite.lm.native.build import library
 
 EPS = 1e-6  # of the RMS norms
 ROWS = (torch.float32, torch.bfloat16)
+REMEDY = "run the forward pass within pebench.suite.lm.native.ops.definitions()"
 INPUTS = ("q", "k", "v", "p", "r", "e", "w", "beta")  # of attention, those that get gradients
 
 
@@ -64,38 +66,80 @@ class Call(ctypes.Structure):
     ]
 
 
-_serving = True
+_serving = ContextVar("serving", default=True)  # of this thread alone
 
 
 @contextlib.contextmanager
 def definitions() -> Iterator[None]:
     """Within, PyTorch's operators serve everywhere, as they do on a GPU."""
-    global _serving
-    before, _serving = _serving, False
+    before = _serving.set(False)
     try:
         yield
     finally:
-        _serving = before
+        _serving.reset(before)
 
 
 def usable(*tensors: Tensor, dtypes: tuple[torch.dtype, ...] = (torch.float32,)) -> bool:
-    """Whether the kernels take these: float32 on the CPU, one thread, eager, and the library could be built.
+    """Whether the kernels take these: plain float32 numbers, one thread, eager, and the library could be built.
 
     What lies between two matrix products may be bfloat16 too: the kernels for that are asked for with ROWS.
     """
     return (
         not torch.compiler.is_compiling()  # first: the compiler cannot follow what comes next
-        and _serving
-        and all(t.dtype in dtypes and t.device.type == "cpu" for t in tensors)
+        and _serving.get()
+        and all(t.dtype in dtypes and t.numel() for t in tensors)
+        and plain(*tensors)
         and torch.get_num_threads() == 1
+        and eager()
+        and torch._C._len_torch_function_stack() == 0
+        and product_dtype() in ROWS
         and library() is not None
     )
+
+
+def eager() -> bool:
+    """Whether operators compute at once: nothing traces, batches, differentiates forward or watches them."""
+    return (
+        not torch.jit.is_tracing()
+        and torch._C._len_torch_dispatch_stack() == 0  # FakeTensorMode, make_fx, FlopCounterMode
+        and torch._C._functorch.peek_interpreter_stack() is None  # vmap, torch.func.grad, functionalize
+        and forward_ad._current_level < 0
+    )
+
+
+def plain(*tensors: Tensor) -> bool:
+    """Whether the numbers of these lie in the processor's memory as their type, shape and strides say."""
+    kinds = plain_keys()
+    return all(
+        type(x) in (Tensor, nn.Parameter) and torch._C._dispatch_keys(x).raw_repr() in kinds for x in tensors
+    )
+
+
+@functools.cache
+def plain_keys() -> tuple[int, ...]:
+    """The dispatch keys of an ordinary tensor and of one made in inference mode.
+
+    Any other kind has a key of its own: other devices, sparse and nested layouts, fake, functional and batched
+    tensors, and negations that are still to be computed.
+    """
+    with torch.inference_mode():
+        inference = torch.empty(0)
+    return tuple(torch._C._dispatch_keys(x).raw_repr() for x in (torch.empty(0), inference))
+
+
+def address(x: Tensor) -> int:
+    """Where the numbers of x begin; TypeError where x is not `plain`."""
+    if not plain(x):
+        raise TypeError(
+            f"the native kernels read ordinary CPU tensors, not this {type(x).__name__} on {x.device}; {REMEDY}"
+        )
+    return x.data_ptr()
 
 
 def run(name: str, *arguments: Any) -> None:
     """Call a kernel on tensors (by their first element; None: no tensor), whole numbers, floats and a `Call`."""
     if kernel(name, tuple(map(type, arguments)))(
-        *(x.data_ptr() if isinstance(x, Tensor) else x for x in arguments)
+        *(address(x) if isinstance(x, Tensor) else x for x in arguments)
     ):
         raise MemoryError(f"no memory for the scratch space of {name}")
 
@@ -143,15 +187,64 @@ def apply(kernel: type[torch.autograd.Function], *arguments: Any) -> Any:
 class Forgets:
     """A context of an autograd function that keeps nothing."""
 
+    like: Any
+
     def save_for_backward(self, *tensors: Tensor | None) -> None: ...
 
     def set_materialize_grads(self, value: bool) -> None: ...
 
 
+def keep(ctx: Any, *tensors: Tensor | None) -> None:
+    """Save what the backward pass reads."""
+    ctx.save_for_backward(*tensors)
+    ctx.like = tuple(None if x is None else (x.shape, x.dtype) for x in tensors)
+
+
+def kept(ctx: Any) -> list[Any]:
+    """What `keep` saved, perhaps elsewhere in memory and with other strides: checkpoints and hooks see to that."""
+    tensors = ctx.saved_tensors
+    for x, like in zip(tensors, ctx.like, strict=True):
+        if x is not None and (x.shape, x.dtype) != like:
+            raise ValueError(
+                f"a saved-tensor hook gave back {tuple(x.shape)} {x.dtype} for {tuple(like[0])} {like[1]}; {REMEDY}"
+            )
+    return list(tensors)
+
+
+def kept_dense(ctx: Any) -> list[Any]:
+    """What `keep` saved, without gaps, as all kernels but attention read it."""
+    return [x.contiguous() for x in kept(ctx)]
+
+
+def first_order(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """A backward pass that raises where its result would have to be differentiated, batched or traced.
+
+    `once_differentiable` lets a second derivative through, without the kernel's part, where the incoming gradient
+    does not require one.
+    """
+
+    @functools.wraps(backward)
+    def checked(ctx: Any, *gradients: Tensor | None) -> Any:
+        if torch.is_grad_enabled():
+            raise RuntimeError(f"the native kernels have no second derivative (create_graph=True); {REMEDY}")
+        if not eager():
+            raise RuntimeError(
+                f"the native kernels cannot be traced, batched or watched in backward; {REMEDY}"
+            )
+        if not torch.is_autocast_enabled("cpu"):
+            return backward(ctx, *gradients)
+        with torch.autocast("cpu", enabled=False):  # the dtypes are the forward pass's
+            return backward(ctx, *gradients)
+
+    return checked
+
+
 def normed(x: Tensor, gain: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """RMS norm of the rows x (n, width) times a gain, and 1 / rms of each."""
+    if gain.shape != x.shape[1:]:
+        raise ValueError(f"a gain of shape {tuple(gain.shape)} for rows of {x.shape[1]} numbers")
     y, inverse = torch.empty_like(x, dtype=dtype), x.new_empty(len(x))
-    run("norm_forward", x, gain, y, inverse, *x.shape, brief(y), EPS)
+    run("norm_forward", x, gain.contiguous(), y, inverse, *x.shape, brief(y), EPS)
     return y, inverse
 
 
@@ -171,13 +264,13 @@ class NormLinearKernel(torch.autograd.Function):
         flat, dtype = rows(x), product_dtype()
         h, inverse = normed(flat, gain, torch.float32)
         read, weight = h.to(dtype), weight.to(dtype)
-        ctx.save_for_backward(flat, gain, inverse, read, weight)
+        keep(ctx, flat, gain, inverse, read, weight)
         return h.view(x.shape), product(read, weight).view(*x.shape[:-1], -1)
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, gh: Tensor | None, gy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x, gain, inverse, read, weight = ctx.saved_tensors
+        x, gain, inverse, read, weight = kept_dense(ctx)
         shape, gy = gy.shape, rows(gy)
         back = gy @ weight
         if gh is not None:
@@ -191,13 +284,13 @@ class AddLinearKernel(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
         dtype = product_dtype()
         read, weight = rows(y).to(dtype), weight.to(dtype)
-        ctx.save_for_backward(read, weight)
+        keep(ctx, read, weight)
         return x + product(read, weight).view(x.shape)
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        read, weight = ctx.saved_tensors
+        read, weight = kept_dense(ctx)
         g16 = rows(g).to(weight.dtype)
         return g, (g16 @ weight).float().view(*g.shape[:-1], -1), (g16.T @ read).float()
 
@@ -205,20 +298,20 @@ class AddLinearKernel(torch.autograd.Function):
 class SplitKernel(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, qkv: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        qkv = qkv.contiguous()
-        b, t, width = qkv.shape
-        heads = temperature.shape[0]
-        d = width // (3 * heads)
+        qkv, temperature = qkv.contiguous(), temperature.contiguous()
+        b, t, _ = qkv.shape
+        heads = temperature.numel()
+        d = qkv.unflatten(-1, (3, heads, -1)).shape[-1]
         q, k, v = (temperature.new_empty(b, heads, t, d) for _ in range(3))
         inverse = temperature.new_empty(b, t, heads, 2)
         run("split_forward", qkv, temperature, q, k, v, inverse, b, t, heads, d, brief(qkv), EPS)
-        ctx.save_for_backward(qkv, temperature, inverse)
+        keep(ctx, qkv, temperature, inverse)
         return q, k, v
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, gq: Tensor, gk: Tensor, gv: Tensor) -> tuple[Tensor, Tensor]:
-        qkv, temperature, inverse = ctx.saved_tensors
+        qkv, temperature, inverse = kept_dense(ctx)
         gq, gk, gv = (g.contiguous() for g in (gq, gk, gv))
         gqkv, gtemperature = torch.empty_like(qkv), torch.zeros_like(temperature)
         b, h, t, d = gq.shape
@@ -233,16 +326,16 @@ class FeedForwardKernel(torch.autograd.Function):
         flat, dtype = rows(x), product_dtype()
         gate_up, down = gate_up.to(dtype), down.to(dtype)
         h, inverse = normed(flat, gain, dtype)
-        up = product(h, gate_up)
+        up = product(h, gate_up).view(-1, 2 * down.shape[1])
         mid = up.new_empty(len(up), down.shape[1])
         run("swiglu_forward", up, mid, *mid.shape, brief(up))
-        ctx.save_for_backward(flat, gain, inverse, h, gate_up, up, mid, down)
+        keep(ctx, flat, gain, inverse, h, gate_up, up, mid, down)
         return (flat + product(mid, down)).view(x.shape)
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        x, gain, inverse, h, gate_up, up, mid, down = ctx.saved_tensors
+        x, gain, inverse, h, gate_up, up, mid, down = kept_dense(ctx)
         shape, g = g.shape, rows(g)
         g16 = g.to(down.dtype)
         gup = torch.empty_like(up)
@@ -252,12 +345,41 @@ class FeedForwardKernel(torch.autograd.Function):
 
 
 def view(x: Tensor) -> View:
-    return View(x.data_ptr(), *x.stride()[:3])
+    return View(address(x), *x.stride()[:3])
 
 
 def dense(x: Tensor) -> Tensor:
     """With a dense last axis, which is all that the kernel asks of a layout."""
     return x if x.stride(-1) == 1 else x.contiguous()
+
+
+def described(
+    inputs: dict[str, Tensor],
+    y: Tensor,
+    lse: Tensor,
+    bias: Tensor | None,
+    table: Tensor | None,
+    slopes: Tensor | None,
+    scale: float,
+    stick: bool,
+) -> Call:
+    """The call for these tensors, all of which the caller keeps alive until it has run."""
+    q, v = inputs["q"], inputs["v"]
+    b, h, t, width = q.shape
+    call = Call(
+        **{name: view(x) for name, x in inputs.items()}, y=view(y), lse=address(lse),
+        batches=b, heads=h, tokens=t, width=width, value_width=v.shape[-1], stick=stick, scale=scale,
+    )  # fmt: skip
+    if bias is not None:
+        call.bias = address(bias)
+    if table is not None:
+        call.table = address(table)
+    if slopes is not None:
+        call.slopes, call.path_width = address(slopes), inputs["p"].shape[-1]
+        call.path_scale = 1 / call.path_width
+    if "e" in inputs:
+        call.known = inputs["e"].shape[-1]
+    return call
 
 
 class AttentionKernel(torch.autograd.Function):
@@ -276,45 +398,34 @@ class AttentionKernel(torch.autograd.Function):
     ) -> Tensor:
         pairs = zip(INPUTS, (q, k, v, *rest), strict=True)
         inputs = {name: dense(x) for name, x in pairs if x is not None}
-        b, h, t, width = q.shape
-        y, lse = (
-            v.new_empty(b, t, h, v.shape[-1]).transpose(1, 2),
-            q.new_empty(b, h, t),
-        )  # y as the model reads it
+        b, h, t, _ = q.shape
+        y = v.new_empty(b, t, h, v.shape[-1]).transpose(1, 2)  # as the model reads it
+        lse = q.new_empty(b, h, t)
         keys_first = None if bias is None else by_key(bias)
         padded = None if table is None else pad(table, (lanes(), -t % lanes()))
-        call = Call(
-            **{name: view(x) for name, x in inputs.items()}, y=view(y), lse=lse.data_ptr(),
-            batches=b, heads=h, tokens=t, width=width, value_width=v.shape[-1], stick=stick, scale=scale,
-        )  # fmt: skip
-        if keys_first is not None:
-            call.bias = keys_first.data_ptr()
-        if padded is not None:
-            call.table = padded.data_ptr()
-        if slopes is not None:
-            call.slopes, call.path_width = slopes.data_ptr(), inputs["p"].shape[-1]
-            call.path_scale = 1 / call.path_width
-        if "e" in inputs:
-            call.known = inputs["e"].shape[-1]
-        run("attention_forward", call)
-        ctx.names = tuple(inputs)
-        ctx.save_for_backward(y, lse, keys_first, padded, slopes, *inputs.values())
-        ctx.call = call
+        run("attention_forward", described(inputs, y, lse, keys_first, padded, slopes, scale, stick))
+        ctx.names, ctx.numbers = tuple(inputs), (scale, stick)
+        keep(ctx, lse, keys_first, padded, slopes, y, *inputs.values())
         return y
 
     @staticmethod
-    @once_differentiable
+    @first_order
     def backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
-        _, _, keys_first, padded, _, *tensors = ctx.saved_tensors
-        gy, call = dense(gy), ctx.call
+        saved = kept(ctx)
+        whole: list[Any] = [None if x is None else x.contiguous() for x in saved[:4]]
+        lse, keys_first, padded, slopes = whole
+        y, *tensors = map(dense, saved[4:])
+        inputs = dict(zip(ctx.names, tensors, strict=True))
+        call = described(inputs, y, lse, keys_first, padded, slopes, *ctx.numbers)
+        gy = dense(gy)
         call.gy = view(gy)
-        given = {name: x.new_empty(x.shape) for name, x in zip(ctx.names, tensors, strict=True)}
+        given = {name: x.new_empty(x.shape) for name, x in inputs.items()}
         for name, g in given.items():
             setattr(call, f"g{name}", view(g))
         gbias = torch.zeros_like(keys_first) if ctx.needs_input_grad[3] else None
-        call.gbias = None if gbias is None else gbias.data_ptr()
+        call.gbias = None if gbias is None else address(gbias)
         gtable = torch.zeros_like(padded) if ctx.needs_input_grad[4] else None
-        call.gtable = None if gtable is None else gtable.data_ptr()
+        call.gtable = None if gtable is None else address(gtable)
         run("attention_backward", call)
         t = gy.shape[2]
         gbias = None if gbias is None else gbias[..., :t].mT
@@ -347,29 +458,41 @@ def attention(
 ) -> Tensor:
     """Causal attention of q and k (B, H, T, e) over v (B, H, T, d), as many queries as keys: (B, H, T, d).
 
-    `bias` (H or 1, T, T) is added to the logits, and so is `table` (H, T), by distance; a form replaces q and k, and
-    says what becomes of them. Only where `usable`; what else is given may have any dtype.
+    `bias` (H or 1, T, T) is added to the logits, and so is `table` (H or 1, T), by distance; a form replaces q and k,
+    and says what becomes of them. Only where `usable`; what else is given may be `plain` of any dtype. RuntimeError
+    where a shape does not fit.
     """
-    bias = None if bias is None else bias.float().expand(q.shape[1], -1, -1)
-    table = None if table is None else table.float().expand(q.shape[1], -1)
     stick, slopes, rest = False, None, dict.fromkeys(INPUTS[3:])
     match form:
         case Path():
-            q, k, slopes, rest["p"], rest["r"] = (
-                form.q,
-                form.k,
-                form.slopes.float().contiguous(),
-                form.p,
-                form.r,
-            )
+            q, k, slopes, rest["p"], rest["r"] = form.q, form.k, form.slopes, form.p, form.r
         case Counted():
             q, k, rest["e"] = form.q, form.k, form.e
         case Reflected():
             q, k, rest["w"], rest["beta"] = form
         case Broken():
             q, k, stick = form.q, form.k, True
-    read = (None if x is None else x.float() for x in (q, k, v, *rest.values()))
+    b, h, t, _ = v.shape
+    widths = {"k": q, "r": rest["p"], "w": q}  # those that must be as wide as another one
+    given = dict(zip(INPUTS, (q, k, v, *rest.values()), strict=True))
+    read = (
+        None if x is None else fitted(x, b, h, t, x.shape[-1] if same is None else same.shape[-1])
+        for x, same in ((x, widths.get(name)) for name, x in given.items())
+    )
+    slopes = None if slopes is None else fitted(slopes, h).contiguous()
+    bias = None if bias is None else fitted(bias, h, t, t)
+    table = None if table is None else fitted(table, h, t)
     return apply(AttentionKernel, scale, stick, slopes, bias, table, *read)
+
+
+def takes(form: Form) -> bool:
+    """Whether the kernel computes all that this form asks for; it has no gradient for the slopes of a path."""
+    return plain(*form) and not (isinstance(form, Path) and form.slopes.requires_grad)
+
+
+def fitted(x: Tensor, *shape: int) -> Tensor:
+    """x in float32 and of this shape, which it may have to be broadcast to: a kernel trusts its strides."""
+    return x.float() if x.shape == shape else x.float().expand(shape)
 
 
 def attention_step(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:
@@ -377,15 +500,16 @@ def attention_step(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor |
 
     `bias` (H or 1, 1, S) is added to the logits. Nothing of the cache is copied. Only where `usable`.
     """
-    q, k, v = dense(q), dense(k), dense(v)
     b, h, _, e = q.shape
+    n = k.shape[2]
+    q, k, v = dense(q), dense(k.expand(b, h, n, e)), dense(v.expand(b, h, n, -1))
     y = v.new_empty(b, h, 1, v.shape[-1])
     call = Call(
         q=view(q), k=view(k), v=view(v), y=view(y),
-        batches=b, heads=h, tokens=k.shape[2], width=e, value_width=v.shape[-1], scale=scale,
+        batches=b, heads=h, tokens=n, width=e, value_width=v.shape[-1], scale=scale,
     )  # fmt: skip
     if bias is not None:
-        bias = bias.float().expand(h, 1, -1).contiguous()
-        call.bias = bias.data_ptr()
+        bias = bias.float().expand(h, 1, n).contiguous()
+        call.bias = address(bias)
     run("attention_step", call)
     return y
