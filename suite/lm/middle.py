@@ -30,12 +30,14 @@ class Place:
         self.h = arena.tensor(call.h, b, t, w) if call.h else torch.empty(0)
         self.y, self.gy = arena.tensor(call.y, b, t, w), arena.tensor(call.gy, b, t, w)
         self.own = {name: getattr(call, name) for name in ("gq", "gk", "gv")}  # where the kernels write
-        self.lse = torch.empty(b, heads, t)
+        short = ops.is_short(t, (), None, False)
+        self.kept = torch.empty(ops.short_kept(b * heads, t, False) if short else b * heads * t)
+        self.kernel = "short" if short else "attention"
         across, along = (heads * t * d, t * d, d), (t * w, d, w)
         names = {"q": across, "k": across, "v": across, "gq": across, "gk": across, "gv": across, "y": along, "gy": along}
         self.attention = ops.Call(
             **{name: ops.View(getattr(call, name), *strides) for name, strides in names.items()},
-            lse=self.lse.data_ptr(), batches=b, heads=heads, tokens=t, width=d, value_width=d, scale=d**-0.5,
+            lse=self.kept.data_ptr(), kept=self.kept.data_ptr(), batches=b, heads=heads, tokens=t, width=d, value_width=d, scale=d**-0.5,
         )  # fmt: skip
 
 
@@ -78,7 +80,7 @@ class Middle:
     def forward(self, layer: int, place: Place) -> None:
         """From q, k and v to what attention reads."""
         if not self.reads_input:
-            ops.run("attention_forward", place.attention)
+            ops.run(f"{place.kernel}_forward", place.attention)
             return
         leaves = [x.data.requires_grad_() for x in (place.q, place.k, place.v, place.h)]
         q, k, v, h = leaves
@@ -92,7 +94,7 @@ class Middle:
         """From the gradient of what attention read to those of q, k, v and the normalised input."""
         call = place.call
         if not self.reads_input:
-            ops.run("attention_backward", place.attention)
+            ops.run(f"{place.kernel}_backward", place.attention)
             return
         leaves, y = self.graphs.pop(layer)
         y.backward(place.gy)

@@ -31,6 +31,8 @@ def precision(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=fast_bf16(device))
 
 
-def products() -> str:
-    """What the native training step multiplies in."""
-    return "float16"
+@functools.cache
+def fast_fp16() -> bool:
+    """Whether this processor multiplies in half precision: twice as fast as in float32, with AVX512_FP16."""
+    cpuinfo = Path("/proc/cpuinfo")
+    return cpuinfo.exists() and "avx512_fp16" in cpuinfo.read_text()

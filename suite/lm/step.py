@@ -14,12 +14,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from pebench.suite.lm import precision
 from pebench.suite.lm.middle import Middle, Place
-from pebench.suite.lm.model import LM, Attention, Block, RMSNorm, SwiGLU
+from pebench.suite.lm.model import LM, Attention, Block, LengthError, RMSNorm, SwiGLU
 from pebench.suite.lm.native import ops
 from pebench.suite.lm.native.build import library
-from pebench.suite.lm.precision import products
-from pebench.tasks.base import IGNORE
+from pebench.tasks.base import IGNORE, Batch
 
 TILE, PANEL = 96, 64  # tokens, columns: at least those of step.c
 SLACK = 64  # numbers that a vector may read beyond the end
@@ -169,17 +169,17 @@ class NativeStep:
         self.layouts: dict[tuple[int, int, bool], Layout] = {}
         self.memory = torch.empty(0, dtype=torch.uint8)
 
-    def __call__(self, tokens: Tensor, targets: Tensor) -> tuple[float, float]:
+    def __call__(self, data: Batch) -> tuple[float, float]:
         """Loss and norm of the gradients; the step is taken where both are finite.
 
         A step that overflows in half precision is computed again in float32, with the same random numbers.
         """
-        half = products() == "float16"
+        half = multiplies_half()
         state = torch.get_rng_state() if half else None
-        loss, norm = self.attempt(tokens, targets, half)
+        loss, norm = self.attempt(*data, half)
         if state is not None and not (math.isfinite(loss) and math.isfinite(norm)):
             torch.set_rng_state(state)
-            loss, norm = self.attempt(tokens, targets, False)
+            loss, norm = self.attempt(*data, False)
         return loss, norm
 
     def attempt(self, tokens: Tensor, targets: Tensor, half: bool) -> tuple[float, float]:
@@ -189,6 +189,9 @@ class NativeStep:
 
     def gradients(self, tokens: Tensor, targets: Tensor, half: bool) -> tuple[float, float]:
         """Forward and backward. The loss, and the factor by which all gradients are too large."""
+        limit = self.lm.encoding.max_length
+        if limit is not None and tokens.shape[1] > limit:
+            raise LengthError(f"{tokens.shape[1]} tokens, but this encoding is defined up to {limit}")
         tokens, targets = tokens.contiguous(), targets.contiguous()
         layout, kind = self.layout(*tokens.shape, half), "half" if half else "float"
         head, layers = layout.head, list(zip(layout.layers, layout.places, strict=True))
@@ -214,6 +217,10 @@ class NativeStep:
             self.middle.end(layout.gx)
             part("step_embed_back")(head)
         return loss, scale
+
+    def release(self) -> None:
+        """Give the parameters memory of their own again; no step can follow."""
+        self.flat.release()
 
     def layout(self, batches: int, tokens: int, half: bool) -> Layout:
         """The layout of batches of this shape, kept from the last time."""
@@ -276,13 +283,20 @@ class NativeStep:
         return Layout(layers, head, places, arena.tensor(first, *shape), arena.tensor(gradients["gx"], *shape))
 
 
+def multiplies_half() -> bool:
+    """Whether products are in half precision: where the processor has them and the compiler knew how to ask for them."""
+    return precision.fast_fp16() and bool(cast(ctypes.CDLL, library()).step_half())
+
+
 def serves(lm: nn.Module) -> bool:
     """Whether the native step can train this model: the standard block as it stands here, in float32 on one CPU thread.
 
     A model with modules of other classes, with hooks on its modules or with frozen parameters trains in PyTorch.
     """
-    if type(lm) is not LM or not ops.usable(*lm.parameters()) or products() == "bfloat16":
+    if type(lm) is not LM or not ops.usable(*lm.parameters()):
         return False
+    if precision.fast_bf16(torch.device("cpu")) and not multiplies_half():
+        return False  # PyTorch's products are in bfloat16 there
     inside = set(lm.encoding.modules())
     standard = (LM, Block, Attention, RMSNorm, SwiGLU, nn.Linear, nn.Embedding, nn.ModuleList)
     return all(p.requires_grad for p in lm.parameters()) and all(

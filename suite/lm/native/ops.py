@@ -6,7 +6,7 @@ The definitions run wherever the kernels cannot (`usable`). The two agree to flo
 import contextlib
 import ctypes
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextvars import ContextVar
 from typing import Any, cast
 
@@ -21,7 +21,8 @@ from pebench.suite.lm.native.build import library
 EPS = 1e-6  # of the RMS norms
 ROWS = (torch.float32, torch.bfloat16)
 REMEDY = "run the forward pass within pebench.suite.lm.native.ops.definitions()"
-INPUTS = ("q", "k", "v", "p", "r", "e", "w", "beta")  # of attention, those that get gradients
+INPUTS = ("q", "k", "v", "p", "r", "e", "w", "beta", "qc", "kc")  # of attention, those that get gradients
+SHORT = 64  # tokens up to which a lane of a kernel is a (sequence, head)
 
 
 class View(ctypes.Structure):
@@ -49,6 +50,10 @@ VIEWS = (
     "beta",
     "gw",
     "gbeta",
+    "qc",
+    "kc",
+    "gqc",
+    "gkc",
 )
 
 
@@ -57,10 +62,12 @@ class Call(ctypes.Structure):
 
     _fields_ = [
         *((name, View) for name in VIEWS),
-        *((name, ctypes.c_void_p) for name in ("lse", "bias", "gbias", "table", "gtable", "slopes")),
+        *((name, ctypes.c_void_p) for name in ("lse", "bias", "gbias", "table", "gtable", "slopes", "kept")),
         *(
             (name, ctypes.c_int64)
-            for name in ("batches", "heads", "tokens", "width", "value_width", "path_width", "known", "stick")
+            for name in (
+                "batches", "heads", "tokens", "width", "value_width", "path_width", "known", "stick", "columns",
+            )  # fmt: skip
         ),
         *((name, ctypes.c_float) for name in ("scale", "path_scale")),
     ]
@@ -379,7 +386,30 @@ def described(
         call.path_scale = 1 / call.path_width
     if "e" in inputs:
         call.known = inputs["e"].shape[-1]
+    if "qc" in inputs:
+        call.columns = inputs["qc"].shape[-1]
+    if is_short(t, inputs, bias, stick):
+        call.kept = call.lse
     return call
+
+
+def is_short(tokens: int, inputs: Collection[str], bias: Tensor | None, stick: bool) -> bool:
+    """Whether short.c computes this: a lane for each (sequence, head)."""
+    return tokens <= SHORT and bias is None and not stick and not {"e", "w"} & set(inputs)
+
+
+def room_to_keep(q: Tensor, inputs: Collection[str], short: bool) -> Tensor:
+    """What the backward pass of attention needs of its forward pass: all weights of short sequences, else a sum a row."""
+    b, h, t, _ = q.shape
+    return q.new_empty(short_kept(b * h, t, "p" in inputs) if short else b * h * t)
+
+
+@functools.cache
+def short_kept(heads: int, tokens: int, path: bool) -> int:
+    """How many numbers short.c keeps."""
+    found = cast(ctypes.CDLL, library())["short_kept"]
+    found.argtypes, found.restype = [ctypes.c_int64] * 3, ctypes.c_int64
+    return int(found(heads, tokens, path))
 
 
 class AttentionKernel(torch.autograd.Function):
@@ -400,10 +430,12 @@ class AttentionKernel(torch.autograd.Function):
         inputs = {name: dense(x) for name, x in pairs if x is not None}
         b, h, t, _ = q.shape
         y = v.new_empty(b, t, h, v.shape[-1]).transpose(1, 2)  # as the model reads it
-        lse = q.new_empty(b, h, t)
+        short = is_short(t, inputs, bias, stick)
+        lse = room_to_keep(q, inputs, short)
         keys_first = None if bias is None else by_key(bias)
         padded = None if table is None else pad(table, (lanes(), -t % lanes()))
-        run("attention_forward", described(inputs, y, lse, keys_first, padded, slopes, scale, stick))
+        call = described(inputs, y, lse, keys_first, padded, slopes, scale, stick)
+        run("short_forward" if short else "attention_forward", call)
         ctx.names, ctx.numbers = tuple(inputs), (scale, stick)
         keep(ctx, lse, keys_first, padded, slopes, y, *inputs.values())
         return y
@@ -420,13 +452,15 @@ class AttentionKernel(torch.autograd.Function):
         gy = dense(gy)
         call.gy = view(gy)
         given = {name: x.new_empty(x.shape) for name, x in inputs.items()}
+        needed = dict(zip(INPUTS, ctx.needs_input_grad[5:], strict=True))
         for name, g in given.items():
-            setattr(call, f"g{name}", view(g))
+            if needed[name] or name not in ("qc", "kc"):  # a kernel writes all gradients but those of columns
+                setattr(call, f"g{name}", view(g))
         gbias = torch.zeros_like(keys_first) if ctx.needs_input_grad[3] else None
         call.gbias = None if gbias is None else address(gbias)
         gtable = torch.zeros_like(padded) if ctx.needs_input_grad[4] else None
         call.gtable = None if gtable is None else address(gtable)
-        run("attention_backward", call)
+        run("short_backward" if call.kept else "attention_backward", call)
         t = gy.shape[2]
         gbias = None if gbias is None else gbias[..., :t].mT
         gtable = None if gtable is None else gtable[:, lanes() : lanes() + t]

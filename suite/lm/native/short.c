@@ -24,10 +24,9 @@ static void load(const Attention *a, const Group *w, View x, int width, float fa
         V *out = to + t * row_width + from;
         int c = 0;
         for (; c + LANES <= width; c += LANES) {
-            V turned[LANES];
-            for (int lane = 0; lane < LANES; lane++) turned[lane] = *(V *)(rows[lane] + t * x.token + c) * factor;
-            transpose(turned);
-            memcpy(out + c, turned, sizeof turned);
+            V heads[LANES];
+            for (int lane = 0; lane < LANES; lane++) heads[lane] = *(V *)(rows[lane] + t * x.token + c) * factor;
+            transpose(heads, out + c);
         }
         for (; c < width; c++)
             for (int lane = 0; lane < LANES; lane++) out[c][lane] = rows[lane][t * x.token + c] * factor;
@@ -37,18 +36,20 @@ static void load(const Attention *a, const Group *w, View x, int width, float fa
 
 static void store(const Attention *a, const Group *w, const V *from, int row_width, int width, float factor, View x) {
     if (!x.at) return;
+    float *rows[LANES];
+    for (int lane = 0; lane < w->live; lane++)
+        rows[lane] = row(x, (w->first + lane) / a->heads, (w->first + lane) % a->heads, 0);
     for (int64_t t = 0; t < a->tokens; t++) {
         const V *in = from + t * row_width;
-        for (int c = 0; c < width; c += LANES) {
-            int n = c + LANES <= width ? LANES : width - c;
-            V turned[LANES];
-            for (int i = 0; i < n; i++) turned[i] = in[c + i] * factor;
-            transpose(turned);
-            for (int lane = 0; lane < w->live; lane++) {
-                int64_t at = w->first + lane;
-                memcpy(row(x, at / a->heads, at % a->heads, t) + c, turned + lane, sizeof(float) * n);
-            }
+        int c = 0;
+        for (; c + LANES <= width; c += LANES) {
+            V channels[LANES], heads[LANES];
+            for (int i = 0; i < LANES; i++) channels[i] = in[c + i] * factor;
+            transpose(channels, heads);
+            for (int lane = 0; lane < w->live; lane++) *(V *)(rows[lane] + t * x.token + c) = heads[lane];
         }
+        for (; c < width; c++)
+            for (int lane = 0; lane < w->live; lane++) rows[lane][t * x.token + c] = in[c][lane] * factor;
     }
 }
 

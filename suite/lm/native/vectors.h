@@ -29,9 +29,9 @@ static inline V larger(V a, V b) { return choose(a > b, a, b); }
 
 static inline V smaller(V a, V b) { return choose(a < b, a, b); }
 
-/* x[i][lane] becomes x[lane][i]. */
-static inline void transpose(V *x) {
-#if defined(__GNUC__) && !defined(__clang__)
+#if !defined(__clang__) /* which has no __builtin_shuffle */
+/* A riffle of all numbers of LANES vectors: those of the first half of them between those of the second. */
+static inline void riffle(const V *x, V *y) {
 #define LOW(n) n, n + LANES
 #define HIGH(n) n + LANES / 2, n + LANES + LANES / 2
 #if LANES == 16
@@ -44,19 +44,31 @@ static inline void transpose(V *x) {
 #endif
 #undef LOW
 #undef HIGH
-    for (int n = 1; n < LANES; n *= 2) { /* a riffle of all numbers, as often as LANES is a power of two */
-        V y[LANES];
-        for (int i = 0; i < LANES / 2; i++) {
-            y[2 * i] = __builtin_shuffle(x[i], x[i + LANES / 2], low);
-            y[2 * i + 1] = __builtin_shuffle(x[i], x[i + LANES / 2], high);
-        }
-        memcpy(x, y, sizeof y);
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES / 2; i++) {
+        y[2 * i] = __builtin_shuffle(x[i], x[i + LANES / 2], low);
+        y[2 * i + 1] = __builtin_shuffle(x[i], x[i + LANES / 2], high);
     }
-#else
-    V y[LANES];
+}
+
+#endif
+
+/* y[lane][i] = x[i][lane]: as many riffles as LANES is a power of two. */
+static inline void transpose(const V *x, V *y) {
+#if defined(__clang__)
     for (int i = 0; i < LANES; i++)
         for (int lane = 0; lane < LANES; lane++) y[lane][i] = x[i][lane];
-    memcpy(x, y, sizeof y);
+#elif LANES == 4
+    V z[LANES];
+    riffle(x, z), riffle(z, y);
+#else
+    V z[LANES], u[LANES];
+    riffle(x, z), riffle(z, u);
+#if LANES == 8
+    riffle(u, y);
+#else
+    riffle(u, z), riffle(z, y);
+#endif
 #endif
 }
 
