@@ -43,9 +43,10 @@ from benchmarks.peers import (
     ours,
     rivals,
 )
+from pebench.encodings.base import NOTHING
 from pebench.encodings.registry import resolve
 from pebench.suite.lm.model import LM, Cache, Size
-from pebench.suite.runs.cell import peak_memory
+from pebench.suite.runs.machine import peak_memory
 
 WARM_UP = 3  # steps; torch.compile may compile again in the second
 ENCODINGS = ("alibi", "fox", "grape_a_qk", "t5_bias", "grape_ap")
@@ -166,8 +167,11 @@ def filled(lm: LM, context: int) -> Cache:
         assert layer.k is not None
         assert layer.v is not None
         k, v = (part[..., :1, :].expand(-1, -1, context - 1, -1) for part in (layer.k, layer.v))
-        layer.append(k, v, 1)
-    cache.length, cache.pos = context, lm.encoding.positions(torch.arange(context))
+        columns = layer.columns
+        beside = NOTHING if columns is None else columns[..., :1, :].expand(-1, -1, context - 1, -1)
+        layer.append(k, v, beside, 1)
+    index = torch.arange(context)
+    cache.length, cache.pos = context, lm.encoding.positions(index, index[None], {})
     return cache
 
 

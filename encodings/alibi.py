@@ -1,12 +1,28 @@
 import torch
 from torch import Tensor
 
-from pebench.encodings.base import At, Encoding, Shape, alibi_slopes, widen
+from pebench.encodings.base import At, Columns, Encoding, Shape, alibi_slopes
 from pebench.encodings.registry import register
 
 
+class Sloped(Encoding):
+    """Adds -slope * (i - j) per head: the part in i is one number for a whole row, which the softmax drops."""
+
+    family = "additive"
+    relative = True
+
+    def __init__(self, shape: Shape, slopes: Tensor):
+        super().__init__(shape)
+        self.register_buffer("slopes", slopes, persistent=False)
+        self.slopes: Tensor
+
+    def columns(self, q: Tensor, k: Tensor, at: At) -> Columns:
+        column = self.slopes[:, None, None] * at.place  # (H, T, 1)
+        return Columns(torch.ones_like(column), column)
+
+
 @register("alibi")
-class ALiBi(Encoding):
+class ALiBi(Sloped):
     """Far keys lose: adds -slope * (i - j) per head (Press et al., 2022, section 3).
 
     The part in i is the same for a whole row, so the softmax drops it; the part in j rides on the kernel
@@ -15,15 +31,7 @@ class ALiBi(Encoding):
 
     title = "Attention with linear biases"
     paper = "arXiv:2108.12409"
-    family = "additive"
     formula = r"\ell_{ij} = q_i^\top k_j / \sqrt d - m_h\,(i-j)"
-    relative = True
 
     def __init__(self, shape: Shape):
-        super().__init__(shape)
-        self.register_buffer("slopes", alibi_slopes(shape.heads), persistent=False)
-        self.slopes: Tensor
-
-    def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
-        column = self.slopes[:, None, None] * at.pos[:, None]  # (H, T, 1)
-        return widen(q, k, torch.ones_like(column), column, self.shape.scale)
+        super().__init__(shape, alibi_slopes(shape.heads))

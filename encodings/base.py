@@ -1,17 +1,33 @@
-"""The one abstraction: an encoding is five hooks that do nothing by default.
+"""The one abstraction: an encoding is a few hooks that do nothing by default.
 
 Letters used throughout the project: B batch, H heads, T tokens of this call, S keys seen so far
 (S = T in training), d head width, D = H * d model width, L training length.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
+from pebench.encodings.forms import Broken as Broken
+from pebench.encodings.forms import Counted as Counted
+from pebench.encodings.forms import Form as Form
+from pebench.encodings.forms import Path as Path
+from pebench.encodings.forms import Reflected as Reflected
+from pebench.encodings.tools import alibi_slopes as alibi_slopes
+from pebench.encodings.tools import causal_conv as causal_conv
+from pebench.encodings.tools import rope_frequencies as rope_frequencies
+from pebench.encodings.tools import rotate as rotate
+from pebench.encodings.tools import running_sum as running_sum
+from pebench.encodings.tools import sum_after as sum_after
+
 Family = Literal["none", "absolute", "multiplicative", "additive", "path-integral", "contextual"]
 Kernel = Literal["fused", "masked", "own"]
+Memory = dict[str, Any]  # tensors by name, and such dicts of parts: it lives as long as the cache
+NOTHING = torch.empty(0)
+DONE = torch.tensor(1.0)
 
 
 @dataclass(frozen=True)
@@ -34,65 +50,45 @@ class Shape:
 
 
 class At(NamedTuple):
-    """Where a hook is called.
-
-    `x` (B, T, D) is the normalised input of the attention block, `v` (B, H, T, d) its values, `pos` (T,) are
-    the positions of its tokens, and `memory` is a dict that lives as long as that layer's cache: running
-    sums go there.
-    """
+    """Where a hook is called: the tokens of this call, in one layer. In `bias` and `weights`: the queries."""
 
     layer: int
-    x: Tensor
-    v: Tensor
-    pos: Tensor
-    memory: dict[str, Tensor]
+    x: Tensor  # (B, T, D) float32, the normalised input of the attention block
+    v: Tensor  # (B, H, T, d), its values, before the hook `values`
+    order: Tensor  # (T,), the tokens' places in the text, from 0
+    pos: Tensor  # what `positions` returned for them
+    memory: Memory  # of this layer's cache: running sums go there
+    progress: Tensor = DONE  # float32 scalar: the share of the training that is done; 1 in a trained model
+    columns: Tensor = NOTHING  # (B, H, T, n) float32: in `weights`, the query vectors of `columns`
+
+    @classmethod
+    def whole(cls, layer: int, x: Tensor, v: Tensor, pos: Tensor) -> Self:
+        """The place of whole texts, without a cache."""
+        return cls(layer, x, v, torch.arange(x.shape[1], device=x.device), pos, {})
+
+    @property
+    def place(self) -> Tensor:
+        """`pos` as it meets (B, H, T, *): (T, 1), or (B, 1, T, 1) where each example has its own."""
+        return spread(self.pos)
+
+    def within(self, part: str) -> Self:
+        """The same place with a memory for this part alone."""
+        return self._replace(memory=self.memory.setdefault(part, {}))
 
 
-class Path(NamedTuple):
-    """A softmax over q_i . k_j / sqrt(d) plus the sum over j < l <= i of slope * log sigmoid(p_i . r_l / f).
+class Keys(NamedTuple):
+    """All keys up to the last query. `columns` (B, H, S, m) float32: in `weights`, the key vectors of `columns`."""
 
-    q and k are (B, H, T, d), p and r (B, H, T, f), the slopes (H,).
-    """
-
-    q: Tensor
-    k: Tensor
-    p: Tensor
-    r: Tensor
-    slopes: Tensor
+    order: Tensor  # (S,) = 0, 1, 2 ...
+    pos: Tensor  # what `positions` returned for them
+    columns: Tensor = NOTHING
 
 
-class Counted(NamedTuple):
-    """A softmax over l_ij + e_i[c_ij], with l_ij = q_i . k_j / sqrt(d).
-
-    The count c_ij is the sum over j <= s <= i of sigmoid(l_is), at most n - 1; e (B, H, T, n) is interpolated
-    between whole numbers.
-    """
-
-    q: Tensor
-    k: Tensor
-    e: Tensor
-
-
-class Reflected(NamedTuple):
-    """A softmax over k_j . H_(j+1) ... H_i q_i / sqrt(d), with H_t = I - beta_t w_t w_t^T.
-
-    w is (B, H, T, d), beta (B, H, T, 1).
-    """
+class Columns(NamedTuple):
+    """Vectors that ride beside q and k: float32, of shapes that broadcast to (B, H, T, n)."""
 
     q: Tensor
     k: Tensor
-    w: Tensor
-    beta: Tensor
-
-
-class Broken(NamedTuple):
-    """Weights sigmoid(l_ij) times the product over j < s < i of 1 - sigmoid(l_is), with l_ij = q_i . k_j / sqrt(d)."""
-
-    q: Tensor
-    k: Tensor
-
-
-Form = Path | Counted | Reflected | Broken
 
 
 class Encoding(nn.Module):
@@ -100,11 +96,14 @@ class Encoding(nn.Module):
 
     A subclass states what it is in class attributes, and what it claims: `pebench check` tests each claim.
     q and k come normalised (RMS norm over d, times a scalar per head), and logits are scaled by 1/sqrt(d).
+    q, k and v are float32, bfloat16 where a model trains on a GPU, or of the dtype that a model was cast to.
+    What depends on positions is computed in float32; the result has the dtype of what came. The encoding's own
+    parameters and buffers are float32 in every model.
     """
 
     title: ClassVar[str]
     paper: ClassVar[str]  # "arXiv:1234.56789", or a few words where there is no paper
-    family: ClassVar[Family]
+    family: ClassVar[Family]  # for listings: nothing is computed from it
     formula: ClassVar[str]  # LaTeX
     relative: ClassVar[bool] = False  # claim: adding one number to all positions changes no output
     norm_preserving: ClassVar[bool] = False  # claim: `qk` keeps the norms of q and k
@@ -114,41 +113,89 @@ class Encoding(nn.Module):
         super().__init__()
         self.shape = shape
 
-    def positions(self, index: Tensor) -> Tensor:
-        """The positions (T,) of the tokens with these indices (T,)."""
+    def positions(self, index: Tensor, tokens: Tensor, memory: Memory) -> Tensor:
+        """The positions of tokens (B, T) with these indices (T,): (T,), (B, T), or (B, T, n), n numbers a token.
+
+        `memory` belongs to the cache. Every other hook of the model gets what is returned here.
+        """
         return index
 
     def embed(self, x: Tensor, pos: Tensor) -> Tensor:
-        """Add absolute positions to the token embeddings (B, T, D)."""
+        """Add absolute positions to the token embeddings (B, T, D); returns the dtype of x."""
         return x
 
     def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
         """Transform q and k (B, H, T, d); both may return wider. k is cached as it is returned."""
         return q, k
 
-    def bias(self, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor | None:
-        """Logits (H, T, S) added to the scaled dot products; -inf hides a key."""
-        return self.by_distance(distance(q_pos, k_pos), layer)
+    def columns(self, q: Tensor, k: Tensor, at: At) -> Columns | None:
+        """Declare a bias of low rank, float32: the logit of i and j gains columns.q[i] . columns.k[j].
+
+        q and k (B, H, T, d) are those that `qk` gets, not those that it returns. The key vectors are cached. Beside
+        `weights` the vectors are no bias, may differ in width, and arrive there as `at.columns` and `keys.columns`.
+        """
+        return None
+
+    def bias(self, at: At, keys: Keys) -> Tensor | None:
+        """Logits (H, T, S) or (B, H, T, S) added to the scaled dot products; -inf hides a key."""
+        if not self.defines("by_distance"):
+            return None
+        bias = self.by_distance(distance(at.pos, keys.pos), at.layer)
+        return None if bias is None else bias.movedim(0, -3)
 
     def by_distance(self, far: Tensor, layer: int) -> Tensor | None:
-        """`bias` where it depends on the distance alone: logits (H, *) at distances (*) of any shape."""
+        """`bias` where it depends on the distance alone: logits (H, *) at distances (*) of any shape, float32."""
         return None
 
-    def weights(self, q: Tensor, k: Tensor, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor | None:
-        """The attention weights (B, H, T, S) themselves, with the future (k_pos > q_pos) at zero."""
+    def weights(self, q: Tensor, k: Tensor, at: At, keys: Keys) -> Tensor | None:
+        """The attention weights (B, H, T, S) themselves, with the future zero; None in a layer that has no own.
+
+        q (B, H, T, e) and k (B, H, S, e) are what `qk` returned, in one dtype.
+        """
         return None
 
-    def form(self, q: Tensor, k: Tensor, layer: int) -> Form | None:
-        """Where `weights` has a form for which there is a fast kernel: its parts, from q and k as `qk` returns them."""
+    def form(self, q: Tensor, k: Tensor, at: At, keys: Keys) -> Form | None:
+        """Where `weights` has a form for which there is a fast kernel: its parts, for whole sequences (T = S)."""
         return None
+
+    def values(self, v: Tensor, at: At) -> Tensor:
+        """Change what is read: v (B, H, T, d), before it is cached; returns its dtype."""
+        return v
+
+    def output(self, y: Tensor, at: At) -> Tensor:
+        """Change what was read: y (B, H, T, d), before the output projection; returns its dtype."""
+        return y
+
+    def spectrum(self) -> Tensor | None:
+        """Angular frequencies (..., planes) in radians a token, fastest first, where the encoding has some."""
+        return None
+
+    def retune(self, frequencies: Tensor) -> None:
+        """Take these frequencies, shaped as `spectrum` gives them, in the place of its own."""
+        raise NotImplementedError(f"{type(self).__name__} has a `spectrum` and no `retune`; define it")
+
+    @classmethod
+    def defines(cls, hook: str) -> bool:
+        """Whether this hook does anything."""
+        return getattr(cls, hook) is not getattr(Encoding, hook)
 
     @classmethod
     def kernel(cls) -> Kernel:
-        """Which attention kernel this encoding needs; `suite/lm/attention.py` picks the same way."""
-        if cls.weights is not Encoding.weights:
+        """Which attention kernel the hooks ask for."""
+        if cls.defines("weights"):
             return "own"
-        biased = cls.bias is not Encoding.bias or cls.by_distance is not Encoding.by_distance
-        return "masked" if biased else "fused"
+        return "masked" if cls.defines("bias") or cls.defines("by_distance") else "fused"
+
+    @classmethod
+    def overruled(cls, fast: str, hook: str) -> bool:
+        """Whether the class redefines a hook and inherits the fast path of the old one."""
+        return cls._definer(hook) is not cls._definer(fast) and issubclass(
+            cls._definer(hook), cls._definer(fast)
+        )
+
+    @classmethod
+    def _definer(cls, hook: str) -> type:
+        return next(base for base in cls.__mro__ if hook in vars(base))
 
     @classmethod
     def card(cls) -> dict[str, Any]:
@@ -164,101 +211,51 @@ class Encoding(nn.Module):
             "norm_preserving": cls.norm_preserving,
         }
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move as any module does, but never change a dtype, nor lose a constant to the meta device.
 
-def even(width: int) -> None:
-    """ValueError where this many channels are no whole number of planes."""
-    if width % 2:
-        raise ValueError(
-            f"a rotation turns pairs of channels, and a width of {width} is odd: give each head an even width"
-        )
+        `lm.bfloat16()` would round positions above 256, and `to_empty` fills only what a checkpoint has.
+        """
+        constants = {id(x) for m in self.modules() for x in constants_of(m)}
 
+        def moved(x: Tensor) -> Tensor:
+            y = fn(x)
+            if id(x) in constants and x.is_meta and not y.is_meta:
+                raise RuntimeError(f"{type(self).__name__} was made on the meta device; make it by `build`")
+            if id(x) in constants:
+                return x if y.is_meta else x.to(y.device)
+            return y if y.dtype == x.dtype else x.to(y.device)
 
-def rope_frequencies(head_dim: int, base: float = 10_000.0) -> Tensor:
-    """Angular frequencies base^(-2m/d) of the d/2 planes, fastest first (Su et al., 2021, section 3.2.2).
-
-    >>> rope_frequencies(4)
-    tensor([1.0000, 0.0100])
-    """
-    even(head_dim)
-    return base ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
-
-
-def rotate(x: Tensor, angle: Tensor) -> Tensor:
-    """Rotate the planes (m, m + d/2) of x (..., T, d) by angle (..., T, d/2), in float32.
-
-    >>> rotate(torch.tensor([[1.0, 2.0, 3.0, 4.0]]), 3 * rope_frequencies(4)[None])
-    tensor([[-1.4134,  1.8791, -2.8289,  4.0582]])
-    """
-    even(x.shape[-1])
-    full = x.float()  # bfloat16 angles would be off by whole turns at long range
-    cos, sin = angle.cos(), angle.sin()
-    # (a, b) * (cos, cos) + (b, a) * (-sin, sin): whole rows, since strided halves take a CPU thrice as long.
-    across = full.roll(full.shape[-1] // 2, dims=-1) * torch.cat([-sin, sin], dim=-1)
-    return (full * torch.cat([cos, cos], dim=-1) + across).type_as(x)
+        super()._apply(moved, recurse)
+        return self
 
 
-def alibi_slopes(heads: int) -> Tensor:
-    """One slope per head (Press et al., 2022, section 3, and the authors' rule for other head counts).
+def constants_of(module: nn.Module) -> list[Tensor]:
+    """The buffers of this module itself that no checkpoint has."""
+    return [
+        x
+        for name, x in module._buffers.items()
+        if x is not None and name in module._non_persistent_buffers_set
+    ]
 
-    >>> alibi_slopes(4).tolist()
-    [0.25, 0.0625, 0.015625, 0.00390625]
-    >>> alibi_slopes(6).tolist()
-    [0.25, 0.0625, 0.015625, 0.00390625, 0.5, 0.125]
-    """
-    power = 2 ** (heads.bit_length() - 1)
-    slopes = [2 ** (-8 * h / power) for h in range(1, power + 1)]
-    between = [2 ** (-4 * h / power) for h in range(1, 2 * power + 1, 2)]
-    return torch.tensor((slopes + between)[:heads])
+
+def one_number(pos: Tensor) -> Tensor:
+    """Positions (T,) or (B, T); ValueError where a token has several, which only their own encoding can read."""
+    if pos.dim() > 2:
+        raise ValueError(f"each token has {pos.shape[-1]} positions here, and this encoding reads one")
+    return pos
+
+
+def spread(pos: Tensor) -> Tensor:
+    """Positions (T,) or (B, T) as they meet (B, H, T, *): (T, 1) or (B, 1, T, 1)."""
+    return pos[:, None] if pos.dim() == 1 else one_number(pos)[:, None, :, None]
 
 
 def distance(q_pos: Tensor, k_pos: Tensor) -> Tensor:
-    """How far each key lies behind each query, (T, S) in float32; the future is clamped to 0."""
-    return (q_pos[:, None] - k_pos).clamp(min=0).float()
+    """How far each key lies behind each query, (T, S) or (B, T, S) in float32; the future is clamped to 0."""
+    return (one_number(q_pos)[..., :, None] - one_number(k_pos)[..., None, :]).clamp(min=0).float()
 
 
-def running_sum(x: Tensor, memory: dict[str, Tensor], name: str) -> Tensor:
-    """Inclusive sums of x (..., T) along the tokens, in float32, continued from the cache's memory."""
-    total = x.float().cumsum(-1)
-    if name in memory:
-        total = total + memory[name]
-    memory[name] = total[..., -1:]
-    return total
-
-
-def widen(q: Tensor, k: Tensor, q_cols: Tensor, k_cols: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """Append columns so that q.k * scale gains the sum over n of q_cols[n] * k_cols[n].
-
-    q and k are (B, H, T, d), the columns broadcast to (B, H, T, n). This is the homogeneous lift of
-    GRAPE (section 4): a bias of low rank rides on the plain fused kernel. The result is float32 and so is
-    the attention that follows: bfloat16 would round positions above 256, and even exact columns would
-    leave the gradient of a gate, a difference of large sums, to the kernel's rounding.
-    """
-    q_cols, k_cols = (q_cols / scale).expand(*q.shape[:-1], -1), k_cols.expand(*k.shape[:-1], -1)
-    return torch.cat([q.float(), q_cols.float()], dim=-1), torch.cat([k.float(), k_cols.float()], dim=-1)
-
-
-def sum_after(x: Tensor) -> Tensor:
-    """Sums of x (..., S) over all later entries, exclusive; exact where few entries follow.
-
-    >>> sum_after(torch.tensor([1.0, 2.0, 3.0]))
-    tensor([5., 3., 0.])
-    """
-    later = nn.functional.pad(x.flip(-1)[..., :-1], (1, 0))
-    return later.cumsum(-1).flip(-1)
-
-
-def visible(q_pos: Tensor, k_pos: Tensor) -> Tensor:
-    """Which keys a query may see, itself included: bool (T, S)."""
-    return k_pos <= q_pos[:, None]
-
-
-def causal_conv(x: Tensor, weight: Tensor, memory: dict[str, Tensor], name: str) -> Tensor:
-    """Convolve each channel of x (B, T, C) over its last K tokens with weight (C, K), across cached chunks.
-
-    The last column of `weight` meets the token itself; before the first token there are zeros.
-    """
-    before = weight.shape[-1] - 1
-    past = memory[name] if name in memory else x.new_zeros(x.shape[0], before, x.shape[-1])
-    x = torch.cat([past, x], dim=1)
-    memory[name] = x[:, x.shape[1] - before :]
-    return nn.functional.conv1d(x.mT, weight[:, None].type_as(x), groups=x.shape[-1]).mT
+def visible(at: At, keys: Keys) -> Tensor:
+    """Which keys a query may see, itself included: bool (T, S). It follows from the order, not from positions."""
+    return keys.order <= at.order[:, None]

@@ -2,7 +2,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, relu, softplus
 
-from pebench.encodings.base import At, Encoding, Shape, running_sum, widen
+from pebench.encodings.base import At, Columns, Encoding, Shape, running_sum
 from pebench.encodings.registry import register
 
 
@@ -31,7 +31,7 @@ class CABLE(Encoding):
             nn.Parameter(0.02 * torch.randn(shape.layers, shape.heads, shape.width)) for _ in range(2)
         )
 
-    def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
+    def columns(self, q: Tensor, k: Tensor, at: At) -> Columns:
         step, weight = (linear(at.x, w[at.layer]).float().mT[..., None] for w in (self.step, self.weigh))
         travelled = running_sum(relu(step[..., 0]), at.memory, "travelled")[..., None]  # (B, H, T, 1)
-        return widen(q, k, softplus(weight), travelled, self.shape.scale)
+        return Columns(softplus(weight), travelled)

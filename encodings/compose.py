@@ -1,21 +1,26 @@
 """Encodings written as sums: "rope+fox" uses both, "alibi+ssmax" modifies what stands before it."""
 
 import functools
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from pebench.encodings.base import At, Encoding, Kernel, Shape
+from pebench.encodings.base import At, Columns, Encoding, Form, Keys, Memory, Shape
+from pebench.encodings.made import Made
 from pebench.encodings.registry import EncodingError, resolve
+from pebench.encodings.streams import build
 from pebench.encodings.wrapper import Wrapper
 
+HOOKS = ("positions", "embed", "qk", "columns", "bias", "by_distance", "weights", "values", "output")
+TINY = Shape(layers=1, heads=2, head_dim=8, train_length=8)
 
-class Composition(Encoding):
+
+class Composition(Encoding, metaclass=Made):
     """Several encodings at once: multiplicative times additive (GRAPE, appendix E).
 
-    The rotation turns q and k; all others read them unrotated, else their gates would depend on absolute
-    positions, and their columns are appended unrotated.
+    Each hook calls one part's after the other's; columns and biases add up. All `columns` read q and k as they came,
+    unrotated, else their gates would depend on absolute positions.
     """
 
     classes: ClassVar[tuple[type[Encoding], ...]]
@@ -25,9 +30,9 @@ class Composition(Encoding):
         self.parts: list[Encoding] = nn.ModuleList(cls(shape) for cls in self.classes)  # type: ignore[assignment]
         self.max_length = min((p.max_length for p in self.parts if p.max_length is not None), default=None)
 
-    def positions(self, index: Tensor) -> Tensor:
-        for part in self.parts:
-            index = part.positions(index)
+    def positions(self, index: Tensor, tokens: Tensor, memory: Memory) -> Tensor:
+        for n, part in enumerate(self.parts):
+            index = part.positions(index, tokens, memory.setdefault(f"{n}", {}))
         return index
 
     def embed(self, x: Tensor, pos: Tensor) -> Tensor:
@@ -36,33 +41,53 @@ class Composition(Encoding):
         return x
 
     def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
-        d = q.shape[-1]
-        turned, columns = (q, k), []
         for n, part in enumerate(self.parts):
-            mine = f"{n}:"
-            memory = {name.removeprefix(mine): x for name, x in at.memory.items() if name.startswith(mine)}
-            wide = part.qk(q, k, at._replace(memory=memory))
-            at.memory.update({mine + name: x for name, x in memory.items()})
-            if part.family == "multiplicative":
-                turned = wide
-            else:
-                columns.append([side[..., d:] for side in wide])
-        q, k = (torch.cat(parts, dim=-1) for parts in zip(turned, *columns, strict=True))
+            q, k = part.qk(q, k, at.within(f"{n}"))
         return q, k
 
-    def bias(self, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor | None:
-        biases = [part.bias(q_pos, k_pos, layer) for part in self.parts]
+    def columns(self, q: Tensor, k: Tensor, at: At) -> Columns | None:
+        declared = [part.columns(q, k, at.within(f"{n}")) for n, part in enumerate(self.parts)]
+        given = [columns for columns in declared if columns is not None]
+        if len(given) < 2:
+            return given[0] if given else None
+        return Columns(*(beside(sides) for sides in zip(*given, strict=True)))
+
+    def bias(self, at: At, keys: Keys) -> Tensor | None:
+        biases = [part.bias(at.within(f"{n}"), keys) for n, part in enumerate(self.parts)]
         given = [bias for bias in biases if bias is not None]
         return functools.reduce(torch.add, given) if given else None
 
-    def weights(self, q: Tensor, k: Tensor, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor | None:
-        own = next(part for part in self.parts if part.kernel() == "own")
-        return own.weights(q, k, q_pos, k_pos, layer)
+    def weights(self, q: Tensor, k: Tensor, at: At, keys: Keys) -> Tensor | None:
+        rows = (part.weights(q, k, at.within(f"{n}"), keys) for n, part in enumerate(self.parts))
+        return next((weights for weights in rows if weights is not None), None)
+
+    def form(self, q: Tensor, k: Tensor, at: At, keys: Keys) -> Form | None:
+        forms = (
+            part.form(q, k, at.within(f"{n}"), keys)
+            for n, part in enumerate(self.parts)
+            if not part.overruled("form", "weights")
+        )
+        return next((form for form in forms if form is not None), None)
+
+    def values(self, v: Tensor, at: At) -> Tensor:
+        for n, part in enumerate(self.parts):
+            v = part.values(v, at.within(f"{n}"))
+        return v
+
+    def output(self, y: Tensor, at: At) -> Tensor:
+        for n, part in enumerate(self.parts):
+            y = part.output(y, at.within(f"{n}"))
+        return y
 
     @classmethod
-    def kernel(cls) -> Kernel:
-        kernels = {part.kernel() for part in cls.classes}
-        return "own" if "own" in kernels else "masked" if "masked" in kernels else "fused"
+    def defines(cls, hook: str) -> bool:
+        return any(part.defines(hook) for part in cls.classes)
+
+
+def beside(sides: tuple[Tensor, ...]) -> Tensor:
+    """Columns (..., n) of the parts side by side, their other axes broadcast."""
+    shape = torch.broadcast_shapes(*(side.shape[:-1] for side in sides))
+    return torch.cat([side.expand(*shape, -1) for side in sides], dim=-1)
 
 
 @functools.cache
@@ -81,30 +106,65 @@ def compose(spec: str) -> type[Encoding]:
         raise EncodingError(
             f"{spec}: write the encodings first and what modifies them last, as in rope+fox+ssmax"
         )
-    return composition(spec, classes)
+    return composition(spec, tuple(classes))
 
 
-def composition(spec: str, classes: list[type[Encoding]]) -> type[Composition]:
-    """Several encodings in one. EncodingError where two of them claim the same hook."""
-    rotations = [cls for cls in classes if cls.family == "multiplicative"]
-    own = [cls for cls in classes if cls.kernel() == "own"]
-    if len(rotations) > 1:
-        raise EncodingError(
-            f"{spec}: {rotations[0].title} and {rotations[1].title} both turn q and k; keep one"
-        )
-    for other in classes:
-        if own and other is not own[0] and not other.norm_preserving:
-            raise EncodingError(f"{spec}: {own[0].title} computes whole rows; only a rotation goes with it")
+@functools.cache
+def composition(spec: str, classes: tuple[type[Encoding], ...]) -> type[Composition]:
+    """Several encodings in one. EncodingError where a part would be lost, or could not be told from its hooks."""
+    if reason := at_odds(classes):
+        raise EncodingError(f"{spec}: {reason}")
+    turned, own = (any(cls.defines(hook) for cls in classes) for hook in ("qk", "weights"))
     about = {
         "__module__": __name__,
         "__doc__": "\n\n    ".join(cls.__doc__ or "" for cls in (Composition, *classes)),
-        "classes": tuple(classes),
+        "classes": classes,
+        "recipe": (composition, (spec, classes)),
         "title": " + ".join(cls.title for cls in classes),
         "paper": ", ".join(dict.fromkeys(cls.paper for cls in classes)),
         "family": next((cls.family for cls in classes if cls.family != "multiplicative"), "multiplicative"),
         "formula": r" \quad\text{with}\quad ".join(cls.formula for cls in classes),
         # What reads a rotated q outside of q.k, as CoPE does, feels absolute positions: no claim then.
-        "relative": all(cls.relative for cls in classes) and not (own and rotations),
+        "relative": all(cls.relative for cls in classes) and not (own and turned),
         "norm_preserving": all(cls.norm_preserving for cls in classes),
     }
-    return type("Plus".join(cls.__name__ for cls in classes), (Composition,), about)
+    name = "Plus".join(cls.__name__ for cls in classes)
+    return cast(type[Composition], Made(name, (Composition,), about))
+
+
+def at_odds(classes: tuple[type[Encoding], ...]) -> str:
+    """Why these do not add up, with the remedy; empty where they do."""
+    for hook, verb in (
+        ("positions", "place the tokens"),
+        ("qk", "turn q and k"),
+        ("weights", "compute whole rows"),
+    ):
+        both = [cls.title for cls in classes if cls.defines(hook)]
+        if len(both) > 1:
+            return f"{both[0]} and {both[1]} both {verb}; keep one"
+    if idle := [cls.title for cls in classes if not any(map(cls.defines, HOOKS))]:
+        return f"{idle[0]} adds nothing to a sum; leave it out"
+    own = next((cls for cls in classes if cls.defines("weights")), None)
+    if own is None:
+        return ""
+    for cls in classes:
+        if cls is not own and any(map(cls.defines, ("columns", "bias", "by_distance"))):
+            return (
+                f"{own.title} computes whole rows and would drop the bias of {cls.title}; only a rotation, or what "
+                "changes embeddings, values or outputs, goes with it"
+            )
+        if cls is not own and widens(cls):
+            return f"{own.title} reads q and k as wide as they came, and {cls.title} returns them wider; keep one"
+    return ""
+
+
+def widens(cls: type[Encoding]) -> bool:
+    """Whether `qk` returns q or k of another width."""
+    if not cls.defines("qk"):
+        return False
+    zero, index = torch.zeros(1, TINY.heads, 1, TINY.head_dim), torch.zeros(1, dtype=torch.long)
+    with torch.no_grad():
+        encoding = build(cls, TINY).cpu()
+        pos = encoding.positions(index, index[None], {})
+        sides = encoding.qk(zero, zero, At(0, torch.zeros(1, 1, TINY.width), zero, index, pos, {}))
+    return any(side.shape[-1] != TINY.head_dim for side in sides)

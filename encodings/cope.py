@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor, nn
 
-from pebench.encodings.base import Counted, Encoding, Shape, sum_after, visible
+from pebench.encodings.base import At, Counted, Encoding, Keys, Shape, sum_after, visible
 from pebench.encodings.registry import register
 
 
@@ -29,15 +29,15 @@ class CoPE(Encoding):
         super().__init__(shape)
         self.table = nn.Parameter(torch.zeros(shape.layers, self.positions_known, shape.head_dim))
 
-    def form(self, q: Tensor, k: Tensor, layer: int) -> Counted:
-        return Counted(q, k, (q @ self.table[layer].type_as(q).mT).float() * self.shape.scale)
+    def form(self, q: Tensor, k: Tensor, at: At, keys: Keys) -> Counted:
+        return Counted(q, k, (q @ self.table[at.layer].type_as(q).mT).float() * self.shape.scale)
 
-    def weights(self, q: Tensor, k: Tensor, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor:
-        seen = visible(q_pos, k_pos)
+    def weights(self, q: Tensor, k: Tensor, at: At, keys: Keys) -> Tensor:
+        seen = visible(at, keys)
         content = (q @ k.mT).float() * self.shape.scale
         gate = content.sigmoid().masked_fill(~seen, 0.0)
         count = (sum_after(gate) + gate).clamp(max=self.positions_known - 1)  # (B, H, T, S)
-        at_whole = self.form(q, k, layer).e  # (B, H, T, 64)
+        at_whole = self.form(q, k, at, keys).e  # (B, H, T, 64)
         low = count.floor()
         share = count - low
         below = at_whole.gather(-1, low.long())

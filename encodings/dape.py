@@ -3,7 +3,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from pebench.encodings.base import Encoding, Shape, distance, visible
+from pebench.encodings.base import At, Encoding, Keys, Shape, distance, visible
 from pebench.encodings.kerple_log import KerpleLog
 from pebench.encodings.registry import register
 
@@ -42,10 +42,10 @@ class DAPE(Encoding):
             for _ in range(shape.layers)
         )
 
-    def weights(self, q: Tensor, k: Tensor, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor:
+    def weights(self, q: Tensor, k: Tensor, at: At, keys: Keys) -> Tensor:
         # In float32: a logit rounded to bfloat16 may fall on the other side of the kink.
         content = q.float() @ k.float().mT * self.shape.scale
-        kerple = cast(KerpleLog, self.kerples[layer])
-        bias = kerple.by_distance(distance(q_pos, k_pos), layer).expand_as(content)
-        logits = content + bias + self.mlps[layer](torch.cat([content, bias], dim=1))
-        return logits.masked_fill(~visible(q_pos, k_pos), -torch.inf).softmax(-1)
+        kerple = cast(KerpleLog, self.kerples[at.layer])
+        bias = kerple.by_distance(distance(at.pos, keys.pos), at.layer).movedim(0, -3).expand_as(content)
+        logits = content + bias + self.mlps[at.layer](torch.cat([content, bias], dim=1))
+        return logits.masked_fill(~visible(at, keys), -torch.inf).softmax(-1)

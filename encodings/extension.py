@@ -1,21 +1,21 @@
-"""Longer contexts at evaluation time: a trained encoding with its frequencies changed, its weights reused.
+"""Longer contexts at evaluation time: a trained encoding read in another way, its weights reused.
 
-Everything with a frequency vector takes part: a buffer `frequencies`, a parameter `log_frequencies` or, of GRAPE-M,
-`slow_log_frequencies`, whose last axis runs over the planes, fastest first. YaRN's bands count turns at one unit a
-token: where tokens set the clock (contextual GRAPE-M, Selective RoPE) they are as if each advanced it by one.
+A method changes frequencies (`Retuned`) or distances (`Regrouped`). Frequencies are those of `Encoding.spectrum`.
+YaRN's bands count turns at one unit a token: where tokens set the clock (contextual GRAPE-M, Selective RoPE) they are
+as if each advanced it by one.
 """
 
 import copy
 import functools
 import math
+from abc import abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
+from typing import NamedTuple, Self, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pebench.encodings.base import At, Encoding, Shape
-from pebench.encodings.grape_m import SLOWER
+from pebench.encodings.base import At, Columns, Encoding, Keys, Shape, visible
 from pebench.encodings.registry import EncodingError, UnknownName
 from pebench.encodings.streams import build
 from pebench.encodings.wrapper import Wrapper
@@ -71,9 +71,6 @@ def sharpening(factor: float) -> float:
     return 0.1 * math.log(max(1.0, factor)) + 1
 
 
-METHODS: dict[str, Callable[[Tensor, float, int], Tensor]] = {"pi": pi, "ntk": ntk, "yarn": yarn}
-
-
 class Sharpened(Wrapper):
     """An encoding whose q is multiplied by a constant after it has been turned."""
 
@@ -87,38 +84,82 @@ class Sharpened(Wrapper):
 
 
 class Extended(Wrapper):
-    """Reads texts longer than those of the training: a trained model's frequencies changed, its weights reused.
+    """Reads texts longer than those of the training.
 
     A trained model is measured with the factor of the task's length, which is not always that of its tokens (a list of
     32 pairs, of which two are in use, is shorter than eight times one of four). Built alone, as for its certificate and
     its speed, it is extended by 4.
     """
 
+    alone = 4.0
+
+    @classmethod
+    @abstractmethod
+    def extend(cls, encoding: Encoding, factor: float) -> Encoding:
+        """A copy of a trained encoding for texts `factor` times as long. EncodingError where there is none."""
+
+
+class Retuned(Extended):
+    """A method that changes the frequencies of whatever has some."""
+
     relative = True
     norm_preserving = True
-    method: ClassVar[str]
-    alone = 4.0
 
     def __init__(self, shape: Shape):
         super().__init__(shape)
-        self.inner = extended(self.inner, self.method, self.alone)
+        self.inner = self.extend(self.inner, self.alone)
+
+    @staticmethod
+    @abstractmethod
+    def change(frequencies: Tensor, factor: float, length: int) -> Tensor:
+        """Frequencies (..., planes) for texts `factor` times as long as `length` tokens, those of the training."""
+
+    @staticmethod
+    def gain(factor: float) -> float:
+        """What the dot products of turned q and k are multiplied by."""
+        return 1.0
+
+    @classmethod
+    def extend(cls, encoding: Encoding, factor: float) -> Encoding:
+        parts = [part for part in encoding.modules() if isinstance(part, Encoding)]
+        owners = [part for part in parts if part.spectrum() is not None]
+        if not owners:
+            raise EncodingError(
+                f"{encoding.title} has no frequencies to change; extend one that has, such as rope"
+            )
+        memo: dict[int, object] = {id(part): cls.retuned(part, factor) for part in owners}
+        return copy.deepcopy(encoding, memo)  # each owner replaced by its changed copy
+
+    @classmethod
+    @torch.no_grad()
+    def retuned(cls, part: Encoding, factor: float) -> Encoding:
+        """A copy of this encoding with other frequencies, sharpened where it turns q and k."""
+        part = copy.deepcopy(part)
+        part.retune(cls.change(cast(Tensor, part.spectrum()), factor, part.shape.train_length))
+        gain = cls.gain(factor)
+        if gain == 1 or not part.defines("qk"):
+            return part
+        wrapped = build(Sharpened.over(type(part)), part.shape)
+        assert isinstance(wrapped, Sharpened)
+        wrapped.inner, wrapped.gain = part, gain
+        return wrapped.train(part.training)
 
 
-class PI(Extended):
+class PI(Retuned):
     title = "position interpolation"
     paper = "arXiv:2306.15595"
     formula = r"\theta_m \mapsto \theta_m / s"
-    method = "pi"
+    change = staticmethod(pi)
 
 
-class NTK(Extended):
+class NTK(Retuned):
     title = "NTK-aware base"
     paper = "bloc97, 2023"
     formula = r"\theta_m \mapsto \theta_m\, s^{-m/(n-1)}"
-    method = "ntk"
+    change = staticmethod(ntk)
 
 
-class YaRN(Extended):
+class YaRN(Retuned):
     title = "YaRN"
     paper = "arXiv:2309.00071"
     formula = (
@@ -126,7 +167,108 @@ class YaRN(Extended):
         r"q^\top k \mapsto (0.1 \ln s + 1)^2\, q^\top k"
     )
     norm_preserving = False
-    method = "yarn"
+    change = staticmethod(yarn)
+
+    @staticmethod
+    def gain(factor: float) -> float:
+        return sharpening(factor) ** 2
+
+
+class View(NamedTuple):
+    """How some pairs of query and key are placed: each maps positions, of any shape, to others."""
+
+    query: Callable[[Tensor], Tensor]
+    key: Callable[[Tensor], Tensor]
+
+
+class Regrouped(Extended):
+    """A method that changes distances: each pair is seen in one of several views, with positions of its own.
+
+    The logit of a pair is the inner encoding's in that view: rotations, columns and biases alike. So `views` of the
+    positions themselves and of their halves, with the far pairs in the second, halve what is far.
+    """
+
+    def __init__(self, shape: Shape):
+        super().__init__(shape)
+        self.factor = self.alone
+
+    @abstractmethod
+    def views(self) -> tuple[View, ...]:
+        """All views, for texts `self.factor` times as long as those of the training."""
+
+    @abstractmethod
+    def chosen(self, at: At, keys: Keys) -> Tensor:
+        """The number (T, S) or (B, T, S), int64, of each pair's view."""
+
+    @classmethod
+    def over(cls, inner: type[Encoding]) -> type[Self]:
+        if inner.defines("weights"):
+            raise EncodingError(f"{inner.title} computes whole rows, in which distances cannot be changed")
+        if not any(inner.defines(hook) for hook in ("qk", "columns", "bias", "by_distance")):
+            raise EncodingError(f"{inner.title} knows no distances to change; extend one that does, as rope")
+        return super().over(inner)
+
+    @classmethod
+    def extend(cls, encoding: Encoding, factor: float) -> Encoding:
+        wrapped = build(cls.over(type(encoding)), encoding.shape)
+        assert isinstance(wrapped, Regrouped)
+        wrapped.inner, wrapped.factor = copy.deepcopy(encoding), factor
+        return wrapped.train(encoding.training)
+
+    def placed(self, at: At) -> list[tuple[At, At]]:
+        """Where each view's queries and keys are, with a memory for each."""
+        return [
+            (
+                at._replace(pos=view.query(at.pos)).within(f"query {n}"),
+                at._replace(pos=view.key(at.pos)).within(f"key {n}"),
+            )
+            for n, view in enumerate(self.views())
+        ]
+
+    def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
+        pairs = [
+            (self.inner.qk(q, k, query)[0], self.inner.qk(q, k, key)[1]) for query, key in self.placed(at)
+        ]
+        return torch.cat([q for q, _ in pairs], dim=-1), torch.cat([k for _, k in pairs], dim=-1)
+
+    def columns(self, q: Tensor, k: Tensor, at: At) -> Columns | None:
+        placed = self.placed(at._replace(memory=at.memory.setdefault("columns", {})))
+        pairs = [(self.inner.columns(q, k, query), self.inner.columns(q, k, key)) for query, key in placed]
+        declared = [(a.q, b.k) for a, b in pairs if a is not None and b is not None]
+        if not declared:
+            return None
+        return Columns(torch.cat([a for a, _ in declared], -1), torch.cat([b for _, b in declared], -1))
+
+    def bias(self, at: At, keys: Keys) -> None:
+        """`weights` adds it."""
+
+    def weights(self, q: Tensor, k: Tensor, at: At, keys: Keys) -> Tensor:
+        views = self.views()
+        sides = (self.apart(x, len(views)) for x in (q, k, at.columns, keys.columns))
+        parts = zip(views, *sides, strict=True)
+        logits = torch.stack([self.seen(view, q, k, a, b, at, keys) for view, q, k, a, b in parts])
+        chosen = self.chosen(at, keys)
+        chosen = (chosen if chosen.dim() == 2 else chosen[:, None]).expand(logits.shape[1:])
+        mine = logits.gather(0, chosen[None])[0]
+        return mine.masked_fill(~visible(at, keys), -torch.inf).softmax(-1)
+
+    def seen(
+        self, view: View, q: Tensor, k: Tensor, q_columns: Tensor, k_columns: Tensor, at: At, keys: Keys
+    ) -> Tensor:
+        """The logits (B, H, T, S) of all pairs in one view."""
+        logits = (q @ k.mT).float() * self.shape.scale
+        if q_columns.numel():
+            logits = logits + q_columns @ k_columns.mT
+        placed = at._replace(pos=view.query(at.pos)).within("bias")
+        bias = self.inner.bias(placed, keys._replace(pos=view.key(keys.pos)))
+        return logits if bias is None else logits + bias
+
+    def apart(self, sides: Tensor, views: int) -> tuple[Tensor, ...]:
+        """What each view's part of (B, H, T, n) is."""
+        return sides.chunk(views, dim=-1) if sides.numel() else (sides,) * views
+
+
+METHODS: dict[str, type[Extended]] = {"pi": PI, "ntk": NTK, "yarn": YaRN}
 
 
 @functools.cache
@@ -140,54 +282,16 @@ def longer(inner: type[Encoding], method: str) -> type[Extended]:
     if issubclass(inner, Extended):
         raise EncodingError(f"{inner.title} is extended already; name one method")
     extended(build(inner, Shape(layers=2, heads=2, head_dim=16, train_length=16)), method, 1.0)
-    return next(cls for cls in (PI, NTK, YaRN) if cls.method == method).over(inner)
+    return METHODS[method].over(inner)
 
 
 def extended(encoding: Encoding, method: str, factor: float) -> Encoding:
     """A copy of a trained encoding for texts `factor` times as long, by "pi", "ntk" or "yarn".
 
-    UnknownName for another method, EncodingError where there is no frequency vector or the factor is below 1.
+    UnknownName for another method, EncodingError where it does not apply or the factor is below 1.
     """
     if method not in METHODS:
         raise UnknownName("extension", method, METHODS)
     if not factor >= 1:
         raise EncodingError(f"an extension by {factor} would shorten the text; give a factor of at least 1")
-    owners = [part for part in encoding.modules() if isinstance(part, Encoding) and has_frequencies(part)]
-    if not owners:
-        raise EncodingError(
-            f"{encoding.title} has no frequencies to change; extend one that has, such as rope"
-        )
-    copies = {part: changed(part, method, factor) for part in owners}
-    memo: dict[int, object] = {id(part): new for part, new in copies.items()}
-    return copy.deepcopy(encoding, memo)  # each owner replaced by its changed copy
-
-
-# How an encoding may store its frequencies: by name, to read them and to store others.
-STORED: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
-    "frequencies": (torch.clone, torch.clone),
-    "log_frequencies": (torch.exp, torch.log),
-    "slow_log_frequencies": (lambda x: (x / SLOWER).exp(), lambda x: SLOWER * x.log()),
-}
-
-
-def has_frequencies(part: nn.Module) -> bool:
-    """Whether this module itself, not a part of it, has a frequency vector."""
-    own = dict(part.named_buffers(recurse=False)) | dict(part.named_parameters(recurse=False))
-    return bool(own.keys() & STORED.keys())
-
-
-@torch.no_grad()
-def changed(part: Encoding, method: str, factor: float) -> Encoding:
-    """A copy of this encoding with its frequency vector changed, sharpened where the method asks for it."""
-    part, change = copy.deepcopy(part), METHODS[method]
-    length = part.shape.train_length
-    for name, x in (*part.named_buffers(recurse=False), *part.named_parameters(recurse=False)):
-        if name in STORED:
-            read, stored = STORED[name]
-            x.copy_(stored(change(read(x), factor, length)))
-    if method != "yarn" or part.family != "multiplicative":
-        return part
-    wrapped = build(Sharpened.over(type(part)), part.shape)
-    assert isinstance(wrapped, Sharpened)
-    wrapped.inner, wrapped.gain = part, sharpening(factor) ** 2
-    return wrapped.train(part.training)
+    return METHODS[method].extend(encoding, factor)

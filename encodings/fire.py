@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor, nn
 
-from pebench.encodings.base import Encoding, Shape, distance
+from pebench.encodings.base import At, Encoding, Keys, Shape, distance
 from pebench.encodings.registry import register
 
 
@@ -36,9 +36,10 @@ class FIRE(Encoding):
             for _ in range(shape.layers)
         )
 
-    def bias(self, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor:
+    def bias(self, at: At, keys: Keys) -> Tensor:
+        layer = at.layer
         rate, threshold = self.rate[layer].abs(), self.threshold[layer].abs() * self.shape.train_length / 4
-        far = distance(q_pos, k_pos)
-        longest = torch.maximum((q_pos - k_pos[0]).float(), threshold)[:, None]  # (T, 1)
+        far = distance(at.pos, keys.pos)
+        longest = torch.maximum((at.pos - keys.pos[..., :1]).float(), threshold)[..., None]  # (T, 1)
         share = torch.log1p(rate * far) / (torch.log1p(rate * longest) + 1e-6)
-        return self.mlps[layer](share[..., None]).permute(2, 0, 1)
+        return self.mlps[layer](share[..., None]).movedim(-1, -3)

@@ -2,7 +2,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, logsigmoid
 
-from pebench.encodings.base import At, Encoding, Shape, running_sum, widen
+from pebench.encodings.base import At, Columns, Encoding, Shape, running_sum
 from pebench.encodings.registry import register
 
 
@@ -25,8 +25,8 @@ class FoX(Encoding):
         self.weight = nn.Parameter(0.02 * torch.randn(shape.layers, shape.heads, shape.width))
         self.gate_bias = nn.Parameter(torch.zeros(shape.layers, shape.heads))
 
-    def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
+    def columns(self, q: Tensor, k: Tensor, at: At) -> Columns:
         gate = linear(at.x, self.weight[at.layer], self.gate_bias[at.layer])  # (B, T, H)
         total = running_sum(logsigmoid(gate.float()).transpose(1, 2), at.memory, "forgotten")
         column = -total[..., None]  # (B, H, T, 1)
-        return widen(q, k, torch.ones_like(column), column, self.shape.scale)
+        return Columns(torch.ones_like(column), column)

@@ -2,8 +2,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, softplus
 
-from pebench.encodings.base import At, Encoding, Shape, alibi_slopes, running_sum, widen
+from pebench.encodings.base import At, Columns, Encoding, Shape, alibi_slopes, running_sum
 from pebench.encodings.registry import register
+
+BOTH = (
+    r"\ell_{ij} = q_i^\top k_j/\sqrt d - (i-j)\,\omega_h\,\big(\lambda_v(q_i) + \lambda_u(k_j)\big),"
+    r"\quad \lambda_v(z) = \mathrm{softplus}(v_h^\top z/\sqrt d)"
+)
 
 
 class GrapeA(Encoding):
@@ -20,6 +25,7 @@ class GrapeA(Encoding):
     relative = True
 
     query_gated = key_gated = False
+    free = False  # gates as they are, not normalised at use
 
     def __init__(self, shape: Shape):
         super().__init__(shape)
@@ -34,7 +40,7 @@ class GrapeA(Encoding):
 
     def direction(self, gate: Tensor) -> Tensor:
         """What q or k is compared with, from the parameter (H, d)."""
-        return normalize(gate, dim=-1)
+        return gate if self.free else normalize(gate, dim=-1)
 
     def gated_slope(self, x: Tensor, gate: Tensor, layer: int) -> Tensor:
         """w_h * lambda for q or k (B, H, T, d): (B, H, T, 1), positive."""
@@ -42,8 +48,8 @@ class GrapeA(Encoding):
         slope = softplus(self.log_slope[layer]) * self.slopes
         return slope[:, None, None] * softplus(score * self.shape.scale)
 
-    def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
-        pos = at.pos[:, None].float()  # (T, 1)
+    def columns(self, q: Tensor, k: Tensor, at: At) -> Columns:
+        pos = at.place.float()  # (T, 1)
         q_cols, k_cols = [], []
         if self.query_gated:  # -(i - j) s_i is s_i * j plus a constant of the row
             slope = self.gated_slope(q, self.query_gate, at.layer)
@@ -53,7 +59,7 @@ class GrapeA(Encoding):
             slope = self.gated_slope(k, self.key_gate, at.layer)
             q_cols += [torch.ones_like(slope), -pos.expand_as(slope)]
             k_cols += [pos * slope, slope]
-        return widen(q, k, torch.cat(q_cols, -1), torch.cat(k_cols, -1), self.shape.scale)
+        return Columns(torch.cat(q_cols, -1), torch.cat(k_cols, -1))
 
 
 @register("grape_a_q")
@@ -82,15 +88,12 @@ class GrapeAK(GrapeA):
 class GrapeAQK(GrapeA):
     __doc__ = GrapeA.__doc__
     title = "GRAPE-A, query- and key-gated"
-    formula = (
-        r"\ell_{ij} = q_i^\top k_j/\sqrt d - (i-j)\,\omega_h\,\big(\lambda_v(q_i) + \lambda_u(k_j)\big),"
-        r"\quad \lambda_v(z) = \mathrm{softplus}(v_h^\top z/\sqrt d)"
-    )
+    formula = BOTH
     query_gated = key_gated = True
 
 
 @register("grape_a_qk_free")
-class GrapeAQKFree(GrapeAQK):
+class GrapeAQKFree(GrapeA):
     """GRAPE-A-QK with gates as the paper writes them: v and u are free vectors (GRAPE, section 4.1).
 
     Normalised at use, as in the reference code, a gate stays between 0.31 and 1.31 for q of unit RMS; free,
@@ -98,9 +101,8 @@ class GrapeAQKFree(GrapeAQK):
     """
 
     title = "GRAPE-A, query- and key-gated, free gates"
-
-    def direction(self, gate: Tensor) -> Tensor:
-        return gate
+    formula = BOTH
+    query_gated = key_gated = free = True
 
 
 @register("grape_a_phase")
@@ -129,9 +131,9 @@ class GrapeAPhase(Encoding):
         self.weight = nn.Parameter(torch.zeros(shape.layers, shape.width))
         self.step_bias = nn.Parameter(torch.ones(shape.layers).expm1().log())
 
-    def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
+    def columns(self, q: Tensor, k: Tensor, at: At) -> Columns:
         step = softplus(at.x.float() @ self.weight[at.layer] + self.step_bias[at.layer])  # (B, T)
         phase = running_sum(step, at.memory, "phase")[:, None, :, None]
         slope = softplus(self.log_slope[at.layer]) * self.slopes
         column = slope[:, None, None] * phase  # (B, H, T, 1)
-        return widen(q, k, torch.ones_like(column), column, self.shape.scale)
+        return Columns(torch.ones_like(column), column)

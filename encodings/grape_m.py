@@ -1,3 +1,5 @@
+from abc import abstractmethod
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, softplus
@@ -8,8 +10,44 @@ from pebench.encodings.registry import register
 SLOWER = 16.0  # by how much less a step of Adam moves log(theta) than other parameters: log_freq_scale
 
 
+class Learned(Encoding):
+    """Learned spectra: one per layer, or one for each head of it. Stored is 16 log(theta)."""
+
+    paper = "arXiv:2512.07805"
+    family = "multiplicative"
+    relative = True
+    norm_preserving = True
+
+    def __init__(self, shape: Shape, spectra: int):
+        super().__init__(shape)
+        start = SLOWER * rope_frequencies(shape.head_dim).log()
+        self.slow_log_frequencies = nn.Parameter(start.repeat(shape.layers, spectra, 1))
+
+    @property
+    def log_frequencies(self) -> Tensor:
+        """log(theta), (layers, 1 or H, d/2)."""
+        return self.slow_log_frequencies / SLOWER
+
+    def spectrum(self) -> Tensor:
+        """theta, (layers, 1 or H, d/2)."""
+        return self.log_frequencies.exp()
+
+    def retune(self, frequencies: Tensor) -> None:
+        self.slow_log_frequencies.copy_(SLOWER * frequencies.log())
+
+    def angle(self, at: At) -> Tensor:
+        """How far each plane of each head has turned at each token, (1 or H, T, d/2)."""
+        return at.place * self.log_frequencies[at.layer][:, None].exp()
+
+
+FORMULA = (
+    r"\ell_{ij} = q_i^\top R\big((j-i)\theta\big)\,k_j / \sqrt d,\quad "
+    r"\theta = e^{\rho/16},\ \rho\ \text{learned}"
+)
+
+
 @register("grape_m_nonctx")
-class GrapeM(Encoding):
+class GrapeM(Learned):
     """RoPE with learned frequencies: GRAPE-M on canonical commuting planes (GRAPE, section 3.1).
 
     One spectrum per layer, shared by its heads, as in every published configuration. Stored is 16 log(theta), as in
@@ -18,45 +56,70 @@ class GrapeM(Encoding):
     """
 
     title = "GRAPE-M, learned frequencies"
-    paper = "arXiv:2512.07805"
-    family = "multiplicative"
-    formula = (
-        r"\ell_{ij} = q_i^\top R\big((j-i)\theta\big)\,k_j / \sqrt d,\quad "
-        r"\theta = e^{\rho/16},\ \rho\ \text{learned}"
-    )
-    relative = True
-    norm_preserving = True
-
-    spectra = 1  # per layer
+    formula = FORMULA
 
     def __init__(self, shape: Shape):
-        super().__init__(shape)
-        start = SLOWER * rope_frequencies(shape.head_dim).log()
-        self.slow_log_frequencies = nn.Parameter(start.repeat(shape.layers, self.spectra, 1))
-
-    @property
-    def log_frequencies(self) -> Tensor:
-        """log(theta), (layers, 1 or H, d/2)."""
-        return self.slow_log_frequencies / SLOWER
+        super().__init__(shape, spectra=1)
 
     def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
-        angle = at.pos[:, None] * self.log_frequencies[at.layer][:, None].exp()  # (1 or H, T, d/2)
+        angle = self.angle(at)
         return rotate(q, angle), rotate(k, angle)
 
 
 @register("grape_m_per_head")
-class GrapeMPerHead(GrapeM):
+class GrapeMPerHead(Learned):
     """GRAPE-M with a spectrum of its own for every head, as the paper writes it (omega with index h)."""
 
     title = "GRAPE-M, learned frequencies per head"
+    formula = FORMULA
 
     def __init__(self, shape: Shape):
-        self.spectra = shape.heads
+        super().__init__(shape, spectra=shape.heads)
+
+    def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
+        angle = self.angle(at)
+        return rotate(q, angle), rotate(k, angle)
+
+
+class Contextual(Encoding):
+    """RoPE whose clocks are set by the tokens: each advances the phase by a learned amount."""
+
+    paper = "arXiv:2512.07805"
+    family = "multiplicative"
+    relative = True
+    norm_preserving = True
+
+    def __init__(self, shape: Shape, clocks: int):
         super().__init__(shape)
+        self.log_frequencies = nn.Parameter(rope_frequencies(shape.head_dim).log().repeat(shape.layers, 1))
+        self.weight = nn.Parameter(torch.zeros(shape.layers, clocks, shape.width))
+        self.step_bias = nn.Parameter(torch.full((shape.layers, clocks), 1e-3).expm1().log())
+
+    def spectrum(self) -> Tensor:
+        return self.log_frequencies.exp()
+
+    def retune(self, frequencies: Tensor) -> None:
+        self.log_frequencies.copy_(frequencies.log())
+
+    @abstractmethod
+    def step(self, logit: Tensor) -> Tensor:
+        """How far each token turns each clock, positive, from w.x + b (B, T, 1 or H)."""
+
+    def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
+        step = self.step(linear(at.x.float(), self.weight[at.layer], self.step_bias[at.layer])).mT
+        phase = running_sum(step, at.memory, "phase") - step
+        angle = phase[..., None] * self.log_frequencies[at.layer].exp()  # (B, 1 or H, T, d/2)
+        return rotate(q, angle), rotate(k, angle)
+
+
+CONTEXTUAL = (
+    r"\ell_{ij} = q_i^\top R\big((\Phi_j-\Phi_i)\theta\big)\,k_j / \sqrt d,\quad "
+    r"\Phi_t = \sum_{s<t} \sigma\big((w^\top x_s + b)/16\big)"
+)
 
 
 @register("grape_m_ctx")
-class GrapeMContextual(Encoding):
+class GrapeMContextual(Contextual):
     """RoPE whose clock is set by the tokens: each advances the phase by a learned amount.
 
     Contextual GRAPE-M of the reference code (model/llama-mha-grape-m-ctx.py); the paper names it in
@@ -67,40 +130,17 @@ class GrapeMContextual(Encoding):
     """
 
     title = "GRAPE-M, contextual phase"
-    paper = "arXiv:2512.07805"
-    family = "multiplicative"
-    formula = (
-        r"\ell_{ij} = q_i^\top R\big((\Phi_j-\Phi_i)\theta\big)\,k_j / \sqrt d,\quad "
-        r"\Phi_t = \sum_{s<t} \sigma\big((w^\top x_s + b)/16\big)"
-    )
-    relative = True
-    norm_preserving = True
-
-    clocks = 1  # per layer
+    formula = CONTEXTUAL
 
     def __init__(self, shape: Shape):
-        super().__init__(shape)
-        self.log_frequencies = nn.Parameter(rope_frequencies(shape.head_dim).log().repeat(shape.layers, 1))
-        self.weight = nn.Parameter(torch.zeros(shape.layers, self.clocks, shape.width))
-        self.step_bias = nn.Parameter(torch.full((shape.layers, self.clocks), 1e-3).expm1().log())
+        super().__init__(shape, clocks=1)
 
-    def step(self, x: Tensor, layer: int) -> Tensor:
-        """How far each token of x (B, T, D) turns each clock: (B, T, 1 or H), positive."""
-        return torch.sigmoid(self.logit(x, layer) / 16)
-
-    def logit(self, x: Tensor, layer: int) -> Tensor:
-        """w.x + b of each clock, (B, T, 1 or H)."""
-        return linear(x.float(), self.weight[layer], self.step_bias[layer])
-
-    def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
-        step = self.step(at.x, at.layer).mT
-        phase = running_sum(step, at.memory, "phase") - step
-        angle = phase[..., None] * self.log_frequencies[at.layer].exp()  # (B, 1 or H, T, d/2)
-        return rotate(q, angle), rotate(k, angle)
+    def step(self, logit: Tensor) -> Tensor:
+        return torch.sigmoid(logit / 16)
 
 
 @register("grape_m_ctx_softplus")
-class GrapeMContextualSoftplus(GrapeMContextual):
+class GrapeMContextualSoftplus(Contextual):
     """Contextual GRAPE-M with the step that the reference code documents: softplus(w.x + b), 0.001 at first.
 
     The step has no upper bound, and at 0.001 a token the model starts as NoPE.
@@ -112,16 +152,22 @@ class GrapeMContextualSoftplus(GrapeMContextual):
         r"\Phi_t = \sum_{s<t} \mathrm{softplus}(w^\top x_s + b)"
     )
 
-    def step(self, x: Tensor, layer: int) -> Tensor:
-        return softplus(self.logit(x, layer))
+    def __init__(self, shape: Shape):
+        super().__init__(shape, clocks=1)
+
+    def step(self, logit: Tensor) -> Tensor:
+        return softplus(logit)
 
 
 @register("grape_m_ctx_per_head")
-class GrapeMContextualPerHead(GrapeMContextual):
+class GrapeMContextualPerHead(Contextual):
     """Contextual GRAPE-M with a clock per head: an option that the reference code never switches on."""
 
     title = "GRAPE-M, contextual phase per head"
+    formula = CONTEXTUAL
 
     def __init__(self, shape: Shape):
-        self.clocks = shape.heads
-        super().__init__(shape)
+        super().__init__(shape, clocks=shape.heads)
+
+    def step(self, logit: Tensor) -> Tensor:
+        return torch.sigmoid(logit / 16)

@@ -2,12 +2,12 @@ import torch
 from torch import Tensor, nn
 
 from pebench.encodings.base import At, Shape, rotate
-from pebench.encodings.grape_m import GrapeMPerHead
+from pebench.encodings.grape_m import Learned
 from pebench.encodings.registry import register
 
 
 @register("grape_m_basis")
-class GrapeMBasis(GrapeMPerHead):
+class GrapeMBasis(Learned):
     """GRAPE-M whose planes are learned too: an orthogonal basis for every head (GRAPE, algorithm 1: one for all).
 
     The basis is the Cayley transform E = (I - S)(I + S)^-1 of a skew matrix that starts at 0, so the
@@ -22,7 +22,7 @@ class GrapeMBasis(GrapeMPerHead):
     )
 
     def __init__(self, shape: Shape):
-        super().__init__(shape)
+        super().__init__(shape, spectra=shape.heads)
         self.skew = nn.Parameter(torch.zeros(shape.layers, shape.heads, shape.head_dim, shape.head_dim))
 
     def basis(self, layer: int) -> Tensor:
@@ -33,5 +33,5 @@ class GrapeMBasis(GrapeMPerHead):
 
     def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
         basis = self.basis(at.layer)
-        angle = at.pos[:, None] * self.log_frequencies[at.layer][:, None].exp()  # (H, T, d/2)
+        angle = self.angle(at)  # (H, T, d/2)
         return tuple(rotate(x.float() @ basis, angle).type_as(x) for x in (q, k))  # type: ignore[return-value]

@@ -38,9 +38,7 @@ class GrapeMNoncommuting(Encoding):
         basis = torch.linalg.qr(self.subspace[at.layer]).Q  # (H, d, r)
         skew = self.generator[at.layer] - self.generator[at.layer].mT
         # Scaling and squaring loses a digit per tenfold position, which float64 has to spare.
-        action = torch.linalg.matrix_exp(
-            at.pos[:, None, None] * skew.double()[:, None]
-        ).float()  # (H, T, r, r)
+        action = torch.linalg.matrix_exp(at.place[..., None] * skew.double()[:, None]).float()  # (H, T, r, r)
         return self.act(q, basis, action), self.act(k, basis, action)
 
     def act(self, x: Tensor, basis: Tensor, action: Tensor) -> Tensor:

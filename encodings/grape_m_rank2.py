@@ -31,6 +31,12 @@ class GrapeMRank2(Encoding):
         self.log_frequencies = nn.Parameter(rope_frequencies(2 * shape.heads).log().repeat(shape.layers, 1))
         self.plane = nn.Parameter(torch.randn(shape.layers, shape.heads, 2, shape.head_dim))
 
+    def spectrum(self) -> Tensor:
+        return self.log_frequencies.exp()
+
+    def retune(self, frequencies: Tensor) -> None:
+        self.log_frequencies.copy_(frequencies.log())
+
     def axes(self, layer: int) -> tuple[Tensor, Tensor]:
         """Orthonormal a and b of each head, (H, d, 1) each."""
         a, b = self.plane[layer].unbind(1)
@@ -40,7 +46,7 @@ class GrapeMRank2(Encoding):
 
     def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
         a, b = self.axes(at.layer)
-        angle = at.pos[:, None] * self.log_frequencies[at.layer].exp()[:, None, None]  # (H, T, 1)
+        angle = at.place * self.log_frequencies[at.layer].exp()[:, None, None]  # (H, T, 1)
         return turn(q, a, b, angle), turn(k, a, b, angle)
 
 

@@ -1,12 +1,12 @@
 import math
 
-from pebench.encodings.base import Shape
+from pebench.encodings.base import Shape, rope_frequencies
 from pebench.encodings.registry import register
-from pebench.encodings.rope import RoPE
+from pebench.encodings.rope import Rotary
 
 
 @register("hope")
-class HoPE(RoPE):
+class HoPE(Rotary):
     """RoPE without the planes that turn less than once in the training length (Chen et al., 2025).
 
     Planes with theta below 2 pi / L never show a full turn in training, so beyond L they would meet unseen
@@ -21,5 +21,6 @@ class HoPE(RoPE):
     )
 
     def __init__(self, shape: Shape):
-        super().__init__(shape)
-        self.frequencies[self.frequencies < 2 * math.pi / shape.train_length] = 0.0
+        frequencies = rope_frequencies(shape.head_dim)
+        frequencies[frequencies < 2 * math.pi / shape.train_length] = 0.0
+        super().__init__(shape, frequencies)

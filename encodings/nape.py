@@ -1,12 +1,12 @@
 import torch
 
-from pebench.encodings.alibi import ALiBi
+from pebench.encodings.alibi import Sloped
 from pebench.encodings.base import Shape
 from pebench.encodings.registry import register
 
 
 @register("nape")
-class NAPE(ALiBi):
+class NAPE(Sloped):
     """Half the heads lose with distance, half see no position (Vasylenko et al., 2025).
 
     The slopes of the first half are 1, 1/2, 1/3 ... as in deep-spin/asentmax, not ALiBi's powers of two.
@@ -20,7 +20,6 @@ class NAPE(ALiBi):
     )
 
     def __init__(self, shape: Shape):
-        super().__init__(shape)
-        sloped = shape.heads // 2
-        self.slopes[:sloped] = 1 / torch.arange(1, sloped + 1)
-        self.slopes[sloped:] = 0.0
+        slopes = torch.zeros(shape.heads)
+        slopes[: shape.heads // 2] = 1 / torch.arange(1, shape.heads // 2 + 1)
+        super().__init__(shape, slopes)

@@ -1,10 +1,10 @@
-from pebench.encodings.base import Shape
+from pebench.encodings.base import Shape, rope_frequencies
 from pebench.encodings.registry import register
-from pebench.encodings.rope import RoPE
+from pebench.encodings.rope import Rotary
 
 
 @register("p_rope")
-class PRoPE(RoPE):
+class PRoPE(Rotary):
     """RoPE with its slowest quarter of frequencies set to zero (Barbero et al., 2025).
 
     The slow planes carry content; unrotated they stay robust at any distance. The kept share is p = 0.75.
@@ -20,5 +20,6 @@ class PRoPE(RoPE):
     share = 0.75
 
     def __init__(self, shape: Shape):
-        super().__init__(shape)
-        self.frequencies[int(self.share * shape.head_dim / 2) :] = 0.0
+        frequencies = rope_frequencies(shape.head_dim)
+        frequencies[int(self.share * shape.head_dim / 2) :] = 0.0
+        super().__init__(shape, frequencies)

@@ -1,12 +1,13 @@
 import torch
 from torch import Tensor
 
-from pebench.encodings.base import At, Encoding, Shape, rope_frequencies, rotate
+from pebench.encodings.base import At, Shape, rope_frequencies, rotate
 from pebench.encodings.registry import register
+from pebench.encodings.tuned import Tuned
 
 
 @register("partial_rope")
-class PartialRoPE(Encoding):
+class PartialRoPE(Tuned):
     """Rotate the first quarter of the channels and leave the rest without positions (GPT-NeoX-20B).
 
     The frequencies are those of a head of the rotated width: 10000^(-2m/r) with r = d/4. (p-RoPE keeps the
@@ -26,13 +27,12 @@ class PartialRoPE(Encoding):
     share = 0.25
 
     def __init__(self, shape: Shape):
-        super().__init__(shape)
-        self.rotated = max(2, 2 * int(self.share * shape.head_dim / 2))
-        self.register_buffer("frequencies", rope_frequencies(self.rotated), persistent=False)
-        self.frequencies: Tensor
+        rotated = max(2, 2 * int(self.share * shape.head_dim / 2))
+        super().__init__(shape, rope_frequencies(rotated))
+        self.rotated = rotated
 
     def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
-        angle = at.pos[:, None] * self.frequencies
+        angle = at.place * self.frequencies
         return self.rotate_first(q, angle), self.rotate_first(k, angle)
 
     def rotate_first(self, x: Tensor, angle: Tensor) -> Tensor:

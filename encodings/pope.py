@@ -4,12 +4,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from pebench.encodings.base import At, Encoding, Shape
+from pebench.encodings.base import At, Shape
 from pebench.encodings.registry import register
+from pebench.encodings.tuned import Tuned
 
 
 @register("pope")
-class PoPE(Encoding):
+class PoPE(Tuned):
     """Each channel is a length from content and an angle from position alone (Gopalakrishnan et al., 2025).
 
     Lengths are softplus(q) and softplus(k); d frequencies 10000^(-c/d), one for each channel instead of
@@ -28,14 +29,11 @@ class PoPE(Encoding):
     relative = True
 
     def __init__(self, shape: Shape):
-        super().__init__(shape)
-        frequencies = torch.exp(-math.log(10_000) * torch.arange(shape.head_dim) / shape.head_dim)
-        self.register_buffer("frequencies", frequencies, persistent=False)
-        self.frequencies: Tensor
+        super().__init__(shape, torch.exp(-math.log(10_000) * torch.arange(shape.head_dim) / shape.head_dim))
         self.phase = nn.Parameter(torch.zeros(shape.layers, shape.heads, 1, shape.head_dim))
 
     def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
-        angle = at.pos[:, None] * self.frequencies  # (T, d)
+        angle = at.place * self.frequencies  # (T, d)
         return polar(q, angle), polar(k, angle + self.phase[at.layer])
 
 

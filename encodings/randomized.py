@@ -3,10 +3,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pebench.encodings.base import Encoding, Shape
+from pebench.encodings.base import Encoding, Memory, Shape
 from pebench.encodings.registry import register
 from pebench.encodings.rope import RoPE
-from pebench.encodings.wrapper import Wrapper
+from pebench.encodings.wrapper import INNER, Wrapper
 
 
 @register("randomized")
@@ -40,8 +40,9 @@ class Randomized(Wrapper):
         self.register_buffer("drawn", torch.randperm(self.range)[: self.max_length].sort().values)
         self.drawn: Tensor
 
-    def positions(self, index: Tensor) -> Tensor:
-        if not self.training:
-            return self.inner.positions(self.drawn[index])
-        drawn = torch.randperm(self.range, device=index.device)[: index.shape[0]]
-        return self.inner.positions(drawn.sort().values)
+    def positions(self, index: Tensor, tokens: Tensor, memory: Memory) -> Tensor:
+        if self.training:
+            index = torch.randperm(self.range, device=index.device)[: index.shape[0]].sort().values
+        else:
+            index = self.drawn[index]
+        return self.inner.positions(index, tokens, memory.setdefault(INNER, {}))

@@ -1,7 +1,8 @@
 """Finding encodings: by name, in a file, or in an installed package.
 
 A file in this folder adds an encoding by existing; a package adds one through the entry-point group
-`pebench.encodings`; `path/to/file.py:Class` names one that is installed nowhere.
+`pebench.encodings`; `path/to/file.py:Class` names one that is installed nowhere. Such a file is read again when it has
+changed since it was loaded.
 """
 
 import difflib
@@ -10,16 +11,39 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import linecache
+import os
+import re
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
+from typing import NamedTuple
 
 from pebench.encodings.base import Encoding
+from pebench.suite.results.card import text_problem
+from pebench.suite.results.names import name_problem, whole_problem
+from pebench.suite.results.source import SourceError, decode, load_problems, parse, source_problems
 
 FOLDER = Path(__file__).resolve().parent
 GROUP = "pebench.encodings"
+_FILE = re.compile(
+    r"(?P<path>.*\.py)(?::(?P<wanted>[^:/\\]*))?", re.DOTALL
+)  # the last colon, and behind .py only
 _REGISTRY: dict[str, type[Encoding]] = {}
+
+
+class Loaded(NamedTuple):
+    """A file of a user's own as it was when it was loaded."""
+
+    text: str
+    module: ModuleType
+    registered: dict[str, type[Encoding]]
+
+
+_LOADED: dict[Path, list[Loaded]] = {}  # the newest last; older ones stay, for objects that were made of them
 
 
 class UnknownName(ValueError):
@@ -37,9 +61,9 @@ class EncodingError(ValueError):
 
 
 def register(name: str) -> Callable[[type[Encoding]], type[Encoding]]:
-    """Class decorator: list this encoding under `name` (lower case, digits and underscores)."""
-    if not (name.isascii() and name.isidentifier() and name == name.lower()):
-        raise EncodingError(f"{name!r} is no encoding name: use lower-case letters, digits and underscores")
+    """Class decorator: list this encoding under `name` (suite/results/names.py says what that may be)."""
+    if problem := name_problem(name):
+        raise EncodingError(f"an encoding cannot be called {name!r}: it {problem}")
 
     def add(cls: type[Encoding]) -> type[Encoding]:
         other = _REGISTRY.get(name)
@@ -52,13 +76,71 @@ def register(name: str) -> Callable[[type[Encoding]], type[Encoding]]:
 
 
 def source(cls: type[Encoding]) -> Path:
-    """The file that defines this encoding."""
-    return Path(sys.modules[cls.__module__].__file__ or "").resolve()
+    """The file that defines this encoding. EncodingError where it was made in a session and has none."""
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    if file is None:
+        raise EncodingError(
+            f"the class {cls.__name__} is in no file; write it into one and name it file.py:Class"
+        )
+    return Path(file).resolve()
+
+
+def source_text(cls: type[Encoding]) -> str:
+    """The source of the file that defines this encoding, as it was when it was loaded."""
+    return loaded_text(cls.__module__) or read_source(source(cls))
+
+
+def loaded_text(module: str) -> str | None:
+    """The text of a user's own file as this module was made of it; None for all other modules."""
+    versions = (loaded for of_file in _LOADED.values() for loaded in of_file)
+    return next((loaded.text for loaded in versions if loaded.module.__name__ == module), None)
+
+
+def read_source(file: Path) -> str:
+    """The text of a source file. EncodingError where it is not UTF-8."""
+    try:
+        return decode(file.read_bytes())
+    except SourceError as e:
+        raise EncodingError(f"{file} {e}") from e
+
+
+def file_name(name: str, cls: type[Encoding]) -> str:
+    """What the file of an encoding is called in records and submissions: of a user's own, after the encoding."""
+    return f"{name}.py" if _is_own(cls) else source(cls).name
+
+
+def _is_own(cls: type[Encoding]) -> bool:
+    return cls.__module__.startswith("pebench_file_")
+
+
+def demand_acceptable(name: str, cls: type[Encoding]) -> None:
+    """EncodingError where a file of a user's own loads, but could not be submitted."""
+    if not _is_own(cls):
+        return
+    text = source_text(cls)
+    problems = [*source_problems(text, parse(text))]
+    problems += [f"`{key}` {p}" for key in ("title", "paper") if (p := text_problem(key, getattr(cls, key)))]
+    if problems:
+        raise EncodingError(f"{source(cls)}: {'; '.join(problems)}")
+
+
+def distinct(specs: Iterable[str]) -> list[str]:
+    """One spec of each encoding. EncodingError where two different encodings have one name."""
+    first: dict[str, tuple[str, type[Encoding]]] = {}
+    for spec in specs:
+        name, cls = resolve(spec)
+        other, known = first.setdefault(name, (spec, cls))
+        if known is not cls:
+            raise EncodingError(
+                f"{other} and {spec} are two encodings of the name {name!r}, and would share their records: give "
+                'one another name, with @register("name") or another name of its class'
+            )
+    return [spec for spec, _ in first.values()]
 
 
 @functools.cache
 def _load_all() -> None:
-    for file in sorted(FOLDER.glob("*.py")):
+    for file in sorted(FOLDER.glob("[!.]*.py")):
         importlib.import_module(f"pebench.encodings.{file.stem}")
     for point in importlib.metadata.entry_points(group=GROUP):
         try:
@@ -78,20 +160,36 @@ def names() -> list[str]:
 def resolve(spec: str) -> tuple[str, type[Encoding]]:
     """The name and class of a registered name, of a sum such as `rope+fox`, or of `path/to/file.py:Class`.
 
-    Each of them extended at evaluation time by a method: `rope@yarn`.
+    Each of them extended at evaluation time by a method: `rope@yarn`. UnknownName or EncodingError where there is
+    none that can be run.
     """
+    name, cls = _found(spec)
+    if problem := whole_problem(name):
+        raise EncodingError(f'{spec}: the name {name!r} {problem}; name the class with @register("name")')
+    return name, cls
+
+
+def _found(spec: str) -> tuple[str, type[Encoding]]:
     spec, method = extension_of(spec)
     if method:
         name, cls = resolve(spec)
         return f"{name}@{method}", importlib.import_module("pebench.encodings.extension").longer(cls, method)
-    if ".py" in spec:
-        return _from_file(spec)
+    if match := _FILE.fullmatch(spec):
+        return _from_file(match["path"], match["wanted"] or "")
     _load_all()
     if "+" in spec:
         return spec, importlib.import_module("pebench.encodings.compose").compose(spec)
     if spec not in _REGISTRY:
+        if os.sep in spec or ":" in spec:
+            raise EncodingError(f"{spec} is no Python file; name one as path/to/file.py:Class")
         raise UnknownName("encoding", spec, _REGISTRY)
     return spec, _REGISTRY[spec]
+
+
+def names_a_file(spec: str) -> bool:
+    """Whether this is `path/to/file.py:Class` of a file that is there, whatever signs its path has."""
+    match = _FILE.fullmatch(extension_of(spec)[0])
+    return match is not None and os.path.isfile(os.path.expanduser(match["path"]))
 
 
 def extension_of(spec: str) -> tuple[str, str]:
@@ -104,11 +202,10 @@ def extension_of(spec: str) -> tuple[str, str]:
     return (trained, method) if trained and method and ".py" not in method else (spec, "")
 
 
-def _from_file(spec: str) -> tuple[str, type[Encoding]]:
-    path, _, wanted = spec.partition(":")
-    file = Path(path).resolve()
+def _from_file(path: str, wanted: str) -> tuple[str, type[Encoding]]:
+    file = Path(os.path.realpath(os.path.expanduser(path)))
     if not file.is_file():
-        raise EncodingError(f"there is no file {path}")
+        raise EncodingError(f"{path} is a folder" if file.is_dir() else f"there is no file {path}")
     _load_all()  # so that a name which is taken is refused
     module = _import(file)
     found = {
@@ -116,36 +213,86 @@ def _from_file(spec: str) -> tuple[str, type[Encoding]]:
         for name, cls in vars(module).items()
         if isinstance(cls, type) and issubclass(cls, Encoding) and cls.__module__ == module.__name__
     }
-    if not wanted and len(found) == 1:
+    wanted = unicodedata.normalize("NFKC", wanted)  # as Python reads names
+    if not wanted and len(set(found.values())) == 1:
         wanted = next(iter(found))
     if wanted not in found:
         raise EncodingError(f"{path} has no encoding {wanted!r}; its encodings: {', '.join(found) or 'none'}")
     cls = found[wanted]
     if unsaid := [about for about in ("title", "paper", "family", "formula") if not hasattr(cls, about)]:
         raise EncodingError(f"{path}: {wanted} does not say its {', '.join(unsaid)}; add them to the class")
-    registered = [name for name, other in _REGISTRY.items() if other is cls]
-    name = registered[0] if registered else wanted.lower()
-    if _REGISTRY.get(name, cls) is not cls:
+    name = _name_in_file(cls, wanted)
+    if alike := [c for c, other in found.items() if other is not cls and _name_in_file(other, c) == name]:
+        raise EncodingError(
+            f"{path}: the classes {wanted} and {alike[0]} have the same name {name!r}; rename one"
+        )
+    taken = _is_own(cls) and (FOLDER / f"{name}.py").exists()
+    if taken or _REGISTRY.get(name, cls) is not cls:
         raise EncodingError(f"{path}: {name!r} is the name of another encoding; rename the class {wanted}")
     return name, cls
+
+
+def _name_in_file(cls: type[Encoding], variable: str) -> str:
+    """The name of a class in a file: as it is registered, else the class's in lower case."""
+    return next((name for name, other in _REGISTRY.items() if other is cls), variable.lower())
+
+
+class _AsRead(SourceFileLoader):
+    """Runs the text that was judged, not what the file or its bytecode holds by then."""
+
+    def __init__(self, name: str, file: Path, text: str):
+        super().__init__(name, os.fspath(file))
+        self.text = text
+
+    def get_code(self, fullname: str) -> CodeType:
+        return compile(self.text, self.path, "exec", dont_inherit=True)
 
 
 def _import(file: Path) -> ModuleType:
     if file.parent == FOLDER:
         return importlib.import_module(f"pebench.encodings.{file.stem}")
-    name = f"pebench_file_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, file)
+    text = read_source(file)
+    versions = _LOADED.setdefault(file, [])
+    if versions and versions[-1].text == text:
+        return versions[-1].module
+    _forget(file)
+    if known := next((loaded for loaded in versions if loaded.text == text), None):  # an edit was taken back
+        versions.remove(known)
+        _REGISTRY.update(known.registered)
+    else:
+        before = dict(_REGISTRY)
+        module = _run(file, text)
+        known = Loaded(text, module, {n: c for n, c in _REGISTRY.items() if before.get(n) is not c})
+    versions.append(known)
+    return known.module
+
+
+def _forget(file: Path) -> None:
+    """Take back what an older version of this file registered, and what `inspect` remembers of its lines."""
+    for name in [name for name, cls in _REGISTRY.items() if _is_own(cls) and source(cls) == file]:
+        del _REGISTRY[name]
+    linecache.cache.pop(os.fspath(file), None)
+
+
+def _run(file: Path, text: str) -> ModuleType:
+    """The module of this text. EncodingError where it does not load, or takes code from where nobody looks."""
+    try:
+        problems = list(load_problems(parse(text)))
+    except SourceError as e:
+        raise EncodingError(f"{file} {e}") from e
+    if problems:
+        raise EncodingError(f"{file}: {'; '.join(problems)}")
+    digest = hashlib.sha256(f"{file}\0{text}".encode(errors="surrogateescape")).hexdigest()[:12]
+    name = f"pebench_file_{re.sub(r'[^A-Za-z0-9_]', '_', file.stem)}_{digest}"
+    loader = _AsRead(name, file, text)
+    spec = importlib.util.spec_from_file_location(name, file, loader=loader)
     assert spec is not None
-    assert spec.loader is not None
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
-    except Exception as e:
+        loader.exec_module(module)
+    except (Exception, SystemExit) as e:
+        _forget(file)
         del sys.modules[name]
-        for entry in [entry for entry, cls in _REGISTRY.items() if cls.__module__ == name]:
-            del _REGISTRY[entry]
         if isinstance(e, EncodingError):
             raise
         raise EncodingError(f"{file} does not load: {type(e).__name__}: {e}") from e

@@ -1,7 +1,4 @@
-import torch
-from torch import Tensor
-
-from pebench.encodings.base import At, Shape, visible
+from pebench.encodings.base import Shape
 from pebench.encodings.registry import register
 from pebench.encodings.rope import RoPE
 from pebench.encodings.wrapper import Wrapper
@@ -26,24 +23,12 @@ class RNoPE(Wrapper):
     norm_preserving = True
 
     inner_class = RoPE
-    period = 4
-
-    def __init__(self, shape: Shape):
-        super().__init__(shape)
-        self.every = min(self.period, shape.layers)
 
     def is_plain(self, layer: int) -> bool:
-        """Whether this layer sees no positions."""
-        return layer % self.every == self.every - 1
+        every = period(self.shape)
+        return layer % every == every - 1
 
-    def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
-        return (q, k) if self.is_plain(at.layer) else super().qk(q, k, at)
 
-    def bias(self, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor | None:
-        return None if self.is_plain(layer) else super().bias(q_pos, k_pos, layer)
-
-    def weights(self, q: Tensor, k: Tensor, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor | None:
-        if not self.is_plain(layer):
-            return super().weights(q, k, q_pos, k_pos, layer)
-        logits = (q @ k.mT).float() * self.shape.scale
-        return logits.masked_fill(~visible(q_pos, k_pos), -torch.inf).softmax(-1)
+def period(shape: Shape) -> int:
+    """How many layers a pattern of four repeats after: in models of fewer, it is as long as the model."""
+    return min(4, shape.layers)

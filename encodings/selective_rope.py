@@ -2,12 +2,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
-from pebench.encodings.base import At, Encoding, Shape, causal_conv, rope_frequencies, rotate, running_sum
+from pebench.encodings.base import At, Memory, Shape, causal_conv, rope_frequencies, rotate, running_sum
 from pebench.encodings.registry import register
+from pebench.encodings.tuned import Tuned
 
 
 @register("selective_rope")
-class SelectiveRoPE(Encoding):
+class SelectiveRoPE(Tuned):
     """RoPE whose planes each have a clock set by the tokens, forwards or backwards (Movahedi et al., 2025).
 
     The step of a plane is a projection of rank 32 of x (unit norm per head), convolved over four tokens;
@@ -32,15 +33,13 @@ class SelectiveRoPE(Encoding):
     conv_width = 4
 
     def __init__(self, shape: Shape):
-        super().__init__(shape)
+        super().__init__(shape, rope_frequencies(shape.head_dim, self.base))
         planes = shape.width // 2
-        self.register_buffer("frequencies", rope_frequencies(shape.head_dim, self.base), persistent=False)
-        self.frequencies: Tensor
         self.down = nn.Parameter(0.02 * torch.randn(shape.layers, self.rank, shape.width))
         self.up = nn.Parameter(0.02 * torch.randn(shape.layers, planes, self.rank))
         self.conv = nn.Parameter(0.02 * torch.randn(shape.layers, planes, self.conv_width))
 
-    def step(self, x: Tensor, layer: int, memory: dict[str, Tensor]) -> Tensor:
+    def step(self, x: Tensor, layer: int, memory: Memory) -> Tensor:
         """How far each token of x (B, T, D) turns each clock: (B, T, H * d/2)."""
         x = normalize(x.unflatten(-1, (self.shape.heads, -1)), dim=-1).flatten(-2)
         return causal_conv(

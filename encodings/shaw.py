@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor, nn
 
-from pebench.encodings.base import Encoding, Shape, distance, visible
+from pebench.encodings.base import At, Encoding, Keys, Shape, distance, visible
 from pebench.encodings.registry import register
 
 
@@ -25,9 +25,11 @@ class Shaw(Encoding):
         super().__init__(shape)
         self.table = nn.Parameter(0.02 * torch.randn(shape.layers, self.clip + 1, shape.head_dim))
 
-    def weights(self, q: Tensor, k: Tensor, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor:
-        far = distance(q_pos, k_pos).clamp(max=self.clip).long()
-        by_distance = q @ self.table[layer].type_as(q).mT  # (B, H, T, 17)
-        position = by_distance.gather(-1, far.expand(*q.shape[:2], -1, -1))
+    def weights(self, q: Tensor, k: Tensor, at: At, keys: Keys) -> Tensor:
+        far = distance(at.pos, keys.pos).clamp(max=self.clip).long()
+        by_distance = q @ self.table[at.layer].type_as(q).mT  # (B, H, T, 17)
+        position = by_distance.gather(
+            -1, (far if far.dim() == 2 else far[:, None]).expand(*q.shape[:2], -1, -1)
+        )
         logits = (q @ k.mT + position).float() * self.shape.scale
-        return logits.masked_fill(~visible(q_pos, k_pos), -torch.inf).softmax(-1)
+        return logits.masked_fill(~visible(at, keys), -torch.inf).softmax(-1)

@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor
 
-from pebench.encodings.base import Encoding, rope_frequencies
+from pebench.encodings.base import Encoding, one_number, rope_frequencies
 from pebench.encodings.registry import register
 
 
@@ -21,6 +21,6 @@ class Sinusoidal(Encoding):
 
     def embed(self, x: Tensor, pos: Tensor) -> Tensor:
         width = x.shape[-1]
-        angle = pos[:, None] * rope_frequencies(width).to(x.device)
+        angle = one_number(pos)[..., None] * rope_frequencies(width).to(x.device)
         sinusoids = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)
         return x + (sinusoids * width**-0.5).type_as(x)

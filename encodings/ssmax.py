@@ -3,10 +3,11 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from pebench.encodings.base import At, Encoding, Shape, running_sum, visible
+from pebench.encodings.base import At, Columns, Encoding, Keys, Shape, visible
 from pebench.encodings.registry import EncodingError, register
 from pebench.encodings.rope import RoPE
 from pebench.encodings.stick_breaking import StickBreaking
+from pebench.encodings.streams import build
 from pebench.encodings.wrapper import Wrapper
 
 
@@ -26,6 +27,7 @@ class SSMax(Wrapper):
     relative = True
 
     inner_class = RoPE
+    tiny = Shape(layers=1, heads=2, head_dim=8, train_length=8)
 
     def __init__(self, shape: Shape):
         super().__init__(shape)
@@ -34,34 +36,29 @@ class SSMax(Wrapper):
 
     @classmethod
     def over(cls, inner: type[Encoding]) -> type[Self]:
-        if issubclass(inner, StickBreaking):
+        if any(isinstance(part, StickBreaking) for part in build(inner, cls.tiny).modules()):
             raise EncodingError("stick_breaking has no softmax that ssmax could scale; drop one of the two")
         return super().over(inner)
 
-    def factor(self, seen: Tensor, layer: int) -> Tensor:
-        """s log n (H, T, 1) of queries that see so many keys (T,)."""
-        return self.sharpness[layer][:, None, None] * seen.log()[:, None]
+    def factor(self, at: At) -> Tensor:
+        """s log n (H, T, 1) of each query, which sees n keys."""
+        return self.sharpness[at.layer][:, None, None] * (at.order + 1).log()[:, None]
 
     def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
         q, k = super().qk(q, k, at)
-        if self.kernel() == "own":
-            return q, k
-        seen = running_sum(torch.ones_like(at.pos), at.memory, "seen")
-        return (q.float() * self.factor(seen, at.layer)).type_as(q), k
+        return (q, k) if self.defines("weights") else ((q.float() * self.factor(at)).type_as(q), k)
 
-    def bias(self, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor | None:
-        bias = super().bias(q_pos, k_pos, layer)
-        if bias is None:
-            return None
+    def columns(self, q: Tensor, k: Tensor, at: At) -> Columns | None:
+        columns = super().columns(q, k, at)
+        if columns is None or self.defines("weights"):
+            return columns
+        return Columns(columns.q * self.factor(at), columns.k)
+
+    def rebias(self, bias: Tensor, at: At, keys: Keys) -> Tensor:
         hidden = bias == -torch.inf  # times log 1 it would be NaN
-        scaled = bias.masked_fill(hidden, 0.0) * self.factor(visible(q_pos, k_pos).sum(-1), layer)
-        return scaled.masked_fill(hidden, -torch.inf)
+        return (bias.masked_fill(hidden, 0.0) * self.factor(at)).masked_fill(hidden, -torch.inf)
 
-    def weights(self, q: Tensor, k: Tensor, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor | None:
-        weights = super().weights(q, k, q_pos, k_pos, layer)
-        if weights is None:
-            return None
+    def reweigh(self, weights: Tensor, at: At, keys: Keys) -> Tensor:
         # The logits up to a constant of the row, which the softmax drops.
         logits = weights.clamp(min=torch.finfo(weights.dtype).tiny).log()
-        seen = visible(q_pos, k_pos)
-        return (self.factor(seen.sum(-1), layer) * logits).masked_fill(~seen, -torch.inf).softmax(-1)
+        return (self.factor(at) * logits).masked_fill(~visible(at, keys), -torch.inf).softmax(-1)

@@ -2,7 +2,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from pebench.encodings.base import Broken, Encoding, sum_after
+from pebench.encodings.base import At, Broken, Encoding, Keys, sum_after
 from pebench.encodings.registry import register
 
 
@@ -25,11 +25,11 @@ class StickBreaking(Encoding):
     )
     relative = True
 
-    def form(self, q: Tensor, k: Tensor, layer: int) -> Broken:
+    def form(self, q: Tensor, k: Tensor, at: At, keys: Keys) -> Broken:
         return Broken(q, k)
 
-    def weights(self, q: Tensor, k: Tensor, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor:
-        before = k_pos < q_pos[:, None]
+    def weights(self, q: Tensor, k: Tensor, at: At, keys: Keys) -> Tensor:
+        before = keys.order < at.order[:, None]
         z = (q @ k.mT).float() * self.shape.scale
         left = sum_after(logsigmoid(-z).masked_fill(~before, 0.0))
         return (logsigmoid(z) + left).masked_fill(~before, -torch.inf).exp()

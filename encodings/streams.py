@@ -13,7 +13,15 @@ def stream(seed: int, name: str) -> int:
 
 
 def build(cls: type[Encoding], shape: Shape, seed: int = 0) -> Encoding:
-    """An encoding whose initial values come from a random stream of its own."""
-    with torch.random.fork_rng(devices=[]):
+    """An encoding whose initial values come from a random stream of its own, on the default device.
+
+    It is made in float32 on the CPU: so its constants are right in a model that is made on the meta device.
+    """
+    dtype, device = torch.get_default_dtype(), torch.get_default_device()
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.manual_seed(stream(seed, "encoding"))
-        return cls(shape)
+        torch.set_default_dtype(torch.float32)
+        try:
+            return cls(shape).to(device)
+        finally:
+            torch.set_default_dtype(dtype)

@@ -1,12 +1,13 @@
 import torch
 from torch import Tensor, nn
 
-from pebench.encodings.base import Encoding, Shape, rope_frequencies, visible
+from pebench.encodings.base import At, Keys, Shape, rope_frequencies, spread, visible
 from pebench.encodings.registry import register
+from pebench.encodings.tuned import Tuned
 
 
 @register("transformer_xl")
-class TransformerXL(Encoding):
+class TransformerXL(Tuned):
     """The query meets a learned image of the sinusoid of each distance (Dai et al., 2019, section 3.3).
 
     W_R per layer, and u and v shared by all layers as in the authors' code (kimiyoung/transformer-xl), all
@@ -25,17 +26,18 @@ class TransformerXL(Encoding):
     relative = True
 
     def __init__(self, shape: Shape):
-        super().__init__(shape)
-        self.register_buffer("frequencies", rope_frequencies(shape.width), persistent=False)
-        self.frequencies: Tensor
+        super().__init__(shape, rope_frequencies(shape.width))
         self.content = nn.Parameter(0.02 * torch.randn(shape.heads, 1, shape.head_dim))
         self.position = nn.Parameter(0.02 * torch.randn(shape.heads, 1, shape.head_dim))
         self.weight = nn.Parameter(0.02 * torch.randn(shape.layers, shape.heads, shape.head_dim, shape.width))
 
-    def weights(self, q: Tensor, k: Tensor, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor:
-        q, origin = q.float(), k_pos[0]  # only differences matter, and sines of small numbers are exact
-        i, j = ((pos - origin)[:, None] * self.frequencies for pos in (q_pos, k_pos))  # (T, D/2), (S, D/2)
-        sine, cosine = ((q + self.position) @ self.weight[layer]).chunk(2, dim=-1)  # (B, H, T, D/2)
+    def weights(self, q: Tensor, k: Tensor, at: At, keys: Keys) -> Tensor:
+        q, origin = (
+            q.float(),
+            keys.pos[..., :1],
+        )  # only differences matter, and sines of small numbers are exact
+        i, j = (spread(pos - origin) * self.frequencies for pos in (at.pos, keys.pos))  # (T, D/2), (S, D/2)
+        sine, cosine = ((q + self.position) @ self.weight[at.layer]).chunk(2, dim=-1)  # (B, H, T, D/2)
         turned = torch.cat([sine * i.sin() + cosine * i.cos(), cosine * i.sin() - sine * i.cos()], dim=-1)
         logits = (q + self.content) @ k.float().mT + turned @ torch.cat([j.cos(), j.sin()], dim=-1).mT
-        return (logits * self.shape.scale).masked_fill(~visible(q_pos, k_pos), -torch.inf).softmax(-1)
+        return (logits * self.shape.scale).masked_fill(~visible(at, keys), -torch.inf).softmax(-1)

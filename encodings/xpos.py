@@ -1,13 +1,13 @@
 import torch
 from torch import Tensor
 
-from pebench.encodings.base import Shape, visible
+from pebench.encodings.base import At, Keys, Shape, rope_frequencies, spread, visible
 from pebench.encodings.registry import register
-from pebench.encodings.rope import RoPE
+from pebench.encodings.rope import Rotary
 
 
 @register("xpos")
-class XPos(RoPE):
+class XPos(Rotary):
     """RoPE in which each plane also fades with distance, fast planes most (Sun et al., 2023).
 
     As a factor of q and k the decay overflows float32 near position 36,000. So keys are cached rotated but
@@ -29,15 +29,15 @@ class XPos(RoPE):
     scale_base = 512
 
     def __init__(self, shape: Shape):
-        super().__init__(shape)
+        super().__init__(shape, rope_frequencies(shape.head_dim))
         ramp = torch.arange(0, shape.head_dim, 2) / shape.head_dim
         self.register_buffer("decay", ((ramp + 0.4) / 1.4).repeat(2), persistent=False)
         self.decay: Tensor
 
-    def weights(self, q: Tensor, k: Tensor, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor:
-        last = q_pos[-1]
-        q = q.float() * self.decay ** ((q_pos - last)[:, None] / self.scale_base)
+    def weights(self, q: Tensor, k: Tensor, at: At, keys: Keys) -> Tensor:
+        last = at.pos[..., -1:]
+        q = q.float() * self.decay ** (spread(at.pos - last) / self.scale_base)
         # Beyond float32's range a key fades to zero; a key of the future is masked, and must not overflow.
-        k = k.float() * self.decay ** ((last - k_pos).clamp(min=0)[:, None] / self.scale_base)
+        k = k.float() * self.decay ** (spread((last - keys.pos).clamp(min=0)) / self.scale_base)
         logits = (q @ k.mT) * self.shape.scale
-        return logits.masked_fill(~visible(q_pos, k_pos), -torch.inf).softmax(-1)
+        return logits.masked_fill(~visible(at, keys), -torch.inf).softmax(-1)

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from pebench.leaderboard import ranking, table
 from pebench.suite.results.metrics import counted
-from pebench.suite.results.record import LARGEST, VERIFIED, Record, Unreadable, newest, read_all
+from pebench.suite.results.record import LARGEST, VERIFIED, Record, Unreadable, folders, newest, read_all
 
 PUBLISHED = Path(__file__).with_name("records")  # what the repository holds; not in an installed package
 COSTS = ("train_ratio", "prefill_ratio", "decode_ratio", "cache_bytes")
@@ -167,7 +167,8 @@ def verified(folder: Path, paths: set[str], unreadable: list[Unreadable]) -> dic
 
 def stamp(records_folder: Path) -> int:
     """A number that changes when a record is added or removed: cheap, as it looks at the folders only."""
-    return hash(tuple((folder, os.stat(folder).st_mtime_ns) for folder, _, _ in os.walk(records_folder)))
+    found = (os.fspath(folder) for folder, _, problem in folders(records_folder) if not problem)
+    return hash(tuple((folder, os.stat(folder).st_mtime_ns) for folder in found))
 
 
 def cached_board(folder: str, profile: str | None, changed: int) -> Board:

@@ -5,9 +5,11 @@ Exit codes: 0 fine, 1 a check failed, 2 wrong use, 3 something of the environmen
 """
 
 import json
+import math
 import os
 import sys
 from collections import Counter
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -64,14 +66,20 @@ class Listing(StrEnum):
     profiles = "profiles"
 
 
+def expanded(path: str | Path) -> Path:
+    """A path with the home folder in the place of `~`, as `--records=~/r` and PEBENCH_RECORDS give it."""
+    return Path(os.path.expanduser(path))
+
+
+PATH: dict[str, Any] = {"parser": expanded, "metavar": "PATH"}
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 ProfileName = Annotated[str, typer.Option("--profile", "-p", help="Which profile: `pebench ls profiles`.")]
 Records = Annotated[
-    Path, typer.Option(help="The folder of the records.", envvar="PEBENCH_RECORDS", show_default=True)
+    Path, typer.Option(help="The folder of the records.", envvar="PEBENCH_RECORDS", show_default=True, **PATH)
 ]
 Corpus = Annotated[
     Path | None,
-    typer.Option(help="Your own text (a file, or a folder of .txt files) in the place of books-v1."),
+    typer.Option(help="Your own text (a file, or a folder of .txt files) in the place of books-v1.", **PATH),
 ]
 TheirEncoding = Annotated[
     str | None, typer.Option("--encoding", "-e", help="Its encoding, where that is in a file: file.py:Class.")
@@ -141,7 +149,7 @@ def show(
     """Show an encoding: what it is, its formula, its source."""
     from rich.syntax import Syntax
 
-    from pebench.encodings.registry import resolve, source
+    from pebench.encodings.registry import resolve, source_text
 
     name, cls = resolve(name)
     card = {"name": name, **cls.card()}
@@ -152,24 +160,24 @@ def show(
     screen.print(f"[bold]{name}[/]  {card['title']}", highlight=False)
     facts = f"family {card['family']}, kernel {card['kernel']}, {card['paper']}\n{card['formula']}\n"
     screen.print(facts, highlight=False, markup=False)
-    screen.print(Syntax(source(cls).read_text(encoding="utf-8"), "python", background_color="default"))
+    screen.print(Syntax(source_text(cls), "python", background_color="default"))
 
 
 @app.command()
 def new(
     name: Annotated[str, typer.Argument(help="Lower case, digits and underscores.")],
-    folder: Annotated[Path, typer.Option(help="Where to write it.")] = Path(),
+    folder: Annotated[Path, typer.Option(help="Where to write it.", **PATH)] = Path(),
 ) -> None:
     """Write a file with a new encoding that passes the check, to change into yours."""
-    from pebench.encodings.registry import UnknownName, resolve
+    from pebench.encodings.registry import FOLDER, UnknownName, resolve
     from pebench.suite.submissions.template import TemplateError, encoding_file
 
-    try:
+    text, cls = encoding_file(name)
+    with suppress(UnknownName):
         resolve(name)
-    except UnknownName:
-        text, cls = encoding_file(name)
-    else:
         raise TemplateError(f"there is an encoding {name!r} already: `pebench show {name}`")
+    if (FOLDER / f"{name}.py").exists():
+        raise TemplateError(f"{name!r} is the name of a module of pebench; choose another name")
     path = folder / f"{name}.py"
     if path.exists():
         raise TemplateError(f"{path} exists; choose another name or remove it")
@@ -187,11 +195,12 @@ def check(
     """Prove an encoding correct, in seconds and without training: its certificate."""
     import torch
 
-    from pebench.encodings.registry import resolve
+    from pebench.encodings.registry import demand_acceptable, resolve
     from pebench.suite.proofs.certificate import certify
 
     torch.set_num_threads(1)
     name, cls = resolve(name)
+    demand_acceptable(name, cls)
     with console().status(f"checking {name}") if sys.stderr.isatty() and not as_json else Console(quiet=True):
         checks = certify(name, cls)
     failed = [c for c in checks if not c.passed]
@@ -217,7 +226,7 @@ def check(
 def prove_identities(
     as_json: AsJson = False,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Write the table to this JSON file.")
+        Path | None, typer.Option("--out", "-o", help="Write the table to this JSON file.", **PATH)
     ] = None,
 ) -> None:
     """Show the exact identities between encodings, each with its largest error; some must not hold."""
@@ -250,9 +259,11 @@ def tabulate_pictures(
     name: Annotated[str, typer.Argument(help="A registered encoding, or file.py:Class.")],
     checkpoint: Annotated[
         Path | None,
-        typer.Option(help="A trained model with it, as in `generate`: before and after training."),
+        typer.Option(help="A trained model with it, as in `generate`: before and after training.", **PATH),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write it here; default: print it.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write it here; default: print it.", **PATH)
+    ] = None,
 ) -> None:
     """Tabulate pictures of an encoding: logit by distance, spectrum, learned frequencies, attention mass."""
     import torch
@@ -301,29 +312,47 @@ def prepare(
     typer.echo(f"{identity()['name']} ({identity()['sha256'][:12]}) is ready in {folder}")
 
 
-def listed(text: str) -> list[str]:
-    """What an option names, with commas, each once.
+def listed(options: list[str] | None) -> list[str]:
+    """What an option names, with commas or several times, each once.
 
-    >>> listed("rope, alibi,rope,")
-    ['rope', 'alibi']
+    >>> listed(["rope, alibi,rope,", "fox"])
+    ['rope', 'alibi', 'fox']
     """
-    return list(dict.fromkeys(part for part in map(str.strip, text.split(",")) if part))
+    parts = [part for option in options or [] for part in map(str.strip, option.split(","))]
+    return list(dict.fromkeys(filter(None, parts)))
 
 
-def chosen(profile: "Profile", encodings: str, tasks: str) -> tuple[list[str], list[str]]:
+def specs(options: list[str] | None) -> list[str]:
+    """The encodings that an option names. A comma in the path of a file that is there divides nothing."""
+    from pebench.encodings.registry import names_a_file
+
+    found = []
+    for option in options or []:
+        parts = option.split(",")
+        while parts:
+            whole = (n for n in range(len(parts), 0, -1) if names_a_file(",".join(parts[:n]).strip()))
+            n = next(whole, 1)
+            found.append(",".join(parts[:n]).strip())
+            del parts[:n]
+    return list(dict.fromkeys(filter(None, found)))
+
+
+def chosen(
+    profile: "Profile", encodings: list[str] | None, tasks: list[str] | None
+) -> tuple[list[str], list[str]]:
     """The encodings and tasks that the options name, checked; certificates belong to every full sweep."""
     from pebench.encodings.registry import UnknownName, names, resolve
     from pebench.suite.runs.cell import CERTIFICATE
 
-    specs = listed(encodings) or list(profile.encodings) or names()
-    for spec in specs:
+    wanted_specs = specs(encodings) or list(profile.encodings) or names()
+    for spec in wanted_specs:
         resolve(spec)
     known = [CERTIFICATE, *profile.plans]
     wanted = listed(tasks) or known
     for task in wanted:
         if task not in known:
             raise UnknownName("task", task, known)
-    return specs, wanted
+    return wanted_specs, wanted
 
 
 def demand_data(tasks: list[str], corpus: Path | None = None) -> None:
@@ -364,14 +393,17 @@ def profile_named(name: str) -> "Profile":
 def run(
     profile: ProfileName = "QUICK",
     encodings: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
             "--encodings",
             "-e",
-            help="Names, rope@yarn, rope+fox or file.py:Class, with commas; default: the profile's.",
+            help="Names, rope@yarn, rope+fox or file.py:Class, with commas or -e again; default: the profile's.",
         ),
-    ] = "",
-    tasks: Annotated[str, typer.Option("--tasks", "-t", help="Tasks, with commas; default: all.")] = "",
+    ] = None,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option("--tasks", "-t", help="Tasks, with commas or -t again; default: all."),
+    ] = None,
     seeds: Seeds = None,
     seed: Annotated[int | None, typer.Option(min=0, help="This seed alone.")] = None,
     jobs: Jobs = None,
@@ -388,11 +420,11 @@ def run(
     from pebench.suite.runs.runner import AGAIN, cells, sweep
 
     plan = profile_named(profile)
-    specs, wanted = chosen(plan, encodings, tasks)
+    chosen_specs, wanted = chosen(plan, encodings, tasks)
     demand_device(device)
     demand_data(wanted, corpus)
     numbers = [seed] if seed is not None else list(range(seeds or plan.seeds))
-    every = cells(plan, specs, wanted, numbers, corpus.resolve() if corpus else None)
+    every = cells(plan, chosen_specs, wanted, numbers, corpus.resolve() if corpus else None)
     options = {"device": device, "retry": retry, "save": save, "console": console()}
     outcomes = sweep(plan, every, records, jobs, **options).run()
     failed = sum(outcomes[name] for name in AGAIN)
@@ -410,8 +442,8 @@ def run(
 @app.command()
 def status(
     profile: ProfileName = "QUICK",
-    encodings: Annotated[str, typer.Option("--encodings", "-e", help="As in `run`.")] = "",
-    tasks: Annotated[str, typer.Option("--tasks", "-t", help="As in `run`.")] = "",
+    encodings: Annotated[list[str] | None, typer.Option("--encodings", "-e", help="As in `run`.")] = None,
+    tasks: Annotated[list[str] | None, typer.Option("--tasks", "-t", help="As in `run`.")] = None,
     seeds: Seeds = None,
     records: Records = Path("records"),
     corpus: Corpus = None,
@@ -422,8 +454,8 @@ def status(
     from pebench.suite.runs.runner import cells, states
 
     plan = profile_named(profile)
-    specs, wanted = chosen(plan, encodings, tasks)
-    sweep = cells(plan, specs, wanted, list(range(seeds or plan.seeds)), corpus)
+    chosen_specs, wanted = chosen(plan, encodings, tasks)
+    sweep = cells(plan, chosen_specs, wanted, list(range(seeds or plan.seeds)), corpus)
     found = list(states(sweep, records))
     if as_json:
         rows = [
@@ -478,20 +510,63 @@ def board(
         print_board(table, console())
 
 
+@app.command("validity")
+def compare_with_published(
+    records: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder of the records; default: records, else the published ones.",
+            envvar="PEBENCH_RECORDS",
+        ),
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option("--profile", "-p", help="Default: the one with most records.")
+    ] = None,
+    published: Annotated[
+        Path | None,
+        typer.Option(
+            help="A CSV of tables of your own, in the place of ours; columns as in leaderboard/published.csv."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the order of the board with published tables: what agrees, what contradicts, what cannot be told."""
+    from pebench.leaderboard.board import PUBLISHED, make_board
+    from pebench.leaderboard.reports.published import FILE, read
+    from pebench.leaderboard.reports.validity import print_validity, to_json, validity
+
+    tables = read(published or FILE)
+    folder = records or next((f for f in (Path("records"), PUBLISHED) if f.is_dir()), Path("records"))
+    found = validity(make_board(folder, profile and profile.upper()), tables)
+    if as_json:
+        typer.echo(json.dumps(to_json(found), indent=1))
+    else:
+        print_validity(found, console())
+
+
 Stale = Annotated[
     bool, typer.Option("--stale", help="Load it although code has changed since it was trained.")
 ]
 
 
+def finite(value: float) -> float:
+    """An option's number, which must not be infinite or nan."""
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no finite number")
+    return value
+
+
 @app.command("generate")
 def write_text(
     checkpoint: Annotated[
-        Path, typer.Argument(help="A trained model: FOLDER/checkpoints/.../*.safetensors.")
+        Path, typer.Argument(help="A trained model: FOLDER/checkpoints/.../*.safetensors.", **PATH)
     ],
     prompt: Annotated[str, typer.Option(help="What the text begins with.")] = "",
     tokens: Annotated[int, typer.Option(min=1, help="How many bytes to write.")] = 256,
-    temperature: Annotated[float, typer.Option(min=0, help="0 takes the likeliest byte.")] = 0.8,
-    seed: Annotated[int, typer.Option(min=0, help="Of the random choices.")] = 0,
+    temperature: Annotated[
+        float, typer.Option(min=0, callback=finite, help="0 takes the likeliest byte.")
+    ] = 0.8,
+    seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Of the random choices.")] = 0,
     encoding: TheirEncoding = None,
     stale: Stale = False,
 ) -> None:
@@ -500,7 +575,7 @@ def write_text(
 
     import torch
 
-    from pebench.suite.lm.generate import generate, shown
+    from pebench.suite.lm.generate import Sampling, generate, shown
     from pebench.suite.lm.model import LengthError
     from pebench.suite.runs.checkpoint import CheckpointError, config, load
     from pebench.tasks.language import BEGIN
@@ -515,7 +590,7 @@ def write_text(
     rng = torch.Generator().manual_seed(seed)
     written, why = 0, ""
     try:
-        for byte in generate(lm, read, tokens, temperature, rng):
+        for byte in generate(lm, read, tokens, Sampling(temperature), rng):
             typer.echo(shown(decoder.decode(bytes([byte]))), nl=False)
             sys.stdout.flush()
             written += 1
@@ -530,10 +605,13 @@ def write_text(
 
 @app.command("harness")
 def run_harness(
-    checkpoint: Annotated[Path, typer.Option(help="A trained model of a text task, as in `generate`.")],
+    checkpoint: Annotated[
+        Path, typer.Option(help="A trained model of a text task, as in `generate`.", **PATH)
+    ],
     tasks: Annotated[
-        str, typer.Option("--tasks", "-t", help="Names with commas; default: forced choice.")
-    ] = "",
+        list[str] | None,
+        typer.Option("--tasks", "-t", help="Names with commas, or -t again; default: forced choice."),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="The first N questions of each task.")] = None,
     max_length: Annotated[
         int | None, typer.Option(min=2, help="Bytes that the model reads at most; default: as in training.")
@@ -583,23 +661,22 @@ def submit(
     profile: ProfileName = "QUICK",
     seeds: Seeds = None,
     records: Records = Path("records"),
-    out: Annotated[Path | None, typer.Option(help="The folder to pack; default: submissions/NAME.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to pack; default: submissions/NAME.", **PATH)
+    ] = None,
     jobs: Jobs = None,
     device: Device = "cpu",
     retry: Retry = False,
 ) -> None:
     """Check an encoding, run the whole profile, compare it, and pack the folder of a pull request."""
-    from pebench.leaderboard.submissions.validate import source_problems, to_markdown
+    from pebench.leaderboard.submissions.validate import to_markdown
     from pebench.suite.results.metrics import counted
-    from pebench.suite.runs.cell import CERTIFICATE, commit
-    from pebench.suite.runs.runner import cores, duration, estimate, sweep
+    from pebench.suite.runs.cell import CERTIFICATE
+    from pebench.suite.runs.machine import commit, cores
+    from pebench.suite.runs.runner import duration, estimate, sweep
     from pebench.suite.submissions import submission
 
     plan = submission.propose(encoding, profile_named(profile), seeds)
-    if wrong := list(source_problems(plan.source.name, plan.source.read_bytes(), plan.name)):
-        raise submission.SubmitError(
-            f"`pebench validate` would refuse {plan.source.name}: {'; '.join(wrong)}"
-        )
     demand_data(list(plan.profile.plans))
     demand_device(device)
     folder = out or Path("submissions", plan.name)
@@ -657,7 +734,7 @@ def judged(folder: Path, among: "list[Record]") -> "Report":
 
 @app.command("validate")
 def validate_folder(
-    folder: Annotated[Path, typer.Argument(help="A submission, as `pebench submit` packs it.")],
+    folder: Annotated[Path, typer.Argument(help="A submission, as `pebench submit` packs it.", **PATH)],
     records: Records = Path("records"),
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print it for a pull request.")] = False,
 ) -> None:
@@ -680,12 +757,12 @@ def validate_folder(
 
 @app.command("reproduce")
 def reproduce_record(
-    record: Annotated[Path, typer.Argument(help="A record file.")],
+    record: Annotated[Path, typer.Argument(help="A record file.", **PATH)],
     encoding: TheirEncoding = None,
     corpus: Corpus = None,
     device: Device = "cpu",
     mark: Annotated[
-        Path | None, typer.Option(help="Add a mark to this JSON file, where it is reproduced.")
+        Path | None, typer.Option(help="Add a mark to this JSON file, where it is reproduced.", **PATH)
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -729,7 +806,7 @@ def readable(records: Path) -> "list[Record]":
 @app.command()
 def build(
     records: Records = Path("records"),
-    out: Annotated[Path, typer.Option(help="The dataset's folder.")] = Path("dataset"),
+    out: Annotated[Path, typer.Option(help="The dataset's folder.", **PATH)] = Path("dataset"),
 ) -> None:
     """Write a Hugging Face dataset folder: parquet, card, Croissant metadata."""
     from importlib.metadata import version
@@ -746,7 +823,7 @@ def export(
         ExportFormat, typer.Option("--format", help="eee: Every Eval Ever logs.")
     ] = ExportFormat.csv,
     records: Records = Path("records"),
-    out: Annotated[Path, typer.Option(help="Where to write.")] = Path("export"),
+    out: Annotated[Path, typer.Option(help="Where to write.", **PATH)] = Path("export"),
 ) -> None:
     """Write all results as CSV, parquet or Every Eval Ever logs."""
     from pebench.leaderboard.export.dataset import export as export_files
@@ -758,7 +835,7 @@ def export(
 @app.command()
 def push(
     repo: Annotated[str, typer.Argument(help="The dataset repository: owner/name.")],
-    folder: Annotated[Path, typer.Option(help="As `pebench build` writes it.")] = Path("dataset"),
+    folder: Annotated[Path, typer.Option(help="As `pebench build` writes it.", **PATH)] = Path("dataset"),
     message: Annotated[str, typer.Option(help="Of the commit.")] = "Results of pebench",
     private: Annotated[bool, typer.Option("--private", help="If the repository is made.")] = False,
 ) -> None:
@@ -791,6 +868,7 @@ def explained(e: Exception) -> int | None:
     from pebench.leaderboard.board import BoardError
     from pebench.leaderboard.export.dataset import DatasetError
     from pebench.leaderboard.export.hub import PublishError
+    from pebench.leaderboard.reports.published import PublishedError
     from pebench.leaderboard.submissions.validate import SubmissionError
     from pebench.suite.lm.model import LengthError
     from pebench.suite.results.record import RecordError
@@ -813,7 +891,7 @@ def explained(e: Exception) -> int | None:
     if isinstance(e, missing):
         return 3
     wrong = EncodingError | UnknownName | RecordError | TemplateError | LengthError
-    if isinstance(e, wrong | SubmissionError | SubmitError | ReproduceError):
+    if isinstance(e, wrong | SubmissionError | SubmitError | ReproduceError | PublishedError):
         return 2
     return None
 

@@ -42,7 +42,8 @@ def work() -> int:
 
 def sweep(folder: Path, count: int | None) -> int:
     """The sweep that is killed, or the beginning of it."""
-    runner.WORKER = ("-m", "tests.faults", "--worker")
+    code = f"import sys; sys.path.insert(0, {os.getcwd()!r}); from tests.faults import work; sys.exit(work())"
+    runner.WORKER = ("-c", code)
     runner.sweep(SMOKE, CELLS[:count], folder, jobs=2, save=True).run()
     return 0
 

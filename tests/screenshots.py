@@ -3,8 +3,6 @@
 With a folder as the second argument it takes every page there instead: light, dark and as wide as a phone.
 """
 
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,14 +28,12 @@ KINDS = {"light": ("light", 1280), "dark": ("dark", 1280), "phone": ("light", 39
 def site(records: Path) -> Iterator[str]:
     """The app, served."""
     port = launch.free_port(None)
-    environment = {**os.environ, launch.FOLDER_VARIABLE: str(records)}
-    child = subprocess.Popen(launch.command(port, False), env=environment, stdout=subprocess.DEVNULL)
+    child = launch.start(records, port)
     try:
         wait_for(child, port)
         yield f"http://{launch.ADDRESS}:{port}"
     finally:
-        child.terminate()
-        child.wait()
+        launch.stop(child)
 
 
 def take(browser: Browser, url: str, path: Path, kind: str, height: int | None = None) -> None:

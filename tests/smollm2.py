@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, linear, rms_norm, silu
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
-from pebench.encodings.base import At, Encoding, Shape
+from pebench.encodings.base import At, Encoding, Shape, rope_frequencies
 from pebench.encodings.extension import METHODS, extended
-from pebench.encodings.rope import RoPE
+from pebench.encodings.rope import Rotary
 from pebench.encodings.streams import build
-from pebench.suite.lm.attention import attend
+from pebench.suite.lm.attention import layer
 from pebench.tasks.data.corpus import byte_tensor
 from pebench.tasks.data.wheels import Archive, Wheel, build_once, cache_folder, fetch, silent
 
@@ -30,10 +30,13 @@ EPS = 1e-5
 AT_ONCE = 1024  # positions whose logits are held at once
 
 
-class SmolRoPE(RoPE):
+class SmolRoPE(Rotary):
     """RoPE with the base of this model."""
 
-    base = 100_000.0
+    title = "RoPE, base 100,000"
+
+    def __init__(self, shape: Shape):
+        super().__init__(shape, rope_frequencies(shape.head_dim, 100_000.0))
 
 
 def prepared() -> Path:
@@ -80,17 +83,17 @@ def hidden(model: LlamaForCausalLM, encoding: Encoding, tokens: Tensor) -> Tenso
         model.config.num_attention_heads // model.config.num_key_value_heads,
     )
     x = model.model.embed_tokens(tokens)
-    for n, layer in enumerate(model.model.layers):
-        part, mlp = layer.self_attn, layer.mlp
-        y = rms_norm(x, x.shape[-1:], layer.input_layernorm.weight, EPS)
+    for n, block in enumerate(model.model.layers):
+        part, mlp = block.self_attn, block.mlp
+        y = rms_norm(x, x.shape[-1:], block.input_layernorm.weight, EPS)
         q, k, v = (
             project(y).unflatten(-1, (-1, encoding.shape.head_dim)).transpose(1, 2)
             for project in (part.q_proj, part.k_proj, part.v_proj)
         )
         k, v = (side.repeat_interleave(repeats, dim=1) for side in (k, v))
-        q, k = encoding.qk(q, k, At(n, y, v, pos, {}))
-        x = x + part.o_proj(attend(encoding, n, q, k, v, pos, pos).transpose(1, 2).flatten(2))
-        y = rms_norm(x, x.shape[-1:], layer.post_attention_layernorm.weight, EPS)
+        attended = layer(encoding, At.whole(n, y, v, pos), q, k, v)
+        x = x + part.o_proj(attended.transpose(1, 2).flatten(2))
+        y = rms_norm(x, x.shape[-1:], block.post_attention_layernorm.weight, EPS)
         x = x + mlp.down_proj(silu(mlp.gate_proj(y)) * mlp.up_proj(y))
     return rms_norm(x, x.shape[-1:], model.model.norm.weight, EPS)
 

@@ -17,7 +17,7 @@ def tracked() -> set[str]:
     return {
         str(path.relative_to(ROOT))
         for part in PARTS
-        for pattern in ("*.py", "*.json")
+        for pattern in ("*.py", "*.json", "*.csv")
         for path in (ROOT / part).rglob(pattern)
         if "records" not in path.parts  # results are of the repository, not of the package
     }

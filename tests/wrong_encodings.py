@@ -11,7 +11,7 @@ import random
 import torch
 from torch import Tensor, nn
 
-from pebench.encodings.base import At, Encoding, Shape, alibi_slopes, distance, widen
+from pebench.encodings.base import At, Columns, Encoding, Keys, Shape, alibi_slopes, distance
 from pebench.encodings.rope import RoPE
 
 
@@ -49,17 +49,17 @@ class SeesTheFutureWithoutGradient(Wrong):
 class SeesTheNextToken(Wrong):
     """Attention weights whose mask is off by one."""
 
-    def weights(self, q: Tensor, k: Tensor, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor:
-        seen = k_pos <= q_pos[:, None] + 1
+    def weights(self, q: Tensor, k: Tensor, at: At, keys: Keys) -> Tensor:
+        seen = keys.order <= at.order[:, None] + 1
         return ((q @ k.mT).float() * self.shape.scale).masked_fill(~seen, -torch.inf).softmax(-1)
 
 
 class ForgetsItsMemory(Wrong):
     """Sums gates from the start of the chunk, not of the sequence."""
 
-    def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
+    def columns(self, q: Tensor, k: Tensor, at: At) -> Columns:
         column = at.x.float().mean(-1).sigmoid().cumsum(-1)[:, None, :, None]
-        return widen(q, k, torch.ones_like(column), column, self.shape.scale)
+        return Columns(torch.ones_like(column), column)
 
 
 class CountsFromTheShape(RoPE):
@@ -84,8 +84,8 @@ class HasABrokenGradient(Wrong):
         super().__init__(shape)
         self.power = nn.Parameter(torch.full((shape.heads, 1, 1), 2.0))
 
-    def bias(self, q_pos: Tensor, k_pos: Tensor, layer: int) -> Tensor:
-        return -0.01 * (self.power * distance(q_pos, k_pos).log()).exp()
+    def bias(self, at: At, keys: Keys) -> Tensor:
+        return -0.01 * (self.power * distance(at.pos, keys.pos).log()).exp()
 
 
 class Overflows(Wrong):

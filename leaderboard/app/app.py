@@ -1,9 +1,12 @@
 """The leaderboard in a browser: the list of its pages, each a file in screens."""
 
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import streamlit as st
 
+from pebench.leaderboard.app import links
+from pebench.leaderboard.app.links import PAGES, address
 from pebench.leaderboard.app.screens import (
     claims,
     compare,
@@ -17,8 +20,8 @@ from pebench.leaderboard.app.screens import (
     overview,
     positions,
     submit,
+    validity,
 )
-from pebench.leaderboard.app.widgets import PAGES
 
 # Where each page lies, its title, and what draws it.
 ENTRIES: dict[str, tuple[str, Callable[[], None]]] = {
@@ -31,6 +34,7 @@ ENTRIES: dict[str, tuple[str, Callable[[], None]]] = {
     "compare": ("Compare", compare.show),
     "encoding": ("One encoding", encoding.show),
     "claims": ("GRAPE's claims", claims.show),
+    "validity": ("Published orders", validity.show),
     "identities": ("Identities", identities.show),
     "methodology": ("How ranks work", methodology.show),
     "submit": ("Submit", submit.show),
@@ -42,7 +46,12 @@ def main() -> None:
     st.set_page_config("pebench", layout="wide")
     for path, (title, page) in ENTRIES.items():
         PAGES[path] = st.Page(page, title=title, url_path=path, default=path == "overview")
-    st.navigation(list(PAGES.values())).run()
+    chosen = st.navigation(list(PAGES.values()))
+    path = urlsplit(st.context.url or "").path.rstrip("/").rpartition("/")[2]
+    if path and path not in ENTRIES:
+        links.absent("page", path, list(ENTRIES), "page")
+    with address(chosen.url_path or "overview"):
+        chosen.run()
 
 
 if __name__ == "__main__":

@@ -7,12 +7,18 @@ import socket
 import subprocess
 import sys
 import threading
+import time
+import urllib.request
+import webbrowser
 from pathlib import Path
 
 ADDRESS = "127.0.0.1"
 DEFAULT_PORT = 8501
 DEFAULT_FOLDER = "records"
 FOLDER_VARIABLE = "PEBENCH_RECORDS"
+HEALTH = "/_stcore/health"
+PATIENCE = 0.1  # seconds between two questions whether the server answers
+SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")  # one of them is set where a browser can open
 
 
 class LaunchError(ValueError):
@@ -23,56 +29,71 @@ def run_app(records: Path, port: int | None = None, open_browser: bool = True) -
     """Serve the app until Ctrl-C, and return its exit status (130 where it was interrupted).
 
     Without a port the first free one from 8501 on is taken. It listens on this machine alone, sends no
-    statistics and asks nothing of other hosts. LaunchError tells what to do instead.
+    statistics, asks nothing of the user and nothing of other hosts. LaunchError tells what to do instead.
     """
     if not records.is_dir():
         raise LaunchError(
             f"there is no records folder {records}; make one with `pebench run --profile QUICK`"
         )
+    port = free_port(port)
     # A termination ends the child as Ctrl-C does, and leaves no server behind.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    child = subprocess.Popen(
-        command(free_port(port), open_browser), env={**os.environ, FOLDER_VARIABLE: str(records.resolve())}
-    )
+    child = start(records, port)
     try:
+        url = f"http://{ADDRESS}:{port}"
+        while child.poll() is None and not answers(url):
+            time.sleep(PATIENCE)
+        if child.poll() is None:
+            print(f"pebench: the leaderboard is at {url} (Ctrl-C ends it)", flush=True)
+            if open_browser and has_screen():
+                webbrowser.open(url)
         return child.wait()
     except KeyboardInterrupt:
         return 130
     finally:
-        child.terminate()  # no harm where Ctrl-C in a terminal has reached it as well
-        try:
-            child.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+        stop(child)
         signal.signal(signal.SIGTERM, before)
 
 
-def command(port: int, open_browser: bool) -> list[str]:
-    """The command line that serves the app on this port."""
-    options = {
-        "server.address": ADDRESS,
-        "server.port": port,
-        "server.headless": not open_browser,
-        "server.fileWatcherType": "none",
-        "browser.gatherUsageStats": False,
-        "client.toolbarMode": "minimal",
-        "client.showErrorLinks": False,
-        # The tables' own export would not keep a spreadsheet from running text as formulas; ours does.
-        "client.disableDataExport": True,
-        "theme.light.primaryColor": "#0072b2",
-        # Chosen so that both white on it and it on the dark background can be read.
-        "theme.dark.primaryColor": "#3a8ac0",
-    }
-    flags = [f"--{name}={str(value).lower()}" for name, value in options.items()]
-    return [
-        sys.executable,
-        "-m",
-        "pebench.leaderboard.app.launch",
-        "run",
-        str(Path(__file__).with_name("app.py")),
-        *flags,
-    ]
+def start(records: Path, port: int) -> "subprocess.Popen[bytes]":
+    """The serving process. It ends when the pipe to its input is closed: with this process, however that ends.
+
+    Streamlit's own variables stay behind; they could change the port, the address or the looks.
+    """
+    own = {name: value for name, value in os.environ.items() if not name.startswith("STREAMLIT_")}
+    return subprocess.Popen(
+        command(port), env={**own, FOLDER_VARIABLE: str(records.resolve())}, stdin=subprocess.PIPE
+    )
+
+
+def stop(child: "subprocess.Popen[bytes]") -> None:
+    """End the serving process; no harm where Ctrl-C in a terminal has reached it as well."""
+    child.terminate()
+    try:
+        child.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+    assert child.stdin is not None
+    child.stdin.close()
+
+
+def answers(url: str) -> bool:
+    """Whether the server at this address is ready; proxies are for other hosts."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with contextlib.suppress(OSError), direct.open(f"{url}{HEALTH}", timeout=5) as answer:
+        return bool(answer.status == 200)
+    return False
+
+
+def has_screen() -> bool:
+    """Whether a browser can open: without a screen a text browser would take the terminal."""
+    return sys.platform in ("win32", "darwin") or any(map(os.environ.get, SCREENS))
+
+
+def command(port: int) -> list[str]:
+    """The command line that serves the app on this port. The working directory is not imported from (-P)."""
+    return [sys.executable, "-P", "-m", "pebench.leaderboard.app.launch", str(port)]
 
 
 def free_port(wanted: int | None) -> int:
@@ -90,14 +111,41 @@ def free_port(wanted: int | None) -> int:
     raise LaunchError(f"{taken} in use; choose another with `pebench app --port N`")
 
 
-def serve() -> None:
-    """In the child process: streamlit's command line, with the board already on its way.
+def options(port: int) -> dict[str, object]:
+    """Streamlit's settings; what is not here has its default."""
+    return {
+        "server.address": ADDRESS,
+        "server.port": port,
+        # Only a headless server neither asks nor advertises anything, in the terminal or in the page.
+        "server.headless": True,
+        "server.fileWatcherType": "none",
+        "browser.gatherUsageStats": False,
+        "logger.hideWelcomeMessage": True,
+        "logger.level": "warning",
+        "client.toolbarMode": "minimal",
+        "client.showErrorLinks": False,
+        # The tables' own export would not keep a spreadsheet from running text as formulas; ours does.
+        "client.disableDataExport": True,
+        "theme.light.primaryColor": "#0072b2",
+        # Chosen so that both white on it and it on the dark background can be read.
+        "theme.dark.primaryColor": "#3a8ac0",
+    }
 
-    Streamlit alone would load libraries and records when the first page asks for them, and not before.
+
+def serve(port: int) -> None:
+    """In the child process: streamlit's server, with the board already on its way.
+
+    Streamlit alone would load libraries and records when the first page asks for them, and not before. Its
+    command line would read credentials and settings in the user's home and working directory.
     """
-    from streamlit.web import cli
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    from streamlit import config, net_util
+    from streamlit.web import bootstrap
 
     from pebench.leaderboard import app, board  # noqa: F401 (all that the pages need)
+
+    config.get_config_files = lambda file_name: []
+    net_util.get_external_ip = lambda: None  # it would ask another host
 
     def read_ahead() -> None:
         folder = os.environ.get(FOLDER_VARIABLE, DEFAULT_FOLDER)
@@ -105,8 +153,16 @@ def serve() -> None:
             board.cached_board(folder, None, board.stamp(Path(folder)))
 
     threading.Thread(target=read_ahead, daemon=True).start()
-    cli.main(prog_name="streamlit")
+    bootstrap.load_config_options(options(port))
+    bootstrap.run(str(Path(__file__).with_name("app.py")), False, [], options(port))
+
+
+def end_with_parent() -> None:
+    """Wait for the end of the input, which the parent holds open, and end this process."""
+    while os.read(0, 4096):
+        pass
+    os._exit(0)
 
 
 if __name__ == "__main__":
-    serve()
+    serve(int(sys.argv[1]))

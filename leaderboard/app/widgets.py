@@ -13,14 +13,12 @@ from typing import Any, Literal
 import pandas as pd
 import streamlit as st
 
-from pebench.leaderboard.app import views
+from pebench.leaderboard.app import links, views
 from pebench.leaderboard.app.figures import Looks
 from pebench.leaderboard.app.launch import DEFAULT_FOLDER, FOLDER_VARIABLE
+from pebench.leaderboard.app.links import PAGES
 from pebench.leaderboard.board import Board, BoardError, cached_board, plain, safe_csv, stamp
 from pebench.suite.results.metrics import METRICS
-
-BOUND: dict[str, Any] = {"bind": "query-params", "persist_state": "session"}  # links reproduce a view
-PAGES: dict[str, Any] = {}  # streamlit's page of each path, for links; app.py fills it
 
 PICTURES = ("svg", "png")
 # Seconds: a browser that loads what draws (5 MB) is busy, so the first visit shows text and tables before.
@@ -71,19 +69,15 @@ COLUMNS: dict[str, Any] = {
 def open_board() -> Board:
     """The board that the sidebar chooses; ends the page with the remedy where there is none."""
     with st.sidebar:
-        folder = st.text_input(
-            "Results folder", os.environ.get(FOLDER_VARIABLE, DEFAULT_FOLDER), key="records", **BOUND
-        )
+        folder = links.write("Results folder", "records", os.environ.get(FOLDER_VARIABLE, DEFAULT_FOLDER))
         slot = st.empty()
-        st.segmented_control(
-            "Pictures are saved as", PICTURES, default=PICTURES[0], required=True, key="picture", **BOUND
-        )
+        links.pick("Pictures are saved as", PICTURES, "picture", widget=st.segmented_control, required=True)
     path = str(Path(folder or ".").expanduser())
     try:
         changed = stamp(Path(path))
         with st.spinner("Reading the records"):
             board = cached_board(path, None, changed)
-        profile = slot.selectbox("Profile", list(board.profiles), key="profile", **BOUND)
+        profile = links.pick("Profile", list(board.profiles), "profile", widget=slot.selectbox)
         if profile != board.profile:
             board = cached_board(path, profile, changed)
     except (BoardError, OSError) as e:
@@ -116,7 +110,7 @@ def draw(figure: Any, key: str, width: int | Literal["stretch"] = "stretch") -> 
 def chosen_encodings(board: Board, key: str, count: int = 5) -> list[str]:
     """The encodings to draw; starts with the best few."""
     names = [entry.name for entry in board.entries]
-    return st.multiselect("Encodings", names, default=views.few(board, count), key=key, **BOUND)
+    return links.pick_many("Encodings", names, key, what="encoding", default=views.few(board, count))
 
 
 def records_of(names: Iterable[str]) -> None:
@@ -131,16 +125,20 @@ def records_of(names: Iterable[str]) -> None:
 
 def chosen_metric(board: Board, along: str, key: str) -> tuple[str, str] | None:
     """The task and metric to draw, among those measured along length, depth or position."""
-    pairs = {
-        f"{task}: {METRICS[metric].title}": (task, metric) for task, metric in views.measured(board, along)
-    }
+    pairs = views.measured(board, along)
     if not pairs:
         st.info(f"Nothing in this profile was measured at more than one {along}.")
         return None
-    label = st.selectbox("Task and metric", list(pairs), key=key, **BOUND)
-    return pairs[label]
+    return links.pick(
+        "Task and metric",
+        pairs,
+        key,
+        what="task and metric",
+        slug=".".join,
+        format_func=lambda pair: f"{pair[0]}: {METRICS[pair[1]].title}",
+    )
 
 
 def many(label: str, options: Sequence[str], key: str) -> list[str]:
     """A choice of none to all; none means that it does not matter."""
-    return st.pills(label, options, selection_mode="multi", key=key, format_func=plain, **BOUND)
+    return links.pick_many(label, options, key, widget=st.pills, selection_mode="multi", format_func=plain)

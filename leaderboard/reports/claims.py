@@ -1,14 +1,28 @@
-"""The order of encodings in the GRAPE paper's tables, and what the records say to it."""
+"""The order of encodings in the GRAPE paper's tables, and what the records say of the same quantity."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from pebench.leaderboard import ranking
 from pebench.leaderboard.board import Board
+from pebench.leaderboard.reports import published
+from pebench.leaderboard.reports.published import AT, BEYOND
+from pebench.leaderboard.reports.quantities import (
+    ALL,
+    FEWEST,
+    Quantity,
+    measured,
+    raw_mean,
+    train_lengths,
+    trained_at,
+)
 
-_FOUND = ["difference", "low", "high", "p", "seeds"]  # columns of ranking.differences
+PREVIEW = "preview, one seed"
+OTHER = "not the same quantity"
 
 
 class Pair(NamedTuple):
@@ -19,83 +33,146 @@ class Pair(NamedTuple):
     second: str
 
 
-class Claim(NamedTuple):
-    """`first` above `second`, by the paper's averages over seven tasks at 355M and 770M parameters.
-
-    Where a figure is negative the paper's own tables say the opposite at that size.
-    """
-
-    about: str
-    first: str
-    second: str
-    paper_355M: float  # points by which first leads
-    paper_770M: float | None = None
-
-
-# arXiv:2512.07805, the tables of its experiments: averages over seven zero-shot tasks after 50 billion tokens, one
-# seed, with a sampling error of about half a point. RoPE 51.73 and 55.76; GRAPE-M with context 51.78 and 54.73,
-# without 51.79 and 54.81; ALiBi 52.87 and 56.44; FoX 52.96 and 56.30; GRAPE-A on q 52.81, on k 52.43, on both 53.00;
-# GRAPE-AP 53.25 and 56.91.
+# The orders that arXiv:2512.07805 states, in the words of its sections and tables.
 CLAIMS = (
-    Claim("GRAPE-A above GRAPE-M: additive above multiplicative", "grape_a_qk", "grape_m_nonctx", 1.21),
-    Claim("ALiBi above RoPE: additive above multiplicative", "alibi", "rope", 1.14, 0.68),
-    Claim("FoX above ALiBi: gates above fixed slopes", "fox", "alibi", 0.09, -0.14),
-    Claim("GRAPE-AP above FoX: path sums above gates", "grape_ap", "fox", 0.29, 0.61),
-    Claim("GRAPE-AP above ALiBi", "grape_ap", "alibi", 0.38, 0.47),
-    Claim("GRAPE-AP above RoPE", "grape_ap", "rope", 1.52, 1.15),
-    Claim("GRAPE-A above ALiBi", "grape_a_qk", "alibi", 0.13),
-    Claim("GRAPE-A on q and k above GRAPE-A on k alone", "grape_a_qk", "grape_a_k", 0.57),
-    Claim("GRAPE-M above RoPE: learned above fixed frequencies", "grape_m_nonctx", "rope", 0.06, -0.95),
-    Claim("GRAPE-M with context above GRAPE-M without", "grape_m_ctx", "grape_m_nonctx", -0.01, -0.08),
+    Pair("GRAPE-A above GRAPE-M: additive above multiplicative", "grape_a_qk", "grape_m_nonctx"),
+    Pair("ALiBi above RoPE: additive above multiplicative", "alibi", "rope"),
+    Pair("FoX above ALiBi: gates above fixed slopes", "fox", "alibi"),
+    Pair("GRAPE-AP above FoX: path sums above gates", "grape_ap", "fox"),
+    Pair("GRAPE-AP above ALiBi", "grape_ap", "alibi"),
+    Pair("GRAPE-AP above RoPE", "grape_ap", "rope"),
+    Pair("GRAPE-A above ALiBi", "grape_a_qk", "alibi"),
+    Pair("GRAPE-A on q and k above GRAPE-A on k alone", "grape_a_qk", "grape_a_k"),
+    Pair("GRAPE-M above RoPE: learned above fixed frequencies", "grape_m_nonctx", "rope"),
+    Pair("GRAPE-M with context above GRAPE-M without", "grape_m_ctx", "grape_m_nonctx"),
 )
+SOURCE, KIND = "2512.07805", "downstream at L"
+TABLES = {"355M": "Medium", "770M": "Large"}  # column of the paper's figures -> its table
+PAPER = "downstream accuracy at L = 4,096 tokens"
+OURS = Quantity("language", AT)  # what the paper's tables are compared with
+BESIDE = Quantity(ALL, BEYOND)  # shown beside, never judged against them
 
 
 def judged(board: Board) -> pd.DataFrame:
-    """The claims of which both encodings have results; columns as in `compared`, claim for about, and the paper's."""
-    paper = pd.DataFrame(CLAIMS).drop(columns="about")
-    return compared(board, CLAIMS).merge(paper, on=["first", "second"]).rename(columns={"about": "claim"})
+    """Two rows for each claim of which both encodings have results: the paper's quantity here, and another one.
 
-
-def compared(board: Board, pairs: Sequence[Pair | Claim]) -> pd.DataFrame:
-    """Each pair of which both have results: our difference with its 95 % interval, and the verdict.
-
-    The interval is that of the pair alone, the verdict is corrected for the number of pairs (Holm).
-    Columns: first, second, verdict, difference, low, high, p (Holm), seeds, about.
+    Columns: claim, first, second, paper_quantity, paper_355M, paper_770M (points by which first leads there), quantity,
+    same_quantity, difference, low, high, p (Holm), seeds, verdict. Where the quantities differ there is no p-value, and
+    the verdict is "not the same quantity".
     """
-    known = set(board.ranking.data.encodings)
-    rows = []
-    for about, first, second, *_ in pairs:
-        if {first, second} <= known:
-            ours = ranking.differences(board.ranking, first, second).iloc[0]
-            if not pd.isna(ours["difference"]):
-                rows.append((first, second, "", *ours[_FOUND], about))
-    frame = pd.DataFrame(rows, columns=["first", "second", "verdict", *_FOUND, "about"])
-    frame["p"] = ranking.holm(frame["p"].to_numpy(float))
-    frame["verdict"] = [verdict(row.difference, row.p, board.ranking.one_seed) for row in frame.itertuples()]
+    same = compared(board, CLAIMS, OURS).assign(quantity=OURS.title, same_quantity=True)
+    other = compared(board, CLAIMS, BESIDE).assign(quantity=BESIDE.title, same_quantity=False)
+    other = other.assign(verdict=OTHER, p=np.nan)
+    frame = pd.concat([same, other], ignore_index=True).rename(columns={"about": "claim"})
+    frame = frame.assign(paper_quantity=PAPER)
+    for size in TABLES:
+        frame[f"paper_{size}"] = [_paper(row.first, row.second, size) for row in frame.itertuples()]
+    order = {pair.about: n for n, pair in enumerate(CLAIMS)}
+    frame = frame.sort_values("claim", key=lambda names: names.map(order), kind="stable", ignore_index=True)
+    columns = ["claim", "first", "second", "paper_quantity", *(f"paper_{size}" for size in TABLES)]
+    return frame[
+        [*columns, "quantity", "same_quantity", "difference", "low", "high", "p", "seeds", "verdict"]
+    ]
+
+
+@cache
+def _figures() -> dict[tuple[str, str], float]:
+    """The paper's averages by table and encoding, from the published tables."""
+    rows = published.read().rows
+    rows = rows[(rows["arxiv"] == SOURCE) & (rows["kind"] == KIND)]
+    return {(row.table, row.encoding): row.value for row in rows.itertuples()}
+
+
+def _paper(first: str, second: str, size: str) -> float:
+    """Points by which `first` leads in the paper, NaN where its table lacks one of them."""
+    known = _figures()
+    a, b = (known.get((TABLES[size], name), np.nan) for name in (first, second))
+    return round(a - b, 2)
+
+
+def compared(board: Board, pairs: Sequence[Pair], quantity: Quantity) -> pd.DataFrame:
+    """The frame of `gaps` with p corrected for the number of pairs with two seeds (Holm), and the verdict."""
+    frame = gaps(board, pairs, quantity)
+    frame["p"] = holm(frame["p"].to_numpy(float))
+    frame["verdict"] = [verdict(row.difference, row.p) for row in frame.itertuples()]
     return frame
 
 
-def verdict(difference: float, p: float, one_seed: bool = False) -> str:
-    """What the p-value of a difference says; of one seed it covers the test's sampling alone.
+def gaps(board: Board, pairs: Sequence[Pair], quantity: Quantity) -> pd.DataFrame:
+    """Each pair of which both have results of this quantity: the difference with the 95 % interval of that pair alone.
 
-    >>> [verdict(0.1, 0.01), verdict(-0.1, 0.01), verdict(-0.1, 0.1), verdict(0.1, 0.01, one_seed=True)]
-    ['higher', 'lower', 'not separated', 'ahead in one run']
+    Columns: about, first, second, difference, low, high, p (not corrected), seeds; a preview has neither
+    interval nor p (NaN).
     """
-    words = ("ahead", "behind", "level") if one_seed else ("higher", "lower", "not separated")
-    said = words[2] if p >= ranking.LEVEL else words[0] if difference > 0 else words[1]
-    return f"{said} in one run" if one_seed else said
+    ours, rows = measured(board, quantity), []
+    for about, first, second in pairs:
+        if gap := ours.gap(first, second):
+            known = (np.nan,) * 3 if gap.p is None else (gap.low, gap.high, gap.p)
+            rows.append((about, first, second, gap.difference, *known, gap.seeds))
+    return pd.DataFrame(rows, columns=["about", "first", "second", "difference", "low", "high", "p", "seeds"])
+
+
+def holm(p: ranking.Array) -> ranking.Array:
+    """Holm's correction over the p-values that are there; NaN stays NaN.
+
+    >>> holm(np.array([0.01, np.nan, 0.04])).tolist()
+    [0.02, nan, 0.04]
+    """
+    result, there = np.full(len(p), np.nan), np.isfinite(p)
+    result[there] = ranking.holm(p[there])
+    return result
+
+
+def verdict(difference: float, p: float) -> str:
+    """The verdict on a difference, given its p-value; without one it is a preview.
+
+    >>> [verdict(0.1, 0.01), verdict(-0.1, 0.01), verdict(-0.1, 0.1), verdict(0.1, np.nan)]
+    ['higher', 'lower', 'not separated', 'preview, one seed']
+    """
+    if np.isnan(p):
+        return PREVIEW
+    return "not separated" if p >= ranking.LEVEL else "higher" if difference > 0 else "lower"
 
 
 def to_markdown(board: Board) -> str:
-    """The claims as a Markdown table."""
+    """The claims as a Markdown table, a line for each claim; empty where none can be judged."""
+    frame = judged(board)
+    if frame.empty:
+        return ""
+    length = train_lengths(board)[OURS.task]
+    here = f"here: bits per byte of `{OURS.task}` at {trained_at(board, OURS.task)}"
     lines = [
-        "| first above second? | paper, points (355M, 770M) | here, score (95 %) | seeds | first is |",
-        "|---|---|---|---|---|",
+        f"| first above second? | paper: {PAPER}, points (355M, 770M) | {here} | score of the first minus the second's "
+        "(95 %) | seeds | at L the first is | all tasks beyond L: not the same quantity |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for row in judged(board).itertuples():
+    for claim, rows in frame.groupby("claim", sort=False):
+        at, beyond = (rows[rows["same_quantity"] == same] for same in (True, False))
+        if at.empty:
+            continue
+        row = next(at.itertuples())
         paper = ", ".join(
             "no figure" if pd.isna(x) else f"{x:+.2f}" for x in (row.paper_355M, row.paper_770M)
         )
-        ours = f"{row.difference:+.3f} ({row.low:+.3f} to {row.high:+.3f})"
-        lines.append(f"| {row.claim} | {paper} | {ours} | {row.seeds} | {row.verdict} |")
+        bits = [raw_mean(board, name, OURS.task, "bits_per_byte", length) for name in (row.first, row.second)]
+        both = " and ".join("-" if x is None else f"{x:.3f}" for x in bits)
+        gap = signed(row.difference, row.low, row.high)
+        other = "-" if beyond.empty else f"{beyond['difference'].iloc[0]:+.3f}"
+        lines.append(f"| {claim} | {paper} | {both} | {gap} | {row.seeds} | {row.verdict} | {other} |")
     return "\n".join(lines)
+
+
+def signed(difference: float, low: float, high: float) -> str:
+    """A difference with its interval, where it has one.
+
+    >>> signed(0.1234, 0.05, 0.2), signed(0.1, np.nan, np.nan)
+    ('+0.123 (+0.050 to +0.200)', '+0.100')
+    """
+    return f"{difference:+.3f}" if pd.isna(low) else f"{difference:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
+def tally(board: Board) -> dict[str, int]:
+    """How many claims come out which way, on the paper's quantity; only those with two seeds of both."""
+    frame = judged(board)
+    kept = frame[frame["same_quantity"] & (frame["seeds"] >= FEWEST)]
+    return {word: int((kept["verdict"] == word).sum()) for word in ("higher", "lower", "not separated")}

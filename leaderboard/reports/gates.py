@@ -11,7 +11,7 @@ FOUR = ("rope", "alibi", "t5_bias", "fox")
 def to_markdown(board: Board) -> str:
     """A line for each task: gates of the four by seed, and how many encodings pass with each.
 
-    Those count that have as many seeds of the task as the encoding with most: fewer are passed more easily.
+    Only encodings with the full number of seeds are counted: fewer are passed more easily.
     """
     lines = [
         f"| task | from | {' | '.join(FOUR)} | pass with every seed |",

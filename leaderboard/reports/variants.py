@@ -1,9 +1,12 @@
-"""What one change of an encoding does: each variant against what it varies, paired by seed."""
+"""What one change of an encoding does, at L and beyond it: each variant against its original, paired by seed."""
 
+import numpy as np
 import pandas as pd
 
 from pebench.leaderboard.board import Board
-from pebench.leaderboard.reports.claims import Pair, compared
+from pebench.leaderboard.reports.claims import Pair, gaps, holm, signed, verdict
+from pebench.leaderboard.reports.published import AT, BEYOND
+from pebench.leaderboard.reports.quantities import ALL, Quantity
 
 # What the change is, the variant, and what it is a variant of.
 VARIANTS = (
@@ -44,18 +47,44 @@ VARIANTS = (
 )
 
 
+PHASES = {"at_length": Quantity(ALL, AT), "beyond": Quantity(ALL, BEYOND)}
+_NUMBERS = ["difference", "low", "high", "p", "verdict"]
+
+
 def judged(board: Board) -> pd.DataFrame:
-    """Each variant with results of both encodings; columns as in `claims.compared`, with change for about."""
-    return compared(board, VARIANTS).rename(columns={"about": "change"})
+    """Each variant with results of both encodings, on all tasks at L and on all tasks beyond L.
+
+    The verdicts are corrected for all lines of both phases (Holm). Columns: change, first, second, seeds, and for each
+    of at_length and beyond: _difference, _low, _high, _p, _verdict.
+    """
+    keys = ["about", "first", "second"]
+    parts = {name: gaps(board, VARIANTS, quantity).set_index(keys) for name, quantity in PHASES.items()}
+    corrected = holm(np.concatenate([frame["p"].to_numpy(float) for frame in parts.values()]))
+    start = 0
+    columns: dict[str, pd.Series] = {}
+    for name, frame in parts.items():
+        frame["p"] = corrected[start : start + len(frame)]
+        start += len(frame)
+        frame["verdict"] = [verdict(row.difference, row.p) for row in frame.itertuples()]
+        columns |= {f"{name}_{number}": frame[number] for number in _NUMBERS}
+    seeds = pd.concat([frame["seeds"] for frame in parts.values()], axis=1).min(axis=1)
+    made = pd.DataFrame({"seeds": seeds, **columns}).reset_index()
+    order = {pair.about: n for n, pair in enumerate(VARIANTS)}
+    made = made.sort_values("about", key=lambda names: names.map(order), kind="stable", ignore_index=True)
+    return made.rename(columns={"about": "change"})
 
 
 def to_markdown(board: Board) -> str:
     """The variants as a Markdown table."""
     lines = [
-        "| change | variant | of | score (95 %) | seeds | the variant is |",
-        "|---|---|---|---|---|---|",
+        "| change | variant | of | seeds | all tasks at L (95 %) | at L the variant is | all tasks beyond L (95 %) "
+        "| beyond L the variant is |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for row in judged(board).itertuples():
-        gap = f"{row.difference:+.3f} ({row.low:+.3f} to {row.high:+.3f})"
-        lines.append(f"| {row.change} | {row.first} | {row.second} | {gap} | {row.seeds} | {row.verdict} |")
+    for row in judged(board).to_dict("records"):
+        cells = [row["change"], row["first"], row["second"], f"{row['seeds']:.0f}"]
+        for name in PHASES:
+            gap, low, high = (row[f"{name}_{number}"] for number in ("difference", "low", "high"))
+            cells += ["-", "-"] if pd.isna(gap) else [signed(gap, low, high), row[f"{name}_verdict"]]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -4,7 +4,6 @@ A submission is `card.json`, the encoding's one file, and `records/` with the re
 check says what is wrong and what to do; `compare` puts the records beside those of the board.
 """
 
-import ast
 import hashlib
 import json
 import math
@@ -22,33 +21,25 @@ from typing import Any
 from pebench.leaderboard.app import views
 from pebench.leaderboard.board import Board, Entry, board_of, plain
 from pebench.leaderboard.table import label
+from pebench.suite.results import card as cards
 from pebench.suite.results.metrics import METRICS
+from pebench.suite.results.names import name_problem, profile_problem
 from pebench.suite.results.record import Record, RecordError, Row, from_json, newest
+from pebench.suite.results.source import (
+    LARGEST_SOURCE,
+    SourceError,
+    decode,
+    defined_names,
+    parse,
+    source_problems,
+)
 
 KILO, MEGA = 1024, 1024**2
 FILES, DEPTH, FOLDER_BYTES = 5000, 6, 200 * MEGA
-CARD_BYTES, SOURCE_BYTES, RECORD_BYTES = 20 * KILO, 200 * KILO, 4 * MEGA
+CARD_BYTES, RECORD_BYTES = 20 * KILO, 4 * MEGA
 ROWS, SHOWN = 20_000, 10  # rows of a record; problems told of one check
-NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 SOURCE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,59}\.py")
 RECORD = re.compile(r"records/[A-Z0-9_]+/[a-z0-9_]+/[a-z0-9_]+/[0-9]{1,4}-[0-9a-f]{16}\.json")
-# What the user states of an encoding, with the most characters of each.
-FIELDS = {"title": 200, "paper": 200, "authors": 500, "licence": 60, "bibtex": 4000}
-CARD_KEYS = {"schema", "name", "file", "sha256", "profile", "seeds", *FIELDS}
-CARD_SCHEMA = 1
-# An encoding computes: it has no use for files, networks or the machine.
-IMPORTS = {
-    "__future__",
-    "torch",
-    "math",
-    "typing",
-    "collections",
-    "dataclasses",
-    "functools",
-    "itertools",
-    "pebench",
-}
-NO_CALLS = {"eval", "exec", "compile", "open", "input", "breakpoint", "__import__"}
 RANGES = {
     "share": (0.0, 1.0),
     "0 or 1": (0.0, 1.0),
@@ -128,7 +119,7 @@ def validate(
     sources = [path for path in paths if SOURCE.fullmatch(path)]
     source_check, text = Check("one source file, as the card says"), ""
     if len(sources) == 1:
-        data = _read(folder, sources[0], SOURCE_BYTES, files)
+        data = _read(folder, sources[0], LARGEST_SOURCE, files)
         text = _source(sources[0], data, card, source_check)
     else:
         source_check.problems.append(f"there are {len(sources)} Python files beside card.json, not one")
@@ -240,16 +231,16 @@ def _card(data: bytes, check: Check) -> dict[str, Any]:
     if not isinstance(card, dict):
         check.problems.append("card.json is no object")
         return {}
-    if unknown := sorted(card.keys() - CARD_KEYS):
+    if unknown := sorted(card.keys() - cards.KEYS):
         check.problems.append(f"card.json has unknown fields: {_quote(', '.join(unknown))}")
-    if card.get("schema") != CARD_SCHEMA:
-        check.problems.append(f"card.json has schema {_quote(card.get('schema'))}, not {CARD_SCHEMA}")
-    for key, most in FIELDS.items():
+    if card.get("schema") != cards.SCHEMA:
+        check.problems.append(f"card.json has schema {_quote(card.get('schema'))}, not {cards.SCHEMA}")
+    for key in cards.TEXTS:
         value = card.get(key)
         if not isinstance(value, str) or not value.strip():
             check.problems.append(f"fill `{key}` in card.json")
-        elif len(value) > most or (wrong := _wrong_text(value, lines=key == "bibtex")):
-            check.problems.append(f"`{key}` in card.json: {wrong if len(value) <= most else 'too long'}")
+        elif wrong := cards.text_problem(key, value):
+            check.problems.append(f"`{key}` in card.json {wrong}")
     if isinstance(bibtex := card.get("bibtex"), str) and bibtex.strip():
         balanced = bibtex.count("{") == bibtex.count("}")
         if not re.match(r"\s*@[A-Za-z]+\{[^\s,{}]+,", bibtex) or not balanced:
@@ -257,10 +248,10 @@ def _card(data: bytes, check: Check) -> dict[str, Any]:
                 "`bibtex` in card.json is no BibTeX entry: @article{key, title = {...}, ...}"
             )
     right = {
-        "name": lambda v: isinstance(v, str) and NAME.fullmatch(v),
+        "name": lambda v: not name_problem(v),
         "file": lambda v: isinstance(v, str) and SOURCE.fullmatch(v),
         "sha256": lambda v: isinstance(v, str) and re.fullmatch(r"[0-9a-f]{64}", v),
-        "profile": lambda v: isinstance(v, str) and re.fullmatch(r"[A-Z][A-Z0-9_]{0,39}", v),
+        "profile": lambda v: not profile_problem(v),
         "seeds": lambda v: isinstance(v, int) and not isinstance(v, bool) and 1 <= v <= 1000,
     }
     for key, fits in right.items():
@@ -272,96 +263,30 @@ def _card(data: bytes, check: Check) -> dict[str, Any]:
     return card
 
 
-def _wrong_text(value: str, lines: bool = False) -> str:
-    """Why a text of the card cannot be shown; empty where it can."""
-    hidden = [c for c in value if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co") and c not in "\n\t"]
-    if hidden:
-        return f"holds the invisible character U+{ord(hidden[0]):04X}"
-    if not lines and "\n" in value:
-        return "is more than one line"
-    return "holds '<' or '>'" if "<" in value or ">" in value else ""
-
-
 def _source(path: str, data: bytes, card: dict[str, Any], check: Check) -> str:
     """The text of the encoding's file. It is parsed for a first look, never run."""
     if card.get("file") != path:
         check.problems.append(f"the file is {path}, but card.json says {_quote(card.get('file'))}")
     if card.get("sha256") != hashlib.sha256(data).hexdigest():
         check.problems.append("its sha256 is not that of card.json; run `pebench submit` again")
-    wrong = list(source_problems(path, data, card.get("name", "")))
-    check.problems += wrong
-    return "" if wrong and " is no Python: " in wrong[0] else data.decode("utf-8")
-
-
-def source_problems(path: str, data: bytes, name: str) -> Iterator[str]:
-    """What no submission may have in the file of its encoding, by its text alone."""
-    if not SOURCE.fullmatch(path):
-        yield f"{_quote(path)} is no file name of letters, digits and '_' that ends in .py; rename it"
     try:
-        text = data.decode("utf-8")
-        tree = ast.parse(text)
-    except (UnicodeDecodeError, SyntaxError, ValueError, RecursionError, MemoryError) as e:
-        yield f"{path} is no Python: {_clip(str(e))}"
-        return
-    if bad := next((c for c in text if unicodedata.category(c) in ("Cf", "Cs")), ""):
-        yield f"{path} holds the invisible character U+{ord(bad):04X}"
-    for node in ast.walk(tree):
-        for module in _imported(node):
-            if module.partition(".")[0] not in IMPORTS or (
-                module.startswith("pebench") and not module.startswith("pebench.encodings")
-            ):
-                yield f"line {node.lineno}: an encoding does not import {_quote(module)}"  # type: ignore[attr-defined]
-    for used in _builtins(tree):
-        yield f"line {used.lineno}: an encoding has no use for `{used.id}`"
-    if name and name not in defined_names(tree):
-        yield f"{path} defines no encoding {name!r}"
-
-
-def _builtins(tree: ast.AST) -> list[ast.Name]:
-    """Where a name of NO_CALLS is read that is no variable of the file, or called."""
-    nodes = list(ast.walk(tree))
-    own = {node.arg for node in nodes if isinstance(node, ast.arg)}
-    own |= {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
-    called = {node.func for node in nodes if isinstance(node, ast.Call)}
-    read = [node for node in nodes if isinstance(node, ast.Name) and node.id in NO_CALLS]
-    return [
-        node for node in read if node in called or (isinstance(node.ctx, ast.Load) and node.id not in own)
-    ]
-
-
-def _imported(node: ast.AST) -> list[str]:
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    if isinstance(node, ast.ImportFrom):
-        return ["." * node.level + (node.module or "")]
-    return []
-
-
-def defined_names(tree: ast.AST) -> set[str]:
-    """The names of the encodings that a parsed file defines: registered ones, and classes in lower case."""
-    names = set()
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.ClassDef):
-            continue
-        names.add(node.name.lower())
-        for call in node.decorator_list:
-            if (
-                isinstance(call, ast.Call)
-                and isinstance(call.func, ast.Name)
-                and call.func.id == "register"
-                and len(call.args) == 1
-                and isinstance(call.args[0], ast.Constant)
-            ):
-                names.add(str(call.args[0].value))
-    return names
+        text = decode(data)
+        tree = parse(text)
+    except SourceError as e:
+        check.problems.append(f"{path} {_clip(str(e))}")
+        return ""
+    check.problems += [f"{path} {problem}" for problem in source_problems(text, tree)]
+    if (name := card.get("name", "")) and name not in defined_names(tree):
+        check.problems.append(f"{path} defines no encoding {name!r}")
+    return text
 
 
 def taken_names(folder: Path) -> dict[str, str]:
     """The names of the encodings in a folder of Python files, with their source; nothing is imported."""
     names = {}
     for file in sorted(folder.glob("*.py")):
-        text = file.read_text(encoding="utf-8")
-        for name in defined_names(ast.parse(text)):
+        text = decode(file.read_bytes())
+        for name in defined_names(parse(text)):
             names[name] = text
     return names
 
@@ -404,7 +329,7 @@ def _wrong_values(value: object, where: str = "", depth: int = 0) -> Iterator[st
         for part in value:
             yield from _wrong_values(part, where, depth + 1)
     elif isinstance(value, str):
-        if len(value) > SOURCE_BYTES:
+        if len(value) > LARGEST_SOURCE:
             yield f"{where} is too long"
         if any(unicodedata.category(c) in ("Cc", "Cf", "Cs") and c not in "\n\t" for c in value):
             yield f"{where} holds invisible characters"

@@ -53,7 +53,7 @@ class Resume:
         return time.monotonic() - self.saved >= self.every
 
     def save(self, lm: nn.Module, opt: torch.optim.Optimizer, progress: Progress) -> None:
-        """Save the state. Where the disk is full that is told, and the training goes on."""
+        """Save the state. Where the disk or the memory is full that is told, and the training goes on."""
         self.saved = time.monotonic()
         state = {
             "run": self.run,
@@ -64,11 +64,11 @@ class Resume:
             "seconds": progress.seconds,
             "losses": torch.stack(progress.losses),
         }
-        data = io.BytesIO()
-        torch.save(state, data)
         try:
+            data = io.BytesIO()
+            torch.save(state, data)
             write_whole(self.path, data.getvalue())
-        except OSError as e:
+        except (OSError, MemoryError, RuntimeError) as e:
             print(f"the state of the training cannot be saved: {e}", file=sys.stderr)
 
     def remove(self) -> None:

@@ -1,7 +1,6 @@
 """How every model is trained: the same batches, the same steps, the same optimiser, whatever the encoding."""
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from pebench.encodings.streams import stream
+from pebench.suite.experiment.clock import clock
 from pebench.suite.experiment.resume import Progress, Resume
 from pebench.suite.lm import step as native
 from pebench.suite.lm.model import LM
@@ -142,7 +142,7 @@ def train(
     opt = optimiser(lm, recipe)
     device = next(lm.parameters()).device
     past = resume.restore(lm, opt) if resume else Progress()
-    started, tokens, losses = time.perf_counter() - past.seconds, past.tokens, list(past.losses)
+    started, tokens, losses = clock() - past.seconds, past.tokens, list(past.losses)
     lm.train()
     with torch.random.fork_rng(devices=[]), stepper(lm, opt, recipe.clip) as take:
         for step in range(past.step, recipe.steps):
@@ -157,7 +157,7 @@ def train(
             losses.append(torch.tensor(value))
             tick(step)
             if resume and resume.due():
-                seconds = time.perf_counter() - started
+                seconds = clock() - started
                 resume.save(lm, opt, Progress(step + 1, tokens, seconds, tuple(losses)))
     last = torch.stack(losses[-max(1, recipe.steps // 20) :]).mean().item()
-    return Trained(tokens, time.perf_counter() - started, last)
+    return Trained(tokens, clock() - started, last)

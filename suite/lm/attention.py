@@ -1,80 +1,174 @@
-"""The only place that picks an attention kernel."""
+"""The only place that picks an attention kernel: by what the encoding's hooks return."""
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.utils.checkpoint import checkpoint
 
-from pebench.encodings.base import Encoding, visible
+from pebench.encodings.base import NOTHING, At, Columns, Encoding, Keys, Memory, visible
 from pebench.suite.lm.native import ops
 
-# Logits held at once where an encoding needs them all; evaluation goes over the queries in blocks of this size.
+# Logits held at once where an encoding needs them all; beyond it the queries are taken in blocks.
 BLOCK_ELEMENTS = 2**25
+# The same while gradients are on: a block is computed again in the backward pass, with all that its graph holds.
+LEARNING_ELEMENTS = 2**24
+LEARNING_BLOCK = 2**22
 
 
-def attend(
-    encoding: Encoding, layer: int, q: Tensor, k: Tensor, v: Tensor, q_pos: Tensor, k_pos: Tensor
+class LayerCache:
+    """What decoding remembers of one layer: keys and values (B, H, S, *) in buffers that double when full."""
+
+    def __init__(self) -> None:
+        self.k: Tensor | None = None
+        self.v: Tensor | None = None
+        self.columns: Tensor | None = None  # beside the keys of an encoding with `weights`
+        self.memory: Memory = {}
+
+    def append(self, k: Tensor, v: Tensor, columns: Tensor, start: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Store what is new from token `start` on; return all so far."""
+        self.k, self.v = stored(self.k, k, start), stored(self.v, v, start)
+        end = start + k.shape[-2]
+        if columns.numel():
+            self.columns = stored(self.columns, columns.expand(*k.shape[:-1], -1), start)
+            columns = self.columns[..., :end, :]
+        return self.k[..., :end, :], self.v[..., :end, :], columns
+
+
+def stored(buffer: Tensor | None, new: Tensor, start: int) -> Tensor:
+    """The buffer, or a larger one with the same beginning, with the new rows at `start`."""
+    end = start + new.shape[-2]
+    if buffer is None or buffer.shape[-2] < end:
+        room = new.new_empty(*new.shape[:-2], max(64, 2 * end), new.shape[-1])
+        if buffer is not None:
+            room[..., :start, :] = buffer[..., :start, :]
+        buffer = room
+    buffer[..., start:end, :] = new
+    return buffer
+
+
+def layer(
+    encoding: Encoding,
+    at: At,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    keys: Keys | None = None,
+    cache: LayerCache | None = None,
 ) -> Tensor:
+    """All hooks of one layer and its attention: (B, H, T, d) out of q, k and v of the tokens at `at`.
+
+    With a cache, `keys` says where all tokens so far are.
+    """
+    return encoding.output(attended(encoding, at, q, k, encoding.values(v, at), keys, cache), at)
+
+
+def attended(
+    encoding: Encoding,
+    at: At,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    keys: Keys | None = None,
+    cache: LayerCache | None = None,
+) -> Tensor:
+    """`layer` without the hooks `values` and `output`: with a unit matrix as v, the weights themselves."""
+    columns = encoding.columns(q, k, at)
+    q, k = encoding.qk(q, k, at)
+    keys = keys or Keys(at.order, at.pos)
+    if (
+        columns is not None and cache and encoding.kernel() != "own"
+    ):  # beside k, not to be copied for each token
+        q, k = lifted(q, k, columns, encoding.shape.scale)
+        columns = None
+    beside = NOTHING if columns is None else columns.k.float()
+    if cache:
+        k, v, beside = cache.append(k, v, beside, keys.order.shape[0] - k.shape[-2])
+    if columns is not None:
+        at, keys = at._replace(columns=columns.q.float()), keys._replace(columns=beside)
+    return attend(encoding, at, q, k, v, keys)
+
+
+def lifted(q: Tensor, k: Tensor, columns: Columns, scale: float) -> tuple[Tensor, Tensor]:
+    """q (B, H, T, e) and k (B, H, S, e) with columns appended, so that q.k * scale gains their product.
+
+    This is the homogeneous lift of GRAPE (section 4): a bias of low rank rides on the plain fused kernel. The result is
+    float32 and so is the attention that follows: bfloat16 would round positions above 256, and even exact columns would
+    leave the gradient of a gate, a difference of large sums, to the kernel's rounding.
+    """
+    q_cols, k_cols = (
+        side.float().expand(*x.shape[:-1], -1) for side, x in ((columns.q / scale, q), (columns.k, k))
+    )
+    return torch.cat([q.float(), q_cols], dim=-1), torch.cat([k.float(), k_cols], dim=-1)
+
+
+def attend(encoding: Encoding, at: At, q: Tensor, k: Tensor, v: Tensor, keys: Keys) -> Tensor:
     """Causal attention of q (B, H, T, e) over k (B, H, S, e) and v (B, H, S, d): (B, H, T, d).
 
-    The queries are the last T of the S tokens; e may exceed d where the encoding appended columns.
+    The queries are the last T of the S tokens; e may differ from d.
     """
-    kernel = encoding.kernel()
-    if q.shape[-2] == 1 and kernel != "own" and not torch.is_grad_enabled() and ops.usable(q, k, v):
-        bias = encoding.bias(q_pos, k_pos, layer) if kernel == "masked" else None
-        if bias is None or ops.plain(bias):
-            return ops.attention_step(q, k, v, encoding.shape.scale, bias)
-    if q.shape[-2] == k.shape[-2] and ops.usable(q, k) and ops.plain(v):
-        y = native(encoding, layer, q, k, v.float(), q_pos, k_pos)
+    scale, whole = encoding.shape.scale, q.shape[-2] == k.shape[-2]
+    own = encoding.kernel() == "own"
+    if not own and keys.columns.numel():
+        q, k = lifted(q, k, Columns(at.columns, keys.columns), scale)
+    if not own and q.shape[-2] == 1 and not torch.is_grad_enabled() and ops.usable(q, k, v):
+        bias = encoding.bias(at, keys)
+        if bias is None or (bias.dim() == 3 and ops.plain(bias)):
+            return ops.attention_step(q, k, v, scale, bias)
+    if whole and ops.usable(q, k) and ops.plain(v):
+        y = native(encoding, at, q, k, v.float(), keys)
         if y is not None:
             return y.type_as(v)
-    if kernel == "own":
 
-        def block(q: Tensor, q_pos: Tensor) -> Tensor:
-            weights = encoding.weights(q, k, q_pos, k_pos, layer)
-            assert weights is not None
-            return weights.type_as(v) @ v
+    def rows(q: Tensor, at: At) -> Tensor | None:
+        weights = encoding.weights(q, k.type_as(q), at, keys)
+        return None if weights is None else weights.type_as(v) @ v
 
-        return in_blocks(block, q, q_pos, k.shape[-2])
-    if kernel == "masked":
+    def masked(q: Tensor, at: At) -> Tensor | None:
+        bias = encoding.bias(at, keys)
+        if bias is None:
+            return None
+        return fused(q, k, v, scale, bias.masked_fill(~visible(at, keys), -torch.inf).type_as(q))
 
-        def block(q: Tensor, q_pos: Tensor) -> Tensor:
-            bias = encoding.bias(q_pos, k_pos, layer)
-            seen = visible(q_pos, k_pos)
-            if bias is None:
-                return fused(q, k, v, encoding.shape.scale, seen)
-            mask = bias.masked_fill(~seen, -torch.inf).type_as(q)
-            return fused(q, k, v, encoding.shape.scale, mask[None])
-
-        return in_blocks(block, q, q_pos, k.shape[-2])
-    if q.shape[-2] == k.shape[-2]:
-        return fused(q, k, v, encoding.shape.scale, None, causal=True)
+    if own and (y := in_blocks(rows, q, at, k.shape[-2])) is not None:
+        return y
+    if encoding.kernel() != "fused" and (y := in_blocks(masked, q, at, k.shape[-2])) is not None:
+        return y
+    if whole:
+        return fused(q, k, v, scale, None, causal=True)
     if q.shape[-2] == 1:  # one new token sees the whole cache
-        return fused(q, k, v, encoding.shape.scale, None)
-    return in_blocks(
-        lambda q, q_pos: fused(q, k, v, encoding.shape.scale, visible(q_pos, k_pos)), q, q_pos, k.shape[-2]
-    )
+        return fused(q, k, v, scale, None)
+    y = in_blocks(lambda q, at: fused(q, k, v, scale, visible(at, keys)), q, at, k.shape[-2])
+    assert y is not None
+    return y
 
 
-def native(
-    encoding: Encoding, layer: int, q: Tensor, k: Tensor, v: Tensor, q_pos: Tensor, k_pos: Tensor
-) -> Tensor | None:
+def native(encoding: Encoding, at: At, q: Tensor, k: Tensor, v: Tensor, keys: Keys) -> Tensor | None:
     """Attention of whole sequences by our own kernel, or None where it has no form of this encoding."""
     kernel, scale = encoding.kernel(), encoding.shape.scale
+    if kernel == "own":
+        form = None if encoding.overruled("form", "weights") else encoding.form(q, k, at, keys)
+        return None if form is None or not ops.takes(form) else ops.attention(q, k, v, scale, form=form)
     if kernel == "fused":
         return ops.attention(q, k, v, scale)
-    if kernel == "own":
-        form = encoding.form(q, k, layer)
-        return None if form is None or not ops.takes(form) else ops.attention(q, k, v, scale, form=form)
-    if type(encoding).positions is Encoding.positions:  # then distances are 0, 1, 2 ...
-        table = encoding.by_distance(torch.arange(q.shape[2], device=q.device).float(), layer)
+    if (
+        at.pos.dim() == 1
+        and bool((at.pos.diff() == 1).all())
+        and not encoding.overruled("by_distance", "bias")
+    ):
+        table = encoding.by_distance(torch.arange(q.shape[2], device=q.device).float(), at.layer)
         if table is not None and ops.plain(table):
             return ops.attention(q, k, v, scale, table=table)
-    if q.shape[1] * q.shape[2] ** 2 > BLOCK_ELEMENTS and not torch.is_grad_enabled():
+    if q.shape[1] * q.shape[2] ** 2 > (LEARNING_ELEMENTS if torch.is_grad_enabled() else BLOCK_ELEMENTS):
         return None  # the bias would be large: block by block
-    bias = encoding.bias(q_pos, k_pos, layer)
-    return ops.attention(q, k, v, scale, bias=bias) if bias is None or ops.plain(bias) else None
+    bias = encoding.bias(at, keys)
+    return (
+        ops.attention(q, k, v, scale, bias=bias)
+        if bias is None or (bias.dim() == 3 and ops.plain(bias))
+        else None
+    )
 
 
 def fused(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None, causal: bool = False) -> Tensor:
@@ -86,14 +180,60 @@ def fused(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None, ca
         return (logits.softmax(-1) @ v.type_as(q)).type_as(v)
     width = -(-max(q.shape[-1], v.shape[-1]) // 8) * 8
     q, k, value = (x if x.shape[-1] == width else pad(x, (0, width - x.shape[-1])) for x in (q, k, v))
+    mask = mask[None] if mask is not None and mask.dim() == 3 else mask
     y = scaled_dot_product_attention(q, k, value.type_as(q), attn_mask=mask, is_causal=causal, scale=scale)
     return y[..., : v.shape[-1]].type_as(v)
 
 
-def in_blocks(block: Callable[[Tensor, Tensor], Tensor], q: Tensor, q_pos: Tensor, keys: int) -> Tensor:
-    """Apply `block` to all queries at once, or to a few at a time where the logits would not fit."""
-    size = max(1, BLOCK_ELEMENTS // (q.shape[0] * q.shape[1] * keys))
-    if torch.is_grad_enabled() or size >= q.shape[-2]:
-        return block(q, q_pos)
-    parts = [block(part, pos) for part, pos in zip(q.split(size, -2), q_pos.split(size), strict=True)]
+Block = Callable[[Tensor, At], Tensor | None]
+
+
+def in_blocks(block: Block, q: Tensor, at: At, keys: int) -> Tensor | None:
+    """Apply `block` to all queries at once, or to a few at a time where the logits would not fit. None: it gives none.
+
+    While gradients are on, a block keeps nothing for the backward pass but its inputs, and is computed again there.
+    """
+    learning, row = torch.is_grad_enabled(), q.shape[0] * q.shape[1] * keys
+    if row * q.shape[-2] <= (LEARNING_ELEMENTS if learning else BLOCK_ELEMENTS):
+        return block(q, at)
+    size = max(1, (LEARNING_BLOCK if learning else BLOCK_ELEMENTS) // row)
+    parts = []
+    for start in range(0, q.shape[-2], size):
+        here = slice(start, start + size)
+        part = (q[..., here, :], queries(at, here))
+        y = recomputed(block, *part) if learning else block(*part)
+        if y is None:
+            return None
+        parts.append(y)
     return torch.cat(parts, dim=-2)
+
+
+def queries(at: At, here: slice) -> At:
+    """Some of the tokens of `at`, with its memory."""
+    return at._replace(
+        x=at.x[:, here],
+        v=at.v[..., here, :],
+        order=at.order[here],
+        pos=at.pos[here] if at.pos.dim() == 1 else at.pos[:, here],
+        columns=at.columns[..., here, :] if at.columns.dim() > 1 else at.columns,
+    )
+
+
+def recomputed(block: Block, q: Tensor, at: At) -> Tensor | None:
+    """block(q, at), of which the backward pass computes all but the inputs again, from the same memory."""
+    before, after = copied(at.memory), list[Memory]()
+
+    def run(q: Tensor) -> Tensor | None:
+        memory = copied(before)
+        y = block(q, at._replace(memory=memory))
+        after.append(memory)
+        return y
+
+    y = checkpoint(run, q, use_reentrant=False)
+    at.memory.update(after[0])
+    return cast(Tensor | None, y)
+
+
+def copied(memory: Memory) -> Memory:
+    """The same tensors in dicts of its own."""
+    return {name: copied(x) if isinstance(x, dict) else x for name, x in memory.items()}

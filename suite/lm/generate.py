@@ -1,6 +1,7 @@
 """Text from a trained model, token by token through the cache."""
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -8,12 +9,26 @@ from torch import Tensor
 from pebench.suite.lm.model import LM
 
 
+class Sampling(NamedTuple):
+    """How a token is drawn. Temperature 0 takes the likeliest, as its limit from above does.
+
+    `top_k`: of the k likeliest alone (None: of all). `top_p`: of the fewest that have this share of the chance.
+    """
+
+    temperature: float = 0.0
+    top_k: int | None = None
+    top_p: float = 1.0
+
+
+GREEDY = Sampling()
+
+
 def generate(
-    lm: LM, tokens: Sequence[int], n: int, temperature: float = 0.0, rng: torch.Generator | None = None
+    lm: LM, tokens: Sequence[int], n: int, how: Sampling = GREEDY, rng: torch.Generator | None = None
 ) -> Iterator[int]:
     """Up to n tokens after these (at least one), each as soon as it is chosen.
 
-    Temperature 0 takes the likeliest token; above it, `rng` draws from softmax(logits / temperature).
+    Above temperature 0 `rng` draws from softmax(logits / temperature).
     LengthError once the encoding is defined no further; what was chosen until then has been yielded.
     """
     device = next(lm.parameters()).device
@@ -24,16 +39,21 @@ def generate(
         last[:, -1] = True
         with torch.no_grad():  # in float32: to round all weights takes longer than to read them
             logits = lm(unread, cache, asked=last)[0]
-        token = choose(logits.cpu(), temperature, rng)
+        token = choose(logits.cpu().flatten(), how, rng)
         yield token
         unread = torch.tensor([[token]], device=device)
 
 
-def choose(logits: Tensor, temperature: float, rng: torch.Generator | None) -> int:
+def choose(logits: Tensor, how: Sampling, rng: torch.Generator | None) -> int:
     """One token by its logits (vocab,)."""
-    if temperature == 0:
+    if how.temperature == 0:
         return int(logits.argmax())
-    return int(torch.multinomial(torch.softmax(logits / temperature, -1), 1, generator=rng))
+    # Divided after the largest is taken off: it stays 0 for any temperature, and softmax stays finite.
+    scaled = (logits.double() - logits.max()) / how.temperature
+    chances, order = scaled.softmax(-1).sort(descending=True, stable=True)
+    chances = chances[: how.top_k] / chances[: how.top_k].sum()
+    chances = chances[chances.cumsum(0) - chances < how.top_p]
+    return int(order[torch.multinomial(chances, 1, generator=rng)])
 
 
 def shown(text: str) -> str:

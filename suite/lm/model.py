@@ -1,17 +1,17 @@
 """The standard language model: one small pre-norm decoder, in which only the encoding differs.
 
 RMS norm, q and k normalised before the encoding, SwiGLU, tied embeddings. Nothing here knows a position;
-positions, rotations, biases and attention weights are the encoding's five hooks.
+positions, rotations, biases and attention weights are the encoding's hooks.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from pebench.encodings.base import At, Encoding, Shape
+from pebench.encodings.base import DONE, NOTHING, At, Encoding, Keys, Memory, Shape
 from pebench.encodings.streams import build, stream
-from pebench.suite.lm.attention import attend
+from pebench.suite.lm.attention import LayerCache, layer
 from pebench.suite.lm.layers import add_linear, feed_forward, norm_linear, split_qkv
 
 
@@ -41,38 +41,13 @@ class LengthError(ValueError):
     """More tokens than an encoding is defined for."""
 
 
-@dataclass
-class LayerCache:
-    """Keys and values (B, H, S, *) of one layer in buffers that double when full, and the encoding's memory."""
-
-    k: Tensor | None = None
-    v: Tensor | None = None
-    memory: dict[str, Tensor] = field(default_factory=dict)
-
-    def append(self, k: Tensor, v: Tensor, start: int) -> tuple[Tensor, Tensor]:
-        """Store new keys and values from position `start` on; return all so far."""
-        self.k, self.v = _store(self.k, k, start), _store(self.v, v, start)
-        end = start + k.shape[-2]
-        return self.k[..., :end, :], self.v[..., :end, :]
-
-
-def _store(buffer: Tensor | None, new: Tensor, start: int) -> Tensor:
-    end = start + new.shape[-2]
-    if buffer is None or buffer.shape[-2] < end:
-        room = new.new_empty(*new.shape[:-2], max(64, 2 * end), new.shape[-1])
-        if buffer is not None:
-            room[..., :start, :] = buffer[..., :start, :]
-        buffer = room
-    buffer[..., start:end, :] = new
-    return buffer
-
-
 class Cache:
     """What decoding remembers: `LM.forward` continues after the tokens that it has seen."""
 
     def __init__(self, layers: int):
         self.length = 0
         self.pos: Tensor | None = None
+        self.memory: Memory = {}  # of `positions`
         self.layers = [LayerCache() for _ in range(layers)]
 
 
@@ -87,31 +62,14 @@ class Attention(nn.Module):
         self.temperature = nn.Parameter(torch.empty(size.heads, 1, 1))
 
     def forward(
-        self,
-        x: Tensor,
-        qkv: Tensor,
-        encoding: Encoding,
-        layer: int,
-        q_pos: Tensor,
-        k_pos: Tensor,
-        cache: LayerCache | None,
-        start: int,
+        self, x: Tensor, qkv: Tensor, encoding: Encoding, at: At, keys: Keys, cache: LayerCache | None
     ) -> Tensor:
         """Heads side by side (B, T, D), out of the normalised input x (B, T, D) and qkv(x)."""
-        memory = cache.memory if cache else {}
-        q, k, v = split_qkv(self.shifted(qkv, memory), self.temperature)
-        with torch.autocast(
-            x.device.type, enabled=False
-        ):  # what an encoding computes in float32 stays float32
-            q, k = encoding.qk(q, k, At(layer, x, v, q_pos, memory))
-            if cache:
-                k, v = cache.append(k, v, start)
-            y = attend(encoding, layer, q, k, v, q_pos, k_pos)
+        q, k, v = split_qkv(qkv, self.temperature)
+        at = at._replace(x=x.float(), v=v)
+        with torch.autocast(x.device.type, enabled=False):  # an encoding's float32 stays float32
+            y = layer(encoding, at, q, k, v, keys, cache)
         return y.transpose(1, 2).flatten(2)
-
-    def shifted(self, qkv: Tensor, memory: dict[str, Tensor]) -> Tensor:
-        """Where the option KV shift (suite/lm/kv_shift.py) comes in."""
-        return qkv
 
 
 class RMSNorm(nn.Module):
@@ -140,18 +98,9 @@ class Block(nn.Module):
         self.norm2 = RMSNorm(size.width)
         self.mlp = SwiGLU(size)
 
-    def forward(
-        self,
-        x: Tensor,
-        encoding: Encoding,
-        layer: int,
-        q_pos: Tensor,
-        k_pos: Tensor,
-        cache: LayerCache | None,
-        start: int,
-    ) -> Tensor:
+    def forward(self, x: Tensor, encoding: Encoding, at: At, keys: Keys, cache: LayerCache | None) -> Tensor:
         h, qkv = norm_linear(x, self.norm1.weight, self.attention.qkv.weight)
-        y = self.attention(h, qkv, encoding, layer, q_pos, k_pos, cache, start)
+        y = self.attention(h, qkv, encoding, at, keys, cache)
         x = add_linear(x, y, self.attention.out.weight)
         return feed_forward(x, self.norm2.weight, self.mlp.gate_up.weight, self.mlp.down.weight)
 
@@ -171,6 +120,7 @@ class LM(nn.Module):
         self.norm = RMSNorm(size.width)
         self.initialise(seed)
         self.encoding = build(encoding, size.shape(train_length), seed)
+        self.progress = DONE.clone()  # who trains sets it to the share of the steps that are done
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
@@ -203,12 +153,17 @@ class LM(nn.Module):
         if limit is not None and start + length > limit:
             raise LengthError(f"{start + length} tokens, but this encoding is defined up to {limit}")
         index = torch.arange(start, start + length, device=tokens.device)
-        q_pos = k_pos = self.encoding.positions(index)
+        pos = k_pos = self.encoding.positions(index, tokens, cache.memory if cache else {})
         if cache and cache.pos is not None:
-            k_pos = torch.cat([cache.pos, q_pos])
-        x = self.encoding.embed(self.embedding(tokens), q_pos)
-        for layer, block in enumerate(self.blocks):
-            x = block(x, self.encoding, layer, q_pos, k_pos, cache.layers[layer] if cache else None, start)
+            k_pos = torch.cat([cache.pos, pos], dim=min(1, pos.dim() - 1))
+        keys = Keys(torch.arange(start + length, device=tokens.device), k_pos)
+        progress = self.progress.to(tokens.device)
+        x = self.encoding.embed(self.embedding(tokens), pos)
+        for n, block in enumerate(self.blocks):
+            remembered = cache.layers[n] if cache else None
+            memory = remembered.memory if remembered else {}
+            at = At(n, NOTHING, NOTHING, index, pos, memory, progress)  # x and v follow in the block
+            x = block(x, self.encoding, at, keys, remembered)
         if cache:
             cache.length, cache.pos = start + length, k_pos
         return norm_linear(x if asked is None else x[asked], self.norm.weight, self.embedding.weight)[1]

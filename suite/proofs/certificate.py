@@ -20,11 +20,11 @@ from safetensors.torch import load_model, save_model
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from pebench.encodings.base import At, Encoding
+from pebench.encodings.base import At, Encoding, Memory
 from pebench.encodings.nope import NoPE
 from pebench.encodings.rope import RoPE
 from pebench.encodings.streams import stream
-from pebench.suite.lm.attention import attend
+from pebench.suite.lm.attention import attended
 from pebench.suite.lm.model import LM, LengthError, Size
 from pebench.suite.lm.native import ops
 
@@ -190,7 +190,7 @@ def keeps_precision_in_bf16(cls: type[Encoding], seed: int) -> Finding:
         ratio <= BF16_FACTOR,
         f"{ratio:.2f} x RoPE's loss",
         f"{BF16_FACTOR:g} x",
-        "Compute positions, angles and sums in float32, outside of autocast; append columns with `widen`.",
+        "Compute positions, angles and sums in float32, outside of autocast; declare a bias of low rank by `columns`.",
     )
 
 
@@ -230,7 +230,7 @@ def keeps_norms_as_claimed(cls: type[Encoding], seed: int) -> Finding:
         for layer in range(SIZE.layers):
             q, k, v = torch.randn(3, 1, SIZE.heads, LENGTH, SIZE.width // SIZE.heads, generator=rng)
             x = torch.randn(1, LENGTH, SIZE.width, generator=rng)
-            after = lm.encoding.qk(q, k, At(layer, x, v, lm.encoding.positions(torch.arange(LENGTH)), {}))
+            after = lm.encoding.qk(q, k, placed(lm.encoding, layer, x, v))
             for raw, turned in zip((q, k), after, strict=True):
                 worst = max(worst, largest(turned.norm(dim=-1) / raw.norm(dim=-1) - 1))
     claimed = cls.norm_preserving
@@ -274,9 +274,10 @@ def ignores_the_training_flag(cls: type[Encoding], seed: int) -> Finding:
     """Training and evaluation compute the same, unless `positions` are sampled in training."""
     lm, tokens, index = model(cls, seed), batch(2, LENGTH, seed), torch.arange(LENGTH)
     with torch.no_grad():
-        still, still_at = lm(tokens), lm.encoding.positions(index)
+        still, still_at = lm(tokens), lm.encoding.positions(index, tokens, {})
         lm.train()
-        moved, samples = largest(lm(tokens) - still), not torch.equal(lm.encoding.positions(index), still_at)
+        moved = largest(lm(tokens) - still)
+        samples = not torch.equal(lm.encoding.positions(index, tokens, {}), still_at)
     return Finding(
         moved <= EQUAL or samples,
         number(moved),
@@ -369,7 +370,7 @@ def left_padding(cls: type[Encoding], seed: int) -> Finding:
     alone, cache = lm(tokens[:, PADDING:]), lm.cache()
     lm(tokens[:, :PADDING], cache)
     for layer in cache.layers:
-        layer.k = layer.v = None
+        layer.k = layer.v = layer.columns = None
     cache.length, cache.pos = 0, None
     offset.fill_(PADDING)
     moved = largest(lm(tokens[:, PADDING:], cache) - alone)
@@ -392,7 +393,6 @@ def reads_content(cls: type[Encoding], seed: int) -> Finding:
     lm, rng = model(cls, seed), generator(seed, "content")
     heads, width = SIZE.heads, SIZE.width // SIZE.heads
     count = longest(lm, 12)
-    pos = lm.encoding.positions(torch.arange(count))
     one = torch.eye(count).expand(1, heads, count, count)  # as values, it makes attention return its weights
     q, q2, k, k2, v, v2 = torch.randn(6, 1, heads, count, width, generator=rng)
     x, x2 = torch.randn(2, 1, count, SIZE.width, generator=rng)
@@ -400,8 +400,8 @@ def reads_content(cls: type[Encoding], seed: int) -> Finding:
     for layer in range(SIZE.layers):
 
         def odds(q: Tensor, k: Tensor, x: Tensor = x, v: Tensor = v, layer: int = layer) -> Tensor:
-            a, b = lm.encoding.qk(q, k, At(layer, x, v, pos, {}))
-            return attend(lm.encoding, layer, a, b, one, pos, pos)[..., -1, :].log().diff()
+            at = placed(lm.encoding, layer, x, v)
+            return attended(lm.encoding, at, q, k, one)[..., -1, :].log().diff()
 
         bare = odds(none, none)
         for term in (
@@ -507,8 +507,8 @@ def shifted(cls: type[Encoding], offset: Tensor) -> type[Encoding]:
     """The same encoding with a number (a tensor, so that it may change) added to all its positions."""
 
     class Shifted(cls):  # type: ignore[misc, valid-type]
-        def positions(self, index: Tensor) -> Tensor:
-            return super().positions(index) + offset
+        def positions(self, index: Tensor, tokens: Tensor, memory: Memory) -> Tensor:
+            return super().positions(index, tokens, memory) + offset
 
     return Shifted
 
@@ -576,13 +576,25 @@ def cache_bytes(cls: type[Encoding], seed: int) -> tuple[int, int]:
         held = [
             buffer[..., :length, :]
             for layer in cache.layers
-            for buffer in (layer.k, layer.v)
+            for buffer in (layer.k, layer.v, layer.columns)
             if buffer is not None
         ]
-        held += [kept for layer in cache.layers for kept in layer.memory.values()]
+        held += [kept for layer in cache.layers for kept in tensors(layer.memory)]
         sizes.append(sum(x.numel() * x.element_size() for x in held))
     per_token = (sizes[1] - sizes[0]) // (LENGTH // 2)
     return per_token, sizes[1] - per_token * LENGTH
+
+
+def tensors(memory: Memory) -> Iterator[Tensor]:
+    """All that a memory and its parts hold."""
+    for kept in memory.values():
+        yield from tensors(kept) if isinstance(kept, dict) else (kept,)
+
+
+def placed(encoding: Encoding, layer: int, x: Tensor, v: Tensor) -> At:
+    """The place of whole sequences with these inputs x (B, T, D) and values v."""
+    tokens = torch.zeros(x.shape[:2], dtype=torch.long)
+    return At.whole(layer, x, v, encoding.positions(torch.arange(x.shape[1]), tokens, {}))
 
 
 def outside(lm: LM) -> dict[str, Tensor]:

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import rms_norm
 
-from pebench.encodings.base import At, Encoding, Shape
+from pebench.encodings.base import At, Encoding, Keys, Shape
 from pebench.encodings.streams import build, stream
 from pebench.encodings.wrapper import Wrapper
-from pebench.suite.lm.attention import attend
+from pebench.suite.lm.attention import attended, queries
 from pebench.suite.lm.model import LM
 from pebench.tasks.base import Task
 
@@ -90,7 +90,8 @@ def logits(state: State, encoding: Encoding) -> Iterator[Point]:
     """
     shape = encoding.shape
     length = min(DISTANCES[-1] + 1, encoding.max_length or math.inf)
-    pos = encoding.positions(torch.arange(length))
+    index = torch.arange(length)
+    pos = encoding.positions(index, torch.zeros(DRAWS, length, dtype=torch.long), {})
     rng = torch.Generator().manual_seed(stream(0, "pictures"))
     same, v = (
         rms_norm(torch.randn(DRAWS, shape.heads, 1, shape.head_dim, generator=rng), (shape.head_dim,)).expand(
@@ -100,8 +101,7 @@ def logits(state: State, encoding: Encoding) -> Iterator[Point]:
     )
     x = torch.randn(DRAWS, 1, shape.width, generator=rng).expand(-1, length, -1)
     for layer in range(shape.layers):
-        q, k = encoding.qk(same, same, At(layer, x, v, pos, {}))
-        row = last_row(encoding, q, k, pos, layer)  # (B, H, T)
+        row = last_row(encoding, same, same, At.whole(layer, x, v, pos))  # (B, H, T)
         nearest = row[..., -1:] if row[..., -1].isfinite().all() else row[..., -2:-1]
         fall = (row - nearest).mean(0).flip(-1)
         for distance in DISTANCES[: sum(n < length for n in DISTANCES)]:
@@ -109,16 +109,23 @@ def logits(state: State, encoding: Encoding) -> Iterator[Point]:
                 yield Point(state, "logit", layer, head, distance, fall[head, distance].item())
 
 
-def last_row(encoding: Encoding, q: Tensor, k: Tensor, pos: Tensor, layer: int) -> Tensor:
-    """Logits (B, H, T) of the last query, up to a constant."""
-    q, at = q[..., -1:, :], pos[-1:]
-    if encoding.kernel() == "own":
-        weights = encoding.weights(q, k, at, pos, layer)
-        assert weights is not None
+def last_row(encoding: Encoding, q: Tensor, k: Tensor, at: At) -> Tensor:
+    """Logits (B, H, T) of the last query, up to a constant, from q and k as a layer gives them."""
+    columns = encoding.columns(q, k, at)
+    q, k = encoding.qk(q, k, at)
+    here, keys = queries(at, slice(-1, None)), Keys(at.order, at.pos)
+    q = q[..., -1:, :]
+    if columns is not None:
+        beside = columns.q.expand(*k.shape[:-1], -1)[..., -1:, :]
+        here, keys = here._replace(columns=beside), keys._replace(columns=columns.k)
+    weights = encoding.weights(q, k, here, keys)
+    if weights is not None:
         return weights[..., 0, :].log()
-    row = (q @ k.mT)[..., 0, :] * encoding.shape.scale
-    bias = encoding.bias(at, pos, layer)
-    return row if bias is None else row + bias[:, 0]
+    row = q @ k.mT * encoding.shape.scale
+    if columns is not None:
+        row = row + here.columns @ keys.columns.mT
+    bias = encoding.bias(here, keys)
+    return (row if bias is None else row + bias)[..., 0, :]
 
 
 @torch.no_grad()
@@ -148,15 +155,15 @@ def relative_action(encoding: Encoding, layer: int, distance: int) -> Tensor | N
     if encoding.max_length is not None and distance + 2 > encoding.max_length:
         return None
     rng = torch.Generator().manual_seed(stream(0, "action"))
-    pos = encoding.positions(torch.arange(distance + 2))
+    index = torch.arange(distance + 2)
+    pos = encoding.positions(index, index[None], {})
     x = torch.randn(1, distance + 2, shape.width, generator=rng)
 
     def products(query: Tensor, key: Tensor) -> Tensor:
         """q^T M k (H, N) of N pairs (N, d)."""
         q, k = torch.zeros(2, len(query), shape.heads, distance + 2, d)
         q[..., -1, :], k[..., 1, :] = query[:, None], key[:, None]
-        at = At(layer, x.expand(len(query), -1, -1), q, pos, {})
-        row = last_row(encoding, *encoding.qk(q, k, at), pos, layer)
+        row = last_row(encoding, q, k, At.whole(layer, x.expand(len(query), -1, -1), q, pos))
         return (row[..., 1] - row[..., 0]).mT / shape.scale
 
     zero = torch.zeros(1, d)
@@ -171,14 +178,13 @@ def relative_action(encoding: Encoding, layer: int, distance: int) -> Tensor | N
 
 
 def frequencies(state: State, encoding: Encoding) -> Iterator[Point]:
-    """Learned frequencies, by plane."""
+    """Learned frequencies, by plane: those of encodings that keep them in a parameter."""
     for part in encoding.modules():
-        p = getattr(part, "log_frequencies", None)
-        if p is None:
+        with torch.enable_grad():
+            theta = part.spectrum() if isinstance(part, Encoding) else None
+        if theta is None or not theta.requires_grad:
             continue
-        for layer, rows in enumerate(
-            p.detach().exp().flatten(1, -2) if p.dim() > 2 else p.detach().exp()[:, None]
-        ):
+        for layer, rows in enumerate(theta.flatten(1, -2) if theta.dim() > 2 else theta[:, None]):
             for head, row in enumerate(rows):
                 for plane, value in enumerate(row.tolist()):
                     yield Point(state, "frequency", layer, head if len(rows) > 1 else -1, plane, value)
@@ -188,12 +194,11 @@ class Watched(Wrapper):
     """An encoding that remembers what its layers' attention was given."""
 
     title = "watched"
-    seen: list[tuple[Tensor, Tensor, Tensor]]
+    seen: list[tuple[Tensor, Tensor, At]]
 
     def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
-        q, k = super().qk(q, k, at)
-        self.seen.append((q, k, at.pos))
-        return q, k
+        self.seen.append((q, k, at._replace(memory={})))
+        return super().qk(q, k, at)
 
 
 def masses(lm: LM, tokens: Tensor) -> Iterator[Point]:
@@ -203,18 +208,20 @@ def masses(lm: LM, tokens: Tensor) -> Iterator[Point]:
     assert isinstance(watched, Watched)
     watched.inner, watched.seen = plain, []
     lm.encoding = watched
-    lm(tokens)
-    lm.encoding = plain
-    for layer, (q, k, pos) in enumerate(watched.seen):
-        length = len(pos)
-        one = torch.eye(length).expand(
-            *q.shape[:2], -1, -1
-        )  # as values, it makes attention return its weights
-        weights = attend(plain, layer, q, k, one, pos, pos).mean((0, 1))[length // 2 :]
-        place = torch.arange(length)
-        far = (place[length // 2 :, None] - place).clamp(min=0)
+    try:
+        lm(tokens)
+    finally:
+        lm.encoding = plain
+    length = tokens.shape[1]
+    one = torch.eye(length).expand(
+        len(tokens), plain.shape.heads, -1, -1
+    )  # these values make attention its weights
+    place = torch.arange(length)
+    far = (place[length // 2 :, None] - place).clamp(min=0)
+    for q, k, at in watched.seen:
+        weights = attended(plain, at, q, k, one).mean((0, 1))[length // 2 :]
         low, high = 0, 1
         while low < length:
             share = (weights * ((far >= low) & (far < high))).sum(-1).mean().item()
-            yield Point("trained", "mass", layer, -1, low, share)
+            yield Point("trained", "mass", at.layer, -1, low, share)
             low, high = high, 2 * high

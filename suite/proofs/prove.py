@@ -22,6 +22,7 @@ from pebench.encodings.alibi import ALiBi
 from pebench.encodings.base import (
     At,
     Encoding,
+    Keys,
     Shape,
     alibi_slopes,
     distance,
@@ -63,7 +64,7 @@ from pebench.encodings.streams import build, stream
 from pebench.encodings.t5_bias import T5Bias
 from pebench.encodings.transformer_xl import TransformerXL
 from pebench.encodings.xpos import XPos
-from pebench.suite.lm.attention import attend
+from pebench.suite.lm.attention import attended
 
 E = TypeVar("E", bound=Encoding)
 Precision = Literal["float32", "float64"]
@@ -175,18 +176,18 @@ def make(cls: type[E], moved: bool = True) -> E:
 Q, K, V = (draw(2, SHAPE.heads, TOKENS, SHAPE.head_dim, name=name) for name in "qkv")
 X = draw(2, TOKENS, SHAPE.width, name="x")
 POS = torch.arange(TOKENS)
+HERE, KEYS = At.whole(0, X, V, POS), Keys(POS, POS)
 
 
 def attention(encoding: Encoding, q: Tensor = Q, k: Tensor = K, x: Tensor = X, pos: Tensor = POS) -> Tensor:
     """The attention weights (B, H, T, T) of one layer, through the kernel that the encoding runs on."""
-    q, k = encoding.qk(q, k, At(0, x, V, pos, {}))
     unit = torch.eye(pos.shape[0]).expand(*q.shape[:2], -1, -1)  # values that read the weights off
-    return attend(encoding, 0, q, k, unit, pos, pos)
+    return attended(encoding, At.whole(0, x, V, pos), q, k, unit)
 
 
 def from_logits(logits: Tensor) -> Tensor:
     """Causal softmax of logits (..., T, T)."""
-    seen = visible(POS, POS)
+    seen = visible(HERE, KEYS)
     return logits.masked_fill(~seen, -torch.inf).softmax(-1)
 
 
@@ -404,7 +405,7 @@ def grape_m_noncommuting_is_partial_rope_in_a_subspace() -> float:
 )
 def a_constant_clock_is_rope() -> float:
     encoding, other = make(GrapeMContextual, moved=False), make(RoPE)
-    other.frequencies *= encoding.step(X, 0).mean()
+    other.frequencies *= encoding.step(encoding.step_bias[0]).mean()
     return apart(attention(encoding), attention(other))
 
 
@@ -516,9 +517,9 @@ def a_full_draw_of_positions_is_no_draw() -> float:
     class Full(Randomized):
         span = reach = 1
 
-    return apart(
-        make(Full).train().positions(torch.arange(SHAPE.train_length)), torch.arange(SHAPE.train_length)
-    )
+    index = torch.arange(SHAPE.train_length)
+
+    return apart(make(Full).train().positions(index, index[None], {}), index)
 
 
 @claim(
@@ -687,10 +688,10 @@ def grape_ap_with_constant_edges_is_alibi() -> float:
 )
 def grape_ap_with_shared_edges_is_fox() -> float:
     encoding = make(GrapeAPStill)
-    features = draw(2, SHAPE.heads, TOKENS, encoding.feature_dim, name="features")
-    query = draw(SHAPE.heads, 1, encoding.feature_dim, name="query").expand_as(features)
-    steps = logsigmoid((features * query).sum(-1) / encoding.feature_dim) * encoding.slopes[:, None]
-    weights = encoding.weights(torch.cat([Q, query], -1), torch.cat([K, features], -1), POS, POS, 0)
+    features = draw(2, SHAPE.heads, TOKENS, encoding.features, name="features")
+    query = draw(SHAPE.heads, 1, encoding.features, name="query").expand_as(features)
+    steps = logsigmoid((features * query).sum(-1) / encoding.features) * encoding.slopes[:, None]
+    weights = encoding.weights(Q, K, HERE._replace(columns=query), KEYS._replace(columns=features))
 
     def action(b: int, h: int, i: int, j: int) -> Tensor:
         return group.path_action(steps[b, h, j + 1 : i + 1].double(), SHAPE.head_dim)
@@ -755,7 +756,7 @@ def fire_contains_kerple_log() -> float:
 def fire_is_relative_up_to_its_threshold() -> float:
     fire = make(FIRE)
     fire.threshold.fill_(4.0)  # quarters of the training length, 32 tokens
-    bias = fire.bias(POS, POS, 0)
+    bias = fire.bias(HERE, KEYS)
     return apart(bias[:, 1:, 1:].tril(), bias[:, :-1, :-1].tril())
 
 
@@ -765,7 +766,7 @@ def fire_is_relative_up_to_its_threshold() -> float:
 def fire_is_relative_beyond_its_threshold() -> float:
     fire, far = make(FIRE), torch.arange(3 * SHAPE.train_length)
     fire.threshold.fill_(1.0)
-    bias = fire.bias(far, far, 0)
+    bias = fire.bias(HERE._replace(pos=far), KEYS._replace(pos=far))
     return apart(bias[:, 1:, 1:].tril(), bias[:, :-1, :-1].tril())
 
 
@@ -815,9 +816,8 @@ def dape_without_its_mlp_is_kerple() -> float:
 
 def reflections(encoding: PaTH) -> tuple[Tensor, Tensor]:
     """w (2, H, T, d) and beta (2, H, T) of X in float64."""
-    _, k = encoding.qk(Q, K, At(0, X, V, POS, {}))
-    d = SHAPE.head_dim
-    return k[..., d : 2 * d].double(), k[..., 2 * d].double()
+    w, beta = encoding.planes(At.whole(0, X, V, POS)).double().tensor_split([SHAPE.head_dim], dim=-1)
+    return w, beta[..., 0]
 
 
 @claim(
@@ -916,7 +916,8 @@ def ssmax_scales_logits() -> float:
 @claim("Layer patterns: all layers plain is NoPE, none is the encoding itself", "RNoPE, arXiv:2501.18795")
 def layer_patterns_end_in_their_parts() -> float:
     class AllPlain(RNoPE):
-        period = 1
+        def is_plain(self, layer: int) -> bool:
+            return True
 
     return max(
         apart(attention(make(AllPlain)), attention(make(NoPE))),
@@ -927,7 +928,7 @@ def layer_patterns_end_in_their_parts() -> float:
 @claim("NoPE on a constant sequence attends evenly", "arXiv:2305.19466")
 def nope_on_a_constant_sequence_is_uniform() -> float:
     q, k = (x[:, :, :1].expand_as(x) for x in (Q, K))
-    even = visible(POS, POS) / (POS[:, None] + 1)
+    even = visible(HERE, KEYS) / (POS[:, None] + 1)
     return apart(attention(make(NoPE), q, k), even.expand(2, SHAPE.heads, -1, -1))
 
 

@@ -4,23 +4,27 @@ A record is written once, whole, under a path that follows from what it says. Re
 file that cannot be read is named with its reason, never skipped in silence.
 """
 
+import contextlib
+import errno
 import json
 import os
 import re
+import secrets
 import stat
-import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pebench.suite.results.metrics import METRICS
+from pebench.suite.results.names import name_problem, profile_problem, whole_problem
 
-SCHEMA = 1
+SCHEMA = 2  # 2: encoding_code and shared_code
 VERIFIED = "verified.json"  # in a records folder: which records were run again, no record itself
+RUNNING = ".running"  # in a records folder: what runs need while they run
 OUTCOMES = ("measured", "failed", "diverged", "timed out", "out of memory", "undefined")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+@.\-]{0,79}")
+_HASH = re.compile(r"[0-9a-f]{16,64}")
 LARGEST = 64 * 2**20  # bytes of a record file; those of the largest profile have a hundredth
 Condition = dict[str, int | float | str]
 
@@ -83,7 +87,7 @@ class Record:
     task: str
     profile: str
     seed: int
-    fingerprint: str  # of the source that the rows depend on
+    fingerprint: str  # of everything that the rows depend on
     rows: tuple[Row, ...] = ()
     outcome: str = "measured"
     reason: str = ""
@@ -94,19 +98,24 @@ class Record:
         default_factory=dict
     )  # the task: family, gate, model size, steps, corpus ...
     provenance: dict[str, Any] = field(default_factory=dict)  # versions, commit, machine, seconds, memory ...
+    # Hashes of two parts of the fingerprint; null in records of its revision 1, which did not tell them apart.
+    encoding_code: str | None = None  # of the encoding alone
+    shared_code: str | None = None  # of what all encodings share: task, model, training, measuring
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
-        for name in ("encoding", "task", "profile"):
-            value = getattr(self, name)
-            if not isinstance(value, str) or not _NAME.fullmatch(value):
-                raise RecordError(
-                    f"{name} {value!r} is not a name of letters, digits, '_', '+', '@', '.' and '-'"
-                )
+        rules = {"encoding": whole_problem, "task": name_problem, "profile": profile_problem}
+        for name, rule in rules.items():
+            if problem := rule(getattr(self, name)):
+                raise RecordError(f"{name} {getattr(self, name)!r} {problem}")
         if not isinstance(self.seed, int) or isinstance(self.seed, bool) or self.seed < 0:
             raise RecordError(f"seed {self.seed!r} is not a non-negative integer")
-        if not isinstance(self.fingerprint, str) or not re.fullmatch(r"[0-9a-f]{16,64}", self.fingerprint):
-            raise RecordError(f"fingerprint {self.fingerprint!r} is not 16 to 64 hexadecimal digits")
+        for name in ("fingerprint", "encoding_code", "shared_code"):
+            value = getattr(self, name)
+            if not (isinstance(value, str) and _HASH.fullmatch(value)) and (
+                name == "fingerprint" or value is not None
+            ):
+                raise RecordError(f"{name} {value!r} is not 16 to 64 hexadecimal digits")
         if self.outcome not in OUTCOMES:
             raise RecordError(f"outcome {self.outcome!r} is none of {', '.join(OUTCOMES)}")
         if (self.outcome == "measured") != bool(self.rows) or bool(self.rows) == bool(self.reason):
@@ -127,8 +136,13 @@ def record_path(encoding: str, task: str, profile: str, seed: int, fingerprint: 
 
 
 def to_json(record: Record) -> str:
-    """The text of a record file: sorted keys, no NaN."""
-    return json.dumps(asdict(record), indent=1, sort_keys=True, allow_nan=False) + "\n"
+    """The text of a record file: sorted keys, no NaN, and of a file name only what is text."""
+    data = asdict(record)
+    text = json.dumps(data, indent=1, sort_keys=True, allow_nan=False)
+    if r"\ud" in text:  # perhaps a byte of a file name that no encoding explains
+        whole = json.dumps(data, ensure_ascii=False).encode("utf-8", "surrogateescape")
+        text = json.dumps(json.loads(whole.decode("utf-8", "replace")), indent=1, sort_keys=True)
+    return f"{text}\n"
 
 
 def from_json(text: str) -> Record:
@@ -164,7 +178,9 @@ def _migrated(data: dict[str, Any]) -> dict[str, Any]:
         raise RecordError(f"schema {schema!r} is not a version number")
     if schema > SCHEMA:
         raise RecordError(f"schema {schema} is newer than this pebench knows ({SCHEMA}); upgrade pebench")
-    return data
+    if schema < 2 and (early := data.keys() & {"encoding_code", "shared_code"}):
+        raise RecordError(f"schema {schema} has no fields {sorted(early)}")
+    return {**data, "schema": SCHEMA}
 
 
 def write(record: Record, folder: Path) -> Path:
@@ -175,19 +191,56 @@ def write(record: Record, folder: Path) -> Path:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, in the place of an older one. OSError where that cannot be done."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    """Write a file whole or not at all, in the place of an older one. OSError where that cannot be done.
+
+    Its mode follows the umask. In a folder that a group shares, the group may write what is made.
+    """
+    make_folder(path.parent)
+    for attempt in (1, 2):
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                settle(file.fileno())
+            share(temporary)
+            os.replace(temporary, path)
+            return
+        except FileNotFoundError:  # without locks another process may have tidied it away
+            if attempt == 2:
+                raise
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def settle(handle: int) -> None:
+    """Have the disk keep a file, where the mount can be asked to."""
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's files are private; results are for everybody
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        os.fsync(handle)
+    except OSError as e:
+        if e.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP):
+            raise
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are missing."""
+    if not folder.is_dir():
+        if folder.parent != folder:
+            make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        share(folder)
+
+
+def share(path: Path) -> None:
+    """Let the group write what lies in a folder of a group: set-group-id, and writable to it.
+
+    A mode is a courtesy: a mount that refuses it loses no result.
+    """
+    with contextlib.suppress(OSError):
+        about = path.parent.stat().st_mode
+        if about & stat.S_ISGID and about & stat.S_IWGRP:
+            path.chmod(path.stat().st_mode | stat.S_IRGRP | stat.S_IWGRP)
 
 
 def tidy(path: Path) -> None:
@@ -214,22 +267,85 @@ def read(path: Path, folder: Path) -> Record:
         record = from_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as e:
         raise RecordError(str(e)) from e
-    if folder / record.path != path:
+    if folder / record.path != path and not same_file(folder / record.path, path):
         raise RecordError(f"says that its place is {record.path}")
     return record
 
 
+def same_file(a: Path, b: Path) -> bool:
+    """Whether two paths lead to one file, through links."""
+    try:
+        return a.samefile(b)
+    except OSError:
+        return False
+
+
 def read_all(folder: Path) -> tuple[list[Record], list[Unreadable]]:
-    """All records below a folder in the order of their paths, and the files that are none."""
-    records, unreadable = [], []
-    for path in sorted(folder.rglob("[!.]*.json")):
+    """All records below a folder in the order of their paths, each once, and the files that are none.
+
+    Symbolic links are followed; a link to nothing and a folder that cannot be read are named.
+    """
+    records, unreadable = dict[Path, Record](), list[Unreadable]()
+    for path, problem in sorted(found(folder)):
         if path == folder / VERIFIED:
             continue
         try:
-            records.append(read(path, folder))
+            if problem:
+                raise RecordError(problem)
+            record = read(path, folder)
+            records.setdefault(record.path, record)
         except RecordError as e:
             unreadable.append(Unreadable(path, str(e)))
-    return records, unreadable
+    return [records[path] for path in sorted(records)], unreadable
+
+
+def found(folder: Path) -> Iterator[tuple[Path, str]]:
+    """The JSON files below a folder, and with its reason whatever cannot be looked into."""
+    for inside, entries, problem in folders(folder):
+        if problem:
+            yield inside, problem
+        for entry in entries:
+            path = inside / entry.name
+            if not entry.name.startswith(".") and entry.name.endswith(".json"):
+                yield path, ""
+            elif entry.is_symlink() and entry.name[0] != "." and not os.path.exists(path):
+                yield path, f"a link to {os.readlink(path)}, which is not there"
+
+
+def folders(folder: Path) -> Iterator[tuple[Path, list[os.DirEntry[str]], str]]:
+    """Each folder from this one down, once, with what is in it, or the reason why it cannot be read.
+
+    Symbolic links are followed, and of several ways to a folder the first counts. What runs need while they run is
+    left out.
+    """
+    todo, seen = [(folder, os.path.realpath(folder))], set[str]()
+    while todo:
+        inside, real = todo.pop()
+        if real in seen:
+            continue
+        seen.add(real)
+        try:
+            with os.scandir(inside) as entries:
+                here = sorted(entries, key=lambda entry: entry.name)
+        except FileNotFoundError:  # removed meanwhile
+            continue
+        except OSError as e:
+            yield inside, [], e.strerror or str(e)
+            continue
+        yield inside, here, ""
+        for entry in reversed(here):
+            if entry.name != RUNNING and is_folder(entry):
+                path = inside / entry.name
+                target = os.path.realpath(path) if entry.is_symlink() else os.path.join(real, entry.name)
+                todo.append((path, target))
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether this is a folder, or a link to one; a link to itself is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def newest(records: Iterable[Record]) -> list[Record]:

@@ -1,23 +1,21 @@
 """One run: an encoding, a task, a profile and a seed become a record. The only place where scores come from."""
 
+import contextlib
 import datetime
-import os
 import platform
-import resource
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 
 from pebench.encodings import registry
 from pebench.encodings.base import Encoding
+from pebench.suite.experiment.clock import clock
 from pebench.suite.experiment.measure import Tick, examine, timings
 from pebench.suite.experiment.profiles import PROFILES, Plan
 from pebench.suite.experiment.resume import Resume
@@ -28,12 +26,14 @@ from pebench.suite.lm.native.build import serving
 from pebench.suite.lm.precision import fast_bf16
 from pebench.suite.proofs import probes as pictures
 from pebench.suite.proofs.certificate import certify
-from pebench.suite.results.record import Record, Row, record_path, tidy, write_whole
+from pebench.suite.results.record import RUNNING, Record, Row, make_folder, record_path, tidy, write_whole
 from pebench.suite.runs.checkpoint import CheckpointError, config, describe, load, save
-from pebench.suite.runs.fingerprint import fingerprint, task_fingerprint
+from pebench.suite.runs.fingerprint import encoding_code, fingerprint, shared_code
+from pebench.suite.runs.machine import commit, hardware, peak_memory, processor
 from pebench.tasks import TASKS, make
 from pebench.tasks.base import Task
 from pebench.tasks.data.corpus import identity
+from pebench.tasks.data.system import Lock
 from pebench.tasks.throughput import Throughput
 
 CERTIFICATE = "certificate"  # stands among the tasks of every sweep
@@ -43,7 +43,10 @@ ASKS = {"harness": "language", "harness_grape": "language"}  # tasks that measur
 
 @dataclass(frozen=True)
 class Cell:
-    """What is to be run. `encoding` is a registered name, a sum, an extension or `file.py:Class`."""
+    """What is to be run. `encoding` is a registered name, a sum, an extension or `file.py:Class`.
+
+    What it stands for is looked up once: files that change, or go, while it runs change nothing of its record.
+    """
 
     encoding: str
     task: str
@@ -51,26 +54,31 @@ class Cell:
     seed: int
     corpus: Path | None = None
 
+    @cached_property
+    def resolved(self) -> tuple[str, type[Encoding]]:
+        """The encoding's name and class, as its file was when this cell was first asked."""
+        return registry.resolve(self.encoding)
+
     @property
     def name(self) -> str:
         """The encoding's name."""
-        return registry.resolve(self.encoding)[0]
+        return self.resolved[0]
 
     @property
     def title(self) -> str:
         """How a person would name this run."""
         return f"{self.name} {self.task}" + (f" seed {self.seed}" if self.task != CERTIFICATE else "")
 
-    @property
+    @cached_property
     def path(self) -> Path:
         """Where its record belongs in a records folder."""
         return record_path(self.name, self.task, self.profile, self.seed, self.fingerprint())
 
-    @property
+    @cached_property
     def base(self) -> "Cell | None":
         """The cell whose trained model this one measures, where it trains none.
 
-        That of `rope` for `rope@yarn`, and of `language` for `harness`.
+        `rope` is the base of `rope@yarn`, `language` of `harness`.
         """
         other = replace(
             self, encoding=registry.extension_of(self.encoding)[0], task=ASKS.get(self.task, self.task)
@@ -85,7 +93,7 @@ class Cell:
     @property
     def place(self) -> Path:
         """Where in a records folder it keeps what it needs while it runs: lock, log, unfinished training."""
-        return Path(".running", self.path)
+        return Path(RUNNING, self.path)
 
     @property
     def checkpoint(self) -> Path:
@@ -99,24 +107,41 @@ class Cell:
 
     def record(self, **rest: Any) -> Record:
         """A record of this cell."""
-        name, cls = registry.resolve(self.encoding)
         return Record(
-            encoding=name,
+            encoding=self.name,
             task=self.task,
             profile=self.profile,
             seed=self.seed,
             fingerprint=self.fingerprint(),
-            card=card(cls),
+            encoding_code=encoding_code(self.resolved[1]),
+            shared_code=shared_code(self.task),
+            card=self.card,
             setup=self.setup(),
             **rest,
         )
 
+    def look_up(self) -> None:
+        """Look up all that its record will say of it."""
+        self.record(outcome="failed", reason="not run yet")
+
+    @cached_property
+    def card(self) -> dict[str, Any]:
+        """What a record says of the encoding, its source included."""
+        return card(*self.resolved)
+
     def fingerprint(self) -> str:
         """The hash of all that this cell's scores depend on."""
-        cls = registry.resolve(self.encoding)[1]
-        corpus = identity(self.corpus)["sha256"] if self.reads_text else ""
+        return self.digest
+
+    @cached_property
+    def digest(self) -> str:
         base = self.base.fingerprint() if self.base else ""
-        return fingerprint(cls, self.task, repr(self.plan), corpus, base)
+        return fingerprint(self.resolved[1], self.task, self.plan, self.text.get("sha256", ""), base)
+
+    @cached_property
+    def text(self) -> dict[str, str]:
+        """Name and sha256 of the text that the task reads; empty where it reads none."""
+        return identity(self.corpus) if self.reads_text else {}
 
     @property
     def reads_text(self) -> bool:
@@ -137,29 +162,8 @@ class Cell:
         if issubclass(task, Task):
             setup["gate"] = task.gate
         if self.reads_text:
-            setup["corpus"] = identity(self.corpus)
+            setup["corpus"] = self.text
         return setup
-
-
-def commit() -> dict[str, Any]:
-    """The commit of the source and whether files differ from it; empty where the source is no checkout of its own."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():  # an installed package, be it inside another repository
-        return {}
-    git = ["git", "-C", os.fspath(root)]
-    try:
-        head = subprocess.run(
-            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changes = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return {}
-    return {"commit": head, "dirty": bool(changes.strip())}
 
 
 @dataclass(frozen=True)
@@ -167,14 +171,13 @@ class Began:
     """When a run began, and with which source: not with that of a commit made while it ran."""
 
     date: datetime.datetime = field(default_factory=lambda: datetime.datetime.now(datetime.UTC))
-    clock: float = field(default_factory=time.perf_counter)
+    clock: float = field(default_factory=clock)
     commit: dict[str, Any] = field(default_factory=commit)
 
 
-def card(cls: type[Encoding]) -> dict[str, Any]:
+def card(name: str, cls: type[Encoding]) -> dict[str, Any]:
     """What a record says of the encoding, its source included."""
-    source = registry.source(cls)
-    return {**cls.card(), "file": source.name, "source": source.read_text(encoding="utf-8")}
+    return {**cls.card(), "file": registry.file_name(name, cls), "source": registry.source_text(cls)}
 
 
 def run(
@@ -189,7 +192,7 @@ def run(
     In a records folder a training leaves its state now and then, and is resumed from it; the trained model stays
     there where `save` asks for it, or the task is among SAVED, and the record names its file.
     """
-    name, cls = registry.resolve(cell.encoding)
+    name, cls = cell.resolved
     began = Began()
     about: dict[str, Any] = {}
     try:
@@ -227,7 +230,8 @@ def scores(
         lm, about = borrowed(cell.base, device, folder, step)
     extension = registry.extension_of(cell.encoding)[1]
     rows = examine(lm, task, cell.plan, device, lambda done, of: tick(steps + done, total), extension)
-    return rows, {**about, "flops_per_token": flops_per_token(lm, task.context(cell.plan.recipe.length))}
+    context = task.context(cell.plan.recipe.length)
+    return rows, {**about, "flops_per_token": told(lambda: flops_per_token(lm, context))}
 
 
 def trained(
@@ -236,7 +240,7 @@ def trained(
     """Train the model of a cell; what the record says of it."""
     assert cell.plan is not None
     size, context = cell.plan.size(task.vocab), task.context(cell.plan.recipe.length)
-    lm = LM(size, registry.resolve(cell.encoding)[1], context, cell.seed).to(device)
+    lm = LM(size, cell.resolved[1], context, cell.seed).to(device)
     done = train(lm, task, cell.plan.recipe, cell.seed, step, resume(cell, folder, device))
     about = {
         "parameters": parameters(lm),
@@ -244,10 +248,7 @@ def trained(
         "tokens_per_second": round(done.tokens / done.seconds, 1),
         "final_loss": done.final_loss,
     }
-    if save:
-        keep(cell, task, lm, folder)
-        about["checkpoint"] = cell.checkpoint.as_posix()
-    return lm, about
+    return lm, {**about, **(keep(cell, task, lm, folder) if save else {})}
 
 
 def borrowed(
@@ -262,15 +263,16 @@ def borrowed(
             task = make(base.task, base.corpus)
             assert isinstance(task, Task)
             lm, about = trained(base, task, device, folder, step, save=True)
-            resume(base, folder, device).remove()
+            with contextlib.suppress(OSError):  # the state of a finished training is never read
+                resume(base, folder, device).remove()
     return lm.to(device), {"parameters": parameters(lm), **about, "base": base.path.as_posix()}
 
 
-def locked(cell: Cell, folder: Path) -> FileLock:
-    """The lock of whoever runs a cell, or trains its model for another one."""
+def locked(cell: Cell, folder: Path) -> Lock:
+    """The lock that a process holds which runs a cell, or trains its model for another one."""
     path = folder / cell.place.with_suffix(".lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(path)
+    make_folder(path.parent)
+    return Lock(path)
 
 
 def clean(cell: Cell, folder: Path) -> None:
@@ -313,14 +315,48 @@ def certificate(name: str, cls: type[Encoding]) -> tuple[list[Row], dict[str, An
     return rows, {"badges": {"kernel": cls.kernel(), **{k: v for c in checks for k, v in c.facts.items()}}}
 
 
-def keep(cell: Cell, task: Task, lm: LM, folder: Path) -> None:
-    """Save a cell's trained model in the records folder, and beside it the pictures of its encoding."""
-    corpus = identity(cell.corpus) if cell.reads_text else {}
-    about = describe(lm, cell.encoding, cell.task, cell.profile, cell.seed, cell.fingerprint(), corpus)
-    save(lm, about, folder / cell.checkpoint)
-    assert cell.plan is not None
-    points = pictures.trained(lm, pictures.texts(task, cell.plan.recipe.length))
-    write_whole(folder / cell.checkpoint.with_suffix(".csv"), pictures.to_csv(points).encode())
+def keep(cell: Cell, task: Task, lm: LM, folder: Path) -> dict[str, Any]:
+    """Save a cell's trained model in the records folder, and beside it the pictures of its encoding.
+
+    What the record says of them: where the model lies, and under `missing` why a file could not be written. The
+    scores stand without either.
+    """
+    plan = cell.plan
+    assert plan is not None
+
+    def model() -> None:
+        about = describe(lm, cell.encoding, cell.task, cell.profile, cell.seed, cell.fingerprint(), cell.text)
+        save(lm, about, folder / cell.checkpoint)
+
+    def drawn() -> None:
+        points = pictures.trained(lm, pictures.texts(task, plan.recipe.length))
+        write_whole(folder / cell.checkpoint.with_suffix(".csv"), pictures.to_csv(points).encode())
+
+    missing = {
+        name: why for name, write in (("checkpoint", model), ("pictures", drawn)) if (why := failed(write))
+    }
+    about: dict[str, Any] = {} if "checkpoint" in missing else {"checkpoint": cell.checkpoint.as_posix()}
+    return {**about, **({"missing": missing} if missing else {})}
+
+
+def failed(write: Callable[[], None]) -> str:
+    """Why a file could not be written, which is told in the log; empty where it was."""
+    try:
+        write()
+    except Exception as e:
+        why = e.strerror if isinstance(e, OSError) and e.strerror else str(e)  # without the path
+        print(f"not written: {type(e).__name__}: {e}", file=sys.stderr)
+        return f"{type(e).__name__}: {why}"
+    return ""
+
+
+def told(fact: Callable[[], Any]) -> Any:
+    """What is said beside the scores; None, and a line in the log, where it cannot be had."""
+    try:
+        return fact()
+    except Exception as e:
+        print(f"not known: {type(e).__name__}: {e}", file=sys.stderr)
+        return None
 
 
 def parameters(lm: LM) -> dict[str, int]:
@@ -337,48 +373,20 @@ def provenance(cell: Cell, began: Began, device: torch.device) -> dict[str, Any]
     encoding = Path(cell.encoding).name  # of a file, without the folders of this machine
     return {
         "started": began.date.isoformat(timespec="seconds"),
-        "seconds": round(time.perf_counter() - began.clock, 2),
-        "peak_memory_bytes": peak_memory(device),
+        "seconds": round(clock() - began.clock, 2),
+        "peak_memory_bytes": told(lambda: peak_memory(device)),
         "versions": {
-            "pebench": version("pebench"),
+            "pebench": told(lambda: version("pebench")),
             "torch": torch.__version__,
             "python": platform.python_version(),
         },
         "platform": f"{platform.system()} {platform.machine()}",
-        "cpu": processor(),
-        "device": hardware(device),
+        "cpu": told(processor),
+        "device": told(lambda: hardware(device)),
         "threads": torch.get_num_threads(),
-        "precision": "bfloat16" if fast_bf16(device) else "float32",
+        "precision": told(lambda: "bfloat16" if fast_bf16(device) else "float32"),
         **began.commit,
-        "task_fingerprint": task_fingerprint(cell.task, repr(cell.plan)),
         "command": f"pebench run --profile {cell.profile} -e {encoding} -t {cell.task} --seed {cell.seed}"
         + (f" --corpus {cell.corpus.name}" if cell.corpus else "")
         + (f" --device {device.type}" if device.type != "cpu" else ""),
     }
-
-
-def peak_memory(device: torch.device) -> int:
-    """The most bytes that this process has held, of a GPU's memory where it runs on one.
-
-    Linux's getrusage starts from what the parent held, and so is asked elsewhere only.
-    """
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    status = Path("/proc/self/status")
-    if status.exists():
-        lines = status.read_text().splitlines()
-        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def hardware(device: torch.device) -> str:
-    """What a device is."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
-def processor() -> str:
-    """The processor's name, or its architecture where the system does not tell."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

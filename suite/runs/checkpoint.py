@@ -4,7 +4,6 @@ Loading runs no code of the file: there is no pickle, an encoding is found by it
 a file of its own is loaded only where the user names that file.
 """
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
@@ -18,13 +17,12 @@ from pebench.encodings.base import Encoding
 from pebench.encodings.registry import EncodingError, UnknownName, resolve
 from pebench.suite.lm.model import LM, Size
 from pebench.suite.results.record import write_whole
-from pebench.suite.runs.fingerprint import ALWAYS, code, encoding_files
+from pebench.suite.runs.fingerprint import forward_code
 
 FORMAT = 1
 KEY = "pebench"  # of the metadata
 Shapes = dict[str, tuple[int, ...]]
 LONGEST = 2**20  # training length that a checkpoint may state
-COMPUTES = tuple(file for file in ALWAYS if file.name in ("model.py", "attention.py", "layers.py"))
 
 
 class CheckpointError(ValueError):
@@ -68,15 +66,9 @@ def describe(
         profile=profile,
         fingerprint=fingerprint,
         corpus=corpus,
-        code=code_of(cls),
+        code=forward_code(cls),
         pebench=version("pebench"),
     )
-
-
-def code_of(encoding: type[Encoding]) -> str:
-    """SHA-256 of the code that a forward pass runs: the encoding's, the model's and attention's."""
-    parts = [encoding.__qualname__, *(code(file) for file in [*encoding_files(encoding), *COMPUTES])]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def save(lm: LM, config: Config, path: Path) -> None:
@@ -101,7 +93,7 @@ def load(path: Path, encoding: str | None = None, stale: bool = False) -> LM:
     with opened(path) as file:
         about = parsed(path, file.metadata())
         cls = found(path, about, encoding)
-        if not stale and code_of(cls) != about.code:
+        if not stale and forward_code(cls) != about.code:
             raise CheckpointError(
                 f"{path} was trained with other code of {about.encoding!r} or of the standard LM (pebench "
                 f"{about.pebench!r}): it would compute something else now. Train it again, or load it with --stale"

@@ -1,104 +1,203 @@
-"""Which source a result depends on, as one hash: results of other code show as stale."""
+"""The identity of a result: hashes of what the code means that it depends on. Results of other code show as stale.
 
-import ast
+`meaning.py` says what such a hash sees through. Three parts stand apart: the code of the encoding, the code that all
+encodings of a task share, and what is no code (the plan, the corpus, the run whose model is measured).
+"""
+
+import contextlib
+import dataclasses
 import functools
-import hashlib
+import importlib.util
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import FunctionType
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import yaml
 
 from pebench import tasks
-from pebench.encodings import rope
 from pebench.encodings.base import Encoding, Shape
+from pebench.encodings.registry import loaded_text, read_source, resolve
 from pebench.encodings.streams import build
+from pebench.suite.experiment.measure import examine, timings
+from pebench.suite.experiment.training import train
+from pebench.suite.lm.attention import attend
+from pebench.suite.lm.model import LM
 from pebench.suite.lm.native.build import SOURCES
+from pebench.suite.proofs.certificate import certify
+from pebench.suite.runs.meaning import Code, Place, digest
 from pebench.tasks import TASKS
 
-SUITE = Path(__file__).parent.parent
-TASK = Path(tasks.__file__).parent
-COMMON = ("lm/model.py", "lm/attention.py", "lm/layers.py", "experiment/training.py", "experiment/measure.py")
-ALWAYS = [SUITE / name for name in COMMON]
-# A kernel computes what layers.py and attention.py of suite/lm define, and so counts as little as PyTorch's own: a
-# faster one leaves results standing. One that was wrong does not: whoever mends it raises this. So does a change of
-# the random streams (encodings/streams.py) and of the norms' epsilon, which no fingerprint of revision 1 holds; a test
-# watches them.
-REVISION = "1"
+# A kernel computes what layers.py and attention.py of suite/lm define, so a faster one changes no result. Raise this
+# after a wrong kernel was mended, and after a change of the norms' epsilon, which stands in the kernels.
+REVISION = "2"
 ANY = Shape(layers=2, heads=2, head_dim=16, train_length=16)
-FINDS = ("pebench.encodings.registry", "pebench.encodings.compose")  # find encodings, but compute nothing
-ASKED = (TASK / "lm_eval/reader.py", TASK / "lm_eval/books.py", *sorted((TASK / "lm_eval").glob("*.yaml")))
-NATIVE = (SUITE / "lm/native/ops.py", SUITE / "lm/native/build.py", *SOURCES)
-PER_TASK = {
-    "throughput": (SUITE / "experiment/speed.py", SUITE / "lm/precision.py", *NATIVE, Path(rope.__file__)),
-    "certificate": (SUITE / "proofs/certificate.py",),
-    "harness": ASKED,
-    "harness_grape": (*ASKED, TASK / "lm_eval/questions.py"),
-}
+# Modules whose code changes no score: they find, store and fetch, and data have hashes of their own.
+UNCOUNTED = (
+    "pebench.encodings.registry",
+    "pebench.suite.results",
+    "pebench.suite.experiment.resume",
+    "pebench.tasks.data.corpus",
+    "pebench.tasks.data.wheels",
+)
+KERNELS = ("pebench.suite.lm.native", "pebench.suite.lm.precision")  # count for timings only
+EXTENSION = ("pebench.encodings.extension",)  # counts for the encodings that it extends
+QUESTIONS = Path(tasks.__file__).parent / "lm_eval"
 
 
-def fingerprint(encoding: type[Encoding], task: str, plan: str, corpus: str, base: str = "") -> str:
-    """SHA-256 over the code of the encoding, task, model and training, the task's plan and the corpus.
+def fingerprint(encoding: type[Encoding], task: str, plan: object, corpus: str, base: str = "") -> str:
+    """SHA-256 of everything that the scores of an encoding in a task depend on.
 
-    `base` is the fingerprint of the run whose trained model is measured, where that is another one.
+    `plan` is the task's plan, `corpus` the hash of its text, `base` the fingerprint of the run whose trained model is
+    measured, where that is another one.
     """
-    files = [*encoding_files(encoding), *task_files(task), *ALWAYS, *PER_TASK.get(task, ())]
-    parts = [REVISION, encoding.__qualname__, task, plan, corpus, base, *(code(file) for file in files)]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    return digest(REVISION, encoding_code(encoding), shared_code(task), task, stated(plan), corpus, base)
 
 
-def task_fingerprint(task: str, plan: str) -> str:
-    """SHA-256 of what the results of all encodings in a task have in common, the corpus apart."""
-    files = [*task_files(task), *ALWAYS, *PER_TASK.get(task, ())]
-    parts = [REVISION, task, plan, *(code(file) for file in files)]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+def stated(plan: object) -> str:
+    """A plan in words, without the fields that have their default: a new option changes no old plan.
+
+    >>> from pebench.suite.experiment.training import Recipe
+    >>> stated(Recipe(length=4, steps=4, tokens=128))
+    'Recipe(length=4,steps=4,tokens=128)'
+    """
+    if not dataclasses.is_dataclass(plan) or isinstance(plan, type):
+        return repr(plan)
+    given: dict[str, Any] = {
+        f.name: getattr(plan, f.name) for f in dataclasses.fields(plan) if changed(plan, f)
+    }
+    return f"{type(plan).__name__}({','.join(f'{name}={stated(value)}' for name, value in given.items())})"
 
 
-def encoding_files(encoding: type[Encoding]) -> list[Path]:
-    """The files of the class, of what it inherits from and is made of, and of what those use from `encodings`."""
-    parts = build(encoding, ANY).modules()
-    todo = {cls.__module__ for part in parts for cls in type(part).__mro__ if issubclass(cls, Encoding)}
-    found: set[str] = set()
-    while todo:
-        found.add(name := todo.pop())
-        values = vars(sys.modules[name]).values()
-        used = {value.__module__ for value in values if isinstance(value, type | FunctionType)}
-        todo |= {name for name in used if name.startswith("pebench.encodings.") and name not in FINDS} - found
-    return files(found)
+def changed(plan: object, f: "dataclasses.Field[Any]") -> bool:
+    """Whether a field of a plan has another value than its default."""
+    default = f.default_factory() if callable(f.default_factory) else f.default
+    return bool(getattr(plan, f.name) != default)
 
 
-def task_files(task: str) -> list[Path]:
-    """The files that a task is made of."""
-    if task not in TASKS:
-        return []
-    modules = {cls.__module__ for cls in TASKS[task].__mro__ if cls.__module__.startswith("pebench.")}
-    return files(modules | ({"pebench.tasks.data.text"} if TASKS[task].reads_text else set()))
+def encoding_code(encoding: type[Encoding]) -> str:
+    """SHA-256 of the code of an encoding: its class, its parts, what they inherit from and all that those use.
+
+    A file that was loaded again gives another class, and so another hash.
+    """
+    if encoding not in _CODES:
+        roots = {place for cls in parts(encoding) for place in places(cls)}
+        _CODES[encoding] = digest(encoding.__qualname__, code_of(foreign(encoding)).hash(roots))
+    return _CODES[encoding]
 
 
-def files(modules: set[str]) -> list[Path]:
-    """The files of these modules, in the order of their names."""
-    return [Path(sys.modules[name].__file__ or "") for name in sorted(modules)]
+_CODES: WeakKeyDictionary[type, str] = WeakKeyDictionary()
+
+
+def foreign(cls: type) -> str:
+    """The module of a class where it is not one of ours, else nothing: ours share what was read."""
+    return "" if cls.__module__.startswith("pebench.") else cls.__module__
+
+
+def parts(encoding: type[Encoding]) -> set[type]:
+    """The classes that an encoding consists of, with their parents."""
+    modules = build(encoding, ANY).modules()
+    return {cls for part in modules for cls in type(part).__mro__ if issubclass(cls, Encoding)}
+
+
+def places(cls: type) -> set[Place]:
+    """The definition of a class; all of its module's where it was made by a call."""
+    module, name = cls.__module__, cls.__qualname__.partition(".")[0]
+    if vars(sys.modules[module]).get(name) is cls:
+        return {Place(module, name)}
+    return code_of(foreign(cls)).all_of(module)
 
 
 @functools.cache
-def code(file: Path) -> str:
-    """What a file's code says: of Python, its lines without docstrings of their own lines, comments and blank ones.
+def shared_code(task: str) -> str:
+    """SHA-256 of the code that all encodings share in a task: the task, the model, its training and its measuring."""
+    uses: list[Callable[..., Any]] = [LM, attend]
+    uncounted: tuple[str, ...] = (*UNCOUNTED, *EXTENSION, *KERNELS)
+    data = list[str]()
+    if task in TASKS:
+        uses.append(TASKS[task])
+    if task == "throughput":
+        uses += [timings, resolve("rope")[1]]
+        uncounted, data = (*UNCOUNTED, *EXTENSION), [native(file) for file in SOURCES]
+    elif task in TASKS:
+        uses += [train, examine]
+    else:
+        uses.append(certify)
+    if task.startswith("harness"):
+        data = [f"{file.name} {questions(file)}" for file in sorted(QUESTIONS.iterdir()) if asks(file)]
+    roots = {Place(each.__module__, each.__qualname__) for each in uses}
+    return digest(code_of("", uncounted).hash(roots), *data)
 
-    A better comment must not make a night of results stale.
-    """
+
+def forward_code(encoding: type[Encoding]) -> str:
+    """SHA-256 of the code that turns a model's weights into logits: the encoding's and the standard LM's."""
+    uses = {Place(each.__module__, each.__qualname__) for each in (LM, attend)}
+    return digest(encoding_code(encoding), code_of("", (*UNCOUNTED, *KERNELS)).hash(uses))
+
+
+def asks(file: Path) -> bool:
+    """Whether this file of tasks/lm_eval is a definition of questions."""
+    return file.suffix == ".yaml" or (file.is_file() and file.suffix == "" and file.name.startswith("_"))
+
+
+def questions(file: Path) -> str:
+    """What a YAML file says, whatever its comments and its layout."""
+
+    def said(node: yaml.Node) -> object:
+        inside = node.value
+        if isinstance(node, yaml.MappingNode):
+            inside = [(said(key), said(value)) for key, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            inside = [said(part) for part in node.value]
+        return node.tag, inside
+
+    return ascii(said(yaml.compose(file.read_text(encoding="utf-8"))))
+
+
+def native(file: Path) -> str:
+    """The lines of a C file without comments, blank lines and the space around them."""
     text = file.read_text(encoding="utf-8")
-    if file.suffix in (".c", ".h"):
-        return re.sub(r"\s*/\*.*?\*/", "", text, flags=re.DOTALL)
-    if file.suffix != ".py":
-        return text
-    described = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    lines, docstrings = text.splitlines(), set[int]()
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, described) and ast.get_docstring(node, clean=False) is not None:
-            doc = node.body[0]
-            first, last = doc.lineno, doc.end_lineno or doc.lineno
-            before = lines[first - 1].encode()[: doc.col_offset].strip()
-            after = lines[last - 1].encode()[doc.end_col_offset :].strip()
-            if not before and after[:1] in (b"", b"#"):  # else the line holds code too
-                docstrings.update(range(first, last + 1))
-    lines = [line.rstrip() for n, line in enumerate(lines, start=1) if n not in docstrings]
-    return "\n".join(line for line in lines if line and not line.lstrip().startswith("#"))
+    text = re.sub(r'("(?:\\.|[^"\\\n])*")|/\*.*?\*/|//[^\n]*', lambda m: m[1] or " ", text, flags=re.DOTALL)
+    return "\n".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
+
+
+@functools.cache
+def code_of(outside: str, uncounted: tuple[str, ...] = UNCOUNTED) -> Code:
+    """The modules that count: all of ours, and those that a module outside pebench may take code from.
+
+    Those are the modules of its own package, and what no package installer brought, such as a file on PYTHONPATH.
+    """
+    own = {"pebench", outside.partition(".")[0]}
+
+    def read(module: str) -> str | None:
+        if any(module == name or module.startswith(f"{name}.") for name in uncounted):
+            return None
+        top = module.partition(".")[0]
+        if top not in own and not (outside and loose(top)):
+            return None
+        file = file_of(module)
+        return loaded_text(module) or (read_source(file) if file else None)
+
+    return Code(read)
+
+
+@functools.cache
+def loose(top: str) -> bool:
+    """Whether a top-level module is neither Python's, nor torch, nor of an installed package."""
+    if top in sys.stdlib_module_names or top == "torch":
+        return False
+    file = file_of(top)
+    return file is not None and not {"site-packages", "dist-packages"} & set(file.parts)
+
+
+@functools.cache
+def file_of(module: str) -> Path | None:
+    """The source file of a module; None where there is none."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None and module not in sys.modules:
+        with contextlib.suppress(ImportError, ValueError):  # a class or a function behind a module's name
+            spec = importlib.util.find_spec(module)
+            file = spec.origin if spec else None
+    return Path(file) if file and file.endswith(".py") else None

@@ -1,10 +1,14 @@
 """lm-eval and our checkpoints: a model class for any of its tasks, and `pebench harness`.
 
-Importing this module registers the model: `lm_eval.simple_evaluate(model="pebench", model_args={"checkpoint":
-"...", "max_length": 512}, tasks=...)`. Our own tasks are in the folder `pebench.tasks.lm_eval.books.YAML`.
+`lm_eval --model pebench --model_args checkpoint=FILE` finds the model through plugin.py; importing this module
+registers it for `lm_eval.simple_evaluate(model="pebench", model_args={"checkpoint": "...", "max_length": 512})`.
+Our own tasks are in the folder `pebench.tasks.lm_eval.books.YAML`.
 """
 
+import hashlib
+import json
 import math
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,11 +18,12 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.registry import register_model
 from lm_eval.api.task import Task
 from lm_eval.evaluator import evaluate
+from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.tasks import TaskManager
 
 from pebench.encodings.registry import UnknownName
 from pebench.suite.experiment.measure import function
-from pebench.suite.lm.generate import generate
+from pebench.suite.lm.generate import Sampling, generate
 from pebench.suite.lm.model import LM, LengthError
 from pebench.suite.runs import checkpoint as checkpoints
 from pebench.suite.runs.checkpoint import CheckpointError
@@ -33,6 +38,73 @@ FORCED_CHOICE = (
     "passages",
 )
 ANSWER = 256  # bytes that a task may generate where it does not say
+
+
+# Arguments of other models' `generate` that change nothing at these values.
+NEUTRAL = {
+    "num_beams": 1,
+    "num_return_sequences": 1,
+    "repetition_penalty": 1.0,
+    "min_p": 0.0,
+    "typical_p": 1.0,
+}
+NO_CHAT = "models of pebench were trained on books, not on chats: run without --apply_chat_template"
+YES, NO = ("true", "yes", "1"), ("false", "no", "0", "none", "")
+
+
+class ArgumentError(ValueError):
+    """An argument of lm-eval's that our models cannot take, with what to do."""
+
+
+class Options(NamedTuple):
+    """How an answer is generated: at most n bytes, until one of the stops."""
+
+    n: int
+    stops: list[bytes]
+    how: Sampling
+
+    @classmethod
+    def of(cls, given: dict[str, Any]) -> "Options":
+        """The arguments of a request, by the names and rules of lm-eval's own models. ArgumentError."""
+        known = {name: value for name, value in given.items() if value is not None}
+        if "do_sample" in known:
+            known["do_sample"] = truth("do_sample", known["do_sample"])
+        try:
+            asked: dict[str, Any] = dict(normalize_gen_kwargs(known, ANSWER))
+            n, temperature = int(asked.pop("max_gen_toks")), float(asked.pop("temperature", 1.0))
+            top_k, top_p = int(asked.pop("top_k", 0)), float(asked.pop("top_p", 1.0))
+            for name in NEUTRAL.keys() & asked.keys():
+                if float(asked[name]) == NEUTRAL[name]:
+                    del asked[name]
+        except (TypeError, ValueError, OverflowError) as e:
+            raise ArgumentError(f"a generation argument is no number: {e}; given were {given}") from e
+        if n < 1 or top_k < 0 or not (0 <= temperature < math.inf and 0 < top_p <= 1):
+            raise ArgumentError(
+                "a generation argument is out of range (max_gen_toks from 1, temperature from 0, top_k from 0, "
+                f"top_p above 0 and up to 1); given were {given}"
+            )
+        stops = [str(stop).encode() for part in asked.pop("until") for stop in flat(part) if stop]
+        sampled = asked.pop("do_sample")
+        if asked:
+            raise ArgumentError(
+                f"models of pebench do not generate by {', '.join(map(repr, sorted(asked)))}; they take max_gen_toks, "
+                "until, do_sample, temperature, top_k and top_p"
+            )
+        return cls(n, stops, Sampling(temperature if sampled else 0.0, top_k or None, top_p))
+
+
+def flat(stop: Any) -> list[Any]:
+    """The strings of a stop, which may be a list or tuple of them."""
+    return list(stop) if isinstance(stop, list | tuple) else [stop]
+
+
+def truth(name: str, value: Any) -> bool:
+    """What a switch says, which a command line may give as text. ArgumentError where it says neither."""
+    if isinstance(value, bool):
+        return value
+    if (said := str(value).strip().lower()) in (*YES, *NO):
+        return said in YES
+    raise ArgumentError(f"{name} is {value!r}; give true or false")
 
 
 class ByteLM(Reader):
@@ -51,47 +123,98 @@ class ByteLM(Reader):
             raise LengthError(f"a maximum of {length} bytes, but this encoding is defined up to {limit}")
         super().__init__(function(lm, next(lm.parameters()).device), begins, length)
         self.lm = lm
-        self.rng = torch.Generator().manual_seed(seed)
+        self.seed = seed
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        return [self.continued(*request.args) for request in requests]
+        """The answers. Each is drawn by a generator of its own: the other questions and their order change none.
 
-    def continued(self, context: str, options: dict[str, Any]) -> str:
-        """What is generated behind a context, until one of the strings `until` or `max_gen_toks` bytes."""
-        ends = options.get("until") or []
-        stops = [stop.encode() for stop in ([ends] if isinstance(ends, str) else ends) if stop]
-        n = min(int(options.get("max_gen_toks", ANSWER)), self.max_length // 2)  # half is the context's
-        temperature = float(options.get("temperature", 0.0)) if options.get("do_sample") else 0.0
+        A question that is asked again gets another draw.
+        """
+        times: Counter[str] = Counter()
+        answers = []
+        for request in requests:
+            context, options = request.args
+            question = json.dumps([self.seed, context, options], sort_keys=True, default=repr)
+            name = f"{times[question]} {question}"
+            times[question] += 1
+            answers.append(self.continued(context, Options.of(options), generator(name)))
+        return answers
+
+    def continued(self, context: str, options: Options, rng: torch.Generator) -> str:
+        """What is generated behind a context, until a stop or the number of bytes."""
+        n = min(options.n, self.max_length // 2)  # half is the context's
         text = self.tok_encode(context)
         head = [BEGIN] if self.begins or not text else []
         room = self.max_length - n - len(head) + 1  # the last byte is not read
         self.cut += len(text) > room
         said = bytearray()
-        for byte in generate(self.lm, head + text[-room:], n, temperature, self.rng):
+        for byte in generate(self.lm, head + text[-room:], n, options.how, rng):
             said.append(byte)
-            places = [place for stop in stops if (place := said.find(stop)) >= 0]
+            places = [place for stop in options.stops if (place := said.find(stop)) >= 0]
             if places:
                 return said[: min(places)].decode(errors="replace")
         return said.decode(errors="replace")
 
+    @property
+    def tokenizer_name(self) -> str:
+        raise ArgumentError(NO_CHAT)
+
+    def chat_template(self, chat_template: bool | str = False) -> str:
+        raise ArgumentError(NO_CHAT)
+
+    def apply_chat_template(
+        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
+    ) -> str:
+        raise ArgumentError(NO_CHAT)
+
+
+def generator(name: str) -> torch.Generator:
+    """Random numbers that belong to this name."""
+    seed = int.from_bytes(hashlib.sha256(name.encode(errors="surrogatepass")).digest()[:7], "big")
+    return torch.Generator().manual_seed(seed)
+
+
+def place(device: str | None) -> str:
+    """The device to compute on. lm-eval's command line asks for CUDA where the user has named none."""
+    return device if device and (torch.cuda.is_available() or not device.startswith("cuda")) else "cpu"
+
 
 @register_model("pebench")
 class CheckpointLM(ByteLM):
-    """A checkpoint of pebench. CheckpointError and LengthError say why it cannot be measured."""
+    """A checkpoint of pebench; the arguments are those of `--model_args`.
+
+    CheckpointError, LengthError and ArgumentError say why it cannot be measured.
+    """
 
     def __init__(
         self,
-        checkpoint: str | Path,
+        checkpoint: str | Path = "",
         encoding: str | None = None,
         max_length: int | None = None,
-        device: str = "cpu",
-        stale: bool = False,
+        device: str | None = "cpu",
+        stale: bool | str = False,
         batch_size: int | str | None = None,  # lm-eval's; here memory bounds a batch
         max_batch_size: int | None = None,
+        seed: int = 0,
+        dtype: Any = "float32",
+        trust_remote_code: bool = False,  # lm-eval's; a checkpoint has no code
+        **others: Any,
     ):
+        if others:
+            raise ArgumentError(
+                f"a checkpoint of pebench has no {', '.join(map(repr, sorted(others)))}; model arguments are "
+                "checkpoint, encoding, max_length, device, stale and seed"
+            )
+        if not checkpoint:
+            raise ArgumentError("name the checkpoint: --model_args checkpoint=FILE.safetensors")
+        if str(dtype).removeprefix("torch.") not in ("float32", "auto", "None"):
+            raise ArgumentError(
+                f"a checkpoint of pebench computes in float32, not in {dtype}: leave dtype out"
+            )
         path = Path(checkpoint)
-        lm = checkpoints.load(path, encoding, stale).to(device)
-        super().__init__(lm, checkpoints.config(path).task == "language", max_length)
+        lm = checkpoints.load(path, encoding, truth("stale", stale)).to(place(device))
+        begins = checkpoints.config(path).task == "language"
+        super().__init__(lm, begins, None if max_length is None else int(max_length), int(seed))
 
 
 class Measured(NamedTuple):

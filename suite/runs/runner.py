@@ -20,18 +20,23 @@ from typing import IO, Any
 
 import psutil
 import torch
-from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from pebench.encodings.registry import distinct
+from pebench.suite.experiment.clock import clock
 from pebench.suite.experiment.profiles import Profile
 from pebench.suite.results.metrics import counted
-from pebench.suite.results.record import Record, RecordError, read, write
+from pebench.suite.results.record import Record, RecordError, make_folder, read, share, write
+from pebench.suite.runs import machine
 from pebench.suite.runs.cell import CERTIFICATE, Began, Cell, locked, provenance
+from pebench.suite.runs.machine import cores
+from pebench.tasks.data.system import Lock, environment
 
-WORKER = ("-m", "pebench.suite.runs.worker")
+WORKER = ("-P", "-m", "pebench.suite.runs.worker")  # -P: nothing in the working directory is imported
 POLL = 0.1  # seconds
 FEW = 5  # records of other runs say well enough how long a task takes
+STOPPED = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
 AGAIN = ("failed", "timed out", "out of memory")  # outcomes that another attempt may change
 
 
@@ -42,7 +47,11 @@ class SweepError(OSError):
 def cells(
     profile: Profile, encodings: list[str], tasks: list[str], seeds: list[int], corpus: Path | None
 ) -> list[Cell]:
-    """The sweep in the order in which it runs: certificates first, then task by task. Costs need one seed only."""
+    """The sweep in the order in which it runs: certificates first, then task by task. Costs need one seed only.
+
+    EncodingError where two of the encodings have one name: their records would be one row.
+    """
+    encodings = distinct(encodings)
     chosen = [Cell(e, CERTIFICATE, profile.name, 0) for e in encodings if CERTIFICATE in tasks]
     for task in tasks:
         if task != CERTIFICATE:
@@ -99,11 +108,6 @@ def one_line(text: object) -> str:
     return " ".join(str(text).split())
 
 
-def cores() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def existing(cell: Cell, folder: Path) -> Record | None:
     """The record that this cell has, if any. A file in its place that is no record is set aside, and said so.
 
@@ -119,8 +123,8 @@ def existing(cell: Cell, folder: Path) -> Record | None:
             raise e.__cause__ from e
         aside = path.with_suffix(".broken")
         path.replace(aside)
-        said = f"{path} is no record ({one_line(e)}); set aside as {aside.name}, running it again"
-        Console(stderr=True).print(said, markup=False, highlight=False, soft_wrap=True)
+        message = f"{path} is no record ({one_line(e)}); set aside as {aside.name}, running it again"
+        Console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True)
         return None
 
 
@@ -130,30 +134,44 @@ class Job:
 
     cell: Cell
     process: subprocess.Popen[str]
-    lock: FileLock
+    lock: Lock
     log: Path
     bar: TaskID
-    ear: threading.Thread = field(init=False)
-    started: float = field(default_factory=time.monotonic)
+    reader: threading.Thread = field(init=False)
+    started: float = field(default_factory=clock)
     began: Began = field(default_factory=Began)
     done: float = 0.0  # share
     used: int = 0  # bytes, the most that were seen
+    seen: float = field(default_factory=clock)  # when it was last looked at
+    stopped: float = 0.0  # seconds in which it was stopped, and we were not
     error: str = ""  # why the sweep cannot go on
     ended: tuple[str, str] | None = None  # outcome and reason, where we killed it
 
     def __post_init__(self) -> None:
-        self.ear = threading.Thread(target=self.listen, daemon=True)
-        self.ear.start()
+        self.reader = threading.Thread(target=self.read_messages, daemon=True)
+        self.reader.start()
 
-    def listen(self) -> None:
-        """Take in what the process says, until it ends."""
+    def read_messages(self) -> None:
+        """Take in what the process reports, until it ends."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            said = json.loads(line)
-            if "error" in said:
-                self.error = said["error"]
+            message = json.loads(line)
+            if "error" in message:
+                self.error = message["error"]
             else:
-                self.done = said["done"] / said["total"]
+                self.done = message["done"] / message["total"]
+
+    def seconds(self) -> float:
+        """How long it has been running; time in which it or the sweep was suspended does not count."""
+        return clock() - self.started - self.stopped
+
+    def look(self) -> tuple[bool, int]:
+        """Whether the process is stopped, and the bytes that it holds."""
+        process, now = psutil.Process(self.process.pid), clock()
+        stopped = process.status() in STOPPED
+        self.stopped += now - self.seen if stopped else 0
+        self.seen = now
+        return stopped, process.memory_info().rss
 
     def kill(self, outcome: str, reason: str) -> None:
         """Stop it, and remember why."""
@@ -161,9 +179,9 @@ class Job:
         self.process.kill()
 
     def close(self) -> None:
-        """Wait for its end, hear its last words, and let go of what it held."""
+        """Wait for its end and its last messages, and close its pipes."""
         self.process.wait()
-        self.ear.join()
+        self.reader.join()
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None
             with contextlib.suppress(BrokenPipeError):
@@ -178,7 +196,7 @@ class Sweep:
     folder: Path
     jobs: int
     timeout: float  # seconds of one cell
-    memory: int  # bytes of one cell
+    memory: int  # bytes, shared among the cells that run at a time
     device: str = "cpu"
     retry: bool = False  # run again what failed before
     save: bool = False  # the trained models too
@@ -186,16 +204,21 @@ class Sweep:
     outcomes: Counter[str] = field(default_factory=Counter)
     records: list[Record] = field(default_factory=list)  # of the cells that are done
     before: list[Record] = field(default_factory=list)  # of other runs, for their times
+    share: int = field(init=False)  # bytes of one cell
+
+    def __post_init__(self) -> None:
+        self.share = self.memory // self.jobs
 
     def run(self) -> Counter[str]:
         """Run what is missing; how many cells ended in which way, "kept" being those that had their record."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             missing = [cell for cell in self.cells if self.wanted(cell)]
             if missing:
                 with contextlib.suppress(OSError):  # a file that another sweep moves away meanwhile
                     self.before = list(latest(missing, self.folder))
                 at_once = min(self.jobs, len(missing))
+                self.share = self.memory // at_once
                 about = (
                     f"{counted(len(missing), 'run')} to make, {at_once} at a time; {self.left(missing, [])}"
                 )
@@ -255,7 +278,7 @@ class Sweep:
         running: list[Job] = []
         try:
             while waiting or running:
-                while len(running) < self.jobs and (cell := self.next(waiting, running)):
+                while len(running) < self.jobs and (cell := self.startable(waiting, running)):
                     waiting.remove(cell)
                     if job := self.start(cell, progress):
                         running.append(job)
@@ -270,7 +293,7 @@ class Sweep:
                         progress.remove_task(job.bar)
                         finished += 1
                         record, left = self.reap(job), self.left(waiting, running)
-                        self.tell(job, record, f"{finished}/{len(missing)}", left)
+                        self.report(job, record, f"{finished}/{len(missing)}", left)
                         progress.update(whole, left=left)
                 progress.update(whole, completed=finished + sum(job.done for job in running))
         finally:
@@ -279,11 +302,11 @@ class Sweep:
                 job.close()
                 job.lock.release()
 
-    def next(self, waiting: list[Cell], running: list[Job]) -> Cell | None:
-        """The first cell that can start: one that needs another's checkpoint waits for who is to make it.
+    def startable(self, waiting: list[Cell], running: list[Job]) -> Cell | None:
+        """The first cell that can start.
 
-        Where nobody is, as the base is not in this sweep or kept its record without its model, it trains and
-        saves that model itself, and the next ones wait for it.
+        A cell that needs another cell's checkpoint waits until that cell has run. If that cell is not in this sweep,
+        or its checkpoint was not kept, the first cell that needs it trains the model and the others wait.
         """
         unfinished = {*waiting, *(job.cell for job in running)}
         borrowed = {job.cell.base for job in running}
@@ -298,9 +321,7 @@ class Sweep:
     def start(self, cell: Cell, progress: Progress) -> Job | None:
         """Start a cell's process; None where another sweep has it."""
         lock = locked(cell, self.folder)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
+        if not lock.acquire(wait=False):
             self.console.print(f"{cell.title} is being run by another sweep")
             self.outcomes["elsewhere"] += 1
             return None
@@ -308,8 +329,10 @@ class Sweep:
             lock.release()
             return None
         log = self.folder / cell.place.with_suffix(".log")
-        with log.open("w") as errors:
+        with log.open("w", encoding="utf-8") as errors:
             process = spawn(errors)
+        for path in (lock.path, log):
+            share(path)
         save = self.save or any(other.base == cell for other in self.cells)
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it died at once: `reap` says why
@@ -321,14 +344,19 @@ class Sweep:
         """Kill a cell that takes too long or too much."""
         if job.ended or job.process.poll() is not None:
             return
-        if time.monotonic() - job.started > self.timeout:
-            job.kill("timed out", f"took longer than {self.timeout:.0f} s")
-            return
-        with contextlib.suppress(psutil.NoSuchProcess):
-            used = psutil.Process(job.process.pid).memory_info().rss
+        with contextlib.suppress(psutil.Error):
+            before = job.stopped
+            stopped, used = job.look()
             job.used = max(job.used, used)
-            if used > self.memory:
-                job.kill("out of memory", f"used {used / 2**30:.1f} GiB, more than {self.memory / 2**30:.1f}")
+            if used > self.share:
+                most = f"used {used / 2**30:.1f} GiB, more than {self.share / 2**30:.1f}"
+                job.kill("out of memory", most)
+                return
+            if stopped and not before:
+                remedy = f"`kill -CONT {job.process.pid}` lets it go on"
+                self.console.print(f"{job.cell.title} was stopped; {remedy}", markup=False, soft_wrap=True)
+        if job.seconds() > self.timeout:
+            job.kill("timed out", f"took longer than {self.timeout:.0f} s")
 
     def reap(self, job: Job) -> Record:
         """The record of a cell that has ended, which is written here where it could not do that itself."""
@@ -342,7 +370,7 @@ class Sweep:
             outcome, reason = job.ended or ("failed", died(code, job.log))
             made = provenance(job.cell, job.began, torch.device(self.device))
             # That is where and when; memory and threads are those of the process that ended, not ours.
-            made |= {"peak_memory_bytes": job.used, "threads": 1}
+            made |= {"peak_memory_bytes": job.used, "threads": 1, "seconds": round(job.seconds(), 2)}
             record = job.cell.record(outcome=outcome, reason=reason, provenance=made)
             write(record, self.folder)
         job.lock.release()
@@ -350,12 +378,14 @@ class Sweep:
         self.records.append(record)
         return record
 
-    def tell(self, job: Job, record: Record, place: str, left: str) -> None:
-        """One line of a cell that has ended."""
-        took = f"{record.outcome} in {time.monotonic() - job.started:.0f} s"
-        rest = "; ".join(
-            filter(None, [took + (f": {one_line(record.reason)}" if record.reason else ""), left])
-        )
+    def report(self, job: Job, record: Record, place: str, left: str) -> None:
+        """Print one line about a cell that has ended."""
+        took = f"{record.outcome} in {job.seconds():.0f} s"
+        missing = [
+            f"{name} not written ({why})" for name, why in record.provenance.get("missing", {}).items()
+        ]
+        about = ", ".join(filter(None, [one_line(record.reason), *map(one_line, missing)]))
+        rest = "; ".join(filter(None, [took + (f": {about}" if about else ""), left]))
         self.console.print(
             f"[{place}] {job.cell.title} {rest}", markup=False, highlight=False, soft_wrap=True
         )
@@ -365,27 +395,27 @@ def sweep(
     profile: Profile, chosen: list[Cell], folder: Path, jobs: int | None = None, **options: Any
 ) -> Sweep:
     """A sweep under the limits of its profile, on all processors; the memory is shared among the runs at a time."""
-    jobs = jobs or cores()
-    memory = int(0.9 * psutil.virtual_memory().total / jobs)
-    return Sweep(chosen, folder, jobs, profile.timeout, memory, **options)
+    memory = int(0.9 * machine.memory())
+    return Sweep(chosen, folder, jobs or cores(), profile.timeout, memory, **options)
 
 
 def spawn(errors: IO[str]) -> subprocess.Popen[str]:
-    """A worker process that waits for its cell."""
+    """A worker process that waits for its cell. Ctrl-C reaches us alone; we end the workers."""
     return subprocess.Popen(
         [sys.executable, *WORKER],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
-        start_new_session=True,  # Ctrl-C reaches us alone; we end the workers
+        encoding="utf-8",
+        env=environment(OMP_NUM_THREADS="1", PYTHONUNBUFFERED="1"),
+        start_new_session=True,
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
     )
 
 
 def order(cell: Cell, folder: Path, device: str = "cpu", save: bool = False) -> str:
     """The line that tells a worker what to run."""
-    said = {
+    message = {
         "encoding": cell.encoding,
         "task": cell.task,
         "profile": cell.profile,
@@ -396,14 +426,14 @@ def order(cell: Cell, folder: Path, device: str = "cpu", save: bool = False) -> 
         "fingerprint": cell.fingerprint(),
         "save": save,
     }
-    return json.dumps(said) + "\n"
+    return json.dumps(message) + "\n"
 
 
 def died(code: int, log: Path) -> str:
     """Why a process ended without a record: the signal, or the last line that it wrote."""
     if code < 0:
         return f"killed by signal {-code}" + (" (often: the system ran out of memory)" if code == -9 else "")
-    lines = log.read_text(errors="replace").strip().splitlines()
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return f"ended with status {code}: {lines[-1] if lines else 'said nothing'}"
 
 

@@ -24,10 +24,37 @@ from pebench.suite.runs.cell import Began, Cell, clean, provenance, resume, run
 FOLDER = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
+class Sweep:
+    """The process that started us, at the other end of our standard output."""
+
+    def __init__(self, pipe: int):
+        self.pipe, self.last = pipe, 0.0
+        # A sweep that is suspended reads nothing, and must not hold us up.
+        with contextlib.suppress(AttributeError, OSError):  # Windows
+            os.set_blocking(pipe, False)
+
+    def progress(self, done: int, total: int) -> None:
+        """Say how far the run is, now and then; it is no loss where nobody listens."""
+        if time.monotonic() - self.last > 0.2 or done == total:
+            self.last = time.monotonic()
+            with contextlib.suppress(OSError):
+                self.send({"done": done, "total": total})
+
+    def end(self, why: str) -> int:
+        """Have it end; our exit code."""
+        with contextlib.suppress(AttributeError, OSError):
+            os.set_blocking(self.pipe, True)
+        self.send({"error": why})
+        return 3
+
+    def send(self, message: dict[str, int | str]) -> None:
+        os.write(self.pipe, f"{json.dumps(message)}\n".encode())
+
+
 def main() -> int:
     """Run the cell that one line of JSON on standard input names. 0: a record is written; 3: the sweep must end."""
     # What an encoding or a library prints must not disturb the protocol, be it from C.
-    said = open(os.dup(1), "w", closefd=False)  # noqa: SIM115  (open to the end: its closing would be heard)
+    sweep = Sweep(os.dup(1))
     os.dup2(2, 1)
     order = json.loads(sys.stdin.readline())
     threading.Thread(target=follow, args=(sys.stdin,), daemon=True).start()
@@ -40,22 +67,17 @@ def main() -> int:
     device = torch.device(order["device"])
     folder = Path(order["folder"])
     if cell.fingerprint() != order["fingerprint"]:
-        return end("the code has changed since this sweep began; start it again", said)
+        return sweep.end("the code has changed since this sweep began; start it again")
+    cell.look_up()
     clean(cell, folder)
     try:
-        record = attempt(cell, device, said, folder, order["save"])
+        record = attempt(cell, device, sweep, folder, order["save"])
         write(record, folder)
     except OSError as e:
-        return end(f"cannot use the records folder {folder}: cannot write the record: {e}", said)
+        return sweep.end(f"cannot use the records folder {folder}: cannot write the record: {e}")
     with contextlib.suppress(OSError):  # the record stands; a state that is left over is never read
         resume(cell, folder, device).remove()
     return 0
-
-
-def end(why: str, said: TextIO) -> int:
-    """Have the parent end the sweep; the exit code."""
-    print(json.dumps({"error": why}), file=said, flush=True)
-    return 3
 
 
 def follow(parent: TextIO) -> None:
@@ -64,18 +86,11 @@ def follow(parent: TextIO) -> None:
     os._exit(1)
 
 
-def attempt(cell: Cell, device: torch.device, said: TextIO, folder: Path, save: bool) -> Record:
+def attempt(cell: Cell, device: torch.device, sweep: Sweep, folder: Path, save: bool) -> Record:
     """The cell's record, whatever happens; OSError where the disk is to blame, which says nothing of the cell."""
-    began, last = Began(), 0.0
-
-    def tick(done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last > 0.2 or done == total:
-            last = time.monotonic()
-            print(json.dumps({"done": done, "total": total}), file=said, flush=True)
-
+    began = Began()
     try:
-        return run(cell, device, folder, tick, save)
+        return run(cell, device, folder, sweep.progress, save)
     except MemoryError as e:
         outcome, reason = "out of memory", f"out of memory: {e}"
     except Exception as e:

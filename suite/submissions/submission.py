@@ -11,12 +11,10 @@ from typing import Any
 
 from pebench.encodings import registry
 from pebench.suite.experiment.profiles import Profile
+from pebench.suite.results import card as cards
 from pebench.suite.results.record import RecordError, read, to_json, write_whole
 from pebench.suite.runs.cell import CERTIFICATE, Cell
 from pebench.suite.runs.runner import cells, existing
-
-FILLED = ("authors", "licence", "bibtex")  # what only the author knows
-SCHEMA = 1
 
 
 class SubmitError(ValueError):
@@ -30,6 +28,8 @@ class Proposal:
     encoding: str  # file.py:Class
     name: str
     source: Path
+    text: str  # of the source
+    file: str  # what the source is called in the submission
     profile: Profile
     seeds: int
     cells: list[Cell]
@@ -40,12 +40,14 @@ def propose(encoding: str, profile: Profile, seeds: int | None = None) -> Propos
     name, cls = registry.resolve(encoding)
     if "+" in name or "@" in name:
         raise SubmitError(f"{name} is made of other encodings; put it in a file of its own: `pebench new`")
+    registry.demand_acceptable(name, cls)
     count = seeds or profile.seeds
     if count < profile.seeds:
         raise SubmitError(f"{profile.name} needs {profile.seeds} seeds, not {count}")
     tasks = [CERTIFICATE, *profile.plans]
     chosen = cells(profile, [encoding], tasks, list(range(count)), None)
-    return Proposal(encoding, name, registry.source(cls), profile, count, chosen)
+    about = (registry.source(cls), registry.source_text(cls), registry.file_name(name, cls))
+    return Proposal(encoding, name, *about, profile, count, chosen)
 
 
 def missing(proposal: Proposal, folder: Path) -> list[Cell]:
@@ -58,12 +60,11 @@ def demand_alike(proposal: Proposal, folder: Path) -> None:
 
     A changed comment leaves scores standing, but a submission's records hold its very file.
     """
-    text = proposal.source.read_text(encoding="utf-8")
     for cell in proposal.cells:
         if (record := existing(cell, folder)) is None:
             continue
         remedy = f"(first: {folder / cell.path}); make them all again with --records NEW_FOLDER"
-        if record.card.get("source") != text:
+        if record.card.get("source") != proposal.text:
             raise SubmitError(
                 f"there are runs of {proposal.source.name} from before its last change {remedy}"
             )
@@ -104,15 +105,15 @@ def pack(proposal: Proposal, records: Path, out: Path) -> list[str]:
         ) from e
     text = done[0].card["source"]
     card = {
-        "schema": SCHEMA,
+        "schema": cards.SCHEMA,
         "name": proposal.name,
-        "file": proposal.source.name,
+        "file": proposal.file,
         "sha256": hashlib.sha256(text.encode()).hexdigest(),
         "profile": proposal.profile.name,
         "seeds": proposal.seeds,
         "title": done[0].card["title"],
         "paper": done[0].card["paper"],
-        **{key: "" for key in FILLED},
+        **{key: "" for key in cards.STATED},
         **stated,
     }
     out.mkdir(parents=True, exist_ok=True)
@@ -121,14 +122,14 @@ def pack(proposal: Proposal, records: Path, out: Path) -> list[str]:
         write_whole(out / "records" / record.path, to_json(record).encode())
     write_whole(out / card["file"], text.encode())
     write_whole(out / "card.json", f"{json.dumps(card, indent=1, ensure_ascii=False)}\n".encode())
-    return [key for key in FILLED if not str(card[key]).strip()]
+    return [key for key in cards.STATED if not str(card[key]).strip()]
 
 
 def _stated(out: Path, proposal: Proposal) -> Mapping[str, Any]:
     """What the user filled in before."""
     if not out.exists():
         return {}
-    expected = {"card.json", "records", proposal.source.name}
+    expected = {"card.json", "records", proposal.file}
     if others := sorted(set(os.listdir(out)) - expected):
         raise SubmitError(f"{out} holds something else ({others[0]}); choose a new folder with --out")
     file = out / "card.json"
@@ -140,4 +141,4 @@ def _stated(out: Path, proposal: Proposal) -> Mapping[str, Any]:
         raise SubmitError(f"{file} is no JSON ({e}); correct or remove it") from e
     if not isinstance(card, dict) or card.get("name") != proposal.name:
         raise SubmitError(f"{out} is the submission of another encoding; choose a new folder with --out")
-    return {key: card[key] for key in FILLED if card.get(key)}
+    return {key: card[key] for key in cards.STATED if card.get(key)}

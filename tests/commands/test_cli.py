@@ -131,7 +131,7 @@ def test_a_wrong_encoding_fails_the_check_and_says_why(tmp_path: Path) -> None:
 
 def test_show_prints_the_source() -> None:
     text = pebench("show", "alibi").stdout
-    assert "class ALiBi(Encoding)" in text
+    assert "class ALiBi(Sloped)" in text
     assert "arXiv:2108.12409" in text
 
 

@@ -79,11 +79,12 @@ def test_a_sum_keeps_what_every_encoding_must_keep(spec):
 def test_gates_of_a_sum_read_the_unrotated_query():
     encoding, alone = make(resolve("rope+grape_a_qk")[1]), make(GrapeAQK)
     alone.load_state_dict(encoding.parts[1].state_dict())
-    wide, _ = encoding.qk(Q, K, At(0, X, V, POS, {}))
-    raw, _ = alone.qk(Q, K, At(0, X, V, POS, {}))
-    d = Q.shape[-1]
-    turned, _ = make(RoPE).qk(Q, K, At(0, X, V, POS, {}))
-    torch.testing.assert_close(wide, torch.cat([turned, raw[..., d:]], dim=-1), rtol=0, atol=0)
+    at = At.whole(0, X, V, POS)
+    both, raw = encoding.columns(Q, K, at), alone.columns(Q, K, at)
+    assert both is not None
+    assert all(torch.equal(a, b) for a, b in zip(both, raw, strict=True))
+    turned = make(RoPE).qk(Q, K, at)
+    assert all(torch.equal(a, b) for a, b in zip(encoding.qk(Q, K, at), turned, strict=True))
 
 
 def test_a_rotation_under_own_weights_makes_no_relative_claim():
@@ -94,7 +95,8 @@ def test_a_rotation_under_own_weights_makes_no_relative_claim():
 def test_randomised_training_positions_are_sorted_and_fresh():
     encoding = make(Randomized).train()
     torch.manual_seed(0)
-    first, second = encoding.positions(torch.arange(20)), encoding.positions(torch.arange(20))
+    index = torch.arange(20)
+    first, second = (encoding.positions(index, index[None], {}) for _ in range(2))
     assert (first.diff() > 0).all()
     assert 0 <= first.min() < first.max() < 32 * 32
     assert not torch.equal(first, second)
@@ -102,10 +104,11 @@ def test_randomised_training_positions_are_sorted_and_fresh():
 
 def test_randomised_evaluation_positions_follow_from_the_index():
     encoding = make(Randomized)
-    whole = encoding.positions(torch.arange(16 * 32))
+    index = torch.arange(16 * 32)
+    whole = encoding.positions(index, index[None], {})
     assert (whole.diff() > 0).all()
     assert whole.max() < 32 * 32
-    torch.testing.assert_close(encoding.positions(torch.arange(7, 30)), whole[7:30])
+    torch.testing.assert_close(encoding.positions(index[7:30], index[None, 7:30], {}), whole[7:30])
 
 
 def test_randomised_positions_end_where_they_say():

@@ -11,7 +11,10 @@ from torch import Tensor
 
 from pebench.encodings.base import (
     At,
+    Columns,
     Encoding,
+    Keys,
+    Memory,
     Shape,
     alibi_slopes,
     distance,
@@ -20,12 +23,12 @@ from pebench.encodings.base import (
     running_sum,
     sum_after,
     visible,
-    widen,
 )
 from pebench.encodings.registry import names, resolve
 from pebench.encodings.streams import build
 from pebench.encodings.t5_bias import bucket
-from pebench.suite.lm.attention import attend
+from pebench.encodings.wrapper import Wrapper
+from pebench.suite.lm.attention import layer, lifted
 from tests.references import DEFINITIONS, Inputs, attention
 
 Gradients = dict[str, Tensor]
@@ -57,8 +60,7 @@ def leaves(at: Inputs, dtype: torch.dtype | None = None) -> Inputs:
 
 
 def fast(e: Encoding, at: Inputs) -> Tensor:
-    q, k = e.qk(at.q, at.k, At(at.layer, at.x, at.v, at.pos, {}))
-    return attend(e, at.layer, q, k, at.v, at.pos, at.pos)
+    return layer(e, At.whole(at.layer, at.x, at.v, at.pos), at.q, at.k, at.v)
 
 
 def values_and_gradients(
@@ -118,17 +120,11 @@ def test_the_fast_path_loses_in_bf16_what_attention_loses(name: str, length: int
     assert max(own.values()) < 0.1
 
 
-def test_every_encoding_that_widens_q_and_k_has_a_definition() -> None:
-    lifted = []
-    for name in names():
-        e = made(name)
-        at = inputs(e, 5)
-        q, k = e.qk(at.q, at.k, At(1, at.x, at.v, at.pos, {}))
-        assert q.shape[-1] == k.shape[-1] or e.kernel() == "own"
-        if e.kernel() == "fused" and q.shape[-1] > at.q.shape[-1]:
-            lifted.append(name)
-    assert {"alibi", "fox", "grape_a_qk"} <= set(lifted)
-    assert sorted(set(lifted) - set(DEFINITIONS)) == []
+def test_every_encoding_that_declares_columns_has_a_definition() -> None:
+    classes = {name: resolve(name)[1] for name in names()}
+    declared = [n for n, cls in classes.items() if cls.defines("columns") and not issubclass(cls, Wrapper)]
+    assert {"alibi", "fox", "grape_a_qk"} <= set(declared)
+    assert sorted(set(declared) - set(DEFINITIONS)) == []
 
 
 def attended(name: str, at: Inputs, **values: Tensor | float) -> Tensor:
@@ -171,7 +167,7 @@ def test_without_its_effect_an_encoding_is_nope(name: str, values: dict[str, flo
 def test_nope_cannot_tell_positions_of_equal_tokens_apart() -> None:
     e = made("nope")
     q, k, v = torch.randn(3, 1, 2, 1, 8).expand(3, 1, 2, 9, 8)
-    close(attend(e, 0, q, k, v, torch.arange(9), torch.arange(9)), v)
+    close(layer(e, At.whole(0, v[:, 0], v, torch.arange(9)), q, k, v), v)
 
 
 def test_learned_frequencies_start_as_rope(at: Inputs) -> None:
@@ -218,14 +214,17 @@ def test_stick_breaking_without_content_halves_the_rest_each_time() -> None:
     e, pos = made("stick_breaking"), torch.arange(17)
     q, k = torch.zeros(2, 1, 2, 17, 8)
     far = (pos[:, None] - pos).double()
-    weights = e.weights(q, k, pos, pos, 0)
+    at = At.whole(0, q[:, 0], q, pos)
+    weights = e.weights(q, k, at, Keys(pos, pos))
     assert weights is not None
     want = torch.where(far > 0, 2**-far, 0.0).float().expand_as(weights)
     close(weights, want)
 
 
 def test_broken_sticks_and_what_is_left_make_one(at: Inputs) -> None:
-    weights = made("stick_breaking", 8).weights(at.q, at.k, at.pos, at.pos, 0)
+    weights = made("stick_breaking", 8).weights(
+        at.q, at.k, At.whole(0, at.x, at.v, at.pos), Keys(torch.arange(17), at.pos)
+    )
     assert weights is not None
     left = (1 - at.scores.sigmoid()).tril(-1) + torch.ones(17, 17).triu()
     close(weights.sum(-1) + left.prod(-1), torch.ones(2, 8, 17))
@@ -300,8 +299,9 @@ def test_gates_of_grape_a_are_bounded_by_a_factor() -> None:
     e = build(resolve("grape_a_q")[1], Shape(1, 4, 16, 32), seed=5)
     at = inputs(e, 40)
     q = torch.nn.functional.rms_norm(at.q, (16,))
-    columns, _ = e.qk(q, q, At(0, at.x, at.v, at.pos, {}))
-    gates = columns[..., 16] / 4 / alibi_slopes(4)[:, None]  # the lift divides by the scale, 1/4
+    columns = e.columns(q, q, At.whole(0, at.x, at.v, at.pos))
+    assert columns is not None
+    gates = columns.q[..., 0] / alibi_slopes(4)[:, None]
     assert 0.313261 <= gates.min() < gates.max() <= 1.313263
 
 
@@ -309,14 +309,14 @@ def test_gates_of_grape_a_are_bounded_by_a_factor() -> None:
 def test_widened_products_are_float32_in_any_dtype(dtype: torch.dtype) -> None:
     q = k = torch.zeros(1, 1, 2000, 8, dtype=dtype)
     column = 0.37 * torch.arange(2000.0)[:, None]
-    wide_q, wide_k = widen(q, k, torch.full_like(column, 1.7), column, scale=0.25)
+    wide_q, wide_k = lifted(q, k, Columns(torch.full_like(column, 1.7), column), scale=0.25)
     got = (wide_q.double() @ wide_k.double().mT)[0, 0, 0] * 0.25
     torch.testing.assert_close(got, 1.7 * column[:, 0].double(), rtol=1e-6, atol=1e-5)
 
 
 def test_a_running_sum_goes_on_where_the_cache_stopped() -> None:
     x = torch.randn(2, 3, 11)
-    memory: dict[str, Tensor] = {}
+    memory: Memory = {}
     parts = [running_sum(part, memory, "sum") for part in x.split([1, 4, 6], dim=-1)]
     close(torch.cat(parts, -1), x.cumsum(-1))
     close(memory["sum"], x.sum(-1, keepdim=True))
@@ -327,10 +327,13 @@ def test_sums_after_are_exclusive() -> None:
     close(sum_after(x), torch.stack([x[:, j + 1 :].sum(-1) for j in range(9)], dim=-1))
 
 
-def test_distance_and_visibility_follow_positions_not_places() -> None:
-    q_pos, k_pos = torch.tensor([10, 20]), torch.tensor([0, 10, 20])
-    assert distance(q_pos, k_pos).tolist() == [[10, 0, 0], [20, 10, 0]]
-    assert visible(q_pos, k_pos).tolist() == [[True, True, False], [True, True, True]]
+def test_distance_follows_positions_and_visibility_follows_places() -> None:
+    q_pos, k_pos = torch.tensor([10, 20]), torch.tensor([30, 10, 20])
+    assert distance(q_pos, k_pos).tolist() == [[0, 0, 0], [0, 10, 0]]
+    assert distance(q_pos.repeat(4, 1), k_pos.repeat(4, 1)).shape == (4, 2, 3)
+    at = At.whole(0, torch.zeros(1, 3, 8), torch.zeros(1, 1, 3, 8), k_pos)
+    seen = visible(at._replace(order=torch.tensor([1, 2])), Keys(at.order, k_pos))
+    assert seen.tolist() == [[True, True, False], [True, True, True]]
 
 
 @pytest.mark.parametrize("name", names())
@@ -339,7 +342,7 @@ def test_one_token_attends_to_itself_or_to_nothing(name: str) -> None:
     at = inputs(e, 1, first=0)
     y = fast(e, at)
     assert y.shape == at.v.shape
-    assert torch.allclose(y, at.v, atol=1e-5) or name in ("stick_breaking", "shaw")
+    assert torch.allclose(y, at.v, atol=1e-5) or name in ("stick_breaking", "shaw", "kv_shift")
 
 
 @pytest.mark.parametrize("name", names())

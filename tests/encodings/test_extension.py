@@ -38,7 +38,7 @@ def test_yarn_sharpens_by_the_known_gain(factor, gain):
 @pytest.mark.parametrize("method", METHODS)
 def test_zero_frequencies_stay_zero(method):
     frequencies = PRoPE(Shape(1, 1, 32, 64)).frequencies
-    changed = METHODS[method](frequencies, 4.0, 64)
+    changed = METHODS[method].change(frequencies, 4.0, 64)
     assert ((changed == 0) == (frequencies == 0)).all()
 
 
@@ -119,6 +119,6 @@ def test_a_name_with_a_method_is_an_encoding(spec):
     made = make(cls)
     frequencies = [part.frequencies for part in made.modules() if hasattr(part, "frequencies")]
     length = frequencies and made.shape.train_length * (32 if "randomized" in spec else 1)
-    expected = METHODS[method](rope_frequencies(made.shape.head_dim), cls.alone, length)
+    expected = METHODS[method].change(rope_frequencies(made.shape.head_dim), cls.alone, length)
     assert any(torch.equal(f, expected) for f in frequencies)
     assert {"extension.py", "rope.py"} <= {file.name for file in encoding_files(cls)}

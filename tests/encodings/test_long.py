@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pebench.encodings.base import At
+from pebench.encodings.base import At, Keys
 from pebench.encodings.registry import names, resolve
-from pebench.suite.lm.attention import attend
+from pebench.suite.lm.attention import attend, queries
 from pebench.suite.lm.model import LM, Size
 
 TOKENS = 16384
@@ -24,13 +24,19 @@ def peak(name: str) -> int:
     lm = LM(Size(layers=2, width=64, heads=4, vocab=64), cls, TOKENS // 16, 0).eval()
     encoding, rng = lm.encoding, torch.Generator().manual_seed(0)
     length = min(TOKENS, encoding.max_length or TOKENS)
-    pos = encoding.positions(torch.arange(length))
+    index = torch.arange(length)
+    pos = encoding.positions(index, index[None], {})
     for layer in range(2):
         x = torch.randn(1, length, 64, generator=rng)
         q, k, v = torch.randn(3, 1, 4, length, 16, generator=rng)
         with torch.no_grad():
-            q, k = encoding.qk(q, k, At(layer, x, v, pos, {}))
-            y = attend(encoding, layer, q[:, :, -LAST:], k, v, pos[-LAST:], pos)
+            at, keys = At.whole(layer, x, v, pos), Keys(index, pos)
+            columns = encoding.columns(q, k, at)
+            if columns is not None:
+                beside = [side.expand(1, 4, length, -1) for side in columns]
+                at, keys = at._replace(columns=beside[0]), keys._replace(columns=beside[1])
+            q, k = encoding.qk(q, k, at)
+            y = attend(encoding, queries(at, slice(-LAST, None)), q[:, :, -LAST:], k, v, keys)
         assert y.isfinite().all()
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return kilobytes * (1 if sys.platform == "darwin" else 1024)

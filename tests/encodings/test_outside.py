@@ -9,12 +9,12 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply
 from transformers.models.t5.modeling_t5 import T5Attention
 
 from pebench.encodings.alibi import ALiBi
-from pebench.encodings.base import At, Shape, alibi_slopes, visible
+from pebench.encodings.base import At, Keys, Shape, alibi_slopes, visible
 from pebench.encodings.extension import extended, ntk, pi, sharpening, yarn
 from pebench.encodings.rope import RoPE
 from pebench.encodings.streams import build
 from pebench.encodings.t5_bias import bucket
-from pebench.suite.lm.attention import attend
+from pebench.suite.lm.attention import attended
 
 LENGTH = 2048  # that the frequencies are trained at
 
@@ -52,7 +52,7 @@ def test_turned_queries_and_keys_meet_as_theirs_do(method: str | None, kind: str
     q, k, v = torch.randn(3, 2, 4, 50, 64, generator=torch.Generator().manual_seed(0))
     rope = build(RoPE, shape).eval()
     encoding = extended(rope, method, 4.0) if method else rope
-    ours = torch.matmul(*swapped(encoding.qk(q, k, At(0, torch.zeros(2, 50, 256), v, pos, {}))))
+    ours = torch.matmul(*swapped(encoding.qk(q, k, At.whole(0, torch.zeros(2, 50, 256), v, pos))))
     cos, sin = LlamaRotaryEmbedding(config(64, kind, 4.0))(q, pos[None])
     theirs = torch.matmul(*swapped(apply_rotary_pos_emb(q, k, cos, sin)))
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
@@ -70,11 +70,10 @@ def test_alibi_is_that_of_bloom(heads: int) -> None:
     torch.testing.assert_close(bias[:, 0, 1], alibi_slopes(heads))
     q, k = torch.randn(2, 1, heads, length, 8, generator=torch.Generator().manual_seed(0))
     pos = torch.arange(length)
-    logits = (q @ k.mT * shape.scale + bias).masked_fill(~visible(pos, pos), -torch.inf)
-    alibi = build(ALiBi, shape)
-    wide_q, wide_k = alibi.qk(q, k, At(0, torch.zeros(1, length, 8 * heads), q, pos, {}))
+    at = At.whole(0, torch.zeros(1, length, 8 * heads), q, pos)
+    logits = (q @ k.mT * shape.scale + bias).masked_fill(~visible(at, Keys(pos, pos)), -torch.inf)
     one = torch.eye(length).expand(1, heads, -1, -1)  # as values, it makes attention return its weights
-    ours = attend(alibi, 0, wide_q, wide_k, one, pos, pos)
+    ours = attended(build(ALiBi, shape), at, q, k, one)
     torch.testing.assert_close(ours, logits.softmax(-1), rtol=0, atol=1e-6)
 
 

@@ -1,19 +1,23 @@
 import ast
 import contextlib
+import fcntl
 import os
+import pty
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from pebench.leaderboard import board
-from pebench.leaderboard.app import app, launch, widgets
+from pebench.leaderboard.app import app, launch, links, widgets
 from pebench.suite.results.record import write
 from tests.leaderboard.test_board import HOSTILE, hostile
 from tests.made_records import SKILL, STANDARD_TASKS, Sweep, checks, write_failure, write_sweep
@@ -26,6 +30,7 @@ TIMEOUT = 120
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without waiting for a browser, and without the links of another test's app."""
     monkeypatch.setattr(widgets, "HEAD_START", 0.0)
+    monkeypatch.setattr(links, "PAGES", {})
     monkeypatch.setattr(widgets, "PAGES", {})
 
 
@@ -46,8 +51,10 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def one_page(name: str) -> None:
     from pebench.leaderboard.app.app import ENTRIES
+    from pebench.leaderboard.app.links import address
 
-    ENTRIES[name][1]()
+    with address(name):
+        ENTRIES[name][1]()
 
 
 def opened(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str) -> AppTest:
@@ -130,7 +137,7 @@ def test_search_and_filters_narrow_the_table(monkeypatch, folder):
     assert len(page.dataframe[0].value) == 11
     page.text_input(key="search").set_value("grape").run()
     assert set(page.dataframe[0].value["name"]) == {"grape_a_qk", "grape_ap", "grape_m_nonctx"}
-    page.number_input(key="seeds").set_value(3).run()
+    page.selectbox(key="seeds").set_value(3).run()
     assert len(page.dataframe[0].value) == 3
     page.text_input(key="search").set_value("no such thing").run()
     assert [info.value for info in page.info] == ["No encoding passes these filters."]
@@ -142,6 +149,73 @@ def test_a_link_reproduces_a_view(monkeypatch, folder):
     page.query_params["encoding"] = "fox"
     page.run()
     assert page.title[0].value == "Forgetting attention"
+
+
+WRONG = [  # page, what a link names that there is not, what is said instead
+    ("encoding", {"encoding": "rop"}, "no encoding “rop” on this board. Did you mean rope"),
+    (
+        "encoding",
+        {"encoding": "rope", "profile": "QUIK"},
+        "no profile “QUIK” on this board. Did you mean QUICK?",
+    ),
+    ("encoding", {"encoding": "rope", "file": "x"}, "no record “x”"),
+    (
+        "compare",
+        {"first": "rope", "others": ["alibi", "fxo"]},
+        "no encoding “fxo” on this board. Did you mean fox?",
+    ),
+    ("compare", {"first": "Alibis"}, "Did you mean alibi"),
+    ("curves", {"encodings": "none"}, "no encoding “none”"),
+    (
+        "curves",
+        {"curve": "copy.exactly"},
+        "no task and metric “copy.exactly” on this board. Did you mean copy.exact",
+    ),
+    ("needle", {"map": "needles"}, "no task and metric “needles”"),
+    ("positions", {"length": "7"}, "no text length “7” on this board. There are: 512, 256, 128, 64."),
+    ("cost", {"cost": "money"}, "no cost “money”"),
+    ("overview", {"family": "familiar"}, "no family “familiar”"),
+    ("overview", {"certified": "perhaps"}, "no answer to certified “perhaps”"),
+]
+
+
+@pytest.mark.parametrize(("name", "link", "words"), WRONG)
+def test_a_link_to_what_there_is_not_says_so_and_shows_nothing_else(monkeypatch, folder, name, link, words):
+    monkeypatch.setenv(launch.FOLDER_VARIABLE, str(folder))
+    page = AppTest.from_function(one_page, default_timeout=TIMEOUT, args=(name,))
+    for key, value in link.items():
+        page.query_params[key] = value
+    page.run()
+    assert not page.exception
+    assert words in page.error[0].value.replace("\\", "")
+    assert len(page.error) == 1
+    assert not page.dataframe
+    assert not page.get("plotly_chart")
+    assert {key: page.query_params[key] for key in link} == link  # a reload says it again
+
+
+@pytest.mark.parametrize("spelling", ["rope+fox", "rope fox", "ROPE+FOX"])
+def test_a_plus_may_have_become_a_space(monkeypatch, tmp_path, spelling):
+    monkeypatch.setenv(launch.FOLDER_VARIABLE, str(write_sweep(tmp_path, {"rope": 1.0, "rope+fox": 6.0})))
+    page = AppTest.from_function(one_page, default_timeout=TIMEOUT, args=("encoding",))
+    page.query_params["encoding"] = spelling
+    page.run()
+    assert page.title[0].value == r"Made up\: rope\+fox"
+    assert page.query_params["encoding"] == "rope+fox"
+
+
+def test_the_address_names_defaults_too_and_follows_a_choice(monkeypatch, folder):
+    page = opened(monkeypatch, folder, "compare")
+    assert page.query_params["first"] == "grape_a_qk"
+    assert page.query_params["others"] == "grape_ap"
+    assert page.query_params["profile"] == "QUICK"
+    page.multiselect(key="others").set_value([]).run()
+    assert page.query_params["others"] == ""
+    page.selectbox(key="first").set_value("fox").run()
+    assert page.query_params["first"] == "fox"
+    page.query_params["first"] = "alibi"  # as the browser's way back does
+    page.run()
+    assert page.selectbox(key="first").value == "alibi"
 
 
 def test_another_folder_and_profile_can_be_opened(monkeypatch, folder, tmp_path):
@@ -261,10 +335,85 @@ def wait_for(process: subprocess.Popen, port: int) -> None:
     pytest.fail("the app does not answer")
 
 
+HOSTILE_SETTINGS = """
+[server]
+port = 9999
+headless = false
+address = "0.0.0.0"
+baseUrlPath = "elsewhere"
+[theme]
+base = "dark"
+"""
+
+
+def strange_home(folder: Path) -> Path:
+    """A home and working directory that would change what streamlit serves, and what Python imports."""
+    settings = folder / ".streamlit"
+    settings.mkdir()
+    (settings / "config.toml").write_text(HOSTILE_SETTINGS, encoding="utf-8")
+    (settings / "credentials.toml").write_text("][ no TOML", encoding="utf-8")
+    for module in ("random", "logging", "streamlit", "pebench"):
+        (folder / f"{module}.py").write_text("raise SystemExit('imported from here')", encoding="utf-8")
+    return folder
+
+
+def started(folder: Path, **surroundings: Any) -> tuple[subprocess.Popen[bytes], int]:
+    """`pebench app` on a port of its own, in this surrounding."""
+    port = unused_port()
+    words = ["-P", "-m", "pebench.suite.cli", "app", "--records", str(folder), "--port", str(port)]
+    return subprocess.Popen([sys.executable, *words], **surroundings), port
+
+
+def served(port: int) -> str:
+    with urllib.request.urlopen(f"http://{launch.ADDRESS}:{port}/_stcore/host-config", timeout=5) as answer:
+        return str(answer.read())
+
+
+def test_it_starts_in_a_terminal_on_a_strange_home_and_ends_with_the_terminal(folder, tmp_path):
+    """Streamlit alone asks for an e-mail address there, and serves elsewhere."""
+    home = strange_home(tmp_path)
+    mine = {name: value for name, value in os.environ.items() if name not in launch.SCREENS}
+    hostile = {"HOME": str(home), "STREAMLIT_SERVER_PORT": "9999", "STREAMLIT_SERVER_HEADLESS": "false"}
+    terminal, end = pty.openpty()
+    process, port = started(
+        folder, env=mine | hostile, cwd=home, stdin=end, stdout=end, stderr=end,
+        preexec_fn=lambda: (os.setsid(), fcntl.ioctl(0, termios.TIOCSCTTY, 0)),
+    )  # fmt: skip
+    os.close(end)
+    wait_for(process, port)
+    assert served(port)
+    said = os.read(terminal, 4096).decode()
+    assert f"the leaderboard is at http://{launch.ADDRESS}:{port}" in said
+    assert "mail" not in said
+    os.close(terminal)
+    assert process.wait(TIMEOUT) == -signal.SIGHUP
+    wait_until_free(port)
+
+
+def test_it_starts_without_terminal_and_home_and_ends_with_its_parent(folder):
+    bare = {name: value for name, value in os.environ.items() if name != "HOME"}
+    process, port = started(folder, env=bare, stdout=subprocess.DEVNULL, preexec_fn=lambda: os.close(0))
+    wait_for(process, port)
+    process.kill()
+    process.wait()
+    wait_until_free(port)
+
+
+def wait_until_free(port: int) -> None:
+    """Until nobody serves at this port."""
+    deadline = time.monotonic() + TIMEOUT
+    while time.monotonic() < deadline:
+        with contextlib.suppress(launch.LaunchError):
+            assert launch.free_port(port) == port
+            return
+        time.sleep(0.1)
+    pytest.fail("the app outlived its parent")
+
+
 def test_the_app_listens_on_this_machine_alone_and_sends_no_statistics():
-    flags = launch.command(8501, False)
-    assert f"--server.address={launch.ADDRESS}" in flags
-    assert "--browser.gatherUsageStats=false" in flags
+    options = launch.options(8501)
+    assert options["server.address"] == launch.ADDRESS
+    assert options["browser.gatherUsageStats"] is False
 
 
 def test_pictures_of_a_saved_model_are_on_its_page(monkeypatch, tmp_path):

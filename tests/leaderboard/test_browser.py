@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,21 +37,19 @@ def chromium() -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return hostile(write_sweep(tmp_path_factory.mktemp("records")))
+    return hostile(write_sweep(tmp_path_factory.mktemp("records"), {**SKILL, "rope+fox": 6.5}))
 
 
 @pytest.fixture(scope="module")
 def site(folder: Path) -> Iterator[str]:
     port = unused_port()
-    environment = {**os.environ, launch.FOLDER_VARIABLE: str(folder)}
-    child = subprocess.Popen(launch.command(port, False), env=environment, stdout=subprocess.DEVNULL)
+    child = launch.start(folder, port)
     url = f"http://{launch.ADDRESS}:{port}"
     try:
         wait_for(child, port)
         yield url
     finally:
-        child.terminate()
-        child.wait()
+        launch.stop(child)
 
 
 @pytest.fixture(scope="module")
@@ -174,9 +171,56 @@ def test_a_choice_becomes_part_of_the_address(page):
     expect(main.get_by_text("minus alibi")).to_be_visible()
     shown(page, "/cost")
     page.get_by_test_id("stMain").get_by_role("radio", name="decode").click()
-    expect(page).to_have_url(re.compile("cost=decode$"), timeout=PATIENCE)
+    expect(page).to_have_url(re.compile("cost=decode"), timeout=PATIENCE)
     shown(page, page.url)
     expect(main.get_by_role("radio", name="decode")).to_be_checked()
+
+
+@pytest.mark.parametrize(
+    ("link", "words"),
+    [
+        ("/compare?first=rope&others=fxo", "There is no encoding “fxo” on this board. Did you mean fox?"),
+        ("/claim", "There is no page “claim”"),
+    ],
+)
+def test_a_link_to_what_there_is_not_says_so_and_shows_nothing_else(page, link, words):
+    page.goto(link, wait_until="domcontentloaded")
+    main = page.get_by_test_id("stMain")
+    expect(main.get_by_test_id("stAlertContentError")).to_contain_text(words, timeout=PATIENCE)
+    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0, timeout=PATIENCE)
+    for kind in ("stDataFrame", "stPlotlyChart", "stMetric"):
+        assert main.get_by_test_id(kind).count() == 0
+    assert page.url.endswith(link)  # a reload says it again
+
+
+def test_a_suggestion_leads_there(page):
+    page.goto("/encoding?encoding=gox", wait_until="domcontentloaded")
+    page.get_by_test_id("stMain").get_by_role("link", name="fox", exact=True).click()
+    expect(page.get_by_test_id("stHeading").first).to_have_text("Forgetting attention", timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("spelling", ["rope+fox", "rope%2Bfox"])
+def test_a_plus_may_have_become_a_space(page, spelling):
+    shown(page, f"/encoding?encoding={spelling}")
+    expect(page.get_by_test_id("stMain").get_by_role("heading").first).to_have_text("rope+fox")
+    expect(page).to_have_url(re.compile(r"encoding=rope%2Bfox"))
+
+
+def test_a_link_says_everything_and_a_reload_keeps_it(page):
+    shown(page, "/compare")
+    expect(page).to_have_url(re.compile("profile=QUICK.*first=grape_a_qk.*others="), timeout=PATIENCE)
+    before = page.url
+    page.get_by_test_id("stSidebarNav").get_by_role("link", name="Cost and quality").click()
+    expect(page).to_have_url(re.compile("/cost.*cost=train"), timeout=PATIENCE)
+    page.go_back()
+    expect(page).to_have_url(before, timeout=PATIENCE)
+    shown(page, page.url)
+    assert page.url == before
+
+
+def test_a_parameter_that_no_page_knows_is_named(page):
+    shown(page, "/cost?costs=decode")
+    expect(page.get_by_text("This page has no choice named costs")).to_be_visible()
 
 
 @pytest.mark.parametrize("path", ["curves", "needle", "positions", "compare?others=rope", "cost", "claims"])
@@ -195,4 +239,4 @@ def test_what_one_sees_can_be_downloaded(page):
     with page.expect_download() as download:
         page.get_by_role("button", name="Download as CSV").click()
     text = Path(download.value.path()).read_text(encoding="utf-8")
-    assert len(text.splitlines()) == 1 + len(SKILL) + 1  # and the hostile one
+    assert len(text.splitlines()) == 1 + len(SKILL) + 2  # and the sum, and the hostile one

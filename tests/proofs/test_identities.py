@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from pebench.encodings import group
-from pebench.encodings.base import At, Shape
+from pebench.encodings.base import At, Keys, Shape
 from pebench.encodings.fire import FIRE
 from pebench.encodings.fox import FoX
 from pebench.encodings.hope import HoPE
@@ -28,9 +28,9 @@ from pebench.encodings.swan import SWAN
 from pebench.encodings.xpos import XPos
 from pebench.leaderboard.app.screens.identities import TABLE
 from pebench.suite.cli import prove_identities
-from pebench.suite.lm.attention import attend
+from pebench.suite.lm.attention import attended
 from pebench.suite.lm.model import LM, Size
-from pebench.suite.proofs.prove import CLAIMS, K, Q, V, X, attention, document, make, prove
+from pebench.suite.proofs.prove import CLAIMS, HERE, K, Q, X, attention, document, make, prove
 
 SIZE = Size(layers=2, width=32, heads=2, vocab=16)
 
@@ -114,7 +114,8 @@ def test_the_first_forget_gate_never_matters():
 
 def test_sandwich_has_the_papers_values():
     encoding = Sandwich(Shape(1, 8, 16, 32))
-    bias = encoding.bias(torch.tensor([100]), torch.tensor([0, 99, 100]), 0)[:, 0]
+    far = torch.tensor([0, 99, 100])
+    bias = encoding.bias(HERE._replace(pos=far[2:]), Keys(far, far))[:, 0]
     expected = torch.tensor([[-33.31891, -1.44662, 0.0], [-4.16486, -0.18083, 0.0]])
     torch.testing.assert_close(bias[[0, 7]], expected, rtol=0, atol=1e-4)
 
@@ -158,23 +159,23 @@ def test_fire_never_meets_an_input_above_one():
     encoding, seen = build(FIRE, Shape(1, 2, 8, 32)), []
     encoding.mlps[0].register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     pos = torch.arange(500)
-    encoding.bias(pos, pos, 0)
+    encoding.bias(HERE._replace(pos=pos), Keys(pos, pos))
     assert seen[0].min() == 0
     assert 0.9 < seen[0].max() <= 1
 
 
 def test_path_reflects_along_unit_vectors():
     encoding = make(PaTH)
-    _, k = encoding.qk(Q, K, At(0, X, V, torch.arange(17), {}))
-    torch.testing.assert_close(k[..., 8:16].norm(dim=-1), torch.ones(2, 4, 17))
-    assert (k[..., 16] > 0).all()
-    assert (k[..., 16] < 2).all()
+    planes = encoding.columns(Q, K, HERE).k
+    torch.testing.assert_close(planes[..., :8].norm(dim=-1), torch.ones(2, 4, 17))
+    assert (planes[..., 8] > 0).all()
+    assert (planes[..., 8] < 2).all()
 
 
 def test_xpos_decodes_at_positions_where_its_factors_overflow():
     lm = LM(SIZE, XPos, 32, 0).eval()
     start = 1_000_000  # 3.5 ** (start / 512) is far beyond float32
-    lm.encoding.positions = lambda index: index + start
+    lm.encoding.positions = lambda index, tokens, memory: index + start
     tokens = torch.randint(16, (1, 40), generator=torch.Generator().manual_seed(0))
     cache = lm.cache()
     with torch.no_grad():
@@ -184,9 +185,10 @@ def test_xpos_decodes_at_positions_where_its_factors_overflow():
 
 
 def test_xpos_forgets_keys_that_are_out_of_reach_instead_of_overflowing():
-    encoding, pos = make(XPos), torch.tensor([0, 100_000, 200_000])
+    encoding, pos, index = make(XPos), torch.tensor([0, 100_000, 200_000]), torch.arange(3)
     query = Q[:, :, 2:3]
-    weights = encoding.weights(query, K[:, :, :3], pos[2:], pos, 0)
+    at = HERE._replace(order=index[2:], pos=pos[2:])
+    weights = encoding.weights(query, K[:, :, :3], at, Keys(index, pos))
     alone = (query * K[:, :, 2:3]).sum(-1) * encoding.shape.scale  # products with the far keys are zero
     expected = torch.cat([torch.zeros_like(alone), torch.zeros_like(alone), alone], dim=-1).softmax(-1)
     torch.testing.assert_close(weights[:, :, 0], expected)
@@ -196,9 +198,10 @@ def test_swan_sees_all_in_its_first_layer_and_half_the_training_length_in_the_ne
     encoding, pos = make(SWAN), torch.arange(32)
     q, k = torch.randn(2, 1, 4, 32, 8, generator=torch.Generator().manual_seed(0))
     unit = torch.eye(32).expand(1, 4, -1, -1)  # values that read the weights off
-    windowed = attend(encoding, 1, q, k, unit, pos, pos)
+    at = At.whole(1, torch.zeros(1, 32, 32), q, pos)
+    windowed = attended(encoding, at, q, k, unit)
     assert ((windowed > 0) == ((pos[:, None] - pos >= 0) & (pos[:, None] - pos < 16))).all()
-    assert encoding.bias(pos, pos, 0) is None
+    assert encoding.bias(at._replace(layer=0), Keys(pos, pos)) is None
 
 
 def test_nope_cannot_tell_positions_of_a_constant_sequence():

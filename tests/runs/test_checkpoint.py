@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from pebench.encodings.registry import names, resolve
 from pebench.suite import cli
-from pebench.suite.lm.generate import choose, generate, shown
+from pebench.suite.lm.generate import Sampling, choose, generate, shown
 from pebench.suite.lm.model import LM, LengthError, Size
 from pebench.suite.results.record import read_all, write
 from pebench.suite.runs import checkpoint as checkpoints
@@ -275,14 +275,35 @@ def test_generating_is_greedy_decoding_without_a_cache(encoding: str) -> None:
 
 def test_temperature_draws_from_the_softmax() -> None:
     logits, rng = torch.tensor([0.0, 1.0, 2.0]), torch.Generator().manual_seed(0)
-    drawn = torch.tensor([choose(logits, 0.5, rng) for _ in range(4000)])
+    drawn = torch.tensor([choose(logits, Sampling(0.5), rng) for _ in range(4000)])
     shares = drawn.bincount(minlength=3) / 4000
     assert torch.allclose(shares, (2 * logits).softmax(0), atol=0.03)
 
 
+@pytest.mark.parametrize("temperature", [0.0, 5e-324, 1e-45, 1e-10])
+def test_a_tiny_temperature_is_greedy(temperature: float) -> None:
+    logits, rng = torch.tensor([-3e38, 1.0, 2.0, 3e38]), torch.Generator().manual_seed(0)
+    assert choose(logits, Sampling(temperature), rng) == 3
+
+
+def test_only_the_likeliest_are_drawn_where_that_is_asked() -> None:
+    logits, rng = torch.tensor([0.5, 0.1, 0.3, 0.1]).log(), torch.Generator().manual_seed(0)
+
+    def drawn(**how: Any) -> set[int]:
+        return {choose(logits, Sampling(1.0, **how), rng) for _ in range(200)}
+
+    assert drawn() == {0, 1, 2, 3}
+    assert drawn(top_k=2) == {0, 2}
+    assert drawn(top_p=0.6) == {0, 2}
+    assert drawn(top_p=0.4) == drawn(top_k=1) == {0}
+
+
 def test_a_seed_repeats_a_text() -> None:
     lm = model("rope")
-    texts = [list(generate(lm, [*b"x"], 30, 1.0, torch.Generator().manual_seed(seed))) for seed in (0, 0, 1)]
+    texts = [
+        list(generate(lm, [*b"x"], 30, Sampling(1.0), torch.Generator().manual_seed(seed)))
+        for seed in (0, 0, 1)
+    ]
     assert texts[0] == texts[1] != texts[2]
 
 
@@ -304,6 +325,23 @@ def test_the_command_writes_text_alone_to_a_pipe(saved: Path, pebench: Pebench) 
     assert text.endswith("\n")
     assert shown(text) == text
     assert pebench(*words)[1] == text
+
+
+@pytest.mark.parametrize("number", ["1e-45", "0"])
+def test_the_command_takes_any_temperature_from_zero(saved: Path, pebench: Pebench, number: str) -> None:
+    words = ("generate", str(saved), "--tokens", "9")
+    assert pebench(*words, "--temperature", number)[:2] == pebench(*words, "--temperature", "0")[:2]
+
+
+@pytest.mark.parametrize(
+    "words", [("--temperature", "nan"), ("--temperature", "inf"), ("--seed", str(2**64)), ("--seed", "-1")]
+)
+def test_the_command_refuses_numbers_that_cannot_be(
+    saved: Path, pebench: Pebench, words: tuple[str, str]
+) -> None:
+    code, text, errors = pebench("generate", str(saved), *words)
+    assert (code, text) == (2, "")
+    assert words[0] in errors
 
 
 def test_the_command_stops_where_the_encoding_ends(tmp_path: Path, pebench: Pebench) -> None:

@@ -2,6 +2,8 @@ import json
 import logging
 import math
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,8 +29,10 @@ from pebench.suite.runs.fingerprint import PER_TASK, task_files
 from pebench.suite.runs.harness import (
     FORCED_CHOICE,
     PREFIX,
+    ArgumentError,
     ByteLM,
     CheckpointLM,
+    Options,
     above_chance,
     loaded,
     measure,
@@ -175,9 +179,86 @@ def test_generating_is_greedy_and_ends_at_a_stop() -> None:
     stop = text[4:6]
     assert bytes_of({"until": ["never", stop]}) == text[: text.index(stop)]
     assert bytes_of({"until": stop}) == text[: text.index(stop)]
-    hot = {"do_sample": True, "temperature": 3.0}
-    assert bytes_of(hot) != bytes_of(hot)
     assert bytes_of({"do_sample": False, "temperature": 3.0}) == text
+    assert bytes_of({"do_sample": True, "temperature": 3.0}) != text
+
+
+# What lm-eval's own models take, and what it means in ours: bytes, stops, temperature, top k, top p.
+ARGUMENTS = [
+    ({}, (256, [], 0.0, None, 1.0)),
+    ({"max_new_tokens": 3}, (3, [], 0.0, None, 1.0)),
+    ({"max_tokens": "3"}, (3, [], 0.0, None, 1.0)),
+    ({"max_completion_tokens": 3.0}, (3, [], 0.0, None, 1.0)),
+    ({"max_gen_toks": None, "until": None, "temperature": None}, (256, [], 0.0, None, 1.0)),
+    ({"max_gen_toks": 2, "max_new_tokens": 9}, (2, [], 0.0, None, 1.0)),
+    ({"until": "\n"}, (256, [b"\n"], 0.0, None, 1.0)),
+    ({"until": ["\n", "", None, "ö"]}, (256, [b"\n", "ö".encode()], 0.0, None, 1.0)),
+    ({"until": ("a", "b")}, (256, [b"a", b"b"], 0.0, None, 1.0)),
+    ({"temperature": 0.7}, (256, [], 0.7, None, 1.0)),
+    ({"temperature": "0.7", "top_p": "0.9", "top_k": 5}, (256, [], 0.7, 5, 0.9)),
+    ({"do_sample": "false", "temperature": 0.7}, (256, [], 0.0, None, 1.0)),
+    ({"do_sample": "True", "temperature": 1e-45}, (256, [], 1e-45, None, 1.0)),
+    ({"do_sample": True}, (256, [], 1.0, None, 1.0)),
+    ({"do_sample": 0, "num_beams": 1, "repetition_penalty": 1.0}, (256, [], 0.0, None, 1.0)),
+]
+
+
+@pytest.mark.parametrize(("given", "meant"), ARGUMENTS)
+def test_generation_arguments_mean_what_they_mean_to_lm_evals_own_models(
+    given: dict[str, Any], meant: tuple[Any, ...]
+) -> None:
+    before = repr(given)
+    options = Options.of(given)
+    assert (options.n, options.stops, *options.how) == meant
+    assert repr(given) == before
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"temperature": float("nan")},
+        {"temperature": -1},
+        {"temperature": "warm"},
+        {"temperature": float("inf")},
+        {"max_gen_toks": 0},
+        {"max_gen_toks": float("inf")},
+        {"max_new_tokens": "many"},
+        {"do_sample": "perhaps"},
+        {"top_p": 0},
+        {"top_k": -1},
+        {"num_beams": 4},
+        {"typical_p": 0.5},
+        {"stop": ["x"]},
+    ],
+)
+def test_generation_arguments_that_cannot_be_are_refused_in_words(given: dict[str, Any]) -> None:
+    with pytest.raises(ArgumentError, match=r"give|given|take"):
+        Options.of(given)
+
+
+def test_a_sampled_answer_does_not_depend_on_the_other_questions() -> None:
+    reader = ByteLM(model("rope"), True, 64)
+    hot = {"do_sample": True, "temperature": 3.0, "max_gen_toks": 12}
+    requests = [asked("generate_until", context, hot) for context in ("Call", "me", "Ishmael", "me")]
+    forth, back = reader.generate_until(requests), reader.generate_until(requests[::-1])
+    assert forth[::2] == back[::-1][::2]
+    assert sorted(forth) == sorted(back)
+    assert forth[1] != forth[3]  # asked twice, drawn twice
+    assert reader.generate_until(requests[2:3]) == forth[2:3]
+    other = ByteLM(model("rope"), True, 64, seed=1)
+    assert other.generate_until(requests) != forth
+
+
+def test_a_book_is_no_chat() -> None:
+    reader = ByteLM(model("rope"), True, 64)
+    asks: list[Callable[[], object]] = [
+        lambda: reader.tokenizer_name,
+        lambda: reader.chat_template(True),
+        lambda: reader.apply_chat_template([{"role": "user", "content": "Call me"}]),
+    ]
+    for ask in asks:
+        with pytest.raises(ArgumentError, match="without --apply_chat_template"):
+            ask()
 
 
 def test_a_long_prompt_leaves_room_for_the_answer_and_is_counted() -> None:
@@ -220,6 +301,57 @@ def test_lm_eval_finds_the_model_by_its_name(checkpoint: Path, books: None) -> N
     assert results["results"]["pebench_passages"]["acc,none"] == ours.scores[0].value
     assert ours.questions == 4
     assert ours.cut == 16
+
+
+def test_lm_evals_own_command_line_finds_the_model(checkpoint: Path, books: None, tmp_path: Path) -> None:
+    """In a process that nobody has told of pebench: its installation alone does."""
+    given = {
+        "--model": "pebench",
+        "--model_args": f"checkpoint={checkpoint},max_length=96,dtype=float32",
+        "--include_path": str(YAML),
+        "--tasks": "pebench_passkey_1024",
+        "--gen_kwargs": "temperature=0.5,max_gen_toks=3",
+        "--limit": "2",
+        "--batch_size": "auto",
+        "--output_path": str(tmp_path / "out"),
+    }
+    words = ["-P", "-m", "lm_eval", "--log_samples", *(word for pair in given.items() for word in pair)]
+    ended = subprocess.run(
+        [sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, timeout=240
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    [file] = (tmp_path / "out").rglob("samples_pebench_passkey_1024_*.jsonl")
+    answers = [json.loads(line)["resps"][0][0] for line in file.read_text(encoding="utf-8").splitlines()]
+    assert len(answers) == 2
+    assert all(1 <= len(answer) <= 3 for answer in answers)
+
+
+@pytest.mark.parametrize("first", ["lm_eval.evaluator", "pebench.suite.runs.harness"])
+def test_lm_evals_own_models_stay_where_ours_is_known(first: str) -> None:
+    code = f"import {first}, lm_eval.evaluator, lm_eval.api.registry as r; print(r.get_model('dummy'))"
+    ended = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=120)
+    assert "DummyLM" in ended.stdout, ended.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({}, "checkpoint=FILE"),
+        ({"checkpoint": "absent.safetensors"}, "there is no checkpoint"),
+        ({"pretrained": "gpt2"}, "no 'pretrained'"),
+        ({"checkpoint": "x", "dtype": "bfloat16"}, "computes in float32"),
+        ({"checkpoint": "x", "stale": "perhaps"}, "give true or false"),
+    ],
+)
+def test_model_arguments_that_cannot_be_are_refused_in_words(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises((ArgumentError, CheckpointError), match=words):
+        CheckpointLM(**arguments)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "auto", torch.float32, None])
+def test_the_one_type_may_be_named(checkpoint: Path, dtype: Any) -> None:
+    lm = CheckpointLM(str(checkpoint), max_length="96", stale="false", dtype=dtype, device=None)  # type: ignore[arg-type]
+    assert lm.max_length == 96
 
 
 def test_only_a_model_of_language_reads_a_begin(tmp_path: Path) -> None:

@@ -8,8 +8,30 @@ from pebench.leaderboard.reports import claims, variants
 
 PAPER = {
     f"paper_{size}": NUMBER(f"paper, {size}", format="%+.2f", help="Points by which the first leads there.")
-    for size in ("355M", "770M")
+    for size in claims.TABLES
 }
+SIDES: dict[str, object] = {
+    "first": st.column_config.TextColumn("first", pinned=True, width=150),
+    "second": st.column_config.TextColumn("second", pinned=True, width=150),
+    "paper_quantity": st.column_config.TextColumn("the paper measures"),
+    "quantity": st.column_config.TextColumn("here"),
+    "same_quantity": st.column_config.CheckboxColumn(
+        "same quantity", help="A verdict stands only where both sides measure the same."
+    ),
+}
+PHASES = {
+    f"{phase}_{number}": NUMBER(f"{title}, {number}", format="%+.3f")
+    for phase, title in (("at_length", "at L"), ("beyond", "beyond L"))
+    for number in ("difference", "low", "high", "p")
+}
+VERDICTS = {
+    "at_length_verdict": st.column_config.TextColumn("at L the variant is"),
+    "beyond_verdict": st.column_config.TextColumn("beyond L the variant is"),
+}
+ORDER = (
+    *("first", "second", "verdict", "quantity", "same_quantity", "difference", "low", "high", "p", "seeds"),
+    *("paper_quantity", *PAPER, "claim"),
+)
 
 
 def show() -> None:
@@ -20,22 +42,21 @@ def show() -> None:
         st.info("No claim can be judged yet: it takes results of both of its encodings.")
     else:
         st.markdown(
-            "The paper (arXiv:2512.07805) compares averages over seven zero-shot tasks, one seed each, at 355M and "
-            "770M parameters; their sampling error is about half a point. Here are the same pairs on this board: the "
-            "difference of the overall scores, paired by seed, with the 95 % interval of that pair alone. The verdict "
-            "is corrected for the number of lines of its table (p after Holm, 5 %); the board's tiers, which compare "
-            "all pairs, ask for more. *Not separated* does not mean equal, and where the paper's figure is negative "
-            "its own tables say the opposite of the line. Length generalisation and retrieval in small models is "
-            "another question than the paper's, so a verdict is about this board."
+            f"The paper (arXiv:2512.07805) measures {claims.PAPER}: averages over seven zero-shot tasks, one seed, "
+            "models of 355M and 770M parameters, a sampling error of about half a point. The same quantity here is "
+            f"{claims.OURS.title}: how well text is predicted at the training length. Only there a verdict stands, "
+            "corrected for the number of claims (Holm, 5 %). A second line of each claim shows "
+            f"{claims.BESIDE.title}, which the paper does not measure: *{claims.OTHER}*. *Not separated* does not mean "
+            "equal. Where the paper's figure is negative, its own table says the opposite of the line."
         )
-        listed(frame, "claims")
+        listed(frame[list(ORDER)], "claims")
     changed = variants.judged(board)
     if not changed.empty:
         st.header("One change at a time")
         st.markdown(
-            "Encodings that differ from another one in a single choice, judged in the same way: the first is the "
-            "variant. What is read on another's weights (`rope@yarn`) shares their training, which its interval does "
-            "not know: it is too wide rather than too narrow."
+            "Encodings that differ from another one in a single choice; the first is the variant. All tasks at L and "
+            "all tasks beyond L are two quantities, each with its verdict, corrected for all lines of both (Holm, "
+            f"5 %). *{claims.PREVIEW}*: neither an interval nor a verdict."
         )
         listed(changed, "variants")
     if pairs := [*frame["first"], *frame["second"], *changed["first"], *changed["second"]]:
@@ -44,5 +65,6 @@ def show() -> None:
 
 def listed(frame: pd.DataFrame, name: str) -> None:
     """The table of these pairs, to read and to download."""
-    st.dataframe(frame, hide_index=True, height="content", column_config={**COLUMNS, **PAPER})
+    shown = {**COLUMNS, **PAPER, **SIDES, **PHASES, **VERDICTS}
+    st.dataframe(frame, hide_index=True, height="content", column_config=shown)
     download(frame, name)

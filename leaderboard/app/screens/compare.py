@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from pebench.leaderboard.app import figures, views
-from pebench.leaderboard.app.widgets import BOUND, COLUMNS, download, draw, looks, open_board, records_of
+from pebench.leaderboard.app import figures, links, views
+from pebench.leaderboard.app.widgets import COLUMNS, download, draw, looks, open_board, records_of
 
 
 def show() -> None:
@@ -14,9 +14,9 @@ def show() -> None:
     if len(best) < 2:
         st.info("A comparison needs two encodings with results.")
         return
-    first = st.selectbox("Encoding", best, key="first", **BOUND)
+    first = links.pick("Encoding", best, "first", what="encoding")
     rest = [name for name in best if name != first]
-    others = st.multiselect("minus", rest, default=rest[:1], key="others", **BOUND)
+    others = links.pick_many("minus", rest, "others", what="encoding", default=rest[:1])
     frame = views.compare(board, first, others)
     if frame.empty:
         st.info("Choose at least one encoding to compare with.")

@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from pebench.leaderboard.app import figures, views
-from pebench.leaderboard.app.widgets import BOUND, COLUMNS, download, draw, looks, open_board, records_of
+from pebench.leaderboard.app import figures, links, views
+from pebench.leaderboard.app.widgets import COLUMNS, download, draw, looks, open_board, records_of
 from pebench.suite.results.metrics import METRICS
 
 
@@ -14,14 +14,13 @@ def show() -> None:
     if not metrics:
         st.info("This profile has no measurement of cost.")
         return
-    cost = st.segmented_control(
+    cost = links.pick(
         "Cost",
         metrics,
-        default=metrics[0],
+        "cost",
+        widget=st.segmented_control,
         required=True,
-        key="cost",
         format_func=lambda m: METRICS[m].title,
-        **BOUND,
     )
     frame = views.cost_quality(board, cost)
     draw(figures.cost_quality(frame, views.better(cost), looks(board)), "cost")

@@ -2,9 +2,8 @@
 
 import streamlit as st
 
-from pebench.leaderboard.app import figures, views
+from pebench.leaderboard.app import figures, links, views
 from pebench.leaderboard.app.widgets import (
-    BOUND,
     COLUMNS,
     NUMBER,
     chosen_encodings,
@@ -27,7 +26,7 @@ def show() -> None:
         return
     task, metric = pair
     names = chosen_encodings(board, "encodings")
-    everyone = st.toggle("Also runs that did not learn the task", key="unlearned", **BOUND)
+    everyone = links.switch("Also runs that did not learn the task", "unlearned")
     frame = views.by_length(board, task, metric, names, learned_only=not everyone)
     if frame.empty:
         st.info(

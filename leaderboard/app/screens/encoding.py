@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pebench.leaderboard.app import views
+from pebench.leaderboard.app import links, views
 from pebench.leaderboard.app.screens.pictures import show_pictures
-from pebench.leaderboard.app.widgets import BOUND, COLUMNS, download, open_board
+from pebench.leaderboard.app.widgets import COLUMNS, download, open_board
 from pebench.leaderboard.board import plain
 
 REPORTED = ("reads content", "relative range", "left padding", "cost of a cached token")  # these cannot fail
@@ -17,9 +17,10 @@ REPORTED = ("reads content", "relative range", "left padding", "cost of a cached
 
 def show() -> None:
     board = open_board()
-    name = st.selectbox("Encoding", [entry.name for entry in board.entries], key="encoding", **BOUND)
+    name = links.pick("Encoding", [entry.name for entry in board.entries], "encoding")
     entry = next(e for e in board.entries if e.name == name)
     card, parts = board.cards[name], views.one(board, name)
+    links.demand("file", list(parts["runs"]["file"]), "record")
     st.title(plain(entry.title or name))
     st.caption(f"{plain(name)} · {plain(entry.family)} · kernel {plain(entry.kernel)} · {paper(entry.paper)}")
     formula(text(card, "formula"))
@@ -45,7 +46,7 @@ def show() -> None:
     st.subheader("Records")
     st.dataframe(parts["runs"], hide_index=True)
     download(parts["runs"], f"{name}-runs")
-    file = st.selectbox("Provenance of", list(parts["runs"]["file"]), key="file", **BOUND)
+    file = links.pick("Provenance of", list(parts["runs"]["file"]), "file", what="record")
     run = parts["runs"].set_index("file").loc[file]
     if run["reason"]:
         st.warning(plain(f"{run['outcome']}: {run['reason']}"))

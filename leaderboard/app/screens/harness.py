@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from pebench.leaderboard.app import figures, views
-from pebench.leaderboard.app.widgets import BOUND, COLUMNS, download, draw, looks, open_board, records_of
+from pebench.leaderboard.app import figures, links, views
+from pebench.leaderboard.app.widgets import COLUMNS, download, draw, looks, open_board, records_of
 
 
 def show() -> None:
@@ -19,17 +19,17 @@ def show() -> None:
         "per byte of the right answer tell them apart long before."
     )
     kinds = list(dict.fromkeys(frame["questions"]))
-    kind = st.selectbox("Questions", kinds, key="questions", **BOUND)
+    kind = links.pick("Questions", kinds, "questions", what="question set")
     shown = frame[frame["questions"] == kind]
     reaches = sorted(set(shown["length"]))
-    reach = st.segmented_control(
+    reach = links.pick(
         "Bytes read at most",
         reaches,
-        default=reaches[0],
+        "reach",
+        slug="{:g}".format,
+        widget=st.segmented_control,
         required=True,
-        key="reach",
         format_func="{:g}".format,
-        **BOUND,
     )
     shown = shown[shown["length"] == reach]
     draw(figures.answers(shown, looks(board)), "harness")

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from pebench.leaderboard.app import figures, views
-from pebench.leaderboard.app.widgets import BOUND, COLUMNS, NUMBER, PAGES, download, draw, many, open_board
+from pebench.leaderboard.app import figures, links, views
+from pebench.leaderboard.app.widgets import COLUMNS, NUMBER, PAGES, download, draw, many, open_board
 from pebench.leaderboard.board import plain
 
 SHOWN = ["tier", "name", "score", "low", "high", "seeds"]
@@ -20,29 +20,29 @@ def show() -> None:
         "separable from its leader; scores run from 0 (without reading the input) to 1 (an oracle)."
     )
     with st.expander("Search, filters and columns"):
-        search = st.text_input("Search", key="search", type="search", live=True, **BOUND)
+        search = links.write("Search", "search", type="search", live=True)
         families = sorted({entry.family for entry in board.entries})
         kernels = sorted({entry.kernel for entry in board.entries})
         chosen = views.Filter(
-            search=search or "",
+            search=search,
             families=many("Family", families, "family"),
             kernels=many("Kernel", kernels, "kernel"),
             content=many("Positions see the content", ["yes", "no"], "content"),
             parameters=many("Has parameters of its own", ["yes", "no"], "parameters"),
-            seeds=st.number_input("Seeds, at least", 0, max(1, len(board.seeds)), key="seeds", **BOUND),
-            certified=st.toggle("Certificate passed", key="certified", **BOUND),
-            verified=st.toggle("Verified: some record was run again", key="verified", **BOUND),
+            seeds=links.pick("Seeds, at least", range(len(board.seeds) + 1), "seeds", what="number of seeds"),
+            certified=links.switch("Certificate passed", "certified"),
+            verified=links.switch("Verified: some record was run again", "verified"),
         )
         frame = views.overview(board, chosen)
         known = {**dict.fromkeys(frame.columns), **COLUMNS}
         best = [] if board.ranking.one_seed else ["p_best"]
         start = [*SHOWN, *best, *board.task_families, *SHOWN_LAST]
-        columns = st.multiselect(
+        columns = links.pick_many(
             "Columns",
             list(frame.columns),
-            [c for c in start if c in frame],
-            key="columns",
-            **BOUND,
+            "columns",
+            what="column",
+            default=[c for c in start if c in frame],
         )
     if frame.empty:
         st.info("No encoding passes these filters.")

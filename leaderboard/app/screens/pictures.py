@@ -4,8 +4,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from pebench.leaderboard.app import encoding_figures
-from pebench.leaderboard.app.widgets import BOUND, draw
+from pebench.leaderboard.app import encoding_figures, links
+from pebench.leaderboard.app.widgets import draw
 from pebench.leaderboard.board import plain
 
 
@@ -30,7 +30,9 @@ def show_pictures(folder: Path, profile: str, name: str) -> None:
         st.warning(plain(str(e)))
         return
     layers = encoding_figures.layers(points)
-    layer = st.selectbox("Layer", layers, format_func=encoding_figures.counted, key="layer", **BOUND)
+    layer = links.pick(
+        "Layer", layers, "layer", slug=encoding_figures.counted, format_func=encoding_figures.counted
+    )
     st.markdown("**Logit by distance**, in a text that repeats one token, so that only positions differ.")
     draw(encoding_figures.logits(points, layer), "logit-by-distance")
     if encoding_figures.has(points, "angle"):

@@ -2,9 +2,8 @@
 
 import streamlit as st
 
-from pebench.leaderboard.app import figures, views
+from pebench.leaderboard.app import figures, links, views
 from pebench.leaderboard.app.widgets import (
-    BOUND,
     chosen_encodings,
     chosen_metric,
     download,
@@ -23,7 +22,7 @@ def show() -> None:
         return
     task, metric = pair
     lengths = views.position_lengths(board, task, metric)
-    length = st.selectbox("Text length", lengths, key="length", **BOUND)
+    length = links.pick("Text length", lengths, "length")
     names = chosen_encodings(board, "encodings")
     frame = views.by_position(board, task, metric, length, names)
     if frame.empty:

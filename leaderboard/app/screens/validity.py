@@ -1,0 +1,53 @@
+"""Whether the board orders encodings as published tables do."""
+
+import pandas as pd
+import streamlit as st
+
+from pebench.leaderboard.app.widgets import NUMBER, download, open_board
+from pebench.leaderboard.board import plain
+from pebench.leaderboard.reports import published
+from pebench.leaderboard.reports.validity import (
+    KIND_HEADER,
+    all_notes,
+    best_columns,
+    column_frame,
+    contradiction_frame,
+    kind_rows,
+    validity,
+)
+
+ABOUT = """
+Each published table is held against the column of this board that measures the same: the same task, at the training
+length L or beyond it. Of each pair of encodings that a table separates by more than a margin, the board *agrees* or
+*contradicts* (p < 0.05, uncorrected, two seeds of both), or does *not separate* the two. *tau* is the share of pairs
+in the published direction minus the share in the other one: +1 is the same order, -1 the opposite. Its interval
+resamples sources; one source has none. *smallest difference* is what would be found at 5 % with a power of 80 %, the
+median over pairs.
+"""
+TAU = {name: NUMBER(name, format="%+.2f") for name in ("tau", "low", "high")}
+
+
+def show() -> None:
+    st.title("Published orders")
+    board = open_board()
+    found = validity(board, published.read())
+    st.markdown(ABOUT)
+    if not found.kinds:
+        st.info("This board has no pair of encodings that a published table separates.")
+        return
+    st.caption(f"Models of {found.models}; {found.tables} published tables of {found.sources} sources.")
+    kinds = pd.DataFrame(kind_rows(found), columns=KIND_HEADER)
+    st.dataframe(kinds, hide_index=True, height="content")
+    download(kinds, "validity")
+    st.subheader("Which column predicts published orders?")
+    st.markdown(best_columns(found))
+    st.dataframe(column_frame(found), hide_index=True, column_config=TAU)
+    st.subheader("What the board contradicts")
+    contradicted = contradiction_frame(found)
+    if contradicted.empty:
+        st.info("Nothing that both separate.")
+    else:
+        st.dataframe(contradicted, hide_index=True, height="content")
+        download(contradicted, "contradictions")
+    for note in all_notes(found):
+        st.caption(plain(note))

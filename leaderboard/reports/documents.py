@@ -1,0 +1,89 @@
+"""The parts of the documents that are made of the committed records: what stands between two marks of the same name.
+
+`python -m pebench.leaderboard.reports` writes them. A test compares them, so no text shows other numbers than the
+records make. A part `<!-- name -->` ... `<!-- /name -->` lies in the file that PARTS names.
+"""
+
+import functools
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from pebench.leaderboard.board import PUBLISHED, Board, make_board, to_markdown
+from pebench.leaderboard.reports import (
+    claims,
+    gates,
+    notes,
+    published,
+    rates,
+    seeds,
+    sentences,
+    validity,
+    variants,
+)
+from pebench.suite.results.record import read_all
+
+ROOT = Path(__file__).resolve().parents[2]
+PROFILE = "STANDARD"
+TOP = 12  # rows of the README's table
+
+
+@functools.cache
+def board() -> Board:
+    """The board of the committed records."""
+    return make_board(PUBLISHED, PROFILE)
+
+
+def shorter(table: str, rows: int = TOP) -> str:
+    """The first rows of a Markdown table, without what stands below it.
+
+    >>> shorter("| a |\\n|---|\\n| 1 |\\n| 2 |\\n\\n- A note.", rows=1)
+    '| a |\\n|---|\\n| 1 |'
+    """
+    return "\n".join([line for line in table.splitlines() if line.startswith("|")][: rows + 2])
+
+
+def bullets(lines: list[str]) -> str:
+    """A Markdown list."""
+    return "\n".join(f"- {line}" for line in lines)
+
+
+PARTS: dict[str, tuple[str, Callable[[], str]]] = {
+    "in-short": ("README.md", lambda: bullets(sentences.in_short(board()))),
+    "top": ("README.md", lambda: shorter(to_markdown(board()))),
+    "board": ("docs/leaderboard.md", lambda: to_markdown(board())),
+    "claims": ("docs/leaderboard.md", lambda: claims.to_markdown(board())),
+    "validity": (
+        "docs/validity.md",
+        lambda: validity.to_markdown(validity.validity(board(), published.read())),
+    ),
+    "variants": ("leaderboard/variants.md", lambda: variants.to_markdown(board())),
+    "gates": ("suite/experiment/standard.md", lambda: gates.to_markdown(board())),
+    "seeds": ("suite/experiment/standard.md", lambda: seeds.to_markdown(board().ranking)),
+    "rates": ("suite/experiment/standard.md", lambda: rates.to_markdown(read_all(PUBLISHED)[0])),
+    "notes": ("suite/experiment/standard.md", lambda: bullets(notes.on_tasks(board()))),
+    "rate-notes": ("suite/experiment/standard.md", lambda: bullets(notes.on_rates(read_all(PUBLISHED)[0]))),
+}
+
+
+def made(name: str) -> str:
+    """What belongs between the marks of a part."""
+    return f"\n{PARTS[name][1]().strip()}\n\n"
+
+
+def marked(name: str) -> re.Pattern[str]:
+    """What stands between the marks of this part."""
+    return re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
+
+
+def write() -> list[str]:
+    """Write every part into its file; return the files that changed. OSError where there is no checkout."""
+    changed: list[str] = []
+    for name, (file, _) in PARTS.items():
+        path = ROOT / file
+        text = path.read_text(encoding="utf-8")
+        new = marked(name).sub(lambda _, name=name: made(name), text)  # type: ignore[misc]
+        if new != text:
+            path.write_text(new, encoding="utf-8")
+            changed.append(file)
+    return list(dict.fromkeys(changed))

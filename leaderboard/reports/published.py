@@ -1,0 +1,302 @@
+"""Published tables of encodings: a CSV file of one form, read and checked.
+
+`leaderboard/published.csv` is our transcription. Any other file of the same form can take its place. One row is one
+encoding's value in one table. Columns: see COLUMNS. Grades: A read in the paper's text or data, B in an excerpt,
+C in a note that quotes the paper, M from memory.
+"""
+
+import csv
+import difflib
+import io
+import math
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+FILE = Path(__file__).parents[1] / "published.csv"
+REQUIRED = ("source", "table", "kind", "encoding", "value", "unit", "better")
+OPTIONAL = ("arxiv", "trained_at", "read_at", "size", "grade")
+COLUMNS = (*REQUIRED, *OPTIONAL)
+GRADES = ("A", "B", "C", "M")
+AT, BEYOND = "at L", "beyond L"
+LARGEST = 64 * 2**20  # bytes
+
+# What a table measures -> the task of ours that asks the same; "" is the average of all tasks.
+SUBJECTS = {
+    "downstream": "language",
+    "perplexity": "language",
+    "bits": "language",
+    "copy": "copy",
+    "reverse": "reverse",
+    "addition": "addition",
+    "sort": "sort",
+    "needle": "needle",
+    "recall": "recall",
+    "indexing": "recall",
+    "latest": "latest",
+    "flipflop": "flipflop",
+    "counting": "flipflop",
+    "parity": "flipflop",
+    "permutation": "permutation",
+    "composition": "",
+}
+KINDS = tuple(f"{subject} {phase}" for subject in SUBJECTS for phase in (AT, BEYOND))
+
+# The smallest published difference that counts, at L and beyond L; of perplexities a share of the smaller one.
+MARGINS = {"share": (0.05, 0.05), "percent": (2.0, 2.0), "bits": (0.01, 0.04), "perplexity": (0.005, 0.03)}
+DOWNSTREAM_MARGINS = MARGINS | {
+    "share": (0.01, 0.01),
+    "percent": (1.0, 1.0),
+}  # averages over several test sets
+UNITS = tuple(MARGINS)
+
+# Names in papers, in lower case without punctuation -> ours.
+ALIASES = {
+    "rotary": "rope",
+    "rotaryembedding": "rope",
+    "rotarypositionembedding": "rope",
+    "roformer": "rope",
+    "nopos": "nope",
+    "nopositionalencoding": "nope",
+    "none": "nope",
+    "linearbias": "alibi",
+    "attentionwithlinearbiases": "alibi",
+    "t5": "t5_bias",
+    "t5s": "t5_bias",
+    "t5rpe": "t5_bias",
+    "t5srpe": "t5_bias",
+    "t5srelativepe": "t5_bias",
+    "t5relativebias": "t5_bias",
+    "t5srelativebias": "t5_bias",
+    "kerple": "kerple_log",
+    "kerplelogarithmic": "kerple_log",
+    "forgettingtransformer": "fox",
+    "foxllama": "fox",
+    "forgetting": "fox",
+    "sinusoid": "sinusoidal",
+    "sin": "sinusoidal",
+    "sincos": "sinusoidal",
+    "sinusoidalape": "sinusoidal",
+    "learned": "learned_ape",
+    "learnedpe": "learned_ape",
+    "learnable": "learned_ape",
+    "learnedabsolute": "learned_ape",
+    "learnedabsolutepe": "learned_ape",
+    "contextualpe": "cope",
+    "contextualpositionencoding": "cope",
+    "polarpe": "pope",
+    "transformerxl": "transformer_xl",
+    "txl": "transformer_xl",
+    "relativepe": "shaw",
+    "shawrpe": "shaw",
+    "randomizedpe": "randomized",
+    "randomisedpe": "randomized",
+    "positioninterpolation": "rope@pi",
+    "pi": "rope@pi",
+    "ropepi": "rope@pi",
+    "linearinterpolation": "rope@pi",
+    "ntk": "rope@ntk",
+    "ntkaware": "rope@ntk",
+    "ropentk": "rope@ntk",
+    "yarn": "rope@yarn",
+    "ropeyarn": "rope@yarn",
+    "rnopeswa": "swan",
+    "foxrope": "rope+fox",
+    "ropefox": "rope+fox",
+    "grapea": "grape_a_qk",
+    "grapem": "grape_m_nonctx",
+    "grapemctx": "grape_m_ctx",
+    "grapemnonctx": "grape_m_nonctx",
+    "stickbreakingattention": "stick_breaking",
+    "pathattention": "path",
+    "scalablesoftmax": "ssmax",
+    "selective": "selective_rope",
+}
+AMBIGUOUS = {
+    "ape": "sinusoidal or learned_ape",
+    "absolute": "sinusoidal or learned_ape",
+    "rpe": "shaw or t5_bias",
+}
+
+
+class PublishedError(ValueError):
+    """A table of published results that cannot be read, with the line and the remedy."""
+
+
+class Published(NamedTuple):
+    """Checked rows, and what was noticed on the way.
+
+    `rows` has COLUMNS, `phase` (at L, beyond L), `task` (ours, "" for all), `source_id` (arXiv number, else source)
+    and `line`; numbers are floats, NaN where empty.
+    """
+
+    rows: pd.DataFrame
+    notes: list[str]
+
+
+def read(path: Path = FILE) -> Published:
+    """Read a table of this form. PublishedError where its content is wrong, OSError where it cannot be opened."""
+    data = path.read_bytes() if path.stat().st_size <= LARGEST else None
+    if data is None:
+        raise PublishedError(f"{path} is larger than {LARGEST // 2**20} MB")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise PublishedError(f"{path} is not UTF-8 text; save it as CSV in UTF-8") from None
+    try:
+        return parse(text)
+    except PublishedError as e:
+        raise PublishedError(f"{path}: {e}") from None
+
+
+def parse(text: str) -> Published:
+    """Check the text of such a file; columns may stand in any order, separated by commas, semicolons or tabs."""
+    lines = list(_lines(text))
+    if not lines:
+        raise PublishedError(f"is empty; the first line names the columns: {','.join(COLUMNS)}")
+    separator, header = _header(lines[0][1])
+    rows = []
+    for number, cells in lines_of(text, separator):
+        if len(cells) > len(header):
+            raise PublishedError(
+                f"line {number} has {len(cells)} fields and the header {len(header)}; quote a field that holds "
+                f"{separator!r}"
+            )
+        cells = [*cells, *[""] * (len(header) - len(cells))]
+        rows.append(_row(dict(zip(header, cells, strict=True)), number, separator == ";"))
+    if not rows:
+        raise PublishedError("has a header and no rows")
+    frame = pd.DataFrame(rows)
+    unknown = [name for name in header if name and name not in COLUMNS]
+    notes = [f"columns without a meaning here, not read: {', '.join(unknown)}"] if unknown else []
+    return Published(frame, notes)
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    return ((n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip())
+
+
+def _header(line: str) -> tuple[str, list[str]]:
+    """The separator, and the names of the columns in lower case."""
+    separator = max(",;\t", key=line.count)
+    header = [name.strip().lower() for name in next(csv.reader([line], delimiter=separator))]
+    if missing := [name for name in REQUIRED if name not in header]:
+        raise PublishedError(
+            f"lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; it has: {', '.join(header)}. "
+            f"Required are {', '.join(REQUIRED)}; optional {', '.join(OPTIONAL)}"
+        )
+    if twice := sorted({name for name in header if name and header.count(name) > 1}):
+        raise PublishedError(f"names a column twice: {', '.join(twice)}")
+    return separator, header
+
+
+def lines_of(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """The fields of each row with the number of its last line, header and empty rows left out."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    header = True
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                if not header:
+                    yield reader.line_num, [cell.strip() for cell in cells]
+                header = False
+    except csv.Error as e:
+        raise PublishedError(f"line {reader.line_num} is no CSV: {e}") from None
+
+
+def _row(cells: dict[str, str], line: int, decimal_comma: bool) -> dict[str, object]:
+    """One checked row."""
+
+    def wrong(what: str) -> PublishedError:
+        return PublishedError(f"line {line}: {what}")
+
+    row: dict[str, object] = {name: cells.get(name, "") for name in COLUMNS}
+    for name in ("source", "table", "kind", "encoding", "value", "unit", "better"):
+        if not row[name]:
+            raise wrong(f"{name} is empty; leave out a row that has none")
+    kind = _chosen(cells["kind"], KINDS)
+    if kind is None:
+        near = difflib.get_close_matches(
+            " ".join(cells["kind"].lower().split()), [k.lower() for k in KINDS], 1, 0.5
+        )
+        hint = f"; did you mean {KINDS[[k.lower() for k in KINDS].index(near[0])]!r}?" if near else ""
+        raise wrong(
+            f"unknown kind {cells['kind']!r}{hint} A kind is one of {', '.join(SUBJECTS)}, then 'at L' or 'beyond L'"
+        )
+    unit = _chosen(cells["unit"], UNITS)
+    if unit is None:
+        raise wrong(f"unknown unit {cells['unit']!r}; a unit is one of {', '.join(UNITS)}")
+    better = _chosen(cells["better"], ("higher", "lower"))
+    if better is None:
+        raise wrong(f"better is {cells['better']!r}; it is 'higher' or 'lower'")
+    if unit in ("perplexity", "bits") and better == "higher":
+        raise wrong(f"{unit} is better when lower, and better says 'higher'")
+    grade = cells.get("grade", "").upper()
+    if grade and grade not in GRADES:
+        raise wrong(f"grade {cells['grade']!r} is none of {', '.join(GRADES)}")
+    value = _number(cells["value"], decimal_comma)
+    if value is None:
+        raise wrong(f"value {cells['value']!r} is not a finite number; leave out a row that has none")
+    low, high = {"share": (0, 1), "percent": (0, 100), "bits": (0, math.inf), "perplexity": (1, math.inf)}[
+        unit
+    ]
+    if not low <= value <= high:
+        raise wrong(f"value {cells['value']} is no {unit} ({low} to {high})")
+    phase = AT if kind.endswith(AT) else BEYOND
+    lengths = {}
+    for name in ("trained_at", "read_at"):
+        text = cells.get(name, "")
+        length = _number(text, decimal_comma) if text else math.nan
+        if length is None or length <= 0:
+            raise wrong(f"{name} {text!r} is not a positive number; leave it empty where it is unknown")
+        lengths[name] = length
+    trained, asked = lengths["trained_at"], lengths["read_at"]
+    if (phase == AT and asked > trained) or (phase == BEYOND and asked <= trained):
+        raise wrong(f"kind says {phase!r}, but it was trained at {trained:g} and read at {asked:g}")
+    arxiv = re.sub(r"^arxiv:", "", cells.get("arxiv", ""), flags=re.IGNORECASE)
+    if arxiv and not re.fullmatch(r"\d{4}\.\d{4,5}(v\d+)?", arxiv):
+        raise wrong(
+            f"arxiv {cells['arxiv']!r} is no number as 2104.09864; leave it empty where there is none"
+        )
+    row |= {"kind": kind, "unit": unit, "better": better, "grade": grade, "value": value, **lengths}
+    row |= {"arxiv": arxiv, "phase": phase, "task": SUBJECTS[kind.removesuffix(phase).strip()], "line": line}
+    row["source_id"] = re.sub(r"v\d+$", "", arxiv) or cells["source"]
+    return row
+
+
+def _chosen(text: str, known: Iterable[str]) -> str | None:
+    """The one of these that the text names, whatever its case and spaces."""
+    return next((name for name in known if name.lower() == " ".join(text.lower().split())), None)
+
+
+def _number(text: str, decimal_comma: bool) -> float | None:
+    """A finite number; in a file with semicolons a comma may stand for the point."""
+    try:
+        value = float(text.replace(",", ".") if decimal_comma else text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and "_" not in text else None
+
+
+def named(name: str, known: Iterable[str]) -> str:
+    """Our name of an encoding that a paper names; "" where there is none.
+
+    >>> [named(n, ["rope", "t5_bias", "kerple_log"]) for n in ("RoPE", "T5's RPE", "KERPLE (log)", "Mamba")]
+    ['rope', 't5_bias', 'kerple_log', '']
+    """
+    plain = _plain(name)
+    by_plain = {_plain(ours): ours for ours in [*ALIASES.values(), *known]}
+    return by_plain.get(plain) or ALIASES.get(plain, "")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def margin(kind: str, unit: str) -> float:
+    """The smallest difference of two published values that counts; of perplexities it is a share of the smaller."""
+    at, beyond = (DOWNSTREAM_MARGINS if kind.startswith("downstream") else MARGINS)[unit]
+    return at if kind.endswith(AT) else beyond

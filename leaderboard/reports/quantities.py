@@ -1,0 +1,171 @@
+"""What the board measures, one quantity at a time: a task or all tasks, at the training length L or beyond it.
+
+Two numbers may be compared only where they are the same quantity, so every report asks here and names what it got.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import special
+
+from pebench.leaderboard import ranking
+from pebench.leaderboard.board import Board
+from pebench.leaderboard.reports.published import AT, BEYOND
+from pebench.suite.results.metrics import METRICS, length_unit
+
+ALL = ""  # the task of the average of all tasks, weighed as on the board
+WHOLE = "at and beyond L"
+PHASES = (AT, BEYOND, WHOLE)
+FEWEST = 2  # seeds that a verdict needs of both encodings, in every task that counts
+POWER = 0.8
+
+
+class Quantity(NamedTuple):
+    """A task ("" is the average of all) and a phase: at L, beyond L, or both as the board's score."""
+
+    task: str
+    phase: str
+
+    @property
+    def title(self) -> str:
+        """Its name in a text: `language` at L.
+
+        >>> Quantity("language", "at L").title, Quantity("", "beyond L").title
+        ('`language` at L', 'all tasks beyond L')
+        """
+        return f"{f'`{self.task}`' if self.task else 'all tasks'} {self.phase}"
+
+
+class Gap(NamedTuple):
+    """`first` minus `second` of one quantity; p is None where one of them has fewer than two seeds (a preview)."""
+
+    difference: float
+    low: float
+    high: float
+    p: float | None
+    seeds: int
+    visible: float | None  # the smallest difference that would be found at 5 % with a power of 80 %
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All encodings compared on one quantity."""
+
+    names: list[str]
+    mean: dict[str, float]  # score between the floor (0) and the oracle (1)
+    pairs: ranking.Pairs | None
+    at: dict[str, int]
+
+    def gap(self, first: str, second: str) -> Gap | None:
+        """None where the two share no condition."""
+        if self.pairs is None or not {first, second} <= self.at.keys():
+            return None
+        a, b = self.at[first], self.at[second]
+        difference, error, df = (
+            float(x[a, b]) for x in (self.pairs.difference, self.pairs.error, self.pairs.df)
+        )
+        if not np.isfinite(difference):
+            return None
+        half = error * float(special.stdtrit(df, 1 - ranking.LEVEL / 2))
+        seeds = int(self.pairs.seeds[a, b])
+        sure = seeds >= FEWEST and bool(np.isfinite(self.pairs.p[a, b]))
+        visible = half + error * float(special.stdtrit(df, POWER)) if sure else None
+        p = float(self.pairs.p[a, b]) if sure else None
+        return Gap(difference, difference - half, difference + half, p, seeds, visible)
+
+
+def quantities(board: Board) -> list[Quantity]:
+    """All that this board can be asked for, the averages over tasks first."""
+    tasks = sorted(set(_rows(board, WHOLE)["task"]))
+    return [Quantity(task, phase) for task in (ALL, *tasks) for phase in PHASES]
+
+
+def measured(board: Board, quantity: Quantity) -> Measured:
+    """The encodings of a board on one quantity; computed once for each board."""
+    return _measured(_Once(board), quantity)
+
+
+class _Once:
+    """A board as a key of the cache: boards are never changed, and large to compare."""
+
+    def __init__(self, board: Board) -> None:
+        self.board = board
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Once) and other.board is self.board
+
+    def __hash__(self) -> int:
+        return id(self.board)
+
+
+@lru_cache(maxsize=128)
+def _measured(key: _Once, quantity: Quantity) -> Measured:
+    rows = _rows(key.board, quantity.phase)
+    if quantity.task != ALL:
+        rows = rows[rows["task"] == quantity.task]
+    if rows.empty:
+        return Measured([], {}, None, {})
+    data = ranking.cells(rows)
+    if not data.tasks:
+        return Measured([], {}, None, {})
+    parts = ranking.within_tasks(data)
+    scores, _ = ranking.averages(data)
+    with np.errstate(invalid="ignore"):
+        means = _means(scores)
+    mean = {name: float(x) for name, x in zip(data.encodings, means, strict=True) if np.isfinite(x)}
+    at = {name: n for n, name in enumerate(data.encodings)}
+    return Measured(data.encodings, mean, ranking.pairs(data, parts), at)
+
+
+def _means(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Means over seeds (E,), NaN where an encoding has none."""
+    has = np.isfinite(scores)
+    total = np.where(has, scores, 0.0).sum(axis=1)
+    return np.divide(total, has.sum(axis=1), out=np.full(len(scores), np.nan), where=has.any(axis=1))
+
+
+def _rows(board: Board, phase: str) -> pd.DataFrame:
+    """The scored rows of trained tasks at L, beyond it, or both."""
+    rows = board.scores[board.scores["score"].notna() & board.scores["length"].notna()]
+    trained = rows["task"].map(train_lengths(board))
+    keep = {AT: rows["length"] == trained, BEYOND: rows["length"] > trained, WHOLE: trained.notna()}[phase]
+    return rows[keep]
+
+
+def train_lengths(board: Board) -> dict[str, float]:
+    """By task: the length that it is trained at, in the task's own unit."""
+    lengths = board.runs.dropna(subset="train_length").groupby("task")["train_length"].max()
+    return {str(task): float(length) for task, length in lengths.items()}
+
+
+def trained_at(board: Board, task: str) -> str:
+    """The training length in words: "L = 128 tokens"."""
+    return f"L = {train_lengths(board)[task]:g} {length_unit(task)}"
+
+
+def size(board: Board) -> str:
+    """The parameters of the board's models in words: "0.11 to 0.18 M parameters"."""
+    found = board.runs["parameters"].dropna()
+    if found.empty:
+        return "models of unknown size"
+    few, many = (f"{x / 1e6:.2f}" for x in (found.min(), found.max()))
+    return f"{few} M parameters" if few == many else f"{few} to {many} M parameters"
+
+
+def raw_mean(board: Board, encoding: str, task: str, metric: str, length: float) -> float | None:
+    """The mean over seeds of a metric as it was measured: exact match, bits per byte."""
+    rows = board.scores
+    here = (rows["encoding"] == encoding) & (rows["task"] == task) & (rows["metric"] == metric)
+    by_seed = rows[here & (rows["length"] == length)].groupby("seed")["value"].mean()
+    return float(by_seed.mean()) if len(by_seed) else None
+
+
+def metric_of(board: Board, task: str) -> str:
+    """The metric that a task is scored by, as the table of metrics titles it: "bits per byte"."""
+    rows = board.scores
+    scored = rows[(rows["task"] == task) & rows["score"].notna()]["metric"]
+    return METRICS[scored.mode().iloc[0]].title if len(scored) else ""

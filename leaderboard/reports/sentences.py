@@ -1,0 +1,273 @@
+"""What the records say in sentences: each is a predicate over a board, and a text with its figures.
+
+A sentence whose predicate does not hold, or whose data are not there, is not printed. Each names its quantity, lengths
+and seeds. At L and beyond L are never mixed.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import product
+
+import numpy as np
+
+from pebench.leaderboard.board import Board
+from pebench.leaderboard.ranking import LEVEL
+from pebench.leaderboard.reports import claims, published, trials, variants
+from pebench.leaderboard.reports.published import AT, BEYOND
+from pebench.leaderboard.reports.quantities import (
+    ALL,
+    FEWEST,
+    Gap,
+    Quantity,
+    measured,
+    raw_mean,
+    size,
+    train_lengths,
+    trained_at,
+)
+from pebench.leaderboard.reports.validity import Agreement, interval, validity
+from pebench.suite.results.metrics import counted
+
+DECAYS = ("grape_a_qk", "kerple_log", "fox", "alibi")
+ROTATIONS = ("rope", "p_rope", "grape_m_nonctx")
+COPIERS = ("grape_a_qk", "alibi", "fox")
+
+
+def in_short(board: Board) -> list[str]:
+    """The sentences that hold on this board, what was measured first."""
+    return [text for sentence in SENTENCES if (text := sentence(board))]
+
+
+def scope(board: Board) -> str:
+    """What was measured: size, lengths, seeds."""
+    lengths = train_lengths(board)
+    tasks = sorted(set(board.ranking.data.tasks) & lengths.keys())
+    if not tasks:
+        return ""
+    rows = board.scores[board.scores["score"].notna() & board.scores["task"].isin(tasks)]
+    farthest = (rows["length"] / rows["task"].map(lengths)).max()
+    spans = sorted(lengths[task] for task in tasks)
+    span = f"{spans[0]:g}" if spans[0] == spans[-1] else f"{spans[0]:g} to {spans[-1]:g}"
+    sure = sum(entry.seeds >= FEWEST for entry in board.entries)
+    alone = sum(0 < entry.seeds < FEWEST for entry in board.entries)
+    return (
+        f"Measured: {counted(len(tasks), 'task')}, {size(board)} a model, trained at L = {span} (in units of the "
+        f"task), read at L to {farthest:g} L. Two seeds or more in every task: {counted(sure, 'encoding')}. One seed: "
+        f"{counted(alone, 'preview')}, on which no sentence here rests."
+    )
+
+
+def decays_keep_more(board: Board) -> str:
+    """Beyond L every decaying bias is above every rotation."""
+    quantity = Quantity(ALL, BEYOND)
+    pairs = list(product(DECAYS, ROTATIONS))
+    gaps = _gaps(board, quantity, pairs)
+    if gaps is None or not all(gap.difference > 0 and p < LEVEL for gap, p in gaps):
+        return ""
+    mean = measured(board, quantity).mean
+    decays, rotations = (", ".join(f"`{n}` {mean[n]:.2f}" for n in names) for names in (DECAYS, ROTATIONS))
+    return (
+        f"Beyond L, averaged over {counted(len(board.ranking.data.tasks), 'task')}, biases that decay with distance "
+        f"keep more than rotations: {decays}, against {rotations}. Each of the {len(pairs)} pairs is separated "
+        f"(Holm, 5 %; {_seeds(gaps)})."
+    )
+
+
+def language_turns_round(board: Board) -> str:
+    """In language the order of RoPE and ALiBi at L is the opposite of that beyond L."""
+    pair = [("rope", "alibi")]
+    at, beyond = (_gaps(board, Quantity("language", phase), pair) for phase in (AT, BEYOND))
+    if at is None or beyond is None:
+        return ""
+    (first, p), (second, q) = at[0], beyond[0]
+    if not (p < LEVEL and q < LEVEL and first.difference > 0 > second.difference):
+        return ""
+    length = train_lengths(board)["language"]
+    bits = [raw_mean(board, name, "language", "bits_per_byte", length) for name in pair[0]]
+    if None in bits:
+        return ""
+    return (
+        f"In `language` at {trained_at(board, 'language')} `rope` is ahead of `alibi`: {bits[0]:.2f} against "
+        f"{bits[1]:.2f} bits per byte, {_signed(first)} of score ({_seeds(at)}). "
+        f"Beyond L it is behind: {_signed(second)}."
+    )
+
+
+def against_alibi(board: Board) -> str:
+    """What biases that read the content gain on ALiBi beyond L, whichever way it comes out."""
+    others = ("grape_a_qk", "fox", "grape_ap")
+    gaps = _gaps(board, Quantity(ALL, BEYOND), [(name, "alibi") for name in others])
+    if gaps is None:
+        return ""
+    cost = {entry.name: entry.costs.get("train_ratio") for entry in board.entries}
+    said = [
+        f"`{name}` {claims.verdict(gap.difference, p)}, {_signed(gap)}"
+        + (f", {cost[name]:.2f} times RoPE's training step" if cost.get(name) else "")
+        for name, (gap, p) in zip(others, gaps, strict=True)
+    ]
+    return (
+        f"Biases that read the content, against `alibi`, beyond L, averaged over all tasks ({_seeds(gaps)}): "
+        f"{'; '.join(said)}."
+    )
+
+
+def half_of_the_heads(board: Board) -> str:
+    """ALiBi on half of the heads keeps more."""
+    return _variant(board, "nape", "ALiBi on half of the heads (`nape`, against `alibi`)")
+
+
+def rotation_beside_decay(board: Board) -> str:
+    """What RoPE added to FoX does beyond L, and in language at L."""
+    said = _variant(board, "rope+fox", "RoPE added to FoX (`rope+fox`, against `fox`)")
+    language = _gaps(board, Quantity("language", AT), [("rope+fox", "fox")])
+    if said and language is not None:
+        gap, p = language[0]
+        verdict = claims.verdict(gap.difference, p)
+        said += f" In `language` at {trained_at(board, 'language')}: {verdict}, {_signed(gap)}."
+    return said
+
+
+def grape_tables(board: Board) -> str:
+    """How the orders of the GRAPE paper's tables come out on the same quantity."""
+    found = claims.tally(board)
+    if not sum(found.values()):
+        return ""
+    return (
+        f"The GRAPE paper states {counted(sum(found.values()), 'order')} of encodings ({claims.PAPER}, 355M and 770M "
+        f"parameters, one seed). `language` at {trained_at(board, 'language')} (bits per byte, {size(board)}) has "
+        f"{found['higher']} in that direction, {found['lower']} in the other, {found['not separated']} not separated."
+    )
+
+
+def nope_does_not_learn(board: Board) -> str:
+    """NoPE on copy is a training failure."""
+    runs = board.runs[(board.runs["encoding"] == "nope") & (board.runs["task"] == "copy")]
+    runs = runs.dropna(subset=["gate", "threshold"]).sort_values("seed")
+    if len(runs) < FEWEST or runs["learned"].astype(bool).any():
+        return ""
+    gates = ", ".join(f"{gate:.2f}" for gate in runs["gate"])
+    return (
+        f"`nope` does not learn `copy` at {trained_at(board, 'copy')}: exact match {gates} "
+        f"({counted(len(runs), 'seed')}; the gate is {runs['threshold'].iloc[0]:g}). "
+        "Its score beyond L says nothing about extrapolation."
+    )
+
+
+def copy_depends_on_length(board: Board) -> str:
+    """The order on copy at twice the training length is another one where that length is another one."""
+    lengths = train_lengths(board)
+    if "copy" not in lengths or lengths["copy"] == _TRIAL_LENGTH:
+        return ""
+    here = {name: raw_mean(board, name, "copy", "exact", 2 * lengths["copy"]) for name in COPIERS}
+    small, large = (
+        {name: trials.value("copy", name, *shape, _TRIAL_LENGTH, 2 * _TRIAL_LENGTH) for name in COPIERS}
+        for shape in ((2, 64), (4, 128))
+    )
+    seeds = [len(set(_runs(board, name, "copy"))) for name in COPIERS]
+    tables = [_known(table) for table in (here, small, large)]
+    if any(len(table) < len(COPIERS) for table in tables) or min(seeds) < FEWEST:
+        return ""
+    orders = [sorted(table, key=table.__getitem__, reverse=True) for table in tables]
+    if orders[0] in orders[1:]:
+        return ""
+    told = [
+        ", ".join(f"`{name}` {table[name]:.2f}" for name in order)
+        for table, order in zip(tables, orders, strict=True)
+    ]
+    return (
+        f"On `copy` the order depends on the training length. Exact match at twice L, trained at "
+        f"{trained_at(board, 'copy')} ({min(seeds)} seeds): {told[0]}. Trained at L = {_TRIAL_LENGTH}, one seed each, "
+        f"no records: {told[1]} with 2 layers of width 64; {told[2]} with 4 layers of width 128."
+    )
+
+
+_TRIAL_LENGTH = 32
+
+
+def published_orders(board: Board) -> str:
+    """How far published tables agree, and where the board is no evidence."""
+    v = validity(board, published.read())
+    kinds = {kind.kind: kind.all for kind in v.kinds}
+    named = ("perplexity beyond L", "perplexity at L", "downstream at L")
+    if any(name not in kinds or kinds[name].tau is None for name in named) or v.within_class.tau is None:
+        return ""
+    parts = [
+        *((name, kinds[name]) for name in named),
+        ("pairs inside one class of encodings", v.within_class),
+    ]
+    said = (
+        f"Against {counted(v.tables, 'published table')} of {counted(v.sources, 'source')} (tau: +1 the same order, -1 "
+        f"the opposite; 95 % over sources): {'; '.join(f'{name} {_tau(found)}' for name, found in parts)}."
+    )
+    far, inside = kinds["perplexity beyond L"], v.within_class
+    if far.low is not None and far.low > 0 and inside.low is not None and inside.low <= 0:
+        said += " So this board screens classes of encodings beyond L; inside a class it is no evidence."
+    return said
+
+
+def _tau(found: Agreement) -> str:
+    many = found.low is not None
+    return (
+        f"{found.tau:+.2f} ({interval(found.low, found.high) if many else counted(found.sources, 'source')})"
+    )
+
+
+SENTENCES: tuple[Callable[[Board], str], ...] = (
+    scope,
+    decays_keep_more,
+    against_alibi,
+    half_of_the_heads,
+    rotation_beside_decay,
+    language_turns_round,
+    grape_tables,
+    nope_does_not_learn,
+    copy_depends_on_length,
+    published_orders,
+)
+
+
+def _variant(board: Board, name: str, told: str) -> str:
+    """What a variant does beyond L, where that is separated after the correction of the table of variants."""
+    rows = variants.judged(board)
+    found = rows[rows["first"] == name].to_dict("records")
+    if not found or found[0]["beyond_verdict"] not in ("higher", "lower"):
+        return ""
+    row = found[0]
+    beyond, at = (
+        claims.signed(*(row[f"{phase}_{number}"] for number in ("difference", "low", "high")))
+        for phase in ("beyond", "at_length")
+    )
+    return (
+        f"{told}: {row['beyond_verdict']} beyond L, {beyond}, averaged over all tasks, "
+        f"{counted(int(row['seeds']), 'seed')}. At L: {row['at_length_verdict']}, {at}."
+    )
+
+
+def _gaps(
+    board: Board, quantity: Quantity, pairs: Sequence[tuple[str, str]]
+) -> list[tuple[Gap, float]] | None:
+    """Each pair's gap with its p-value (Holm over these); None where one is missing or is a preview."""
+    ours = measured(board, quantity)
+    gaps = [
+        gap for first, second in pairs if (gap := ours.gap(first, second)) is not None and gap.p is not None
+    ]
+    if len(gaps) < len(pairs):
+        return None
+    corrected = claims.holm(np.array([gap.p for gap in gaps], float))
+    return list(zip(gaps, corrected.tolist(), strict=True))
+
+
+def _seeds(gaps: Sequence[tuple[Gap, float]]) -> str:
+    return counted(min(gap.seeds for gap, _ in gaps), "seed")
+
+
+def _signed(gap: Gap) -> str:
+    return claims.signed(gap.difference, gap.low, gap.high)
+
+
+def _runs(board: Board, name: str, task: str) -> list[int]:
+    runs = board.runs[(board.runs["encoding"] == name) & (board.runs["task"] == task)]
+    return [int(seed) for seed in runs[runs["outcome"] == "measured"]["seed"]]
+
+
+def _known(table: dict[str, float | None]) -> dict[str, float]:
+    return {name: value for name, value in table.items() if value is not None}

@@ -1,0 +1,554 @@
+"""External validity: does the board order encodings as published tables do?
+
+Each published table is compared with our column that measures the same: the same task, at L or beyond L. A pair of
+encodings that a table separates by more than a margin *agrees* or *contradicts* where our difference is separated
+(p < 0.05, uncorrected, two seeds of both), else it is *not separated*. tau is the share of pairs in the published
+direction minus the share in the other one. Its 95 % interval resamples sources, because tables of one paper share
+models and baselines; of one source there is none.
+"""
+
+import itertools
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from pebench.leaderboard.board import Board, plain
+from pebench.leaderboard.ranking import LEVEL
+from pebench.leaderboard.reports import trials
+from pebench.leaderboard.reports.published import (
+    AMBIGUOUS,
+    AT,
+    BEYOND,
+    SUBJECTS,
+    Published,
+    PublishedError,
+    margin,
+    named,
+)
+from pebench.leaderboard.reports.quantities import FEWEST, Gap, Measured, Quantity, measured, quantities, size
+from pebench.suite.results.metrics import counted
+
+DRAWS = 4000
+AGREE, CONTRADICT, NOT_SEPARATED = "agree", "contradict", "not separated"
+_TABLE = ["source_id", "source", "table", "kind", "trained_at", "read_at", "size"]  # what makes one table
+_PAIR = [
+    *("source_id", "source", "table", "kind", "better", "worse", "published", "same_class"),
+    *("learned", "difference", "p", "seeds", "visible", "verdict"),
+]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How pairs of one kind come out. `tau`, `low`, `high` are None where there is nothing to compute them of."""
+
+    pairs: int
+    agree: int
+    contradict: int
+    not_separated: int
+    preview: int  # of the not separated: one of the two has one seed only
+    sources: int
+    tau: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of published quantity against our column."""
+
+    kind: str
+    ours: str
+    tables: int
+    within_margin: int  # published pairs too close to have an order
+    all: Agreement
+    within_class: (
+        Agreement  # of these, pairs of encodings of one class (two additive biases, two rotations ...)
+    )
+    smallest_difference: (
+        float | None
+    )  # median over pairs: what would be found at 5 % with a power of 80 %, in score
+
+
+@dataclass(frozen=True)
+class Column:
+    """One of our columns as a predictor of all published pairs, whatever their kind."""
+
+    column: str
+    pairs: int
+    tau: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """What the board contradicts in one source, the likeliest cause, and whether that was tested."""
+
+    kind: str
+    source: str
+    pairs: int  # published comparisons, the same pair at several lengths counted each time
+    not_learned: int  # of these: beyond L, by an encoding that did not learn our task at L with most seeds
+    examples: list[str]
+    cause: str
+    tested: str  # yes, in part, no
+
+
+@dataclass(frozen=True)
+class Validity:
+    """The whole comparison of a board with published tables."""
+
+    profile: str
+    models: str
+    sources: int
+    tables: int
+    kinds: list[Kind]
+    total: Agreement
+    within_class: Agreement
+    columns: list[Column]
+    contradictions: list[Contradiction]
+    unmatched: dict[str, int]  # published names without a counterpart in the registry -> rows
+    absent: dict[str, int]  # encodings of the registry that are not on this board -> rows
+    notes: list[str]
+    pairs: pd.DataFrame = field(repr=False)
+
+
+def validity(board: Board, published: Published) -> Validity:
+    """Compare a board with published tables. PublishedError where the tables contradict themselves."""
+    rows, notes = published.rows, list(published.notes)
+    known = board.ranking.data.encodings
+    rows = rows.assign(ours=[named(name, known) for name in rows["encoding"]])
+    unmatched = _counts(rows[rows["ours"] == ""]["encoding"])
+    notes += [
+        f"{name!r} is ambiguous; write {what}"
+        for name, what in AMBIGUOUS.items()
+        if name in _lower(unmatched)
+    ]
+    rows = rows[rows["ours"] != ""]
+    absent = _counts(rows[~rows["ours"].isin(known)]["ours"])
+    rows, repeated = _once(rows[rows["ours"].isin(known)])
+    if repeated:
+        notes.append(f"{counted(repeated, 'row')} said twice, read once")
+    pairs, ties, unmeasured = _pairs(board, rows)
+    tables = published.rows.groupby(_TABLE, dropna=False)
+    if alone := int((tables["encoding"].nunique() < 2).sum()):
+        notes.append(f"{counted(alone, 'table')} of one encoding, in which nothing can be compared")
+    if unmeasured:
+        notes.append(
+            f"not measured on this board, in pairs: {', '.join(f'{k} ({n})' for k, n in unmeasured.items())}"
+        )
+    kinds = [_kind(kind, pairs[pairs["kind"] == kind], ties, tables) for kind in _order(pairs)]
+    return Validity(
+        profile=board.profile,
+        models=size(board),
+        sources=published.rows["source_id"].nunique(),
+        tables=len(tables),
+        kinds=kinds,
+        total=_agreement(pairs),
+        within_class=_agreement(pairs[pairs["same_class"]]),
+        columns=_columns(board, pairs),
+        contradictions=_contradictions(pairs),
+        unmatched=unmatched,
+        absent=absent,
+        notes=notes,
+        pairs=pairs,
+    )
+
+
+def _lower(counts: dict[str, int]) -> set[str]:
+    return {name.lower() for name in counts}
+
+
+def _counts(names: pd.Series) -> dict[str, int]:
+    return {str(name): int(n) for name, n in names.value_counts().sort_index().items()}
+
+
+def _once(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Without rows that repeat another, and how many those were; PublishedError where two rows differ."""
+    for about, table in rows.groupby(_TABLE, dropna=False):
+        where = f"{about[1]}, {about[2]} ({about[3]})"
+        for column in ("unit", "better"):
+            if table[column].nunique() > 1:
+                said = ", ".join(sorted(table[column].unique()))
+                raise PublishedError(f"{where} has more than one {column}: {said}; a table has one")
+        for name, same in table.groupby("ours"):
+            if same["value"].nunique() > 1:
+                lines = ", ".join(str(n) for n in same["line"])
+                raise PublishedError(
+                    f"{where} has several values of {name} (lines {lines}); average them, or tell them apart by "
+                    "table, size or length"
+                )
+    kept = rows.drop_duplicates([*_TABLE, "ours"])
+    return kept, len(rows) - len(kept)
+
+
+def _pairs(board: Board, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int], dict[str, int]]:
+    """Every pair that a table separates and that we measured; ties and pairs not measured here, by kind."""
+    family = {entry.name: entry.family for entry in board.entries}
+    found: list[tuple[Any, ...]] = []
+    ties: dict[str, int] = {}
+    unmeasured: dict[str, int] = {}
+    for about, table in rows.groupby(_TABLE, dropna=False):
+        source_id, source, name, kind = about[:4]
+        first = table.iloc[0]
+        ours = measured(board, Quantity(first["task"], first["phase"]))
+        gates = {e.name: e.gates.get(first["task"], 1.0) for e in board.entries}
+        values = dict(zip(table["ours"], table["value"], strict=True))
+        for a, b in itertools.combinations(values, 2):
+            gap = values[a] - values[b]
+            relative = first["unit"] == "perplexity"
+            if abs(gap) / (min(values[a], values[b]) if relative else 1.0) <= margin(kind, first["unit"]):
+                ties[kind] = ties.get(kind, 0) + 1
+                continue
+            better, worse = (a, b) if (gap > 0) == (first["better"] == "higher") else (b, a)
+            mine = ours.gap(better, worse)
+            if mine is None:
+                unmeasured[kind] = unmeasured.get(kind, 0) + 1
+                continue
+            same = family.get(a, a) == family.get(b, b)
+            learned = first["phase"] == AT or gates[better] >= 0.5
+            facts = (learned, mine.difference, mine.p, mine.seeds, mine.visible, _verdict(mine))
+            found.append((source_id, source, name, kind, better, worse, abs(gap), same, *facts))
+    pairs = pd.DataFrame(found, columns=_PAIR).astype(
+        {"same_class": bool, "learned": bool, "difference": float, "visible": float}
+    )
+    return pairs, ties, unmeasured
+
+
+def _verdict(gap: Gap) -> str:
+    if gap.p is None or gap.p >= LEVEL:
+        return NOT_SEPARATED
+    return AGREE if gap.difference > 0 else CONTRADICT
+
+
+def _order(pairs: pd.DataFrame) -> list[str]:
+    """The kinds, those with most pairs first."""
+    return [
+        str(kind)
+        for kind in pairs["kind"]
+        .value_counts()
+        .sort_index()
+        .sort_values(ascending=False, kind="stable")
+        .index
+    ]
+
+
+def _kind(kind: str, pairs: pd.DataFrame, ties: dict[str, int], tables: Any) -> Kind:
+    visible = pairs["visible"].dropna()
+    return Kind(
+        kind=kind,
+        ours=matching(kind).title,
+        tables=sum(about[3] == kind for about, _ in tables),
+        within_margin=ties.get(kind, 0),
+        all=_agreement(pairs),
+        within_class=_agreement(pairs[pairs["same_class"]]),
+        smallest_difference=float(visible.median()) if len(visible) else None,
+    )
+
+
+def matching(kind: str) -> Quantity:
+    """Our quantity that a kind of published quantity is compared with."""
+    phase = AT if kind.endswith(AT) else BEYOND
+    return Quantity(SUBJECTS[kind.removesuffix(phase).strip()], phase)
+
+
+def _agreement(pairs: pd.DataFrame) -> Agreement:
+    said = pairs["verdict"].value_counts()
+    open_ = pairs["verdict"] == NOT_SEPARATED
+    tau, low, high = tau_over_sources(np.sign(pairs["difference"].to_numpy(float)), pairs["source_id"])
+    return Agreement(
+        pairs=len(pairs),
+        agree=int(said.get(AGREE, 0)),
+        contradict=int(said.get(CONTRADICT, 0)),
+        not_separated=int(open_.sum()),
+        preview=int((open_ & (pairs["seeds"] < FEWEST)).sum()),
+        sources=int(pairs["source_id"].nunique()),
+        tau=tau,
+        low=low,
+        high=high,
+    )
+
+
+def tau_over_sources(
+    signs: np.ndarray, sources: pd.Series
+) -> tuple[float | None, float | None, float | None]:
+    """The mean sign (+1 the published direction, -1 the other, 0 equal here), with a 95 % interval over sources.
+
+    The interval is a bootstrap that draws whole sources; None where there is only one.
+    """
+    if not len(signs):
+        return None, None, None
+    by_source = pd.DataFrame({"sign": signs, "source": sources.to_numpy()}).groupby("source")["sign"]
+    total, count = by_source.sum().to_numpy(), by_source.size().to_numpy()
+    tau = float(total.sum() / count.sum())
+    if len(total) < 2:
+        return tau, None, None
+    drawn = np.random.default_rng(0).multinomial(len(total), np.full(len(total), 1 / len(total)), DRAWS)
+    low, high = np.quantile(drawn @ total / (drawn @ count), [LEVEL / 2, 1 - LEVEL / 2])
+    return tau, float(low), float(high)
+
+
+def _columns(board: Board, pairs: pd.DataFrame) -> list[Column]:
+    """Each of our columns as a predictor of all published pairs, the best first."""
+    found = []
+    for quantity in quantities(board):
+        signs, sources = _signs(measured(board, quantity), pairs)
+        tau, low, high = tau_over_sources(signs, sources)
+        if tau is not None:
+            found.append(Column(quantity.title, len(signs), tau, low, high))
+    return sorted(found, key=lambda column: -(column.tau or 0.0))
+
+
+def _signs(ours: Measured, pairs: pd.DataFrame) -> tuple[np.ndarray, pd.Series]:
+    gaps = [ours.gap(pair.better, pair.worse) for pair in pairs.itertuples()]
+    has = [gap is not None for gap in gaps]
+    return np.sign([gap.difference for gap in gaps if gap is not None]), pairs["source_id"][has]
+
+
+def _contradictions(pairs: pd.DataFrame) -> list[Contradiction]:
+    against = pairs[pairs["verdict"] == CONTRADICT]
+    found = []
+    for (kind, source_id, source), rows in against.groupby(["kind", "source_id", "source"]):
+        same = (
+            rows.groupby(["better", "worse"])["difference"]
+            .agg(["size", "mean"])
+            .sort_values("size", ascending=False)
+        )
+        examples = [
+            f"{a} above {b} ({int(r['size'])}; here {r['mean']:+.3f})"
+            for (a, b), r in same.head(4).iterrows()
+        ]
+        cause, tested = _cause(str(source_id), str(kind))
+        found.append(
+            Contradiction(
+                str(kind), str(source), len(rows), int((~rows["learned"]).sum()), examples, cause, tested
+            )
+        )
+    return sorted(found, key=lambda c: (-c.pairs, c.kind, c.source))
+
+
+def _cause(source_id: str, kind: str) -> tuple[str, str]:
+    """The likeliest cause of a contradiction, and whether it was tested: yes, in part, no."""
+    if source_id == "2305.19466" and kind in ("copy beyond L", "reverse beyond L"):
+        learned = [trials.gate("copy", e, 4, 128, 12) or 0.0 for e in ("nope", "t5_bias")]
+        kept = [trials.value("copy", e, 4, 128, 12, 18) for e in ("nope", "t5_bias")]
+        if min(learned) >= 0.9 and all(x is not None and x < 0.05 for x in kept):
+            return (
+                "NoPE and T5 do not learn the task at the board's size. Larger models (4 layers of width 128, "
+                f"`copy`, L = 12, one seed) learn it (gates {learned[0]:.2f}, {learned[1]:.2f}) and still lose it at "
+                f"18 ({kept[0]:.3f}, {kept[1]:.3f}), so size is a part of the cause at most.",
+                "in part",
+            )
+    if source_id in ("2512.07805", "2108.12409", "2203.16634", "2405.14722") and kind.endswith(AT):
+        rope, alibi = (trials.value("language", e, 4, 128, 128, 128) for e in ("rope", "alibi"))
+        if rope is not None and alibi is not None and rope > alibi:
+            return (
+                "Contexts of 128 bytes and models of a tenth of a million parameters. At 4 layers of width 128 "
+                f"(0.8 M parameters, 600 steps, one seed) RoPE is still ahead of ALiBi at L: {rope:.3f}, {alibi:.3f}.",
+                "in part",
+            )
+    return _UNTESTED.get((source_id, kind), ""), "no"
+
+
+_UNTESTED = {
+    (
+        "2512.12167",
+        "needle beyond L",
+    ): "Models here are trained on needles alone, in 48 bytes; there on text of "
+    "thousands of tokens, with needles in the test only.",
+    (
+        "2305.19466",
+        "parity beyond L",
+    ): "Our nearest task, flip-flop, remembers a bit; parity counts all of them.",
+    ("2405.18719", "counting at L"): "Our nearest task, flip-flop, remembers a bit; it counts nothing.",
+    (
+        "2305.19466",
+        "sort beyond L",
+    ): "Lists here have at most 4 items in training; there the items are numbers of several digits.",
+}
+
+
+def to_json(v: Validity) -> dict[str, Any]:
+    """Plain JSON data; what is unknown is null."""
+
+    def counts(found: dict[str, int]) -> list[dict[str, Any]]:
+        return [{"encoding": name, "rows": n} for name, n in found.items()]
+
+    def flat(kind: Kind) -> dict[str, Any]:
+        about = {k: x for k, x in asdict(kind).items() if k not in ("all", "within_class")}
+        return {**about, **asdict(kind.all), "within_class": asdict(kind.within_class)}
+
+    return {
+        "profile": v.profile,
+        "models": v.models,
+        "sources": v.sources,
+        "tables": v.tables,
+        "total": asdict(v.total),
+        "within_class": asdict(v.within_class),
+        "kinds": [flat(kind) for kind in v.kinds],
+        "columns": [asdict(column) for column in v.columns],
+        "contradictions": [asdict(one) for one in v.contradictions],
+        "unmatched": counts(v.unmatched),
+        "absent": counts(v.absent),
+        "notes": v.notes,
+    }
+
+
+KIND_HEADER = (
+    *("published quantity", "compared with", "sources", "tables", "agree", "contradict", "not separated"),
+    *("of one seed", "tau", "95 % over sources", "smallest difference"),
+)
+
+
+def kind_rows(v: Validity) -> list[list[str]]:
+    """The table of kinds as text, the total last."""
+    rows = [
+        [
+            kind.kind,
+            kind.ours,
+            str(kind.all.sources),
+            str(kind.tables),
+            *_cells(kind.all),
+            _number(kind.smallest_difference),
+        ]
+        for kind in v.kinds
+    ]
+    total = ["all", "", str(v.total.sources), str(v.tables), *_cells(v.total), ""]
+    inside = ["all, inside one class", "", str(v.within_class.sources), "", *_cells(v.within_class), ""]
+    return [*rows, total, inside]
+
+
+def _cells(a: Agreement) -> list[str]:
+    numbers = (a.agree, a.contradict, a.not_separated, a.preview)
+    return [*map(str, numbers), _signed(a.tau), interval(a.low, a.high)]
+
+
+def _signed(x: float | None) -> str:
+    return "-" if x is None else f"{x:+.2f}"
+
+
+def _number(x: float | None) -> str:
+    return "-" if x is None else f"{x:.3f}"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """An interval in words, a dash where there is none."""
+    return "-" if low is None or high is None else f"{low:+.2f} to {high:+.2f}"
+
+
+def best_columns(v: Validity) -> str:
+    """Which of our columns predicts best, and which cannot be told from it, as a sentence."""
+    if not v.columns:
+        return ""
+    best = v.columns[0]
+    said = (
+        f"Of our {len(v.columns)} columns {best.column} predicts the {best.pairs} published pairs best: "
+        f"tau {_signed(best.tau)}"
+    )
+    if best.low is None:
+        return f"{said} (one source, so no interval)."
+    near = [c.column for c in v.columns[1:] if c.high is not None and c.high >= best.low]
+    rest = f" The intervals of {len(near)} others overlap it." if near else " No other interval overlaps it."
+    return f"{said} ({interval(best.low, best.high)} over {counted(v.total.sources, 'source')}).{rest}"
+
+
+def to_markdown(v: Validity) -> str:
+    """The page as Markdown, without a title."""
+    lines = [
+        f"Profile `{v.profile}` ({v.models}) against {counted(v.tables, 'published table')} of "
+        f"{counted(v.sources, 'source')}: {counted(v.total.pairs, 'pair')} of encodings that a table separates.",
+        "",
+        *_markdown(KIND_HEADER, kind_rows(v)),
+        "",
+        "## Which of our columns predicts published orders",
+        "",
+        best_columns(v),
+        "",
+        *_markdown(
+            ("our column", "pairs", "tau", "95 % over sources"),
+            [[c.column, str(c.pairs), _signed(c.tau), interval(c.low, c.high)] for c in v.columns],
+        ),
+        "",
+        "## What the board contradicts",
+        "",
+    ]
+    if v.contradictions:
+        lines += _markdown(CONTRADICTION_HEADER, [contradiction_cells(c) for c in v.contradictions])
+    else:
+        lines.append("Nothing that both separate.")
+    return "\n".join([*lines, "", *(f"- {plain(note)}" for note in all_notes(v))]).rstrip() + "\n"
+
+
+CONTRADICTION_HEADER = (
+    *("published quantity", "source", "pairs", "not learned here"),
+    *("published order (times; difference here)", "likeliest cause", "tested"),
+)
+
+
+def contradiction_cells(c: Contradiction) -> list[str]:
+    """A row of the table of contradictions in Markdown."""
+    return [
+        *map(plain, (c.kind, c.source)),
+        *map(str, (c.pairs, c.not_learned)),
+        plain("; ".join(c.examples)),
+        *_why(c),
+    ]
+
+
+def _why(c: Contradiction) -> tuple[str, str]:
+    return c.cause or "not looked for", c.tested
+
+
+def contradiction_frame(v: Validity) -> pd.DataFrame:
+    """The table of contradictions for a page and a download."""
+    rows = [
+        (c.kind, c.source, c.pairs, c.not_learned, "; ".join(c.examples), *_why(c)) for c in v.contradictions
+    ]
+    return pd.DataFrame(rows, columns=CONTRADICTION_HEADER)
+
+
+def column_frame(v: Validity) -> pd.DataFrame:
+    """Our columns as predictors, the best first: column, pairs, tau, low, high."""
+    return pd.DataFrame(
+        [asdict(column) for column in v.columns], columns=["column", "pairs", "tau", "low", "high"]
+    )
+
+
+def _markdown(header: tuple[str, ...], rows: list[list[str]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in ([*header], ["---"] * len(header), *rows)]
+
+
+def all_notes(v: Validity) -> list[str]:
+    """What was left out and why."""
+    notes = list(v.notes)
+    if v.unmatched:
+        notes.append(
+            f"without a counterpart here (rows): {', '.join(f'{n} ({k})' for n, k in v.unmatched.items())}"
+        )
+    if v.absent:
+        notes.append(f"not on this board (rows): {', '.join(f'{n} ({k})' for n, k in v.absent.items())}")
+    return notes
+
+
+def print_validity(v: Validity, console: Console) -> None:
+    """Print the comparison to a terminal or a pipe."""
+    console.print(
+        f"{v.profile} ({v.models}) against {counted(v.tables, 'published table')} of {counted(v.sources, 'source')}",
+        highlight=False,
+    )
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for name in KIND_HEADER:
+        shown.add_column(name, justify="left" if name in KIND_HEADER[:2] else "right", overflow="fold")
+    for row in kind_rows(v):
+        shown.add_row(*(cell.replace("`", "") for cell in row))
+    console.print(shown)
+    said = [best_columns(v).replace("`", "")]
+    for c in v.contradictions:
+        where = f"contradicts {c.source}, {c.kind}, {counted(c.pairs, 'pair')}: {'; '.join(c.examples)}."
+        said.append(f"{where} Cause: {c.cause or 'not looked for'} Tested: {c.tested}.")
+    for text in [*said, *(f"note: {note}" for note in all_notes(v))]:
+        if text:
+            console.print(text, markup=False, highlight=False)

@@ -1,0 +1,156 @@
+"""What this machine is, and how much of it is ours: the source's commit, the processor, memory, limits of containers.
+
+None of it is worth the result of a run: what the machine does not tell is None, or is told with its reason.
+"""
+
+import functools
+import math
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]  # of the source
+PATIENCE = 30  # seconds that git may take
+
+
+def commit(root: Path = ROOT) -> dict[str, Any]:
+    """The commit of the source and whether files differ from it, or under `no_commit` why that is not known.
+
+    No variable of the environment (GIT_DIR ...) makes git answer for another repository.
+    """
+    if not os.path.exists(root / ".git"):  # an installed package, be it inside another repository
+        return {"no_commit": "the source is not a checkout of git"}
+    try:
+        head = git(root, "rev-parse", "--verify", "HEAD").strip()
+        changes = git(root, "status", "--porcelain", "--untracked-files=no")
+    except FileNotFoundError:
+        return {"no_commit": "git is not installed"}
+    except subprocess.TimeoutExpired:
+        return {"no_commit": f"git did not answer in {PATIENCE} s"}
+    except subprocess.CalledProcessError as e:
+        said = next(iter(e.stderr.strip().splitlines()), f"git ended with status {e.returncode}")
+        return {"no_commit": said.removeprefix("fatal: ").replace(os.fspath(root), root.name)}
+    except OSError as e:
+        return {"no_commit": f"git cannot be run: {e.strerror or e}"}
+    return {"commit": head, "dirty": bool(changes.strip())}
+
+
+def git(root: Path, *command: str) -> str:
+    """What git prints of the repository at `root`. It writes nothing there, and runs none of its programs."""
+    given = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    asked = ["git", "--no-optional-locks", "-C", os.fspath(root), "-c", "core.fsmonitor=false", *command]
+    return subprocess.run(
+        asked,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=True,
+        timeout=PATIENCE,
+        stdin=subprocess.DEVNULL,
+        env={**given, "GIT_CEILING_DIRECTORIES": os.fspath(root.parent), "LC_ALL": "C"},
+    ).stdout
+
+
+def cores(root: Path = Path("/")) -> int:
+    """How many processors this process may use: those it may run on, and what its container's quota allows."""
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quotas = [quota for group in control_groups(root) if (quota := processors_of(group))]
+    return max(1, min(own, *(math.ceil(quota) for quota in quotas))) if quotas else own
+
+
+def memory(root: Path = Path("/")) -> int:
+    """How many bytes of memory this process may use: the machine's, or what its container may."""
+    names = ("memory.max", "memory.high", "memory.limit_in_bytes")
+    limits = [number(group / name) for group in control_groups(root) for name in names]
+    return int(min([psutil.virtual_memory().total, *(limit for limit in limits if limit)]))
+
+
+def processors_of(group: Path) -> float | None:
+    """The processors that a control group may use at a time; None where it has no limit."""
+    quota, _, period = text(group / "cpu.max").partition(" ")
+    if not quota:
+        quota, period = text(group / "cpu.cfs_quota_us"), text(group / "cpu.cfs_period_us")
+    try:
+        share = float(quota) / float(period)
+    except (ValueError, ZeroDivisionError):  # "max", or no such file
+        return None
+    return share if share > 0 else None
+
+
+def number(file: Path) -> float | None:
+    """The positive number in a file; None where there is none ("max")."""
+    said = text(file)
+    return float(said) if said.isdigit() and int(said) > 0 else None
+
+
+def text(file: Path) -> str:
+    """What a file of the system says; empty where there is no such file, or it is not for us."""
+    try:
+        return file.read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def control_groups(root: Path) -> Iterator[Path]:
+    """The folders of the control groups that this process is in, and of all above them that can be seen.
+
+    Version 1 has a tree for each kind of limit, version 2 one for all. A container sees its own part of a tree,
+    often without being told where it hangs: the usual places are looked at too.
+    """
+    ours = [
+        line.split(":", 2) for line in text(root / "proc/self/cgroup").splitlines() if line.count(":") > 1
+    ]
+    places = dict.fromkeys(root / "sys/fs/cgroup" / name for name in ("", "cpu", "memory"))
+    for line in text(root / "proc/self/mountinfo").splitlines():
+        mount, _, about = line.partition(" - ")
+        top, point = (part.replace("\\040", " ") for part in mount.split()[3:5])
+        kind, *options = about.replace(",", " ").split()
+        for _, kinds, inside in ours:
+            if (kind == "cgroup2" and not kinds) or (
+                kind == "cgroup" and set(kinds.split(",")) & set(options)
+            ):
+                below = Path(os.path.relpath(inside, top))
+                below = Path() if ".." in below.parts else below
+                group = root / point.lstrip("/") / below
+                places |= dict.fromkeys([group, *list(group.parents)[: len(below.parts)]])
+    yield from places
+
+
+def peak_memory(device: torch.device, status: Path = Path("/proc/self/status")) -> int | None:
+    """The most bytes that this process has held, of a GPU's memory where it runs on one.
+
+    Linux's getrusage starts from what the parent held, and so is asked where the system tells nothing better.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    for line in text(status).splitlines():
+        name, *said = line.split()
+        if name == "VmHWM:" and said and said[0].isdigit():
+            return 1024 * int(said[0])
+    try:
+        import resource
+    except ImportError:  # Windows
+        about = psutil.Process().memory_info()
+        return getattr(about, "peak_wset", about.rss)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most * (1 if sys.platform == "darwin" else 1024) or psutil.Process().memory_info().rss
+
+
+def hardware(device: torch.device) -> str:
+    """What a device is."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+@functools.cache
+def processor() -> str:
+    """The processor's name, or its architecture where the system does not tell."""
+    lines = text(Path("/proc/cpuinfo")).splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names and names[0] else platform.processor() or platform.machine()

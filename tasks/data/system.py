@@ -1,0 +1,76 @@
+"""Locks that work on every mount, and the environment of the Pythons that we start."""
+
+import errno
+import os
+import sys
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+# What the system says where a mount, or this Python, has no locks.
+WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
+# Of our own process alone: a child would optimise asserts away, wait for a person, or run that person's file.
+OURS = ("PYTHONOPTIMIZE", "PYTHONINSPECT", "PYTHONSTARTUP")
+
+
+class Lock:
+    """A lock on a file, between processes; a context manager that waits for it.
+
+    On a mount without locks it is always had: work goes on, and one line of standard error says so. OSError where
+    the file cannot be made.
+    """
+
+    warned = False  # in this process
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.file = FileLock(path, fallback_to_soft=False)  # a soft lock outlives a process that is killed
+
+    def acquire(self, wait: bool = True) -> bool:
+        """Whether it is ours now; without `wait` False where another process has it."""
+        try:
+            self.file.acquire(timeout=-1 if wait else 0)
+        except Timeout:
+            return False
+        except OSError as e:
+            if e.errno not in WITHOUT_LOCKS:
+                raise
+            self.warn(e)
+        return True
+
+    def warn(self, e: OSError) -> None:
+        """Say once in a process that its files are not locked."""
+        if not Lock.warned:
+            Lock.warned = True
+            where, why = self.path.parent, e.strerror or e
+            print(
+                f"pebench: no locks in {where} ({why}): two processes may do the same work twice",
+                file=sys.stderr,
+            )
+
+    @property
+    def held(self) -> bool:
+        """Whether no other process can have it; False where the mount has no locks."""
+        return self.file.is_locked
+
+    def release(self) -> None:
+        """Let go of it; no harm where it is not held."""
+        self.file.release()
+
+    def __enter__(self) -> "Lock":
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a Python that we start: it imports nothing from the working directory, and speaks UTF-8.
+
+    An empty entry of PYTHONPATH means the working directory too; entries that name a folder stay.
+    """
+    given = {name: value for name, value in os.environ.items() if name not in OURS}
+    folders = [folder for folder in given.pop("PYTHONPATH", "").split(os.pathsep) if folder]
+    path = {"PYTHONPATH": os.pathsep.join(folders)} if folders else {}
+    return {**given, **path, "PYTHONSAFEPATH": "1", "PYTHONUTF8": "1", **more}
