@@ -158,6 +158,10 @@ class Encoding(nn.Module):
         """Where `weights` has a form for which there is a fast kernel: its parts, for whole sequences (T = S)."""
         return None
 
+    def valid_form(self, q: Tensor, k: Tensor, at: At, keys: Keys) -> Form | None:
+        """`form`, unless a subclass has redefined `weights` and inherits it."""
+        return None if self.overruled("form", "weights") else self.form(q, k, at, keys)
+
     def values(self, v: Tensor, at: At) -> Tensor:
         """Change what is read: v (B, H, T, d), before it is cached; returns its dtype."""
         return v

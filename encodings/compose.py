@@ -10,6 +10,7 @@ from pebench.encodings.base import At, Columns, Encoding, Form, Keys, Memory, Sh
 from pebench.encodings.made import Made
 from pebench.encodings.registry import EncodingError, resolve
 from pebench.encodings.streams import build
+from pebench.encodings.tools import beside
 from pebench.encodings.wrapper import Wrapper
 
 HOOKS = ("positions", "embed", "qk", "columns", "bias", "by_distance", "weights", "values", "output")
@@ -62,11 +63,7 @@ class Composition(Encoding, metaclass=Made):
         return next((weights for weights in rows if weights is not None), None)
 
     def form(self, q: Tensor, k: Tensor, at: At, keys: Keys) -> Form | None:
-        forms = (
-            part.form(q, k, at.within(f"{n}"), keys)
-            for n, part in enumerate(self.parts)
-            if not part.overruled("form", "weights")
-        )
+        forms = (part.valid_form(q, k, at.within(f"{n}"), keys) for n, part in enumerate(self.parts))
         return next((form for form in forms if form is not None), None)
 
     def values(self, v: Tensor, at: At) -> Tensor:
@@ -82,12 +79,6 @@ class Composition(Encoding, metaclass=Made):
     @classmethod
     def defines(cls, hook: str) -> bool:
         return any(part.defines(hook) for part in cls.classes)
-
-
-def beside(sides: tuple[Tensor, ...]) -> Tensor:
-    """Columns (..., n) of the parts side by side, their other axes broadcast."""
-    shape = torch.broadcast_shapes(*(side.shape[:-1] for side in sides))
-    return torch.cat([side.expand(*shape, -1) for side in sides], dim=-1)
 
 
 @functools.cache

@@ -18,6 +18,7 @@ from torch import Tensor
 from pebench.encodings.base import At, Columns, Encoding, Keys, Shape, visible
 from pebench.encodings.registry import EncodingError, UnknownName
 from pebench.encodings.streams import build
+from pebench.encodings.tools import beside
 from pebench.encodings.wrapper import Wrapper
 
 
@@ -233,11 +234,17 @@ class Regrouped(Extended):
 
     def columns(self, q: Tensor, k: Tensor, at: At) -> Columns | None:
         placed = self.placed(at._replace(memory=at.memory.setdefault("columns", {})))
-        pairs = [(self.inner.columns(q, k, query), self.inner.columns(q, k, key)) for query, key in placed]
-        declared = [(a.q, b.k) for a, b in pairs if a is not None and b is not None]
-        if not declared:
-            return None
-        return Columns(torch.cat([a for a, _ in declared], -1), torch.cat([b for _, b in declared], -1))
+        sides = list[Columns]()
+        for query, key in placed:
+            here, there = self.inner.columns(q, k, query), self.inner.columns(q, k, key)
+            if here is None or there is None:
+                return None
+            # A bias is declared up to a number for each row, here another in each view: all are 0 at the query's place.
+            own = (here.q * here.k).sum(-1, keepdim=True)
+            sides.append(
+                Columns(beside((here.q, -own)), beside((there.k, torch.ones_like(there.k[..., :1]))))
+            )
+        return Columns(*(beside(part) for part in zip(*sides, strict=True)))
 
     def bias(self, at: At, keys: Keys) -> None:
         """`weights` adds it."""

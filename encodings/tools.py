@@ -81,3 +81,9 @@ def causal_conv(x: Tensor, weight: Tensor, memory: dict[str, Any], name: str) ->
     x = torch.cat([past, x], dim=1)
     memory[name] = x[:, x.shape[1] - before :]
     return nn.functional.conv1d(x.mT, weight[:, None].type_as(x), groups=x.shape[-1]).mT
+
+
+def beside(sides: tuple[Tensor, ...]) -> Tensor:
+    """Vectors (..., n) side by side, their other axes broadcast."""
+    shape = torch.broadcast_shapes(*(side.shape[:-1] for side in sides))
+    return torch.cat([side.expand(*shape, -1) for side in sides], dim=-1)

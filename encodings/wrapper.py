@@ -74,7 +74,7 @@ class Wrapper(Encoding, metaclass=Made):
     def form(self, q: Tensor, k: Tensor, at: At, keys: Keys) -> Form | None:
         if self.is_plain(at.layer) or self.overruled("form", "reweigh"):
             return None
-        return self.inner.form(q, k, at.within(INNER), keys)
+        return self.inner.valid_form(q, k, at.within(INNER), keys)
 
     def values(self, v: Tensor, at: At) -> Tensor:
         return v if self.is_plain(at.layer) else self.inner.values(v, at.within(INNER))

@@ -148,6 +148,7 @@ def train(
         for step in range(past.step, recipe.steps):
             reseed(device, stream(seed, f"train:{step}"))  # what an encoding draws follows from the step too
             data = Batch(*(part.to(device) for part in batch(task, recipe, seed, step)))
+            lm.progress.fill_(step / recipe.steps)
             for group in opt.param_groups:
                 group["lr"] = recipe.learning_rate * rate(step, recipe)
             value, norm = take(data)
@@ -159,5 +160,6 @@ def train(
             if resume and resume.due():
                 seconds = clock() - started
                 resume.save(lm, opt, Progress(step + 1, tokens, seconds, tuple(losses)))
+    lm.progress.fill_(1.0)
     last = torch.stack(losses[-max(1, recipe.steps // 20) :]).mean().item()
     return Trained(tokens, clock() - started, last)

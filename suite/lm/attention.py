@@ -149,7 +149,7 @@ def native(encoding: Encoding, at: At, q: Tensor, k: Tensor, v: Tensor, keys: Ke
     """Attention of whole sequences by our own kernel, or None where it has no form of this encoding."""
     kernel, scale = encoding.kernel(), encoding.shape.scale
     if kernel == "own":
-        form = None if encoding.overruled("form", "weights") else encoding.form(q, k, at, keys)
+        form = encoding.valid_form(q, k, at, keys)
         return None if form is None or not ops.takes(form) else ops.attention(q, k, v, scale, form=form)
     if kernel == "fused":
         return ops.attention(q, k, v, scale)
