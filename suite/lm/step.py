@@ -15,30 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from pebench.suite.lm import precision
-from pebench.suite.lm.middle import Middle, Place
+from pebench.suite.lm.middle import Arena, LayerCall, Middle, Place
 from pebench.suite.lm.model import LM, Attention, Block, LengthError, RMSNorm, SwiGLU
 from pebench.suite.lm.native import ops
 from pebench.suite.lm.native.build import library
 from pebench.tasks.base import IGNORE, Batch
 
 TILE, PANEL = 96, 64  # tokens, columns: at least those of step.c
-SLACK = 64  # numbers that a vector may read beyond the end
 ROUND = 16  # parameters begin at multiples of so many floats
 SPREAD = 16  # the gradient of one token's loss, in half precision: small ones must not vanish
-
-
-class LayerCall(ctypes.Structure):
-    """The arguments of a layer's parts: `Block` of step.c."""
-
-    _fields_ = [
-        *((name, ctypes.c_int64) for name in ("batches", "tokens", "rows", "width", "heads", "hidden", "gradient")),
-        *((name, ctypes.c_void_p) for name in ("gain1", "qkv", "temperature", "out", "gain2", "gate_up", "down")),
-        *((f"{m}_{way}", ctypes.c_void_p) for m in ("qkv", "out", "gate_up", "down") for way in ("forth", "back")),
-        *((name, ctypes.c_void_p) for name in ("x", "x1", "next", "all", "q", "k", "v", "y")),
-        *((name, ctypes.c_void_p) for name in ("inverse1", "inverse2", "ratio", "h", "h1", "h2", "up")),
-        *((name, ctypes.c_void_p) for name in ("gx", "gq", "gk", "gv", "gy", "gh", "turns")),
-        *((name, ctypes.c_void_p) for name in ("room", "room_left", "room_right")),
-    ]  # fmt: skip
 
 
 class HeadCall(ctypes.Structure):
@@ -128,26 +113,6 @@ def updating() -> Any:
     return found
 
 
-class Arena:
-    """Memory that every step uses anew, handed out from the beginning."""
-
-    def __init__(self, memory: Tensor):
-        self.memory, self.used = memory, 0
-
-    def take(self, *shape: int, each: int = 4) -> int:
-        """The address of an array of numbers of so many bytes each."""
-        at = self.memory.data_ptr() + self.used
-        self.used += -(-(math.prod(shape) + SLACK) * each // 64) * 64
-        return at
-
-    def tensor(self, address: int, *shape: int) -> Tensor:
-        """The floats that were taken at this address."""
-        start = address - self.memory.data_ptr()
-        if start + 4 * math.prod(shape) > len(self.memory):  # only being measured
-            return torch.empty(0)
-        return self.memory[start : start + 4 * math.prod(shape)].view(torch.float32).view(shape)
-
-
 @dataclass
 class Layout:
     """Where a step over batches of one shape keeps what, and what its parts in C and the encoding are told of it."""
@@ -165,7 +130,7 @@ class NativeStep:
     def __init__(self, lm: LM, opt: torch.optim.Optimizer, clip: float):
         self.lm, self.clip = lm, clip
         self.flat = Flat(opt)
-        self.middle = Middle(lm.encoding)
+        self.middle = Middle(lm)
         self.layouts: dict[tuple[int, int, bool], Layout] = {}
         self.memory = torch.empty(0, dtype=torch.uint8)
 
@@ -200,11 +165,10 @@ class NativeStep:
             raise IndexError(f"a token or a target is not in 0 to {self.lm.size.vocab - 1}")
         scale = head.scale = float(SPREAD * 2 ** (head.asked - 1).bit_length()) if half else 1.0
         self.flat.gradients.zero_()
-        with torch.autocast("cpu", enabled=False):
-            self.middle.begin(layout.first)
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            self.middle.begin(tokens, layout.first, layout.places)
             for layer, (call, place) in enumerate(layers):
                 part(f"step_pack_{kind}")(call)
-                self.middle.before(layer, place)
                 part(f"step_read_{kind}")(call)
                 self.middle.forward(layer, place)
                 part(f"step_write_{kind}")(call)
@@ -269,11 +233,11 @@ class NativeStep:
                 h1=take(rows, width, each=each), h2=take(rows, width, each=each), up=take(rows, 2 * hidden, each=each),
                 **gradients, **room,
             )  # fmt: skip
-            if self.middle.reads_input:
+            if not self.middle.silent:
                 call.h = take(rows, width)
             x = call.next
             layers.append(call)
-            places.append(Place(arena, call, size))
+            places.append(Place(arena, call))
         head = HeadCall(
             rows=rows, width=width, vocab=vocab, ignored=IGNORE, gradient=distance,
             embedding=self.lm.embedding.weight.data_ptr(), gain=self.lm.norm.weight.data_ptr(),

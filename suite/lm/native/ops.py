@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.functional import pad
 
-from pebench.encodings.base import Broken, Counted, Form, Path, Reflected
+from pebench.encodings.base import Broken, Columns, Counted, Form, Path, Reflected
 from pebench.suite.lm.native.build import library
 
 EPS = 1e-6  # of the RMS norms
@@ -199,6 +199,21 @@ class Forgets:
     def save_for_backward(self, *tensors: Tensor | None) -> None: ...
 
     def set_materialize_grads(self, value: bool) -> None: ...
+
+
+class Context:
+    """What an autograd function keeps from its forward pass to its backward pass, where autograd does not call it."""
+
+    like: Any
+    names: Any
+    numbers: Any
+    saved_tensors: tuple[Tensor | None, ...] = ()
+
+    def __init__(self, needs_input_grad: tuple[bool, ...]):
+        self.needs_input_grad = needs_input_grad
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None:
+        self.saved_tensors = tensors
 
 
 def keep(ctx: Any, *tensors: Tensor | None) -> None:
@@ -412,6 +427,19 @@ def short_kept(heads: int, tokens: int, path: bool) -> int:
     return int(found(heads, tokens, path))
 
 
+_attends: ContextVar[Callable[..., Tensor] | None] = ContextVar("attends", default=None)
+
+
+@contextlib.contextmanager
+def attending(call: Callable[..., Tensor]) -> Iterator[None]:
+    """Within, `call` is what `attention` calls in the place of `AttentionKernel`, with the same arguments."""
+    before = _attends.set(call)
+    try:
+        yield
+    finally:
+        _attends.reset(before)
+
+
 class AttentionKernel(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -489,11 +517,12 @@ def attention(
     bias: Tensor | None = None,
     table: Tensor | None = None,
     form: Form | None = None,
+    columns: Columns | None = None,
 ) -> Tensor:
     """Causal attention of q and k (B, H, T, e) over v (B, H, T, d), as many queries as keys: (B, H, T, d).
 
-    `bias` (H or 1, T, T) is added to the logits, and so is `table` (H or 1, T), by distance; a form replaces q and k,
-    and says what becomes of them. Only where `usable`; what else is given may be `plain` of any dtype. RuntimeError
+    `bias` (H or 1, T, T) is added to the logits, so is `table` (H or 1, T), by distance, and so is the product of
+    `columns`; a form replaces q and k, and says what becomes of them. Only where `usable`; what else is given may be `plain` of any dtype. RuntimeError
     where a shape does not fit.
     """
     stick, slopes, rest = False, None, dict.fromkeys(INPUTS[3:])
@@ -506,8 +535,10 @@ def attention(
             q, k, rest["w"], rest["beta"] = form
         case Broken():
             q, k, stick = form.q, form.k, True
+    if columns is not None:
+        rest["qc"], rest["kc"] = columns
     b, h, t, _ = v.shape
-    widths = {"k": q, "r": rest["p"], "w": q}  # those that must be as wide as another one
+    widths = {"k": q, "r": rest["p"], "w": q, "kc": rest["qc"]}  # those that must be as wide as another one
     given = dict(zip(INPUTS, (q, k, v, *rest.values()), strict=True))
     read = (
         None if x is None else fitted(x, b, h, t, x.shape[-1] if same is None else same.shape[-1])
@@ -516,7 +547,8 @@ def attention(
     slopes = None if slopes is None else fitted(slopes, h).contiguous()
     bias = None if bias is None else fitted(bias, h, t, t)
     table = None if table is None else fitted(table, h, t)
-    return apply(AttentionKernel, scale, stick, slopes, bias, table, *read)
+    call = _attends.get() or functools.partial(apply, AttentionKernel)
+    return call(scale, stick, slopes, bias, table, *read)
 
 
 def takes(form: Form) -> bool:
