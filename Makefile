@@ -19,7 +19,7 @@ leaderboard: $(VENV)/ready
 	$(BIN)/pebench board --profile QUICK --records $(RECORDS)
 
 app: $(VENV)/ready
-	$(BIN)/pebench app --records $(RECORDS)
+	$(BIN)/pebench app $(if $(filter file,$(origin RECORDS)),,--records $(RECORDS))
 
 # One process a core, each with one thread; worksteal, because a few tests take minutes and most none.
 test: lint browser

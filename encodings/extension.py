@@ -7,15 +7,16 @@ as if each advanced it by one.
 
 import copy
 import functools
+import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple, Self, cast
+from typing import ClassVar, NamedTuple, Self, cast
 
 import torch
 from torch import Tensor
 
-from pebench.encodings.base import At, Columns, Encoding, Keys, Shape, visible
+from pebench.encodings.base import At, Columns, Encoding, Keys, Shape, distance, visible
 from pebench.encodings.registry import EncodingError, UnknownName
 from pebench.encodings.streams import build
 from pebench.encodings.tools import beside
@@ -61,6 +62,35 @@ def yarn(frequencies: Tensor, factor: float, length: int) -> Tensor:
     high = high.ceil().clamp(max=2 * frequencies.shape[-1] - 1)
     ramp = (((top - used) / step - low) / (high - low).clamp(min=1e-3)).clamp(0, 1)
     return frequencies * (1 - ramp + ramp / factor)
+
+
+def llama3(frequencies: Tensor, factor: float, length: int) -> Tensor:
+    """Planes of four turns or more in training stay, those below one are divided (Llama 3.1's `apply_scaling`).
+
+    Between them the share kept is linear in the number of turns. The model's factor is 8 and its length 8,192.
+
+    >>> llama3(2 * torch.pi * torch.tensor([4.0, 2.5, 1.0]), 5.0, 1) / (2 * torch.pi)
+    tensor([4.0000, 1.5000, 0.2000])
+    """
+    turns = frequencies * length / (2 * math.pi)
+    kept = ((turns - 1) / 3).clamp(0, 1)
+    return frequencies * (kept + (1 - kept) / factor)
+
+
+def longrope2(frequencies: Tensor, factor: float, length: int) -> Tensor:
+    """Planes from a critical one on are divided by the factor, those before it less, as in a larger base.
+
+    Of n planes that turn once in training, the critical one is number 5n/6: LongRoPE2 (Shang et al., 2025) finds it by
+    a search, at 30 of 35 for LLaMA3-8B and 25 of 31 for Phi3-mini. The search, which also fits a factor to each plane
+    beyond, needs a trained model and is left out. The paper could not be read: these numbers are from memory.
+
+    >>> longrope2(torch.tensor([8.0, 4.0, 2.0, 1.0, 0.5]), 4.0, 6)
+    tensor([8.0000, 2.0000, 0.5000, 0.2500, 0.1250])
+    """
+    turning = (frequencies * length >= 2 * math.pi).sum(-1, keepdim=True)
+    critical = (5 * turning // 6).clamp(min=1)
+    share = torch.arange(frequencies.shape[-1], device=frequencies.device) / critical
+    return frequencies * factor ** -share.clamp(max=1)
 
 
 def sharpening(factor: float) -> float:
@@ -116,7 +146,7 @@ class Retuned(Extended):
         """Frequencies (..., planes) for texts `factor` times as long as `length` tokens, those of the training."""
 
     @staticmethod
-    def gain(factor: float) -> float:
+    def gain(factor: float, length: int) -> float:
         """What the dot products of turned q and k are multiplied by."""
         return 1.0
 
@@ -137,7 +167,7 @@ class Retuned(Extended):
         """A copy of this encoding with other frequencies, sharpened where it turns q and k."""
         part = copy.deepcopy(part)
         part.retune(cls.change(cast(Tensor, part.spectrum()), factor, part.shape.train_length))
-        gain = cls.gain(factor)
+        gain = cls.gain(factor, part.shape.train_length)
         if gain == 1 or not part.defines("qk"):
             return part
         wrapped = build(Sharpened.over(type(part)), part.shape)
@@ -171,8 +201,34 @@ class YaRN(Retuned):
     change = staticmethod(yarn)
 
     @staticmethod
-    def gain(factor: float) -> float:
+    def gain(factor: float, length: int) -> float:
         return sharpening(factor) ** 2
+
+
+class Llama3(Retuned):
+    title = "Llama 3's scaling"
+    paper = "arXiv:2407.21783"
+    formula = (
+        r"\theta_m \mapsto \big(\kappa_m + (1 - \kappa_m)/s\big)\, \theta_m,\quad "
+        r"\kappa_m = \mathrm{clip}\big((L\theta_m/2\pi - 1)/3,\ 0,\ 1\big)"
+    )
+    change = staticmethod(llama3)
+
+
+class LongRoPE2(Retuned):
+    title = "LongRoPE2, without its search"
+    paper = "arXiv:2502.20082"
+    formula = (
+        r"\theta_m \mapsto \theta_m\, s^{-\min(m/c,\,1)},\quad q^\top k \mapsto (1 + \ln s / \ln L)\, q^\top k,\quad "
+        r"c = 5/6 \text{ of the planes with } L\theta \ge 2\pi"
+    )
+    norm_preserving = False
+    change = staticmethod(longrope2)
+
+    @staticmethod
+    def gain(factor: float, length: int) -> float:
+        # Its square root multiplies q and k: microsoft/LongRoPE, rope/longrope.py.
+        return 1 + math.log(factor) / math.log(max(2, length))
 
 
 class View(NamedTuple):
@@ -275,7 +331,117 @@ class Regrouped(Extended):
         return sides.chunk(views, dim=-1) if sides.numel() else (sides,) * views
 
 
-METHODS: dict[str, type[Extended]] = {"pi": PI, "ntk": NTK, "yarn": YaRN}
+def same(pos: Tensor) -> Tensor:
+    """Positions as they are."""
+    return pos
+
+
+class Windowed(Regrouped):
+    """Keys near a query keep their distance, in the first view; those at the window or beyond are in the second."""
+
+    share: ClassVar[float]  # of the training length
+
+    @property
+    def window(self) -> int:
+        return max(1, int(self.share * self.shape.train_length))
+
+    def chosen(self, at: At, keys: Keys) -> Tensor:
+        return (distance(at.pos, keys.pos) >= self.window).long()
+
+
+class SelfExtend(Windowed):
+    """Far keys are seen in groups that share a position (Jin et al., 2024, section 3).
+
+    The window is a quarter of the training length, as 1,024 of Llama 2's 4,096. Groups are the smallest that keep
+    every distance of the longer text below the training length. The query is moved by w - floor(w / G), as in the
+    paper; one branch of datamllab/LongLM divides without rounding.
+    """
+
+    title = "Self-Extend"
+    paper = "arXiv:2401.01325"
+    formula = (
+        r"i - j \mapsto \lfloor i/G \rfloor - \lfloor j/G \rfloor + w - \lfloor w/G \rfloor \text{ where } i-j \ge w,"
+        r"\quad w = L/4,\ G \text{ the smallest that keeps all below } L"
+    )
+    share = 0.25
+
+    @property
+    def group(self) -> int:
+        length, near = max(2, self.shape.train_length), self.window
+        last = math.ceil(self.factor * length) - 1
+        return next(g for g in itertools.count(1) if last // g + near - near // g < length)
+
+    def views(self) -> tuple[View, View]:
+        group, near = self.group, self.window
+        return View(same, same), View(
+            lambda pos: pos // group + near - near // group, lambda pos: pos // group
+        )
+
+
+class ReRoPE(Windowed):
+    """All keys at the window or beyond are seen at its distance (Su, 2023, kexue.fm/archives/9708).
+
+    The window is an eighth of the training length, as 512 of 4,096 in bojone/rerope, whatever the factor. That code
+    also multiplies logits by max(1, log n / log L), which is left out here.
+    """
+
+    title = "ReRoPE"
+    paper = "Su, 2023: bojone/rerope"
+    formula = r"i - j \mapsto \min(i - j,\ w),\quad w = L/8"
+    relative = True
+    share = 0.125
+
+    def views(self) -> tuple[View, View]:
+        return View(same, same), View(lambda pos: torch.full_like(pos, self.window), torch.zeros_like)
+
+
+class DualChunk(Regrouped):
+    """Positions begin anew in each chunk; queries move up for the chunk before and for all earlier (An et al., 2024).
+
+    Chunks have c = 3 L / 4 - w tokens with w = L / 16, as in HKUNLP/ChunkLlama. Within its chunk a query stands at
+    i mod c, for the chunk before at i mod c + c, at most 3 L / 4, and for earlier chunks at 3 L / 4.
+    """
+
+    title = "dual chunk attention"
+    paper = "arXiv:2402.17463"
+    formula = (
+        r"j \mapsto j \bmod c,\quad i \mapsto i \bmod c,\ \min(i \bmod c + c,\, 3L/4),\ 3L/4 \text{ for keys of the "
+        r"same, the previous, an earlier chunk},\quad c = 3L/4 - L/16"
+    )
+
+    @property
+    def far(self) -> int:
+        """The query's place for keys of earlier chunks."""
+        return max(2, 3 * self.shape.train_length // 4)
+
+    @property
+    def chunk(self) -> int:
+        return self.far - max(1, self.shape.train_length // 16)
+
+    def views(self) -> tuple[View, View, View]:
+        def here(pos: Tensor) -> Tensor:
+            return pos % self.chunk
+
+        return (
+            View(here, here),
+            View(lambda pos: (here(pos) + self.chunk).clamp(max=self.far), here),
+            View(lambda pos: torch.full_like(pos, self.far), here),
+        )
+
+    def chosen(self, at: At, keys: Keys) -> Tensor:
+        return distance(at.pos // self.chunk, keys.pos // self.chunk).clamp(max=2).long()
+
+
+METHODS: dict[str, type[Extended]] = {
+    "pi": PI,
+    "ntk": NTK,
+    "yarn": YaRN,
+    "llama3": Llama3,
+    "longrope2": LongRoPE2,
+    "self_extend": SelfExtend,
+    "rerope": ReRoPE,
+    "dual_chunk": DualChunk,
+}
 
 
 @functools.cache
@@ -293,7 +459,7 @@ def longer(inner: type[Encoding], method: str) -> type[Extended]:
 
 
 def extended(encoding: Encoding, method: str, factor: float) -> Encoding:
-    """A copy of a trained encoding for texts `factor` times as long, by "pi", "ntk" or "yarn".
+    """A copy of a trained encoding for texts `factor` times as long, by a method of `METHODS`.
 
     UnknownName for another method, EncodingError where it does not apply or the factor is below 1.
     """

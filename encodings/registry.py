@@ -25,13 +25,19 @@ from typing import NamedTuple
 from pebench.encodings.base import Encoding
 from pebench.suite.results.card import text_problem
 from pebench.suite.results.names import name_problem, whole_problem
-from pebench.suite.results.source import SourceError, decode, load_problems, parse, source_problems
+from pebench.suite.results.source import (
+    SourceError,
+    decode,
+    defined_names,
+    load_problems,
+    parse,
+    source_problems,
+)
 
 FOLDER = Path(__file__).resolve().parent
 GROUP = "pebench.encodings"
-_FILE = re.compile(
-    r"(?P<path>.*\.py)(?::(?P<wanted>[^:/\\]*))?", re.DOTALL
-)  # the last colon, and behind .py only
+# A class stands behind the last colon, and only where .py stands before it.
+_FILE = re.compile(r"(?P<path>.*\.py)(?::(?P<wanted>[^:/\\,]*))?", re.DOTALL)
 _REGISTRY: dict[str, type[Encoding]] = {}
 
 
@@ -82,7 +88,7 @@ def source(cls: type[Encoding]) -> Path:
         raise EncodingError(
             f"the class {cls.__name__} is in no file; write it into one and name it file.py:Class"
         )
-    return Path(file).resolve()
+    return Path(os.path.realpath(file))
 
 
 def source_text(cls: type[Encoding]) -> str:
@@ -118,7 +124,10 @@ def demand_acceptable(name: str, cls: type[Encoding]) -> None:
     if not _is_own(cls):
         return
     text = source_text(cls)
-    problems = [*source_problems(text, parse(text))]
+    tree = parse(text)
+    problems = [*source_problems(text, tree)]
+    if name.partition("@")[0] not in defined_names(tree):
+        problems.append(f"defines no encoding {name!r} by a class statement")
     problems += [f"`{key}` {p}" for key in ("title", "paper") if (p := text_problem(key, getattr(cls, key)))]
     if problems:
         raise EncodingError(f"{source(cls)}: {'; '.join(problems)}")
@@ -213,13 +222,15 @@ def _from_file(path: str, wanted: str) -> tuple[str, type[Encoding]]:
         for name, cls in vars(module).items()
         if isinstance(cls, type) and issubclass(cls, Encoding) and cls.__module__ == module.__name__
     }
+    # What says nothing of itself is abstract, where another class in the file does say what it is.
+    found = {name: cls for name, cls in found.items() if not _unsaid(cls)} or found
     wanted = unicodedata.normalize("NFKC", wanted)  # as Python reads names
     if not wanted and len(set(found.values())) == 1:
         wanted = next(iter(found))
     if wanted not in found:
         raise EncodingError(f"{path} has no encoding {wanted!r}; its encodings: {', '.join(found) or 'none'}")
     cls = found[wanted]
-    if unsaid := [about for about in ("title", "paper", "family", "formula") if not hasattr(cls, about)]:
+    if unsaid := _unsaid(cls):
         raise EncodingError(f"{path}: {wanted} does not say its {', '.join(unsaid)}; add them to the class")
     name = _name_in_file(cls, wanted)
     if alike := [c for c, other in found.items() if other is not cls and _name_in_file(other, c) == name]:
@@ -230,6 +241,11 @@ def _from_file(path: str, wanted: str) -> tuple[str, type[Encoding]]:
     if taken or _REGISTRY.get(name, cls) is not cls:
         raise EncodingError(f"{path}: {name!r} is the name of another encoding; rename the class {wanted}")
     return name, cls
+
+
+def _unsaid(cls: type[Encoding]) -> list[str]:
+    """What a class must say of itself, and does not."""
+    return [about for about in ("title", "paper", "family", "formula") if not hasattr(cls, about)]
 
 
 def _name_in_file(cls: type[Encoding], variable: str) -> str:

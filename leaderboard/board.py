@@ -1,4 +1,4 @@
-"""The leaderboard of one profile: made of a folder of records; printed, or as JSON, CSV or Markdown."""
+"""The leaderboard of one profile, made of a folder of records."""
 
 import functools
 import gc
@@ -6,28 +6,31 @@ import hashlib
 import json
 import math
 import os
-import re
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from pebench.leaderboard import ranking, table
+from pebench.leaderboard import about, ranking, table
+from pebench.leaderboard.about import PUBLISHED
+from pebench.leaderboard.notes import notes_of
 from pebench.suite.results.metrics import counted
 from pebench.suite.results.record import LARGEST, VERIFIED, Record, Unreadable, folders, newest, read_all
 
-PUBLISHED = Path(__file__).with_name("records")  # what the repository holds; not in an installed package
 COSTS = ("train_ratio", "prefill_ratio", "decode_ratio", "cache_bytes")
+ALWAYS = ("certificate", "throughput")  # on a board of any tasks
 NOTHING = "no score yet on anything that another encoding has too"
 CONTENT = "reads content"  # the check that says it
+REPRODUCED = (
+    "equal",
+    "within tolerance",
+    "within seed spread",
+)  # verdicts of `pebench reproduce` that verify
 REMEDY = "make some with `pebench run --profile QUICK`"
 
 
@@ -40,8 +43,8 @@ class Interval:
     """A score between the floor (0) and the oracle (1), with its 95 % interval."""
 
     score: float
-    low: float
-    high: float
+    low: float | None  # None where no encoding has two seeds
+    high: float | None
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,16 @@ class Entry:
     paper: str
     rank: int | None  # shared by all encodings of a tier
     tier: int | None
+    preview: bool  # fewer than two seeds in some task that counts: a score and no place
     reason: str  # why there is no rank
     score: float | None
     low: float | None
     high: float | None
-    p_best: float | None
+    at_length: Interval | None  # the score at the training length alone
+    beyond: Interval | None  # the score beyond the training length alone
+    p_best: float | None  # by other seeds and test items
+    p_best_tasks: float | None  # by other tasks of the same families, too
+    places: dict[str, int]  # in each of ranking.ORDERS, where every condition is covered
     coverage: float  # weight of the conditions that were measured
     seeds: int  # in the task where it has fewest
     families: dict[str, Interval]  # by task family
@@ -70,8 +78,10 @@ class Entry:
     failed_runs: list[str]  # "task, seed: outcome"
     parameters: int | None  # of the encoding itself
     reads_content: bool | None  # whether positions enter other than by a matrix and a bias of their own
-    verified: float  # share of the records that were run again and came out the same
+    verified: float  # share of the records that were run again and reproduced
+    verified_as: dict[str, int]  # by verdict: equal on one kind of machine, within seed spread on another
     clean: bool  # every run came from committed code
+    no_commit: list[str]  # why the commit of some runs is not known
     stale: bool  # some seeds were run with another version of the code than others
     own_texts: list[str]  # corpora of a user's own that it was trained on
 
@@ -97,6 +107,9 @@ class Board:
     checks: pd.DataFrame  # table.check_table
     cards: dict[str, dict[str, Any]]
     ranking: ranking.Ranking
+    order: str = "mean"  # of the entries: one of ranking.ORDERS
+    answers: pd.DataFrame = field(default_factory=lambda: table.answer_table([]))  # table.answer_table
+    own: frozenset[str] = frozenset()  # encodings that the user has and the published records have not
 
     @property
     def size(self) -> str:
@@ -107,25 +120,107 @@ class Board:
         return f"{counted(len(self.entries), 'encoding')}, {seeds if few == many else f'{few} to {seeds}'}"
 
 
-def make_board(records_folder: Path, profile: str | None = None) -> Board:
-    """The board of a records folder; without a profile, of that with the most records.
+def make_board(
+    records: Path | Sequence[Path], profile: str | None = None, tasks: Sequence[str] = ()
+) -> Board:
+    """The board of one or more records folders; without a profile, of that with the most records.
 
-    BoardError where there is nothing to show.
+    Of several folders the first one decides which profile that is, and `PUBLISHED` which records an encoding has that
+    is in both. `tasks`: these alone count. BoardError where there is nothing to show.
     """
-    if not records_folder.is_dir():
-        raise BoardError(f"there is no records folder {records_folder}; {REMEDY}")
-    with uncollected():
-        every, unreadable = read_all(records_folder)
+    places = [records] if isinstance(records, Path) else list(records)
+    read = [reading(folder) for folder in places]
+    every = [record for part in read for record in part.records]
+    unreadable = [file for part in read for file in part.unreadable]
     if not every:
         broken = f" ({len(unreadable)} unreadable, first: {unreadable[0].reason})" if unreadable else ""
-        raise BoardError(f"no records in {records_folder}{broken}; {REMEDY}")
+        named = ", ".join(map(str, places))
+        raise BoardError(f"no records in {named}{broken}; {REMEDY}")
+    counts = (Counter(r.profile for r in part.records).most_common() for part in read)
     profiles = dict(Counter(r.profile for r in every).most_common())
-    profile = profile or next(iter(profiles))
+    profile = profile or next(name for count in counts for name, _ in count)
     if profile not in profiles:
         raise BoardError(f"no records of profile {profile!r}; there are: {', '.join(profiles)}; {REMEDY}")
-    chosen = [r for r in newest(every) if r.profile == profile]
-    marks = verified(records_folder, {r.path.as_posix() for r in chosen}, unreadable)
-    return board_of(chosen, profile, profiles, unreadable, marks)
+    mine, both = own_encodings(places, read, profile)
+    chosen: list[Record] = []
+    marks: dict[str, str] = {}
+    for folder, part in zip(places, read, strict=True):
+        kept = [
+            r
+            for r in newest(part.records)
+            if r.profile == profile
+            and (not tasks or r.task in (*tasks, *ALWAYS))
+            and (folder == PUBLISHED or r.encoding not in both)
+        ]
+        marks |= verified(folder, {r.path.as_posix() for r in kept}, unreadable)
+        chosen += kept
+    made = of_profile(board_of(newest(chosen), profile, profiles, unreadable, marks), tasks)
+    notes = [*made.notes]
+    if both:
+        notes.append(f"In your folder too, and shown as published: {', '.join(sorted(both))}.")
+    if tasks:
+        notes.append(f"Ranked on {', '.join(tasks)} alone.")
+    return replace(made, notes=notes, own=frozenset(mine), answers=table.answer_table(chosen))
+
+
+def of_profile(board: Board, tasks: Sequence[str] = ()) -> Board:
+    """The board with coverage and ranks as the whole profile asks, not as far as its folder goes.
+
+    A rank needs a result in every family of the profile (of `tasks`, where these alone are asked for).
+    """
+    counted_tasks = [
+        t for t in about.tasks(board.profile) if t.name not in ALWAYS and t.name in (tasks or [t.name])
+    ]
+    found = set(board.scores.dropna(subset="score")["task"])
+    lacking = [t for t in counted_tasks if t.name not in found]
+    if not lacking or not found:
+        return board
+    families = Counter(t.family for t in counted_tasks)
+    share = 1 - sum(1 / families[t.family] for t in lacking) / len(families)
+    absent = sorted({t.family for t in lacking} - {t.family for t in counted_tasks if t not in lacking})
+    names = ", ".join(t.name for t in lacking)
+    why = f"not measured yet of {board.profile}: {names}"
+    entries = [replace(e, coverage=share * e.coverage) for e in board.entries]
+    if absent or share < ranking.MIN_COVERAGE:
+        entries = [
+            e
+            if e.reason
+            else replace(e, rank=None, tier=None, p_best=None, p_best_tasks=None, places={}, reason=why)
+            for e in entries
+        ]
+    note = f"Not measured yet of {board.profile}: {names}; `pebench run --profile {board.profile}` goes on."
+    return replace(board, entries=entries, notes=[note, *board.notes])
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a records folder holds."""
+
+    records: list[Record]
+    unreadable: list[Unreadable]
+
+
+def reading(folder: Path) -> Reading:
+    """All records of a folder; one that has not changed is read once. BoardError where there is no folder."""
+    if not folder.is_dir():
+        raise BoardError(f"there is no records folder {folder}; {REMEDY}")
+    return _reading(folder, stamp(folder))
+
+
+@functools.lru_cache(maxsize=4)
+def _reading(folder: Path, changed: int) -> Reading:
+    with uncollected():
+        return Reading(*read_all(folder))
+
+
+def own_encodings(places: list[Path], read: list[Reading], profile: str) -> tuple[set[str], set[str]]:
+    """With the published records beside others: the encodings of the others alone, and those that are in both."""
+    if PUBLISHED not in places or len(places) < 2:
+        return set(), set()
+    names: dict[bool, set[str]] = {True: set(), False: set()}
+    for folder, part in zip(places, read, strict=True):
+        names[folder == PUBLISHED] |= {r.encoding for r in part.records if r.profile == profile}
+    return names[False] - names[True], names[False] & names[True]
 
 
 @contextmanager
@@ -141,7 +236,7 @@ def uncollected() -> Iterator[None]:
 
 
 def verified(folder: Path, paths: set[str], unreadable: list[Unreadable]) -> dict[str, str]:
-    """What `pebench reproduce --mark` states of these records: "equal" or "within tolerance", by path.
+    """What `pebench reproduce --mark` states of these records: one of REPRODUCED, by path.
 
     A mark is of the bytes that were run again: a record that was changed since has none.
     """
@@ -160,29 +255,37 @@ def verified(folder: Path, paths: set[str], unreadable: list[Unreadable]) -> dic
     return {
         path: verdict
         for path, (digest, verdict) in marks.items()
-        if verdict in ("equal", "within tolerance")
-        and hashlib.sha256((folder / path).read_bytes()).hexdigest() == digest
+        if verdict in REPRODUCED and hashlib.sha256((folder / path).read_bytes()).hexdigest() == digest
     }
 
 
-def stamp(records_folder: Path) -> int:
+def stamp(*records: Path) -> int:
     """A number that changes when a record is added or removed: cheap, as it looks at the folders only."""
-    found = (os.fspath(folder) for folder, _, problem in folders(records_folder) if not problem)
-    return hash(tuple((folder, os.stat(folder).st_mtime_ns) for folder in found))
+    found = (os.fspath(inner) for folder in records for inner, _, problem in folders(folder) if not problem)
+    return hash(tuple((inner, os.stat(inner).st_mtime_ns) for inner in found))
 
 
-def cached_board(folder: str, profile: str | None, changed: int) -> Board:
-    """A board that is made once for each state of the folder (stamp) and only read afterwards."""
+def folder_named(text: str) -> Path:
+    """The records folder that a person means: a path, or the word `published`."""
+    return PUBLISHED if text == "published" else Path(text).expanduser()
+
+
+def cached_board(
+    records: tuple[str, ...], profile: str | None, tasks: tuple[str, ...], changed: int
+) -> Board:
+    """A board that is made once for each state of its folders (stamp) and only read afterwards."""
     with _ONE_AT_A_TIME:  # who asks for a board that is being made waits for it
-        return _cached_board(folder, profile, changed)
+        return _cached_board(records, profile, tasks, changed)
 
 
 _ONE_AT_A_TIME = threading.Lock()
 
 
-@functools.lru_cache(maxsize=4)
-def _cached_board(folder: str, profile: str | None, changed: int) -> Board:
-    return make_board(Path(folder), profile)
+@functools.lru_cache(maxsize=8)
+def _cached_board(
+    records: tuple[str, ...], profile: str | None, tasks: tuple[str, ...], changed: int
+) -> Board:
+    return make_board([folder_named(folder) for folder in records], profile, tasks)
 
 
 def board_of(
@@ -206,13 +309,19 @@ def board_of(
     ranked = list(result.table["encoding"])
     order = ranked + sorted(set(cards) - set(ranked))
     facts = _Facts(
-        _by_encoding(result.table), _by_encoding(result.families), _by_encoding(runs), _by_encoding(checks),
-        blocked, _costs(scores), cards,
-    )  # fmt: skip
-    entries = [facts.entry(name) for name in order]
-    notes = (
-        _seed_notes(result, scores) + _mixture_notes(records) + _notes(entries, profile, profiles, unreadable)
+        ranked=_by_encoding(result.table),
+        families=_by_encoding(result.families),
+        runs=_by_encoding(runs),
+        checks=_by_encoding(checks),
+        at_length=_intervals(result.at_length.table),
+        beyond=_intervals(result.beyond.table),
+        places=ranking.places(result),
+        blocked=blocked,
+        costs=_costs(scores),
+        cards=cards,
     )
+    entries = [facts.entry(name) for name in order]
+    notes = notes_of(entries, records, result, scores, profile, profiles, unreadable)
     seeds = result.data.seeds
     return Board(
         profile, profiles, entries, families, seeds, notes, unreadable, scores, runs, checks, cards, result
@@ -225,6 +334,16 @@ def _by_encoding(frame: pd.DataFrame) -> dict[str, list[Any]]:
     for row in frame.itertuples(index=False):
         rows[row.encoding].append(row)
     return rows
+
+
+def _intervals(frame: pd.DataFrame) -> dict[str, Interval]:
+    """The known scores of a table (encoding, score, low, high), by encoding."""
+    rows = frame.dropna(subset="score").itertuples()
+    return {row.encoding: _interval(row.score, row.low, row.high) for row in rows}
+
+
+def _interval(score: float, low: float, high: float) -> Interval:
+    return Interval(float(score), _none(low, float), _none(high, float))
 
 
 def _blocked(runs: pd.DataFrame, checks: pd.DataFrame) -> dict[str, str]:
@@ -243,6 +362,9 @@ class _Facts:
     families: dict[str, list[Any]]
     runs: dict[str, list[Any]]
     checks: dict[str, list[Any]]
+    at_length: dict[str, Interval]
+    beyond: dict[str, Interval]
+    places: pd.DataFrame
     blocked: dict[str, str]
     costs: dict[str, dict[str, float]]
     cards: dict[str, dict[str, Any]]
@@ -262,14 +384,19 @@ class _Facts:
             paper=_text(card, "paper"),
             rank=_none(row.get("rank"), int),
             tier=_none(row.get("tier"), int),
+            preview=bool(row.get("preview", False)),
             reason=row.get("reason") or self.blocked.get(name) or ("" if row else NOTHING),
             score=_none(row.get("score"), float),
             low=_none(row.get("low"), float),
             high=_none(row.get("high"), float),
+            at_length=self.at_length.get(name),
+            beyond=self.beyond.get(name),
             p_best=_none(row.get("p_best"), float),
+            p_best_tasks=_none(row.get("p_best_tasks"), float),
+            places=self.places.loc[name].astype(int).to_dict() if name in self.places.index else {},
             coverage=float(row.get("coverage", 0.0)),
             seeds=int(row.get("seeds", 0)),
-            families={p.task_family: Interval(p.score, p.low, p.high) for p in self.families[name]},
+            families={p.task_family: _interval(p.score, p.low, p.high) for p in self.families[name]},
             gates=_gates(runs),
             costs=self.costs.get(name, {}),
             certificate="failed" if failed or broken else "passed" if checks else "missing",
@@ -278,7 +405,9 @@ class _Facts:
             parameters=int(parameters[-1]) if parameters else None,
             reads_content=next((c.detail.startswith("yes") for c in checks if c.check == CONTENT), None),
             verified=sum(r.verified != "" for r in runs) / len(runs),
+            verified_as=dict(Counter(r.verified for r in runs if r.verified)),
             clean=all(r.clean for r in runs),
+            no_commit=sorted({r.no_commit for r in runs if r.no_commit}),
             stale=any(r.stale for r in runs),
             own_texts=sorted({r.corpus for r in runs if r.corpus.startswith("user:")}),
         )
@@ -309,208 +438,3 @@ def _text(card: dict[str, Any], key: str) -> str:
 
 def _none(value: Any, kind: type) -> Any:
     return None if value is None or pd.isna(value) else kind(value)
-
-
-def _seed_notes(result: ranking.Ranking, scores: pd.DataFrame) -> list[str]:
-    """Which tasks and encodings have fewer seeds than others, and which tasks do not count yet."""
-    notes, data = [], result.data
-    if result.one_seed and data.tasks:
-        notes.append(
-            "One seed only: tiers and intervals cover the sampling of the test answers, "
-            "not what another training would give."
-        )
-    elif single := sorted(task for task, n in zip(data.tasks, data.most_runs, strict=True) if n == 1):
-        notes.append(
-            f"One seed only yet in {', '.join(single)}: its runs are taken to vary as those of the other tasks do."
-        )
-    if data.behind:
-        notes.append(f"With fewer seeds than others in some task: {', '.join(data.behind)}.")
-    found = scores.dropna(subset="score").groupby("task")["encoding"].nunique()
-    if uncounted := [f"{task} ({found[task]})" for task in sorted(set(found.index) - set(data.tasks))]:
-        notes.append(f"Not counted until more encodings have a result there: {', '.join(uncounted)}.")
-    return notes
-
-
-def _mixture_notes(records: list[Record]) -> list[str]:
-    """Tasks in which encodings are compared that were not run alike."""
-    versions: dict[str, set[str]] = defaultdict(set)
-    setups: dict[str, set[str]] = defaultdict(set)
-    precisions: dict[str, set[str]] = defaultdict(set)
-    for r in records:
-        if r.rows and r.task != "certificate":
-            told = r.provenance.get("task_fingerprint")
-            versions[r.task] |= {told} if isinstance(told, str) else set()  # older records do not tell
-            about = {key: value for key, value in r.setup.items() if key != "corpus"}
-            setups[r.task].add(json.dumps(about, sort_keys=True))
-            precisions[r.task] |= {str(r.provenance.get("precision"))} & {"float32", "bfloat16"}
-    notes = []
-    if mixed := sorted(task for task in setups if len(versions[task]) > 1 or len(setups[task]) > 1):
-        notes.append(
-            f"Run with different versions of the task or the training: {', '.join(mixed)}; "
-            "`pebench status` says which runs are stale."
-        )
-    if mixed := sorted(task for task, found in precisions.items() if len(found) > 1):
-        notes.append(f"Some of its runs multiplied in bfloat16, others in float32: {', '.join(mixed)}.")
-    return notes
-
-
-def _notes(
-    entries: list[Entry],
-    profile: str,
-    profiles: dict[str, int],
-    unreadable: list[Unreadable],
-) -> list[str]:
-    def names(kept: list[Entry]) -> str:
-        return ", ".join(e.name for e in kept)
-
-    notes = []
-    if partial := [e for e in entries if e.partial]:
-        notes.append(
-            "*: some conditions are missing; a place, where there is one, comes from those shared with others, "
-            f"and the score itself is of other conditions than theirs: {names(partial)}."
-        )
-    if untested := [e for e in entries if e.certificate == "missing"]:
-        notes.append(f"No certificate yet: {names(untested)}.")
-    if stale := [e for e in entries if e.stale]:
-        notes.append(
-            f"Stale, because the seeds were run with different versions of the code: {names(stale)}."
-        )
-    if dirty := [e for e in entries if not e.clean]:
-        notes.append(f"Run from code that was not committed: {names(dirty)}.")
-    if own := [f"{e.name} ({', '.join(e.own_texts)})" for e in entries if e.own_texts]:
-        notes.append(f"On a text of the user's own, not to be compared with books-v1: {', '.join(own)}.")
-    if failed := [f"{e.name} ({'; '.join(e.failed_runs)})" for e in entries if e.failed_runs]:
-        notes.append(f"Runs without a result: {', '.join(failed)}.")
-    if others := [f"{name} ({count})" for name, count in profiles.items() if name != profile]:
-        notes.append(f"Other profiles in this folder, never mixed in: {', '.join(others)}.")
-    notes += [f"Unreadable and left out: {file.path}: {file.reason}" for file in unreadable]
-    return notes
-
-
-def to_json(board: Board) -> dict[str, Any]:
-    """The board as plain JSON data: profile, seeds, notes and one object per encoding, best first."""
-    return {
-        "profile": board.profile,
-        "profiles": board.profiles,
-        "seeds": board.seeds,
-        "task_families": board.task_families,
-        "notes": board.notes,
-        "unreadable": [{"path": str(u.path), "reason": u.reason} for u in board.unreadable],
-        "encodings": [asdict(entry) for entry in board.entries],
-    }
-
-
-def to_frame(board: Board) -> pd.DataFrame:
-    """One flat row per encoding, best first: what the overview shows and the CSV holds."""
-    rows = []
-    for e in board.entries:
-        row = asdict(e)
-        for part in ("families", "gates", "costs", "failed_checks", "failed_runs"):
-            del row[part]
-        for family in board.task_families:
-            found = e.families.get(family)
-            row[family] = found.score if found else None
-        row["learned"] = sum(e.gates.values()) / len(e.gates) if e.gates else None
-        row |= {metric: e.costs.get(metric) for metric in COSTS}
-        rows.append(row)
-    return pd.DataFrame(rows).astype({"rank": "Int64", "tier": "Int64", "parameters": "Int64"})
-
-
-def to_csv(board: Board) -> str:
-    """The board as CSV; text that a spreadsheet would run as a formula is quoted with an apostrophe."""
-    return safe_csv(to_frame(board))
-
-
-def safe_csv(frame: pd.DataFrame) -> str:
-    """CSV of a frame in which no text is taken for a formula by a spreadsheet."""
-    text = frame.select_dtypes(include=["object", "str"]).columns
-    safe = {
-        c: frame[c].map(lambda v: f"'{v}" if isinstance(v, str) and v[:1] in _FORMULA else v) for c in text
-    }
-    return frame.assign(**safe).to_csv(index=False)
-
-
-_FORMULA = tuple("=+-@\t\r")
-
-
-def to_markdown(board: Board) -> str:
-    """The board as a Markdown table, with the notes below."""
-    header, rows = _printed(board)
-    lines = [f"| {' | '.join(map(plain, header))} |", f"|{'|'.join(' --- ' for _ in header)}|"]
-    lines += [f"| {' | '.join(plain(cell) for cell in row)} |" for row in rows]
-    below = [f"No rank: {e.name}: {e.reason}." for e in board.entries if e.reason] + board.notes
-    return "\n".join([*lines, "", *(f"- {plain(note)}" for note in below)]) + "\n"
-
-
-def plain(text: str) -> str:
-    """Text from a record, escaped so that Markdown shows it as it is."""
-    return re.sub(r"([\\`*_{}\[\]()<>#+!|$~:^&-])", r"\\\1", " ".join(text.split()))
-
-
-def _printed(board: Board) -> tuple[list[str], list[list[str]]]:
-    """The header and the cells of the printed table; of one seed no interval of trainings and no P(best) is told.
-
-    How many seeds an encoding has is told where that is not the same for all.
-    """
-    one_seed = board.ranking.one_seed
-    unequal = len({e.seeds for e in board.entries if e.seeds}) > 1
-    header = [
-        *("tier", "encoding", "score", "95 % of answers" if one_seed else "95 %"),
-        *(["seeds"] if unequal else []),
-        *([] if one_seed else ["P(best)"]),
-        *(*board.task_families, "cover", "learned", "train"),
-    ]
-    rows = []
-    for e in board.entries:
-        parts = (e.families.get(family) for family in board.task_families)
-        rows.append(
-            [
-                str(e.tier) if e.tier else "-",
-                e.name,
-                _share(e.score) + "*" * e.partial,
-                f"{e.low:.2f}-{e.high:.2f}" if e.low is not None and e.high is not None else "-",
-                *([str(e.seeds)] if unequal else []),
-                *([] if one_seed else [_share(e.p_best)]),
-                *(_share(part.score) + "*" * e.partial if part else "-" for part in parts),
-                f"{e.coverage:.0%}",
-                f"{sum(e.gates.values()) / len(e.gates):.0%}" if e.gates else "-",
-                f"{e.costs['train_ratio']:.2f}x" if "train_ratio" in e.costs else "-",
-            ]
-        )
-    return header, rows
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
-
-
-def print_board(board: Board, console: Console) -> None:
-    """Print the ranking; it fits 80 columns by leaving out what matters least, and says so."""
-    header, rows = _printed(board)
-    # Least important first: each goes only if the table would not fit.
-    spare = ["train", "learned", "P(best)", *reversed(board.task_families), "cover", "seeds"]
-    spare = [name for name in spare if name in header]
-    widths = {h: max(len(h), *(len(row[n]) for row in rows)) + 2 for n, h in enumerate(header)}
-    left_out = []
-    while sum(widths.values()) > console.width and spare:
-        left_out.append(spare.pop(0))
-        del widths[left_out[-1]]
-    title = f"{board.profile}: {board.size}"
-    shown = Table(title=title, box=None, pad_edge=False)
-    for name in widths:
-        shown.add_column(escape(name), justify="left" if name == "encoding" else "right", overflow="fold")
-    for row in rows:
-        shown.add_row(*(escape(cell) for h, cell in zip(header, row, strict=True) if h in widths))
-    console.print(shown)
-    console.print(
-        "Nothing in a tier is separable from its leader. Scores: 0 is what one gets without reading the input, 1 an "
-        "oracle; train: time of a training step over RoPE's.",
-        style="dim",
-    )
-    if left_out:
-        console.print(f"Not shown at this width: {escape(', '.join(left_out))} (see --json).", style="dim")
-    for e in board.entries:
-        if e.reason:
-            console.print(f"no rank: {escape(e.name)}: {escape(e.reason)}")
-    for note in board.notes:
-        console.print(f"note: {escape(note)}")

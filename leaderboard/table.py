@@ -1,5 +1,6 @@
 """Records as data frames: long, one row a fact, and pure: no file is read here."""
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,7 +11,7 @@ from pebench.suite.results.record import Condition, Record
 
 SCORE_COLUMNS = [
     *("encoding", "task", "task_family", "seed", "metric"),
-    *("condition", "length", "depth", "position"),
+    *("condition", "length", "depth", "position", "phase"),
     *("value", "n", "floor", "ceiling", "score", "fingerprint", "file"),
 ]
 
@@ -18,7 +19,8 @@ SCORE_COLUMNS = [
 def score_table(records: Iterable[Record]) -> pd.DataFrame:
     """One row per measured number; `score` is 0 at the floor, 1 at the ceiling, NaN where it does not count.
 
-    `length`, `depth` and `position` repeat what the condition says; `condition` is all of it, as text.
+    `length`, `depth` and `position` repeat what the condition says; `condition` is all of it, as text. `phase` is
+    "at_length" up to the training length of the task, "beyond" above it, and empty where either length is unknown.
     """
     measured = [r for r in records if r.task != "certificate"]
     conditions: dict[tuple[Any, ...], int] = {}  # the same few come again and again
@@ -68,7 +70,19 @@ def score_table(records: Iterable[Record]) -> pd.DataFrame:
     # A task is in the family that most of its rows name: one record cannot move it.
     family = frame.groupby("task")["task_family"].agg(lambda names: names.mode().iloc[0])
     frame["task_family"] = frame["task"].map(family)
+    trained = frame["task"].map(_train_lengths(measured)).astype(float)
+    reached = frame["length"].notna() & trained.notna()
+    frame["phase"] = np.where(reached, np.where(frame["length"] > trained, "beyond", "at_length"), "")
     return frame[SCORE_COLUMNS]
+
+
+def _train_lengths(records: list[Record]) -> dict[str, float]:
+    """The training length of each task, in its unit: of the most records, as one record cannot move it."""
+    told: dict[str, Counter[float]] = defaultdict(Counter)
+    for r in records:
+        if (length := _number(r.setup.get("train_length"))) is not None:
+            told[r.task][length] += 1
+    return {task: lengths.most_common(1)[0][0] for task, lengths in told.items()}
 
 
 def run_table(records: Iterable[Record]) -> pd.DataFrame:
@@ -105,6 +119,7 @@ def run_table(records: Iterable[Record]) -> pd.DataFrame:
                 "precision": _text(p.get("precision")),
                 "commit": _text(p.get("commit")),
                 "clean": p.get("dirty") is False,
+                "no_commit": "" if p.get("commit") else _text(p.get("no_commit")),
                 "corpus": _text(_part(s, "corpus", "name")),
                 "command": _text(p.get("command")),
                 "fingerprint": r.fingerprint,
@@ -128,6 +143,28 @@ def check_table(records: Iterable[Record]) -> pd.DataFrame:
     ]
     frame = pd.DataFrame(rows, columns=["encoding", "check", "detail", "passed"])
     return frame.astype({"passed": bool})
+
+
+ANSWERS = ["encoding", "task", "seed", "condition", "item", "said", "right"]
+
+
+def answer_table(records: Iterable[Record]) -> pd.DataFrame:
+    """One row per answer that a record keeps: which test item, what was said, whether it was right.
+
+    Records keep them since their field `answers`: objects with condition, item, said and right. What has another form
+    is left out.
+    """
+    rows = [
+        (r.encoding, r.task, r.seed, label(a["condition"]), a["item"], a["said"], a["right"])
+        for r in records
+        for a in vars(r).get("answers", ())
+        if isinstance(a, dict)
+        and isinstance(a.get("condition"), dict)
+        and type(a.get("item")) is int
+        and isinstance(a.get("said"), str)
+        and isinstance(a.get("right"), bool)
+    ]
+    return pd.DataFrame(rows, columns=ANSWERS)
 
 
 def card_table(records: Iterable[Record]) -> dict[str, dict[str, Any]]:

@@ -4,6 +4,7 @@ Exit codes: 0 fine, 1 a check failed, 2 wrong use, 3 something of the environmen
 4 part of a sweep failed, 130 interrupted.
 """
 
+import io
 import json
 import math
 import os
@@ -179,9 +180,11 @@ def new(
     if (FOLDER / f"{name}.py").exists():
         raise TemplateError(f"{name!r} is the name of a module of pebench; choose another name")
     path = folder / f"{name}.py"
-    if path.exists():
-        raise TemplateError(f"{path} exists; choose another name or remove it")
-    path.write_text(text, encoding="utf-8")
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise TemplateError(f"{path} exists; choose another name or remove it") from None
     typer.echo(
         f"wrote {path}\nnext: pebench check {path}:{cls}\n      pebench run --profile QUICK -e {path}:{cls}"
     )
@@ -330,7 +333,7 @@ def specs(options: list[str] | None) -> list[str]:
     for option in options or []:
         parts = option.split(",")
         while parts:
-            whole = (n for n in range(len(parts), 0, -1) if names_a_file(",".join(parts[:n]).strip()))
+            whole = (n for n in range(1, len(parts) + 1) if names_a_file(",".join(parts[:n]).strip()))
             n = next(whole, 1)
             found.append(",".join(parts[:n]).strip())
             del parts[:n]
@@ -486,20 +489,66 @@ def done_of_all(states: Counter[str]) -> str:
     return " ".join([f"{states['measured']}/{states.total()}", *others])
 
 
+Shown = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--records",
+        help="A folder of records; several are shown together. Default: records, else the published results.",
+        envvar="PEBENCH_RECORDS",
+        show_default=False,
+        **PATH,
+    ),
+]
+
+
+class Published(StrEnum):
+    published = "published"
+
+
+Beside = Annotated[
+    Published | None, typer.Option(help="`published`: show these records beside the published ones.")
+]
+
+
+def sources(records: list[Path] | None, beside: Published | None) -> list[Path]:
+    """The folders to show: those that are named, the usual one, or, where there is none, the published results."""
+    from pebench.leaderboard.about import PUBLISHED
+
+    usual = Path("records")
+    found = list(records) if records else [usual] if usual.is_dir() else []
+    if not found:
+        typer.echo("There is no folder `records` here: these are the published results.", err=True)
+    if (beside or not found) and PUBLISHED.resolve() not in [folder.resolve() for folder in found]:
+        found.append(PUBLISHED)
+    return [PUBLISHED if folder.resolve() == PUBLISHED.resolve() else folder for folder in found]
+
+
+AnyProfile = Annotated[
+    str | None, typer.Option("--profile", "-p", help="Default: the one with most records.")
+]
+
+
 @app.command()
 def board(
-    records: Records = Path("records"),
-    profile: Annotated[
-        str | None, typer.Option("--profile", "-p", help="Default: the one with most records.")
+    records: Shown = None,
+    beside: Beside = None,
+    profile: AnyProfile = None,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option("--tasks", "-t", help="Rank on these tasks alone, with commas or -t again."),
     ] = None,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
+    order: Annotated[
+        str, typer.Option("--order", help="Of the rows: mean, standardised or median-rank.")
+    ] = "mean",
 ) -> None:
     """Print the ranking."""
-    from pebench.leaderboard.board import make_board, print_board, to_csv, to_json, to_markdown
+    from pebench.leaderboard.board import make_board
+    from pebench.leaderboard.printing import ordered, print_board, to_csv, to_json, to_markdown
 
-    table = make_board(records, profile and profile.upper())
+    table = ordered(make_board(sources(records, beside), profile and profile.upper(), listed(tasks)), order)
     if as_json:
         typer.echo(json.dumps(to_json(table), indent=1))
     elif as_csv:
@@ -510,18 +559,50 @@ def board(
         print_board(table, console())
 
 
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="An encoding on the board.")],
+    second: Annotated[str, typer.Argument(help="The one that it is compared with.")],
+    records: Shown = None,
+    beside: Beside = None,
+    profile: AnyProfile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two encodings, overall and task by task: differences paired by seed, with 95 % intervals."""
+    from pebench.encodings.registry import UnknownName
+    from pebench.leaderboard.app.views import compare as compared
+    from pebench.leaderboard.board import make_board
+
+    table = make_board(sources(records, beside), profile and profile.upper())
+    known = table.ranking.data.encodings
+    for name in (first, second):
+        if name not in known:
+            raise UnknownName("encoding on this board", name, known)
+    rows = compared(table, first, [second]).drop(columns="other")
+    if as_json:
+        typer.echo(rows.to_json(orient="records", indent=1))
+        return
+    shown = Table(
+        box=None, header_style="bold", pad_edge=False, title=f"{first} minus {second}, {table.profile}"
+    )
+    for column in ("", "difference", "95 %", "p", "seeds"):
+        shown.add_column(column, justify="left" if not column else "right")
+    for row in rows.itertuples():
+        shown.add_row(
+            row.task,
+            f"{row.difference:+.3f}",
+            f"{row.low:+.3f} to {row.high:+.3f}",
+            f"{row.p:.2g}",
+            f"{row.seeds}",
+        )
+    console().print(shown)
+    typer.echo("Paired by seed, on the conditions that both have; the p-values are of single comparisons.")
+
+
 @app.command("validity")
 def compare_with_published(
-    records: Annotated[
-        Path | None,
-        typer.Option(
-            help="The folder of the records; default: records, else the published ones.",
-            envvar="PEBENCH_RECORDS",
-        ),
-    ] = None,
-    profile: Annotated[
-        str | None, typer.Option("--profile", "-p", help="Default: the one with most records.")
-    ] = None,
+    records: Shown = None,
+    profile: AnyProfile = None,
     published: Annotated[
         Path | None,
         typer.Option(
@@ -531,13 +612,13 @@ def compare_with_published(
     as_json: AsJson = False,
 ) -> None:
     """Compare the order of the board with published tables: what agrees, what contradicts, what cannot be told."""
-    from pebench.leaderboard.board import PUBLISHED, make_board
+    from pebench.encodings.registry import names
+    from pebench.leaderboard.board import make_board
     from pebench.leaderboard.reports.published import FILE, read
     from pebench.leaderboard.reports.validity import print_validity, to_json, validity
 
     tables = read(published or FILE)
-    folder = records or next((f for f in (Path("records"), PUBLISHED) if f.is_dir()), Path("records"))
-    found = validity(make_board(folder, profile and profile.upper()), tables)
+    found = validity(make_board(sources(records, None), profile and profile.upper()), tables, names())
     if as_json:
         typer.echo(json.dumps(to_json(found), indent=1))
     else:
@@ -764,16 +845,32 @@ def reproduce_record(
     mark: Annotated[
         Path | None, typer.Option(help="Add a mark to this JSON file, where it is reproduced.", **PATH)
     ] = None,
+    records: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where seeds tell how far another processor may be off; default: published.", **PATH
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a record again and say: equal, within tolerance, or different (exit code 1)."""
-    from pebench.suite.submissions.reproduce import TOLERANCE, add_mark, reproduce
+    """Run a record again and say: equal, within seed spread (on another kind of machine), or different (exit code 1).
+
+    Another kind of processor rounds differently and trains another model from the same seed. There the numbers may
+    differ as those of two seeds do.
+    """
+    from pebench.leaderboard.board import PUBLISHED
+    from pebench.suite.submissions.reproduce import add_mark, marks_of, reproduce
 
     demand_device(device)
-    _, result, stated = reproduce(record, encoding or "", corpus.resolve() if corpus else None, device)
+    if mark:
+        marks_of(mark)  # an unfit file is told before the run, not after it
+    text = corpus.resolve() if corpus else None
+    _, result, stated = reproduce(record, encoding or "", text, device, records or PUBLISHED)
     if as_json:
         typer.echo(json.dumps(stated, indent=1))
     else:
+        for difference in result.machine:
+            typer.echo(difference)
         if result.reason:
             typer.echo(result.reason)
         for d in [d for d in result.differences if d.verdict == "different"][:20]:
@@ -781,7 +878,15 @@ def reproduce_record(
         equal = result.compared - len(result.differences)
         typer.echo(f"{result.verdict}: {equal} of {result.compared} numbers are bitwise equal")
         if result.verdict != "equal":
-            typer.echo(f"tolerance: {TOLERANCE}")
+            typer.echo(f"tolerance: {result.tolerance}")
+        if result.over_seeds is not None:
+            typer.echo(
+                f"the differences are {result.over_seeds:.2f} of those between two seeds (root mean square)"
+            )
+        if result.verdict == "different" and result.machine:
+            typer.echo(
+                "The machines differ, and round differently: run it again on a machine like the first."
+            )
     if mark and result.verdict != "different":
         add_mark(stated, mark)
     raise typer.Exit(1 if result.verdict == "different" else 0)
@@ -832,29 +937,52 @@ def export(
     typer.echo(f"wrote {len(files)} files to {out}")
 
 
+@app.command("site")
+def write_site(
+    out: Annotated[Path, typer.Argument(help="The folder of the pages.", **PATH)],
+    records: Shown = None,
+    beside: Beside = None,
+    profile: AnyProfile = None,
+) -> None:
+    """Write the leaderboard as static pages, for GitHub Pages, a static Space or any web host."""
+    from importlib.metadata import version
+
+    from pebench.leaderboard.export.site import build as build_site
+
+    made = build_site(sources(records, beside), profile and profile.upper(), out, version("pebench"))
+    typer.echo(f"wrote {out}: " + ", ".join(f"{n} {name}" for name, n in made.items()))
+
+
 @app.command()
 def push(
-    repo: Annotated[str, typer.Argument(help="The dataset repository: owner/name.")],
-    folder: Annotated[Path, typer.Option(help="As `pebench build` writes it.", **PATH)] = Path("dataset"),
+    repo: Annotated[str, typer.Argument(help="The repository: owner/name.")],
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="As `pebench build` or, for a Space, `pebench site` writes it.", **PATH),
+    ] = None,
     message: Annotated[str, typer.Option(help="Of the commit.")] = "Results of pebench",
     private: Annotated[bool, typer.Option("--private", help="If the repository is made.")] = False,
+    space: Annotated[bool, typer.Option("--space", help="A site, to a static Space.")] = False,
 ) -> None:
-    """Upload a dataset folder to the Hugging Face Hub."""
+    """Upload a dataset folder, or a site, to the Hugging Face Hub."""
     from pebench.leaderboard.export.hub import push as upload
 
-    typer.echo(upload(repo, folder, message, private=private))
+    usual = Path("site" if space else "dataset")
+    typer.echo(upload(repo, folder or usual, message, private=private, space=space))
 
 
 @app.command("app")
 def open_app(
-    records: Records = Path("records"),
+    records: Shown = None,
+    beside: Beside = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: a free one.")] = None,
+    host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 lets others see it.")] = "127.0.0.1",
     browser: Annotated[bool, typer.Option(help="Open the browser.")] = True,
 ) -> None:
     """Browse the leaderboard in the browser."""
     from pebench.leaderboard.app.launch import run_app
 
-    raise typer.Exit(run_app(records, port, browser))
+    raise typer.Exit(run_app(sources(records, beside), port, browser, host))
 
 
 class EnvironmentProblem(RuntimeError):
@@ -896,8 +1024,51 @@ def explained(e: Exception) -> int | None:
     return None
 
 
+PLAIN = {"✓": "+", "✗": "x", "×": "x", "−": "-", "–": "-", "—": "-", "’": "'", "…": "."}
+
+
+def plain(error: UnicodeError) -> tuple[str, int]:
+    """What stands for the characters that a terminal cannot show: a letter without its accent, a sign like it, or ?."""
+    import unicodedata
+
+    assert isinstance(error, UnicodeEncodeError)
+    signs = []
+    for char in error.object[error.start : error.end]:
+        name = unicodedata.name(char, "")
+        letter = unicodedata.normalize("NFKD", char).encode("ascii", "ignore").decode()
+        line = (
+            "|" if "VERTICAL" in name and "HORIZONTAL" not in name else "-" if "HORIZONTAL" in name else "+"
+        )
+        signs.append(PLAIN.get(char) or letter or (line if name.startswith("BOX DRAWINGS") else "?"))
+    return "".join(signs), error.end
+
+
+def speak_plainly() -> None:
+    """Print on every terminal: what is not in its encoding is replaced by what is."""
+    import codecs
+
+    ascii = codecs.lookup("ascii")
+    # Under a name of ours, because typer prints UTF-8 where it hears of ASCII.
+    ours = codecs.CodecInfo(
+        ascii.encode,
+        ascii.decode,
+        ascii.streamreader,
+        ascii.streamwriter,
+        ascii.incrementalencoder,
+        ascii.incrementaldecoder,
+        name="plain",
+    )
+    codecs.register(lambda name: ours if name == "plain" else None)
+    codecs.register_error("plain", plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            plainest = codecs.lookup(stream.encoding).name == "ascii"
+            stream.reconfigure(encoding="plain" if plainest else stream.encoding, errors="plain")
+
+
 def main() -> None:
     """The entry point `pebench`."""
+    speak_plainly()
     try:
         app()
     except Exception as e:

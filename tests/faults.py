@@ -128,10 +128,7 @@ if __name__ == "__main__":
     )
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--sweep", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--cells", type=int, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
-    if chosen.worker:
-        sys.exit(work())
     sys.exit(sweep(chosen.sweep, chosen.cells) if chosen.sweep else main(chosen.seed, chosen.kills))

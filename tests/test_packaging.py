@@ -1,5 +1,6 @@
 """The mapped packages must arrive whole in a wheel and in a source distribution."""
 
+import json
 import subprocess
 import sys
 import tarfile
@@ -17,9 +18,8 @@ def tracked() -> set[str]:
     return {
         str(path.relative_to(ROOT))
         for part in PARTS
-        for pattern in ("*.py", "*.json", "*.csv")
+        for pattern in ("*.py", "*.json", "*.csv", "*.js", "*.css")
         for path in (ROOT / part).rglob(pattern)
-        if "records" not in path.parts  # results are of the repository, not of the package
     }
 
 
@@ -36,6 +36,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (ROOT / name).is_file():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             (copy / name).write_bytes((ROOT / name).read_bytes())
+    for words in (
+        ["init", "-q"],
+        ["add", "-A", "-f"],
+        ["-c", "user.name=x", "-c", "user.email=x@x", "commit", "-qm", "x"],
+    ):
+        subprocess.run(["git", "-C", str(copy), *words], check=True)
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(copy)]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -72,3 +78,37 @@ def test_an_installed_wheel_works_without_the_checkout(built: Path, tmp_path: Pa
     )
     assert result.returncode == 0, result.stderr
     assert int(result.stdout) >= 20
+
+
+def test_an_installed_wheel_shows_the_published_leaderboard_and_names_its_commit(
+    built: Path, tmp_path: Path
+) -> None:
+    """Where no records folder is; a file that was changed since makes the commit a dirty one."""
+    (archive,) = built.glob("*.whl")
+    site = tmp_path / "site"
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(archive)],
+        check=True,
+    )
+    assert archive.stat().st_size < 8e6
+    code = (
+        "import sys, json; sys.path.insert(0, sys.argv.pop(1)); from pebench.suite.runs.machine import commit; "
+        "print(json.dumps(commit()), file=sys.stderr); sys.argv[0] = 'pebench'; "
+        "from pebench.suite.cli import main; main()"
+    )
+
+    def run() -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-I", "-c", code, str(site), "board", "--profile", "QUICK", "--csv"]
+        return subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+
+    shown = run()
+    assert shown.returncode == 0, shown.stderr
+    stated, told, *_ = shown.stderr.splitlines()
+    assert "these are the published results" in told
+    assert len(shown.stdout.splitlines()) == 7
+    built_of = json.loads(stated)
+    assert len(built_of["commit"]) == 40
+    assert built_of["dirty"] is False
+    with (site / "pebench" / "tasks" / "copy.py").open("a", encoding="utf-8") as file:
+        file.write("# changed\n")
+    assert json.loads(run().stderr.splitlines()[0])["dirty"] is True

@@ -11,7 +11,9 @@ import random
 import torch
 from torch import Tensor, nn
 
+from pebench.encodings.alibi import ALiBi
 from pebench.encodings.base import At, Columns, Encoding, Keys, Shape, alibi_slopes, distance
+from pebench.encodings.compose import composition
 from pebench.encodings.rope import RoPE
 
 
@@ -233,6 +235,13 @@ class DoesNotRun(Wrong):
         return x @ pos
 
 
+class LosesAPart(composition("rope+alibi", (RoPE, ALiBi))):  # type: ignore[misc]
+    """Adds ALiBi to RoPE and forgets its bias."""
+
+    def columns(self, q: Tensor, k: Tensor, at: At) -> Columns | None:
+        return None
+
+
 WRONG: dict[type[Encoding], set[str]] = {
     WithoutFormula: {"says what it is"},
     SeesTheFuture: {"hides the future", "decodes as it reads"},
@@ -256,4 +265,5 @@ WRONG: dict[type[Encoding], set[str]] = {
     IsNotSaved: {"comes back from disk"},
     DisturbsTheStream: {"leaves the rest alone"},
     BreaksTheGraph: {"compiles whole"},
+    LosesAPart: {"each part changes the result"},
 }

@@ -20,19 +20,21 @@ from pebench.leaderboard.app.screens import (
     overview,
     positions,
     submit,
+    task,
     validity,
 )
 
 # Where each page lies, its title, and what draws it.
 ENTRIES: dict[str, tuple[str, Callable[[], None]]] = {
     "overview": ("Overview", overview.show),
+    "task": ("One task", task.show),
+    "encoding": ("One encoding", encoding.show),
+    "compare": ("Compare", compare.show),
+    "cost": ("Cost and quality", cost.show),
     "curves": ("Length curves", curves.show),
     "needle": ("Needle", needle.show),
     "positions": ("Loss by position", positions.show),
     "harness": ("Forced choice", harness.show),
-    "cost": ("Cost and quality", cost.show),
-    "compare": ("Compare", compare.show),
-    "encoding": ("One encoding", encoding.show),
     "claims": ("GRAPE's claims", claims.show),
     "validity": ("Published orders", validity.show),
     "identities": ("Identities", identities.show),
@@ -46,7 +48,7 @@ def main() -> None:
     st.set_page_config("pebench", layout="wide")
     for path, (title, page) in ENTRIES.items():
         PAGES[path] = st.Page(page, title=title, url_path=path, default=path == "overview")
-    chosen = st.navigation(list(PAGES.values()))
+    chosen = st.navigation(list(PAGES.values()), expanded=True)
     path = urlsplit(st.context.url or "").path.rstrip("/").rpartition("/")[2]
     if path and path not in ENTRIES:
         links.absent("page", path, list(ENTRIES), "page")

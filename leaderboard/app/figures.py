@@ -12,18 +12,20 @@ import plotly.graph_objects as go
 
 from pebench.leaderboard.ranking import WHOLE
 
-# Okabe and Ito's colours (2008) without the yellow and the black, which vanish on one of the two backgrounds.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C6BB1", "#8A8A00")
+# Told apart in eight kinds of colour vision, and three times as light or dark as either background (tests).
+COLOURS = ("#0072B2", "#AE3E00", "#008767", "#C25E99", "#8182D9", "#8A9E00")
 DASHES = ("solid", "dash", "dot", "dashdot")
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
+FAMILIES = ("multiplicative", "additive", "path-integral", "contextual", "absolute", "none")  # of encodings
 GREY = "#888888"
 
 
 class Looks:
-    """Colour, dash and symbol of each encoding, of names in the board's order: neighbours on it differ in colour."""
+    """Colour, dash and symbol of the encodings of one figure; rope, in most of them, always has the first colour."""
 
     def __init__(self, names: Iterable[str]):
-        self.place = {name: n for n, name in enumerate(names)}
+        order = dict.fromkeys(["rope", *names])
+        self.place = {name: n for n, name in enumerate(order)}
 
     def colour(self, name: str) -> str:
         return COLOURS[self.place[name] % len(COLOURS)]
@@ -32,21 +34,40 @@ class Looks:
         return DASHES[self.place[name] // len(COLOURS) % len(DASHES)]
 
     def symbol(self, name: str) -> str:
-        return SYMBOLS[self.place[name] // len(COLOURS) % len(SYMBOLS)]
+        return SYMBOLS[self.place[name] % len(SYMBOLS)]
+
+
+def family_looks(families: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Colour and symbol of each family: the same on all boards for those that pebench knows."""
+    known = [*FAMILIES, *sorted(set(families) - set(FAMILIES))]
+    return {family: (COLOURS[n % len(COLOURS)], SYMBOLS[n % len(SYMBOLS)]) for n, family in enumerate(known)}
 
 
 def laid_out(figure: go.Figure, height: int, **layout: object) -> go.Figure:
-    """What all figures share: margins, legend, transparent backgrounds; a long legend makes them taller."""
+    """What all figures share: margins, transparent backgrounds, a legend below, where no tool bar lies over it."""
     figure.update_layout(
-        height=height + 8 * max(0, len(figure.data) - 8),
-        margin={"l": 8, "r": 8, "t": 24, "b": 8},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
+        height=height,
+        margin={"l": 8, "r": 8, "t": 36, "b": 8},
+        legend={"orientation": "h", "yanchor": "top", "y": -0.16, "x": 0},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
     )
     figure.update_xaxes(automargin=True)
     figure.update_yaxes(automargin=True)
     return figure.update_layout(**layout)
+
+
+def spread(places: Sequence[float], least: float) -> list[float]:
+    """Places of labels in the same order, at least so far apart, near where they were.
+
+    >>> spread([0.5, 0.5, 0.9], 0.1)
+    [0.5, 0.6, 0.9]
+    """
+    order = sorted(range(len(places)), key=lambda n: places[n])
+    found, last = list(places), -math.inf
+    for n in order:
+        found[n] = last = max(places[n], last + least)
+    return found
 
 
 def _bars(rows: pd.DataFrame, middle: str) -> dict[str, object]:
@@ -97,32 +118,44 @@ def curves(
 ) -> go.Figure:
     """Value against length or position (columns encoding, x, value, low, high), bars from seed to seed.
 
-    `unit` is what x counts.
+    Each line has its name at its end. `unit` is what x counts.
     """
     figure = go.Figure()
+    places = sorted(frame[x].unique())
+    log = bool(places) and places[0] > 0
+    ends: dict[str, tuple[float, float]] = {}
     for name, rows in frame.groupby("encoding", sort=False):
+        last = rows.sort_values(x).iloc[-1]
+        ends[name] = (last[x], last["value"])
         figure.add_scatter(
             x=rows[x],
             y=rows["value"],
             mode="lines+markers",
-            name=name,
+            name=html.escape(name),
             line={"color": looks.colour(name), "dash": looks.dash(name), "width": 2},
             marker={"symbol": looks.symbol(name), "size": 7},
             error_y=_bars(rows, "value"),
         )
-    places = sorted(frame[x].unique())
-    log = bool(places) and places[0] > 0
+    apart = 0.05 * (frame["high"].max() - frame["low"].min())
+    at = spread([value for _, value in ends.values()], apart)
+    for (name, (end, _)), y in zip(ends.items(), at, strict=True):
+        # On a logarithmic axis plotly places lines by value, but labels by the value's logarithm.
+        mark = (
+            f'<span style="color:{looks.colour(name)}">■</span>'  # coloured words would be too pale to read
+        )
+        label = {"text": f"{mark} {html.escape(name)}", "showarrow": False, "font": {"size": 13}}
+        figure.add_annotation(x=math.log10(end) if log else end, y=y, xanchor="left", xshift=10, **label)
     if log:
         figure.update_xaxes(type="log", tickvals=places, ticktext=[f"{place:g}" for place in places])
     if trained_to is not None and places and places[0] <= trained_to <= places[-1]:
         figure.add_vline(x=trained_to, line={"dash": "dot", "color": GREY})
-        # On a logarithmic axis plotly places lines by value, but labels by the value's logarithm.
-        at = math.log10(trained_to) if log else trained_to
-        label = {"text": " trained to here", "showarrow": False, "font": {"color": GREY}}
-        figure.add_annotation(x=at, y=0, yref="paper", xanchor="left", yanchor="bottom", **label)
+        label = {"text": " trained to here", "showarrow": False}
+        start = math.log10(trained_to) if log else trained_to
+        figure.add_annotation(x=start, y=0, yref="paper", xanchor="left", yanchor="bottom", **label)
     figure.update_xaxes(title=f"{x} ({unit})")
     figure.update_yaxes(title=y_title)
-    return laid_out(figure, 460)
+    room = 16 + 8 * max((len(name) for name in ends), default=0)
+    return laid_out(figure, 460, showlegend=False, margin_r=room)
 
 
 def heat_map(frame: pd.DataFrame, title: str) -> go.Figure:
@@ -142,32 +175,49 @@ def heat_map(frame: pd.DataFrame, title: str) -> go.Figure:
     # Plotly would take "512" for a number and stretch the axis.
     figure.update_xaxes(type="category", title="length")
     figure.update_yaxes(type="category", autorange="reversed")
-    return laid_out(figure, 130 + 24 * len(grid), title={"text": title, "font": {"size": 14}}, margin_t=36)
+    return laid_out(figure, 130 + 24 * len(grid), title={"text": title, "font": {"size": 14}}, margin_t=40)
 
 
-def cost_quality(frame: pd.DataFrame, cost_title: str, looks: Looks) -> go.Figure:
-    """Cost against score with intervals, and the Pareto front (views.cost_quality)."""
+def cost_quality(frame: pd.DataFrame, cost_title: str) -> go.Figure:
+    """Cost against score with intervals, families as colours, and the Pareto front (views.cost_quality).
+
+    Named are the front and rope; hollow is what has no rank.
+    """
     figure = go.Figure()
     front = frame[frame["front"]]
     figure.add_scatter(
         x=front["cost"], y=front["score"], mode="lines", name="Pareto front",
         line={"shape": "hv", "dash": "dot", "color": GREY}, hoverinfo="skip",
     )  # fmt: skip
-    for row in frame.itertuples():
+    looks = family_looks(frame["family"])
+    for family, rows in frame.groupby("family", sort=False):
+        colour, symbol = looks[family]
         figure.add_scatter(
-            x=[row.cost],
-            y=[row.score],
+            x=rows["cost"],
+            y=rows["score"],
             mode="markers",
-            name=row.encoding,
-            marker={"color": looks.colour(row.encoding), "symbol": looks.symbol(row.encoding), "size": 11},
-            error_y={"array": [row.high - row.score], "arrayminus": [row.score - row.low], "thickness": 1},
+            name=html.escape(family),
+            text=rows["encoding"].map(html.escape),
+            marker={
+                "color": colour,
+                "symbol": [symbol if ranked else f"{symbol}-open" for ranked in rows["comparable"]],
+                "size": 10,
+            },
+            error_y={**_bars(rows, "score"), "color": GREY, "width": 0},
+            hovertemplate="%{text}: cost %{x:.3g}, score %{y:.3f}<extra></extra>",
         )
+    named = frame[frame["front"] | (frame["encoding"] == "rope")].sort_values("score")
+    for row, y in zip(named.itertuples(), spread(list(named["score"]), 0.03), strict=True):
+        figure.add_annotation(
+            x=math.log10(row.cost), y=row.score, ax=46, ay=y, axref="pixel", ayref="y", xanchor="left",
+            text=html.escape(row.encoding), showarrow=True, arrowhead=0, arrowwidth=1, arrowcolor=GREY,
+        )  # fmt: skip
     # Costs are ratios, and most lie near 1; plotly's own ticks would say 8 where it is 0.8.
-    ticks = [digit * 10.0**power for power in range(-3, 9) for digit in (1, 1.5, 2, 3, 5, 7)]
+    ticks = [digit * 10.0**power for power in range(-3, 9) for digit in (1, 1.2, 1.5, 2, 3, 5, 7)]
     text = [f"{tick:g}" for tick in ticks]
-    figure.update_xaxes(type="log", tickvals=ticks, ticktext=text, title=cost_title)
-    figure.update_yaxes(title="score")
-    return laid_out(figure, 460)
+    figure.update_xaxes(type="log", tickvals=ticks, ticktext=text, title=f"{cost_title}; hollow: no rank")
+    figure.update_yaxes(title="score (0: without reading the input, 1: oracle)")
+    return laid_out(figure, 520, showlegend=True)
 
 
 def answers(frame: pd.DataFrame, looks: Looks) -> go.Figure:

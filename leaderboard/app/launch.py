@@ -1,6 +1,7 @@
 """Start the app as a child process on this machine."""
 
 import contextlib
+import ipaddress
 import os
 import signal
 import socket
@@ -10,12 +11,16 @@ import threading
 import time
 import urllib.request
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
+
+from pebench.leaderboard.about import PUBLISHED
 
 ADDRESS = "127.0.0.1"
 DEFAULT_PORT = 8501
 DEFAULT_FOLDER = "records"
 FOLDER_VARIABLE = "PEBENCH_RECORDS"
+OPEN_VARIABLE = "PEBENCH_APP_OPEN"  # set where others than the user can reach the app
 HEALTH = "/_stcore/health"
 PATIENCE = 0.1  # seconds between two questions whether the server answers
 SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")  # one of them is set where a browser can open
@@ -25,22 +30,32 @@ class LaunchError(ValueError):
     """The app cannot be started, with the remedy."""
 
 
-def run_app(records: Path, port: int | None = None, open_browser: bool = True) -> int:
+def run_app(
+    records: Sequence[Path], port: int | None = None, open_browser: bool = True, host: str = ADDRESS
+) -> int:
     """Serve the app until Ctrl-C, and return its exit status (130 where it was interrupted).
 
-    Without a port the first free one from 8501 on is taken. It listens on this machine alone, sends no
-    statistics, asks nothing of the user and nothing of other hosts. LaunchError tells what to do instead.
+    Without a port the first free one from 8501 on is taken. It listens on this machine alone where no other host is
+    told, sends no statistics, asks nothing of the user and nothing of other hosts. LaunchError tells what to do
+    instead.
     """
-    if not records.is_dir():
-        raise LaunchError(
-            f"there is no records folder {records}; make one with `pebench run --profile QUICK`"
+    for folder in records:
+        if not folder.is_dir():
+            raise LaunchError(
+                f"there is no records folder {folder}; make one with `pebench run --profile QUICK`, or leave it out"
+            )
+    port = free_port(port, host)
+    if is_open(host):
+        print(
+            f"pebench: whoever can reach {host}:{port} can see this leaderboard; of your files it reads its records "
+            "folders alone",
+            file=sys.stderr,
         )
-    port = free_port(port)
     # A termination ends the child as Ctrl-C does, and leaves no server behind.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    child = start(records, port)
+    child = start(records, port, host)
     try:
-        url = f"http://{ADDRESS}:{port}"
+        url = f"http://{reachable(host)}:{port}"
         while child.poll() is None and not answers(url):
             time.sleep(PATIENCE)
         if child.poll() is None:
@@ -55,15 +70,33 @@ def run_app(records: Path, port: int | None = None, open_browser: bool = True) -
         signal.signal(signal.SIGTERM, before)
 
 
-def start(records: Path, port: int) -> "subprocess.Popen[bytes]":
+def is_open(host: str) -> bool:
+    """Whether others than this machine can reach a server at this host. LaunchError where it is none of ours."""
+    try:
+        found = {str(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except (OSError, UnicodeError) as e:
+        raise LaunchError(f"no address is known by the name {host!r} ({e}); try --host 0.0.0.0") from e
+    return not all(ipaddress.ip_address(address.partition("%")[0]).is_loopback for address in found)
+
+
+def reachable(host: str) -> str:
+    """How a browser on this machine writes the host."""
+    if host in ("0.0.0.0", "::"):
+        return ADDRESS if host == "0.0.0.0" else "[::1]"
+    return f"[{host}]" if ":" in host else host
+
+
+def start(records: Sequence[Path], port: int, host: str = ADDRESS) -> "subprocess.Popen[bytes]":
     """The serving process. It ends when the pipe to its input is closed: with this process, however that ends.
 
     Streamlit's own variables stay behind; they could change the port, the address or the looks.
     """
     own = {name: value for name, value in os.environ.items() if not name.startswith("STREAMLIT_")}
-    return subprocess.Popen(
-        command(port), env={**own, FOLDER_VARIABLE: str(records.resolve())}, stdin=subprocess.PIPE
+    own[FOLDER_VARIABLE] = os.pathsep.join(
+        "published" if folder == PUBLISHED else str(folder.resolve()) for folder in records
     )
+    own[OPEN_VARIABLE] = "1" if is_open(host) else ""
+    return subprocess.Popen(command(port, host), env=own, stdin=subprocess.PIPE)
 
 
 def stop(child: "subprocess.Popen[bytes]") -> None:
@@ -91,19 +124,19 @@ def has_screen() -> bool:
     return sys.platform in ("win32", "darwin") or any(map(os.environ.get, SCREENS))
 
 
-def command(port: int) -> list[str]:
-    """The command line that serves the app on this port. The working directory is not imported from (-P)."""
-    return [sys.executable, "-P", "-m", "pebench.leaderboard.app.launch", str(port)]
+def command(port: int, host: str = ADDRESS) -> list[str]:
+    """The command line that serves the app there. The working directory is not imported from (-P)."""
+    return [sys.executable, "-P", "-m", "pebench.leaderboard.app.launch", host, str(port)]
 
 
-def free_port(wanted: int | None) -> int:
+def free_port(wanted: int | None, host: str = ADDRESS) -> int:
     """The wanted port, or the first free one from 8501 on. LaunchError where there is none."""
     for port in [wanted] if wanted else range(DEFAULT_PORT, DEFAULT_PORT + 50):
-        with socket.socket() as probe:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             # A port that was just closed is free: streamlit reuses it as well.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((ADDRESS, port))
+                probe.bind((host, port))
             except OSError:
                 continue
             return port
@@ -111,14 +144,17 @@ def free_port(wanted: int | None) -> int:
     raise LaunchError(f"{taken} in use; choose another with `pebench app --port N`")
 
 
-def options(port: int) -> dict[str, object]:
+def options(port: int, host: str = ADDRESS) -> dict[str, object]:
     """Streamlit's settings; what is not here has its default."""
     return {
-        "server.address": ADDRESS,
+        "server.address": host,
         "server.port": port,
         # Only a headless server neither asks nor advertises anything, in the terminal or in the page.
         "server.headless": True,
         "server.fileWatcherType": "none",
+        # Who is meant to reach it from elsewhere comes by any name; there is nothing to protect from other pages.
+        "server.enableCORS": not is_open(host),
+        "server.enableXsrfProtection": not is_open(host),
         "browser.gatherUsageStats": False,
         "logger.hideWelcomeMessage": True,
         "logger.level": "warning",
@@ -127,12 +163,13 @@ def options(port: int) -> dict[str, object]:
         # The tables' own export would not keep a spreadsheet from running text as formulas; ours does.
         "client.disableDataExport": True,
         "theme.light.primaryColor": "#0072b2",
+        "theme.light.textColor": "#0b0c10",  # of which captions are a paler shade
         # Chosen so that both white on it and it on the dark background can be read.
         "theme.dark.primaryColor": "#3a8ac0",
     }
 
 
-def serve(port: int) -> None:
+def serve(host: str, port: int) -> None:
     """In the child process: streamlit's server, with the board already on its way.
 
     Streamlit alone would load libraries and records when the first page asks for them, and not before. Its
@@ -148,13 +185,13 @@ def serve(port: int) -> None:
     net_util.get_external_ip = lambda: None  # it would ask another host
 
     def read_ahead() -> None:
-        folder = os.environ.get(FOLDER_VARIABLE, DEFAULT_FOLDER)
+        folders = tuple(os.environ.get(FOLDER_VARIABLE, DEFAULT_FOLDER).split(os.pathsep))
         with contextlib.suppress(OSError, ValueError):  # the page will say it
-            board.cached_board(folder, None, board.stamp(Path(folder)))
+            board.cached_board(folders, None, (), board.stamp(*map(board.folder_named, folders)))
 
     threading.Thread(target=read_ahead, daemon=True).start()
-    bootstrap.load_config_options(options(port))
-    bootstrap.run(str(Path(__file__).with_name("app.py")), False, [], options(port))
+    bootstrap.load_config_options(options(port, host))
+    bootstrap.run(str(Path(__file__).with_name("app.py")), False, [], options(port, host))
 
 
 def end_with_parent() -> None:
@@ -165,4 +202,4 @@ def end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]))
+    serve(sys.argv[1], int(sys.argv[2]))

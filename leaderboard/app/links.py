@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 import streamlit as st
 
-from pebench.leaderboard.board import plain
+from pebench.leaderboard.printing import plain
 
 T = TypeVar("T", bound=Hashable)
 

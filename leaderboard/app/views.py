@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from pebench.leaderboard import ranking
-from pebench.leaderboard.board import COSTS, Board, to_frame
+from pebench.leaderboard import about, ranking, table
+from pebench.leaderboard.board import COSTS, Board, Entry
+from pebench.leaderboard.printing import to_frame
+from pebench.leaderboard.reports.validity import Validity
 from pebench.suite.results.metrics import METRICS, counted
 
 SPREAD = {
@@ -52,6 +54,149 @@ def overview(board: Board, chosen: Filter) -> pd.DataFrame:
     if chosen.certified:
         keep &= frame["certificate"] == "passed"
     return frame[keep & (frame["seeds"] >= chosen.seeds)].reset_index(drop=True)
+
+
+def ranked_tasks(board: Board) -> list[str]:
+    """The tasks that count on this board, in the order of its profile."""
+    found = list(board.ranking.data.tasks)
+    known = [facts.name for facts in about.tasks(board.profile) if facts.name in found]
+    return [*known, *(task for task in found if task not in known)]
+
+
+def measured_what(board: Board) -> str:
+    """What the numbers of a board are of, in two or three sentences: sizes, lengths, seeds, dates."""
+    runs = board.runs
+    sizes = runs["parameters"].dropna()
+    span = f"{_millions(sizes.min(), sizes.max())} parameters" if len(sizes) else "unknown size"
+    tasks = ranked_tasks(board)
+    reach = [max(facts.lengths) / facts.trained for t in tasks if (facts := about.task(board.profile, t))]
+    far = f" and measured at up to {max(reach):g} times their training length" if reach else ""
+    days = dates(board)
+    when = f", run {days}" if days else ""
+    return (
+        f"{board.profile}: {board.size}, {counted(len(tasks), 'task')}, {len(runs)} runs{when}. "
+        f"The models are language models of {span}, trained for each task from nothing{far}. "
+        "What holds for them need not hold for large models."
+    )
+
+
+def sizes(facts: about.TaskFacts) -> str:
+    """The sizes of a task in a sentence or two."""
+    lengths = ", ".join(f"{length}" for length in facts.lengths)
+    return (
+        f"Trained on up to {facts.trained} {facts.unit}, measured at {lengths} {facts.unit}: "
+        f"{counted(facts.conditions, 'condition')}, {facts.examples} examples each. {counted(facts.layers, 'layer')} "
+        f"of width {facts.width}, {counted(facts.heads, 'head')}, {facts.steps} steps."
+    )
+
+
+def multiple(item: about.Item) -> str:
+    """At what length an item is: "8 times the training length, 96"."""
+    times = "training length" if item.multiple == 1 else f"{item.multiple} times as long"
+    return f"{times}: {item.condition['length']}"
+
+
+def question(item: about.Item) -> str:
+    """What a model reads of an item; the places of the answer are in brackets."""
+    return "".join(f"[{text.strip()}] " if asked else text for text, asked in item.pieces).strip()
+
+
+def answered(board: Board, task: str, item: about.Item) -> pd.DataFrame:
+    """What each encoding answered to an item, best encodings first. Columns: encoding, answers, right."""
+    rows = board.answers
+    asked = rows[
+        (rows["task"] == task) & (rows["condition"] == table.label(item.condition)) & (rows["item"] == 0)
+    ]
+    order = {entry.name: n for n, entry in enumerate(board.entries)}
+    found = [
+        {
+            "encoding": name,
+            "answers": " / ".join(dict.fromkeys(said["said"])),
+            "right": f"{said['right'].sum()} of {len(said)}",
+        }
+        for name, said in sorted(asked.groupby("encoding"), key=lambda pair: order[pair[0]])
+    ]
+    return pd.DataFrame(found, columns=["encoding", "answers", "right"])
+
+
+def task_validity(found: Validity, task: str) -> pd.DataFrame:
+    """The kinds of published quantities that are held against this task."""
+    frame = kinds(found)
+    return frame[frame["ours"].str.startswith(f"{task} ")].drop(columns="ours") if len(frame) else frame
+
+
+def kinds(found: Validity) -> pd.DataFrame:
+    """Each kind of published quantity, and how its pairs of encodings come out on the board."""
+    return pd.DataFrame(
+        [
+            {
+                "published quantity": kind.kind,
+                "ours": kind.ours.replace("`", ""),
+                "tables": kind.tables,
+                "sources": kind.all.sources,
+                "pairs": kind.all.pairs,
+                "agree": kind.all.agree,
+                "contradict": kind.all.contradict,
+                "not separated": kind.all.not_separated,
+                "tau": kind.all.tau,
+                "low": kind.all.low,
+                "high": kind.all.high,
+            }
+            for kind in found.kinds
+        ]
+    )
+
+
+def dates(board: Board) -> str:
+    """When the runs of a board were made: a day, or the first and the last."""
+    days = sorted({str(day)[:10] for day in board.runs["started"] if day})
+    return "" if not days else days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+
+
+def new_encodings(board: Board) -> list[str]:
+    """The encodings that no older version of pebench has measured, where the board has several versions."""
+    used = board.runs.assign(
+        version=board.runs["versions"].str.extract(r"pebench ([^,]+)", expand=False).fillna("")
+    )
+    first = used["version"].min()
+    old = set(used.loc[used["version"] == first, "encoding"])
+    return [entry.name for entry in board.entries if entry.name not in old]
+
+
+def standing(entry: Entry) -> str:
+    """Where an encoding stands, in a sentence."""
+    if entry.score is None:
+        return f"No score yet: {entry.reason}."
+    interval = (
+        ""
+        if entry.low is None or entry.high is None
+        else f", 95 % interval {entry.low:.2f} to {entry.high:.2f}"
+    )
+    place = f"Tier {entry.tier}" if entry.tier else f"No rank ({entry.reason})"
+    return f"{place}: score {entry.score:.2f}{interval}, {counted(entry.seeds, 'seed')}, coverage {entry.coverage:.0%}."
+
+
+def costs(entry: Entry) -> pd.DataFrame:
+    """What an encoding costs. Columns: cost, value, unit; RoPE's ratios are 1 by construction."""
+    return pd.DataFrame(
+        [
+            {"cost": METRICS[metric].title, "value": cost_of(entry, metric), "unit": METRICS[metric].unit}
+            for metric in COSTS
+            if metric in entry.costs
+        ]
+    )
+
+
+def cost_of(entry: Entry, metric: str) -> float:
+    """A cost; a ratio of RoPE to itself is 1, and what was measured of it is the noise of the clock."""
+    yardstick = entry.name == "rope" and METRICS[metric].unit == "x RoPE"
+    return 1.0 if yardstick else entry.costs[metric]
+
+
+def _millions(least: float, most: float) -> str:
+    """A range of parameters: 0.10 to 0.15 million."""
+    low, high = f"{least / 1e6:.2f}", f"{most / 1e6:.2f}"
+    return f"{low} million" if low == high else f"{low} to {high} million"
 
 
 def few(board: Board, count: int = 5) -> list[str]:
@@ -172,17 +317,27 @@ def cost_quality(board: Board, cost: str) -> pd.DataFrame:
     nor are those without a rank.
     """
     rows = [
-        (e.name, e.title, e.costs[cost], e.score, e.low, e.high, e.rank is not None and not e.partial)
+        (
+            e.name,
+            e.title,
+            e.family,
+            cost_of(e, cost),
+            e.score,
+            e.low,
+            e.high,
+            e.rank is not None and not e.partial,
+        )
         for e in board.entries
         if cost in e.costs and e.score is not None
     ]
-    columns = ["encoding", "title", "cost", "score", "low", "high", "comparable"]
-    frame = pd.DataFrame(rows, columns=columns).sort_values(["cost", "score"], ascending=[True, False])
+    columns = ["encoding", "title", "family", "cost", "score", "low", "high", "comparable"]
+    frame = pd.DataFrame(rows, columns=columns).astype({"low": float, "high": float})
+    frame = frame.sort_values(["cost", "score"], ascending=[True, False])
     frame["front"] = False
     whole = frame[frame["comparable"]]
     ahead = whole["score"] > whole["score"].cummax().shift(fill_value=-1.0)
     frame.loc[ahead[ahead].index, "front"] = True
-    return frame.drop(columns="comparable").reset_index(drop=True)
+    return frame.reset_index(drop=True)
 
 
 def compare(board: Board, first: str, others: Sequence[str]) -> pd.DataFrame:
@@ -267,17 +422,10 @@ def mean_ranks(board: Board) -> MeanRanks:
 
 def how_sure(board: Board, most: int = 12) -> list[str]:
     """What separates each of the best encodings from the next, or how many seeds would, in words."""
-    one_seed = board.ranking.one_seed
-    pairs = ranking.neighbours(board.ranking).head(most)
-    sentences = [_sure(row, one_seed) for row in pairs.itertuples()]
-    if one_seed and sentences:
-        sentences.insert(
-            0, "One seed says nothing of another training, nor how many seeds would tell two apart."
-        )
-    return sentences
+    return [_sure(row) for row in ranking.neighbours(board.ranking).head(most).itertuples()]
 
 
-def _sure(row: Any, one_seed: bool) -> str:
+def _sure(row: Any) -> str:
     pair = f"{row.better} is ahead of {row.worse} by {row.difference:.3f}"
     if row.difference < 0:  # possible where conditions that both have are not those that all have
         pair = (
@@ -287,11 +435,6 @@ def _sure(row: Any, one_seed: bool) -> str:
     p = "p < 0.001" if row.p < 0.001 else f"p = {row.p:.2g}"
     if pd.isna(row.difference):
         return f"{row.better} and {row.worse} are not compared: in some task they share no seed."
-    if one_seed:
-        apart = (
-            f"told apart by the test answers ({p})" if row.separated else "not told apart by the test answers"
-        )
-        return f"{pair}: {apart}."
     if row.separated:
         return f"{pair}: separated ({p})."
     if pd.isna(row.seeds_needed):

@@ -4,22 +4,38 @@ Text in records is hostile: names and prose are escaped for Markdown, formulas c
 nothing is ever shown as HTML.
 """
 
+import functools
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlencode
 
 import pandas as pd
 import streamlit as st
 
 from pebench.leaderboard.app import links, views
-from pebench.leaderboard.app.figures import Looks
-from pebench.leaderboard.app.launch import DEFAULT_FOLDER, FOLDER_VARIABLE
+from pebench.leaderboard.app.launch import DEFAULT_FOLDER, FOLDER_VARIABLE, OPEN_VARIABLE
 from pebench.leaderboard.app.links import PAGES
-from pebench.leaderboard.board import Board, BoardError, cached_board, plain, safe_csv, stamp
+from pebench.leaderboard.board import Board, BoardError, cached_board, folder_named, stamp
+from pebench.leaderboard.printing import plain, safe_csv
+from pebench.leaderboard.reports import sentences
+from pebench.leaderboard.reports.published import FILE, read
+from pebench.leaderboard.reports.validity import Validity
+from pebench.leaderboard.reports.validity import validity as make_validity
 from pebench.suite.results.metrics import METRICS
 
+SOURCES = "sources"  # of the session: the folders of the board, and their state
+ORDERS = ("ascending", "descending")
+HOME = Path(__file__).parent
+TABLE = st.components.v2.component(
+    "pebench.table",
+    html='<div class="pebench-table"></div>',
+    css=(HOME / "table.css").read_text(encoding="utf-8"),
+    js=(HOME / "table.js").read_text(encoding="utf-8"),
+)
+FOLDERS = f"One or more, with {os.pathsep!r} between them; `published` is the published leaderboard."
 PICTURES = ("svg", "png")
 # Seconds: a browser that loads what draws (5 MB) is busy, so the first visit shows text and tables before.
 HEAD_START = 1.2
@@ -34,6 +50,14 @@ COLUMNS: dict[str, Any] = {
     "score": NUMBER("score", format="%.3f", help="0: without reading the input, 1: an oracle."),
     "low": NUMBER("low", format="%.3f", help="Lower end of the 95 % interval."),
     "high": NUMBER("high", format="%.3f", help="Upper end of the 95 % interval."),
+    "at_length": NUMBER("at L", format="%.3f", help="Score at the training length alone."),
+    "beyond": NUMBER("beyond", format="%.3f", help="Score beyond the training length alone."),
+    "preview": st.column_config.CheckboxColumn(
+        "preview", help="Fewer than two seeds in some task: a score and no place."
+    ),
+    "p_best_tasks": NUMBER(
+        "by tasks", format="%.2f", help="P(best) over other tasks of the same families, too."
+    ),
     "p_best": NUMBER("P(best)", format="%.2f", help="Share of bootstrap draws in which it is the best."),
     "coverage": NUMBER("coverage", format="percent", help="Share of the conditions that were measured."),
     "learned": NUMBER(
@@ -42,7 +66,9 @@ COLUMNS: dict[str, Any] = {
         help="Share of the tasks learned at the training length, mean over seeds.",
     ),
     "verified": NUMBER(
-        "verified", format="percent", help="Share of the records that came out the same again."
+        "verified",
+        format="percent",
+        help="Share of the records run again: equal, or within seed spread on another processor.",
     ),
     "reads_content": st.column_config.CheckboxColumn(
         "sees content", help="Positions enter other than by a matrix and a bias of their own."
@@ -67,29 +93,117 @@ COLUMNS: dict[str, Any] = {
 
 
 def open_board() -> Board:
-    """The board that the sidebar chooses; ends the page with the remedy where there is none."""
+    """The board that the sidebar chooses.
+
+    Ends the page with the remedy where there is none. An app that is open to others reads no other folder than its own.
+    """
+    own = os.environ.get(FOLDER_VARIABLE, DEFAULT_FOLDER)
     with st.sidebar:
-        folder = links.write("Results folder", "records", os.environ.get(FOLDER_VARIABLE, DEFAULT_FOLDER))
         slot = st.empty()
-        links.pick("Pictures are saved as", PICTURES, "picture", widget=st.segmented_control, required=True)
-    path = str(Path(folder or ".").expanduser())
+        with st.expander("Results and pictures"):
+            if os.environ.get(OPEN_VARIABLE):
+                folder = own
+            else:
+                folder = links.write("Results folder", "records", own, help=FOLDERS)
+            links.pick(
+                "Pictures are saved as", PICTURES, "picture", widget=st.segmented_control, required=True
+            )
+    folders = tuple(part for part in (folder or ".").split(os.pathsep) if part)
     try:
-        changed = stamp(Path(path))
+        changed = stamp(*map(folder_named, folders))
         with st.spinner("Reading the records"):
-            board = cached_board(path, None, changed)
+            board = cached_board(folders, None, (), changed)
         profile = links.pick("Profile", list(board.profiles), "profile", widget=slot.selectbox)
         if profile != board.profile:
-            board = cached_board(path, profile, changed)
+            board = cached_board(folders, profile, (), changed)
     except (BoardError, OSError) as e:
         st.error(plain(str(e)))
         st.stop()
+    st.session_state[SOURCES] = (folders, changed)
     for file in board.unreadable:
         st.warning(f"Unreadable and left out: {plain(str(file.path))}: {plain(file.reason)}")
     return board
 
 
-def looks(board: Board) -> Looks:
-    return Looks([entry.name for entry in board.entries])
+def narrowed(board: Board, tasks: Sequence[str]) -> Board:
+    """The board ranked anew on these tasks alone; on all of them where none is named."""
+    if not tasks:
+        return board
+    folders, changed = st.session_state[SOURCES]
+    return cached_board(folders, board.profile, tuple(tasks), changed)
+
+
+def in_short(board: Board) -> list[str]:
+    """The sentences that hold on the board, for Markdown; those of a board that has not changed are made once."""
+    folders, changed = st.session_state[SOURCES]
+    return list(_in_short(folders, board.profile, changed))
+
+
+@functools.lru_cache(maxsize=8)
+def _in_short(folders: tuple[str, ...], profile: str, changed: int) -> tuple[str, ...]:
+    return tuple(map(quoted, sentences.in_short(cached_board(folders, profile, (), changed))))
+
+
+def validity(board: Board) -> Validity:
+    """The board against published tables; made once for a board that has not changed."""
+    folders, changed = st.session_state[SOURCES]
+    return _validity(folders, board.profile, changed)
+
+
+@functools.lru_cache(maxsize=8)
+def _validity(folders: tuple[str, ...], profile: str, changed: int) -> Validity:
+    return make_validity(cached_board(folders, profile, (), changed), read(FILE))
+
+
+def quoted(sentence: str) -> str:
+    """A generated sentence as Markdown: what stands in backticks stays code, all else is plain text."""
+    return "".join(f"`{part}`" if n % 2 else plain_spaced(part) for n, part in enumerate(sentence.split("`")))
+
+
+def plain_spaced(text: str) -> str:
+    """Escaped text that keeps the spaces at its ends."""
+    ends = [" " * (text[:1] == " "), " " * (text[-1:] == " " and len(text) > 1)]
+    return plain(text).join(ends)
+
+
+def page_address(page: str, profile: str) -> Callable[[str], str]:
+    """The address of a page about an encoding or task, by its name."""
+    return lambda name: f"{page}?{urlencode({page: name, 'profile': profile})}"
+
+
+def show_table(data: dict[str, Any], key: str) -> None:
+    """A table that sorts and searches in the browser; its view is in the address, and its rows lead to their pages."""
+    state = st.session_state
+    view = state.setdefault(f"{key}-view", {name: data[name] for name in ("sort", "descending", "search")})
+    if given := {name: links.asked(name)[-1] for name in ("sort", "order", "search") if links.asked(name)}:
+        columns = [column["key"] for column in data["columns"]]
+        sort = links.match(given.get("sort", data["sort"]), columns, "column", "sort", str)
+        down = links.match(given.get("order", ORDERS[1]), ORDERS, "order", "order", str) == ORDERS[1]
+        view |= {"sort": sort, "descending": down, "search": given.get("search", "")}
+        state[f"{key}-turn"] = state.get(f"{key}-turn", 0) + 1  # the browser takes the address's view
+
+    def changed() -> None:
+        view.update(state[key]["view"])
+
+    turn = state.get(f"{key}-turn", 0)
+    chosen = TABLE(
+        data={**data, **view, "turn": turn}, key=key, on_view_change=changed, on_open_change=nothing,
+        on_compare_change=nothing,
+    )  # fmt: skip
+    links.noted("sort", view["sort"], [view["sort"]])
+    links.noted("order", view["descending"], [ORDERS[view["descending"]]])
+    if view["search"]:
+        links.noted("search", view["search"], [view["search"]])
+    profile = {"profile": state["profile"]} if "profile" in state else {}
+    if chosen.get("open") and PAGES:
+        st.switch_page(PAGES["encoding"], query_params={"encoding": chosen["open"], **profile})
+    if chosen.get("compare") and PAGES:
+        first, *others = chosen["compare"]
+        st.switch_page(PAGES["compare"], query_params={"first": first, "others": others, **profile})
+
+
+def nothing() -> None:
+    """A click is told by the value of the table, and needs no answer of its own."""
 
 
 def download(frame: pd.DataFrame, name: str) -> None:
@@ -102,8 +216,18 @@ def draw(figure: Any, key: str, width: int | Literal["stretch"] = "stretch") -> 
     if "drawn" not in st.session_state:
         time.sleep(HEAD_START)
         st.session_state["drawn"] = True
+    words = (
+        "#fafafa" if st.context.theme.type == "dark" else "#31333f"
+    )  # streamlit's own grey is too pale to read
+    figure.update_layout(font_color=words)
+    for update in (figure.update_xaxes, figure.update_yaxes):
+        update(tickfont_color=words, title_font_color=words)
     kind = st.session_state.get("picture", PICTURES[0])
-    picture = {"toImageButtonOptions": {"format": kind, "filename": f"pebench-{key}"}, "displaylogo": False}
+    picture = {
+        "toImageButtonOptions": {"format": kind, "filename": f"pebench-{key}"},
+        "displaylogo": False,
+        "modeBarButtons": [["toImage"]],  # one button, which covers no title on a phone
+    }
     st.plotly_chart(figure, key=f"figure-{key}", config=picture, width=width)
 
 

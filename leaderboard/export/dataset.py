@@ -5,6 +5,7 @@ Croissant metadata all come from this one list.
 """
 
 import hashlib
+import io
 import json
 import uuid
 from collections import Counter, defaultdict
@@ -18,9 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pebench.leaderboard import table
-from pebench.leaderboard.board import safe_csv
+from pebench.leaderboard.printing import safe_csv
 from pebench.suite.results.metrics import METRICS
-from pebench.suite.results.record import Record, Row, from_json, to_json
+from pebench.suite.results.record import Record, Row, from_json, to_json, write_whole
 
 LICENCE = "apache-2.0"
 LICENCE_URL = "https://www.apache.org/licenses/LICENSE-2.0"
@@ -205,13 +206,18 @@ def build(records: list[Record], folder: Path, version: str) -> dict[str, int]:
     """
     made = tables(records)
     _ours(folder, {"data", "README.md", "croissant.json"})
-    (folder / "data").mkdir(parents=True, exist_ok=True)
     for name, rows in made.items():
-        pq.write_table(rows, folder / "data" / f"{name}.parquet")
-    (folder / "README.md").write_text(card(made, version), encoding="utf-8")
+        write_whole(folder / "data" / f"{name}.parquet", _parquet(rows))
+    write_whole(folder / "README.md", card(made, version).encode())
     facts = croissant(folder, version, published(records))
-    (folder / "croissant.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    write_whole(folder / "croissant.json", f"{json.dumps(facts, indent=1)}\n".encode())
     return {name: len(rows) for name, rows in made.items()}
+
+
+def _parquet(rows: pa.Table) -> bytes:
+    data = io.BytesIO()
+    pq.write_table(rows, data)
+    return data.getvalue()
 
 
 def _ours(folder: Path, names: set[str]) -> None:
@@ -377,14 +383,10 @@ def export(records: list[Record], folder: Path, kind: Format) -> list[Path]:
             raise DatasetError("no record holds a quality score, and Every Eval Ever has no others")
         return sorted(logs)
     made = tables(records)
-    folder.mkdir(parents=True, exist_ok=True)
     files = []
     for name, rows in made.items():
         files.append(folder / f"{name}.{kind}")
-        if kind == "parquet":
-            pq.write_table(rows, files[-1])
-        else:
-            files[-1].write_text(safe_csv(rows.to_pandas()), encoding="utf-8")
+        write_whole(files[-1], _parquet(rows) if kind == "parquet" else safe_csv(rows.to_pandas()).encode())
     return sorted(files)
 
 
@@ -392,8 +394,7 @@ def _write_log(log: dict[str, Any], folder: Path) -> Path:
     """Write a log where the datastore wants it: data/collection/developer/model/uuid.json."""
     name = uuid.uuid5(uuid.NAMESPACE_URL, log["evaluation_id"])
     path = folder / "data" / "pebench" / Path(log["model_info"]["id"]) / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(log, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_whole(path, f"{json.dumps(log, indent=1, allow_nan=False)}\n".encode())
     return path
 
 

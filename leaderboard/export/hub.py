@@ -1,4 +1,4 @@
-"""Uploads a dataset folder, as `pebench build` writes it, to the Hugging Face Hub."""
+"""Uploads to the Hugging Face Hub: a dataset folder of `pebench build`, a site of `pebench site` as a static Space."""
 
 import os
 import re
@@ -10,6 +10,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 REPO = re.compile(r"[A-Za-z0-9][\w.\-]{0,95}/[A-Za-z0-9][\w.\-]{0,95}")
 PARTS = ("README.md", "croissant.json", "data/*.parquet")
+SITE = ("README.md", "*.html", "assets/*", "badges/*.svg", "data/*.json", "encodings/*.html", "tasks/*.html")
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
@@ -17,35 +18,50 @@ class PublishError(ValueError):
     """Something that an upload needs is missing, or the Hub refused it; says what."""
 
 
-def check_folder(folder: Path) -> None:
-    """PublishError where the folder is not what `pebench build` writes."""
-    for part in PARTS:
+def check_folder(folder: Path, space: bool = False) -> None:
+    """PublishError where the folder is not what `pebench build`, or for a Space `pebench site`, writes."""
+    command = f"pebench site {folder}" if space else f"pebench build --out {folder}"
+    for part in SITE if space else PARTS:
         if not any(folder.glob(part)):
-            raise PublishError(f"{folder} has no {part}; write it with `pebench build --out {folder}`")
+            raise PublishError(f"{folder} has no {part}; write it with `{command}`")
 
 
-def push(repo: str, folder: Path, message: str, api: HfApi | None = None, private: bool = False) -> str:
-    """Upload the folder to the dataset repository `owner/name`, made if it is missing; the commit's URL.
+def push(
+    repo: str,
+    folder: Path,
+    message: str,
+    api: HfApi | None = None,
+    private: bool = False,
+    space: bool = False,
+) -> str:
+    """Upload the folder to the dataset repository or static Space `owner/name`, made if missing; the commit's URL.
 
     PublishError names what is missing: the folder's files, a network, a token, the right to write.
     """
     if not REPO.fullmatch(repo):
         raise PublishError(f"{repo!r} is no repository; write owner/name")
-    check_folder(folder)
+    check_folder(folder, space)
+    kind = "space" if space else "dataset"
     if any(os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE") for name in OFFLINE):
         raise PublishError("offline mode is set (HF_HUB_OFFLINE); unset it to upload")
     if api is None and not get_token():
         raise PublishError("there is no token: run `hf auth login` or set HF_TOKEN to one that may write")
     api = api or HfApi()
     try:
-        api.create_repo(repo_id=repo, repo_type="dataset", private=private, exist_ok=True)
+        api.create_repo(
+            repo_id=repo,
+            repo_type=kind,
+            private=private,
+            exist_ok=True,
+            space_sdk="static" if space else None,
+        )
         done = api.upload_folder(
             repo_id=repo,
-            repo_type="dataset",
+            repo_type=kind,
             folder_path=folder,
             commit_message=message,
-            allow_patterns=list(PARTS),
-            delete_patterns=["data/*.parquet"],
+            allow_patterns=list(SITE if space else PARTS),
+            delete_patterns=list(SITE[1:]) if space else ["data/*.parquet"],
         )
     except OfflineModeIsEnabled as e:
         raise PublishError("offline mode is set; unset HF_HUB_OFFLINE to upload") from e

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pebench.leaderboard import ranking
 from pebench.leaderboard.board import Board
@@ -13,7 +14,6 @@ from pebench.leaderboard.reports import published
 from pebench.leaderboard.reports.published import AT, BEYOND
 from pebench.leaderboard.reports.quantities import (
     ALL,
-    FEWEST,
     Quantity,
     measured,
     raw_mean,
@@ -112,7 +112,7 @@ def gaps(board: Board, pairs: Sequence[Pair], quantity: Quantity) -> pd.DataFram
     return pd.DataFrame(rows, columns=["about", "first", "second", "difference", "low", "high", "p", "seeds"])
 
 
-def holm(p: ranking.Array) -> ranking.Array:
+def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
     """Holm's correction over the p-values that are there; NaN stays NaN.
 
     >>> holm(np.array([0.01, np.nan, 0.04])).tolist()
@@ -174,5 +174,5 @@ def signed(difference: float, low: float, high: float) -> str:
 def tally(board: Board) -> dict[str, int]:
     """How many claims come out which way, on the paper's quantity; only those with two seeds of both."""
     frame = judged(board)
-    kept = frame[frame["same_quantity"] & (frame["seeds"] >= FEWEST)]
+    kept = frame[frame["same_quantity"] & (frame["seeds"] >= ranking.FEWEST)]
     return {word: int((kept["verdict"] == word).sum()) for word in ("higher", "lower", "not separated")}

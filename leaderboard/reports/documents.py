@@ -9,7 +9,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from pebench.leaderboard.board import PUBLISHED, Board, make_board, to_markdown
+from pebench.leaderboard.board import PUBLISHED, Board, make_board
+from pebench.leaderboard.printing import plain, to_markdown
+from pebench.leaderboard.ranking import FEWEST
 from pebench.leaderboard.reports import (
     claims,
     gates,
@@ -21,6 +23,8 @@ from pebench.leaderboard.reports import (
     validity,
     variants,
 )
+from pebench.leaderboard.reports.published import AT, BEYOND
+from pebench.leaderboard.reports.quantities import ALL, Quantity, measured
 from pebench.suite.results.record import read_all
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,13 +38,30 @@ def board() -> Board:
     return make_board(PUBLISHED, PROFILE)
 
 
-def shorter(table: str, rows: int = TOP) -> str:
-    """The first rows of a Markdown table, without what stands below it.
-
-    >>> shorter("| a |\\n|---|\\n| 1 |\\n| 2 |\\n\\n- A note.", rows=1)
-    '| a |\\n|---|\\n| 1 |'
-    """
-    return "\n".join([line for line in table.splitlines() if line.startswith("|")][: rows + 2])
+def top(board: Board, rows: int = TOP) -> str:
+    """The first encodings that have a place, with what they score at L and beyond it in columns of their own."""
+    at, beyond = (measured(board, Quantity(ALL, phase)).mean for phase in (AT, BEYOND))
+    placed = [entry for entry in board.entries if entry.rank and entry.seeds >= FEWEST]
+    lines = [
+        "| tier | encoding | all tasks at L | all tasks beyond L | score | 95 % | seeds | learned | train |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for entry in placed[:rows]:
+        learned = sum(entry.gates.values()) / len(entry.gates) if entry.gates else 0.0
+        scores = (f"{part[entry.name]:.2f}" if entry.name in part else "-" for part in (at, beyond))
+        train = entry.costs.get("train_ratio")
+        cells = (
+            *(
+                entry.tier,
+                plain(entry.name),
+                *scores,
+                f"{entry.score:.2f}",
+                f"{entry.low:.2f} to {entry.high:.2f}",
+            ),
+            *(entry.seeds, f"{learned:.0%}", "-" if train is None else f"{train:.2f}x"),
+        )
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
 
 
 def bullets(lines: list[str]) -> str:
@@ -50,7 +71,7 @@ def bullets(lines: list[str]) -> str:
 
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "in-short": ("README.md", lambda: bullets(sentences.in_short(board()))),
-    "top": ("README.md", lambda: shorter(to_markdown(board()))),
+    "top": ("README.md", lambda: top(board())),
     "board": ("docs/leaderboard.md", lambda: to_markdown(board())),
     "claims": ("docs/leaderboard.md", lambda: claims.to_markdown(board())),
     "validity": (

@@ -20,7 +20,6 @@ from pebench.suite.results.metrics import METRICS, length_unit
 ALL = ""  # the task of the average of all tasks, weighed as on the board
 WHOLE = "at and beyond L"
 PHASES = (AT, BEYOND, WHOLE)
-FEWEST = 2  # seeds that a verdict needs of both encodings, in every task that counts
 POWER = 0.8
 
 
@@ -60,19 +59,22 @@ class Measured:
     pairs: ranking.Pairs | None
     at: dict[str, int]
 
+    def difference(self, first: str, second: str) -> float:
+        """`first` minus `second`, NaN where the two share no condition."""
+        if self.pairs is None or not {first, second} <= self.at.keys():
+            return np.nan
+        return float(self.pairs.difference[self.at[first], self.at[second]])
+
     def gap(self, first: str, second: str) -> Gap | None:
         """None where the two share no condition."""
-        if self.pairs is None or not {first, second} <= self.at.keys():
+        difference = self.difference(first, second)
+        if self.pairs is None or not np.isfinite(difference):
             return None
         a, b = self.at[first], self.at[second]
-        difference, error, df = (
-            float(x[a, b]) for x in (self.pairs.difference, self.pairs.error, self.pairs.df)
-        )
-        if not np.isfinite(difference):
-            return None
+        error, df = float(self.pairs.error[a, b]), float(self.pairs.df[a, b])
         half = error * float(special.stdtrit(df, 1 - ranking.LEVEL / 2))
         seeds = int(self.pairs.seeds[a, b])
-        sure = seeds >= FEWEST and bool(np.isfinite(self.pairs.p[a, b]))
+        sure = seeds >= ranking.FEWEST and bool(np.isfinite(self.pairs.p[a, b]))
         visible = half + error * float(special.stdtrit(df, POWER)) if sure else None
         p = float(self.pairs.p[a, b]) if sure else None
         return Gap(difference, difference - half, difference + half, p, seeds, visible)
@@ -131,7 +133,7 @@ def _means(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 def _rows(board: Board, phase: str) -> pd.DataFrame:
     """The scored rows of trained tasks at L, beyond it, or both."""
     rows = board.scores[board.scores["score"].notna() & board.scores["length"].notna()]
-    trained = rows["task"].map(train_lengths(board))
+    trained = rows["task"].map(train_lengths(board)).astype(float)
     keep = {AT: rows["length"] == trained, BEYOND: rows["length"] > trained, WHOLE: trained.notna()}[phase]
     return rows[keep]
 
@@ -147,9 +149,9 @@ def trained_at(board: Board, task: str) -> str:
     return f"L = {train_lengths(board)[task]:g} {length_unit(task)}"
 
 
-def size(board: Board) -> str:
-    """The parameters of the board's models in words: "0.11 to 0.18 M parameters"."""
-    found = board.runs["parameters"].dropna()
+def size(board: Board, task: str = ALL) -> str:
+    """The parameters of the board's models, of a task or of all, in words: "0.11 to 0.18 M parameters"."""
+    found = board.runs[board.runs["task"].eq(task) | (task == ALL)]["parameters"].dropna()
     if found.empty:
         return "models of unknown size"
     few, many = (f"{x / 1e6:.2f}" for x in (found.min(), found.max()))

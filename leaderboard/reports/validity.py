@@ -2,13 +2,15 @@
 
 Each published table is compared with our column that measures the same: the same task, at L or beyond L. A pair of
 encodings that a table separates by more than a margin *agrees* or *contradicts* where our difference is separated
-(p < 0.05, uncorrected, two seeds of both), else it is *not separated*. tau is the share of pairs in the published
-direction minus the share in the other one. Its 95 % interval resamples sources, because tables of one paper share
-models and baselines; of one source there is none.
+(p < 0.05, uncorrected, two seeds of both), else it is *not separated*. tau is the share of pairs
+with two seeds in the published direction minus the share in the other one. Its 95 % interval resamples sources, because
+tables of one paper share models and baselines; of one source there is none.
 """
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,8 +18,9 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from pebench.leaderboard.board import Board, plain
-from pebench.leaderboard.ranking import LEVEL
+from pebench.leaderboard.board import Board
+from pebench.leaderboard.printing import plain
+from pebench.leaderboard.ranking import FEWEST, LEVEL
 from pebench.leaderboard.reports import trials
 from pebench.leaderboard.reports.published import (
     AMBIGUOUS,
@@ -28,8 +31,17 @@ from pebench.leaderboard.reports.published import (
     PublishedError,
     margin,
     named,
+    read,
 )
-from pebench.leaderboard.reports.quantities import FEWEST, Gap, Measured, Quantity, measured, quantities, size
+from pebench.leaderboard.reports.quantities import (
+    Gap,
+    Measured,
+    Quantity,
+    measured,
+    quantities,
+    size,
+    trained_at,
+)
 from pebench.suite.results.metrics import counted
 
 DRAWS = 4000
@@ -116,11 +128,15 @@ class Validity:
     pairs: pd.DataFrame = field(repr=False)
 
 
-def validity(board: Board, published: Published) -> Validity:
-    """Compare a board with published tables. PublishedError where the tables contradict themselves."""
+def validity(board: Board, published: Published, registered: Iterable[str] = ()) -> Validity:
+    """Compare a board with published tables. PublishedError where the tables contradict themselves.
+
+    `registered` names encodings beside those of the board and of our transcription: they are absent, not unmatched.
+    """
     rows, notes = published.rows, list(published.notes)
     known = board.ranking.data.encodings
-    rows = rows.assign(ours=[named(name, known) for name in rows["encoding"]])
+    every = {*known, *_transcribed(), *registered}
+    rows = rows.assign(ours=[named(name, every) for name in rows["encoding"]])
     unmatched = _counts(rows[rows["ours"] == ""]["encoding"])
     notes += [
         f"{name!r} is ambiguous; write {what}"
@@ -137,10 +153,12 @@ def validity(board: Board, published: Published) -> Validity:
     if alone := int((tables["encoding"].nunique() < 2).sum()):
         notes.append(f"{counted(alone, 'table')} of one encoding, in which nothing can be compared")
     if unmeasured:
-        notes.append(
-            f"not measured on this board, in pairs: {', '.join(f'{k} ({n})' for k, n in unmeasured.items())}"
-        )
-    kinds = [_kind(kind, pairs[pairs["kind"] == kind], ties, tables) for kind in _order(pairs)]
+        notes.append(f"not measured on this board, in pairs: {_listed(unmeasured)}")
+    if ties:
+        notes.append(f"too close to have an order, in pairs: {_listed(ties)}")
+    kinds = [
+        _kind(kind, pairs[pairs["kind"] == kind], ties, tables) for kind in _order(published.rows, pairs)
+    ]
     return Validity(
         profile=board.profile,
         models=size(board),
@@ -150,7 +168,7 @@ def validity(board: Board, published: Published) -> Validity:
         total=_agreement(pairs),
         within_class=_agreement(pairs[pairs["same_class"]]),
         columns=_columns(board, pairs),
-        contradictions=_contradictions(pairs),
+        contradictions=_contradictions(board, pairs),
         unmatched=unmatched,
         absent=absent,
         notes=notes,
@@ -224,16 +242,20 @@ def _verdict(gap: Gap) -> str:
     return AGREE if gap.difference > 0 else CONTRADICT
 
 
-def _order(pairs: pd.DataFrame) -> list[str]:
-    """The kinds, those with most pairs first."""
-    return [
-        str(kind)
-        for kind in pairs["kind"]
-        .value_counts()
-        .sort_index()
-        .sort_values(ascending=False, kind="stable")
-        .index
-    ]
+def _order(rows: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
+    """All kinds of the tables, those with most pairs first."""
+    count = pairs["kind"].value_counts()
+    return sorted(set(rows["kind"]), key=lambda kind: (-int(count.get(kind, 0)), kind))
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} ({n})" for name, n in counts.items())
+
+
+@cache
+def _transcribed() -> frozenset[str]:
+    """The encodings of our own transcription, which has our names."""
+    return frozenset(read().rows["encoding"])
 
 
 def _kind(kind: str, pairs: pd.DataFrame, ties: dict[str, int], tables: Any) -> Kind:
@@ -258,14 +280,15 @@ def matching(kind: str) -> Quantity:
 def _agreement(pairs: pd.DataFrame) -> Agreement:
     said = pairs["verdict"].value_counts()
     open_ = pairs["verdict"] == NOT_SEPARATED
-    tau, low, high = tau_over_sources(np.sign(pairs["difference"].to_numpy(float)), pairs["source_id"])
+    sure = pairs[pairs["seeds"] >= FEWEST]
+    tau, low, high = tau_over_sources(np.sign(sure["difference"].to_numpy(float)), sure["source_id"])
     return Agreement(
         pairs=len(pairs),
         agree=int(said.get(AGREE, 0)),
         contradict=int(said.get(CONTRADICT, 0)),
         not_separated=int(open_.sum()),
         preview=int((open_ & (pairs["seeds"] < FEWEST)).sum()),
-        sources=int(pairs["source_id"].nunique()),
+        sources=int(sure["source_id"].nunique()),
         tau=tau,
         low=low,
         high=high,
@@ -292,10 +315,10 @@ def tau_over_sources(
 
 
 def _columns(board: Board, pairs: pd.DataFrame) -> list[Column]:
-    """Each of our columns as a predictor of all published pairs, the best first."""
-    found = []
+    """Each of our columns as a predictor of all published pairs with two seeds, the best first."""
+    found, sure = [], pairs[pairs["seeds"] >= FEWEST]
     for quantity in quantities(board):
-        signs, sources = _signs(measured(board, quantity), pairs)
+        signs, sources = _signs(measured(board, quantity), sure)
         tau, low, high = tau_over_sources(signs, sources)
         if tau is not None:
             found.append(Column(quantity.title, len(signs), tau, low, high))
@@ -303,12 +326,15 @@ def _columns(board: Board, pairs: pd.DataFrame) -> list[Column]:
 
 
 def _signs(ours: Measured, pairs: pd.DataFrame) -> tuple[np.ndarray, pd.Series]:
-    gaps = [ours.gap(pair.better, pair.worse) for pair in pairs.itertuples()]
-    has = [gap is not None for gap in gaps]
-    return np.sign([gap.difference for gap in gaps if gap is not None]), pairs["source_id"][has]
+    """The sign of our difference in the published direction, for the pairs that were measured, and their sources."""
+    gaps = np.array(
+        [ours.difference(*pair) for pair in zip(pairs["better"], pairs["worse"], strict=True)], float
+    )
+    has = np.isfinite(gaps)
+    return np.sign(gaps[has]), pairs["source_id"][has]
 
 
-def _contradictions(pairs: pd.DataFrame) -> list[Contradiction]:
+def _contradictions(board: Board, pairs: pd.DataFrame) -> list[Contradiction]:
     against = pairs[pairs["verdict"] == CONTRADICT]
     found = []
     for (kind, source_id, source), rows in against.groupby(["kind", "source_id", "source"]):
@@ -321,7 +347,7 @@ def _contradictions(pairs: pd.DataFrame) -> list[Contradiction]:
             f"{a} above {b} ({int(r['size'])}; here {r['mean']:+.3f})"
             for (a, b), r in same.head(4).iterrows()
         ]
-        cause, tested = _cause(str(source_id), str(kind))
+        cause, tested = _cause(board, str(source_id), str(kind))
         found.append(
             Contradiction(
                 str(kind), str(source), len(rows), int((~rows["learned"]).sum()), examples, cause, tested
@@ -330,44 +356,56 @@ def _contradictions(pairs: pd.DataFrame) -> list[Contradiction]:
     return sorted(found, key=lambda c: (-c.pairs, c.kind, c.source))
 
 
-def _cause(source_id: str, kind: str) -> tuple[str, str]:
+def _cause(board: Board, source_id: str, kind: str) -> tuple[str, str]:
     """The likeliest cause of a contradiction, and whether it was tested: yes, in part, no."""
+    task = matching(kind).task
+    here = f"Models here have {size(board, task)}" + (
+        f" and train at {trained_at(board, task)}" if task else ""
+    )
     if source_id == "2305.19466" and kind in ("copy beyond L", "reverse beyond L"):
-        learned = [trials.gate("copy", e, 4, 128, 12) or 0.0 for e in ("nope", "t5_bias")]
-        kept = [trials.value("copy", e, 4, 128, 12, 18) for e in ("nope", "t5_bias")]
-        if min(learned) >= 0.9 and all(x is not None and x < 0.05 for x in kept):
-            return (
-                "NoPE and T5 do not learn the task at the board's size. Larger models (4 layers of width 128, "
-                f"`copy`, L = 12, one seed) learn it (gates {learned[0]:.2f}, {learned[1]:.2f}) and still lose it at "
-                f"18 ({kept[0]:.3f}, {kept[1]:.3f}), so size is a part of the cause at most.",
-                "in part",
-            )
+        return _not_learned(board, task)
     if source_id in ("2512.07805", "2108.12409", "2203.16634", "2405.14722") and kind.endswith(AT):
         rope, alibi = (trials.value("language", e, 4, 128, 128, 128) for e in ("rope", "alibi"))
         if rope is not None and alibi is not None and rope > alibi:
             return (
-                "Contexts of 128 bytes and models of a tenth of a million parameters. At 4 layers of width 128 "
-                f"(0.8 M parameters, 600 steps, one seed) RoPE is still ahead of ALiBi at L: {rope:.3f}, {alibi:.3f}.",
+                f"{here}. With 4 layers of width 128 (0.8 M parameters, 600 steps, L = 128, one seed) RoPE is still "
+                f"ahead of ALiBi at L (score {rope:.3f}, {alibi:.3f}), so this size alone does not turn the order.",
                 "in part",
             )
-    return _UNTESTED.get((source_id, kind), ""), "no"
+    rest = _DIFFERENT.get((source_id, kind))
+    return (f"{here}; {rest}." if rest else ""), "no"
 
 
-_UNTESTED = {
+def _not_learned(board: Board, task: str) -> tuple[str, str]:
+    """NoPE and T5 on tasks of copying: what the board and the trials of a larger size say."""
+    names = ("nope", "t5_bias")
+    gates = {entry.name: entry.gates.get(task) for entry in board.entries}
+    learned = [trials.gate("copy", name, 4, 128, 12) for name in names]
+    kept = [trials.value("copy", name, 4, 128, 12, 18) for name in names]
+    failed = [
+        f"`{name}` ({gates[name]:.0%})"
+        for name in names
+        if (gates.get(name) or 0.0) < 1 and gates.get(name) is not None
+    ]
+    if not failed or None in (*learned, *kept):
+        return "", "no"
+    return (
+        f"Runs that learn `{task}` at {trained_at(board, task)}: {', '.join(failed)}. With 4 layers of width 128 "
+        f"(`copy`, L = 12, one seed) NoPE and T5 reach gates of {learned[0]:.2f} and {learned[1]:.2f}, and "
+        f"{kept[0]:.3f} and {kept[1]:.3f} at 18: size explains who learns there, not who keeps.",
+        "in part",
+    )
+
+
+# What differs where nothing was tested.
+_DIFFERENT = {
     (
         "2512.12167",
         "needle beyond L",
-    ): "Models here are trained on needles alone, in 48 bytes; there on text of "
-    "thousands of tokens, with needles in the test only.",
-    (
-        "2305.19466",
-        "parity beyond L",
-    ): "Our nearest task, flip-flop, remembers a bit; parity counts all of them.",
-    ("2405.18719", "counting at L"): "Our nearest task, flip-flop, remembers a bit; it counts nothing.",
-    (
-        "2305.19466",
-        "sort beyond L",
-    ): "Lists here have at most 4 items in training; there the items are numbers of several digits.",
+    ): "they train on needles alone, there on text, with needles in the test only",
+    ("2305.19466", "parity beyond L"): "the nearest task remembers a bit, parity counts all of them",
+    ("2405.18719", "counting at L"): "the nearest task remembers a bit and counts nothing",
+    ("2305.19466", "sort beyond L"): "there the items are numbers of several digits",
 }
 
 
@@ -444,15 +482,19 @@ def best_columns(v: Validity) -> str:
     if not v.columns:
         return ""
     best = v.columns[0]
-    said = (
-        f"Of our {len(v.columns)} columns {best.column} predicts the {best.pairs} published pairs best: "
-        f"tau {_signed(best.tau)}"
-    )
+    alike = sum(column.tau == best.tau for column in v.columns[1:])
+    said = f"Of our {len(v.columns)} columns {best.column} predicts the published order best: tau {_signed(best.tau)}"
+    said += f", as {counted(alike, 'other column')}" if alike else ""
+    said += f", {counted(best.pairs, 'pair')}"
     if best.low is None:
-        return f"{said} (one source, so no interval)."
+        return f"{said}. One source, so no interval."
     near = [c.column for c in v.columns[1:] if c.high is not None and c.high >= best.low]
-    rest = f" The intervals of {len(near)} others overlap it." if near else " No other interval overlaps it."
-    return f"{said} ({interval(best.low, best.high)} over {counted(v.total.sources, 'source')}).{rest}"
+    rest = (
+        f"The intervals of {counted(len(near), 'column')} overlap it."
+        if near
+        else "No other interval overlaps it."
+    )
+    return f"{said} ({interval(best.low, best.high)} over {counted(v.total.sources, 'source')}). {rest}"
 
 
 def to_markdown(v: Validity) -> str:
@@ -525,11 +567,9 @@ def all_notes(v: Validity) -> list[str]:
     """What was left out and why."""
     notes = list(v.notes)
     if v.unmatched:
-        notes.append(
-            f"without a counterpart here (rows): {', '.join(f'{n} ({k})' for n, k in v.unmatched.items())}"
-        )
+        notes.append(f"without a counterpart here (rows): {_listed(v.unmatched)}")
     if v.absent:
-        notes.append(f"not on this board (rows): {', '.join(f'{n} ({k})' for n, k in v.absent.items())}")
+        notes.append(f"not on this board (rows): {_listed(v.absent)}")
     return notes
 
 
@@ -548,7 +588,7 @@ def print_validity(v: Validity, console: Console) -> None:
     said = [best_columns(v).replace("`", "")]
     for c in v.contradictions:
         where = f"contradicts {c.source}, {c.kind}, {counted(c.pairs, 'pair')}: {'; '.join(c.examples)}."
-        said.append(f"{where} Cause: {c.cause or 'not looked for'} Tested: {c.tested}.")
+        said.append(f"{where} Cause: {c.cause or 'not looked for.'} Tested: {c.tested}.")
     for text in [*said, *(f"note: {note}" for note in all_notes(v))]:
         if text:
             console.print(text, markup=False, highlight=False)

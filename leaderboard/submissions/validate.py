@@ -19,7 +19,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pebench.leaderboard.app import views
-from pebench.leaderboard.board import Board, Entry, board_of, plain
+from pebench.leaderboard.board import Board, Entry, board_of
+from pebench.leaderboard.printing import plain
 from pebench.leaderboard.table import label
 from pebench.suite.results import card as cards
 from pebench.suite.results.metrics import METRICS
@@ -185,7 +186,10 @@ def _walk(folder: Path, inside: PurePosixPath) -> Iterator[tuple[PurePosixPath, 
 
 def _read(folder: Path, path: str, most: int, check: Check) -> bytes:
     """A file's bytes; nothing, and a problem, where there are more than `most`."""
-    handle = os.open(folder / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    flags = sum(
+        getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY")
+    )  # not on every system
+    handle = os.open(folder / path, os.O_RDONLY | flags)
     with os.fdopen(handle, "rb") as file:
         data = file.read(most + 1)
     if len(data) > most:
@@ -331,7 +335,7 @@ def _wrong_values(value: object, where: str = "", depth: int = 0) -> Iterator[st
     elif isinstance(value, str):
         if len(value) > LARGEST_SOURCE:
             yield f"{where} is too long"
-        if any(unicodedata.category(c) in ("Cc", "Cf", "Cs") and c not in "\n\t" for c in value):
+        if any(unicodedata.category(c) in ("Cc", "Cf", "Cs") and c not in "\n\t\f" for c in value):
             yield f"{where} holds invisible characters"
     elif isinstance(value, int | float) and not abs(value) <= LARGEST:
         yield f"{where} is too large a number"
@@ -407,7 +411,10 @@ def _committed(records: list[Record]) -> Check:
         p = r.provenance
         commit, started = p.get("commit"), p.get("started")
         if not (isinstance(commit, str) and COMMIT.fullmatch(commit)) or p.get("dirty") is not False:
-            check.problems.append(f"{r.path}: of no commit, or of changed files; run from a clean checkout")
+            why = f" ({_clip(str(p['no_commit']))})" if p.get("no_commit") else ""
+            check.problems.append(
+                f"{r.path}: of no commit{why}, or of changed files; run from a clean checkout"
+            )
         try:
             datetime.fromisoformat(started if isinstance(started, str) else "")
         except ValueError:

@@ -35,6 +35,7 @@ class Profile:
     seeds: int
     plans: dict[str, Plan]
     timeout: float  # seconds of one run
+    current: bool = False  # whether its published records are of today's code: a test says so
 
 
 SMOKE = Profile(

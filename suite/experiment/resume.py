@@ -5,7 +5,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,13 @@ class Progress(NamedTuple):
     losses: tuple[Tensor, ...] = ()  # of each step
 
 
+class Optimiser(Protocol):
+    """An optimiser with a state of its own."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any], /) -> None: ...
+
+
 @dataclass
 class Resume:
     """Where a training keeps its state, and of which run it is: the state of another one is not used."""
@@ -31,7 +38,7 @@ class Resume:
     every: float = 60.0  # seconds
     saved: float = field(default_factory=time.monotonic)  # when it was last
 
-    def restore(self, lm: nn.Module, opt: torch.optim.Optimizer) -> Progress:
+    def restore(self, lm: nn.Module, opt: Optimiser) -> Progress:
         """Continue from the saved state, where there is one of this run."""
         if not self.path.exists():
             return Progress()
@@ -52,7 +59,7 @@ class Resume:
         """Whether the state was saved long enough ago."""
         return time.monotonic() - self.saved >= self.every
 
-    def save(self, lm: nn.Module, opt: torch.optim.Optimizer, progress: Progress) -> None:
+    def save(self, lm: nn.Module, opt: Optimiser, progress: Progress) -> None:
         """Save the state. Where the disk or the memory is full that is told, and the training goes on."""
         self.saved = time.monotonic()
         state = {

@@ -8,7 +8,7 @@ import torch
 from pebench.encodings.base import Encoding
 from pebench.encodings.streams import stream
 from pebench.suite.experiment.profiles import Plan
-from pebench.suite.experiment.training import optimiser, stepper
+from pebench.suite.experiment.training import AdamW, stepper
 from pebench.suite.lm.model import LM
 from pebench.suite.lm.precision import precision
 from pebench.tasks.base import Batch
@@ -23,7 +23,7 @@ class Timed:
     def __init__(self, encoding: type[Encoding], plan: Plan, device: torch.device):
         self.plan, self.device, self.held = plan, device, ExitStack()
         self.lm = LM(plan.size(VOCAB), encoding, plan.recipe.length, seed=0).to(device)
-        self.step = self.held.enter_context(stepper(self.lm, optimiser(self.lm, plan.recipe), plan.recipe.clip))
+        self.step = self.held.enter_context(stepper(self.lm, AdamW(self.lm, plan.recipe), plan.recipe.clip))
 
     def bytes(self, rows: int, length: int) -> torch.Tensor:
         """Random tokens (rows, length), the same for every encoding."""
@@ -46,7 +46,7 @@ class Timed:
         self.lm.train()
         tokens = self.bytes(self.rows(length), length + 1)
         start = self.now()
-        self.step(Batch(tokens[:, :-1], tokens[:, 1:]))
+        self.step(Batch(tokens[:, :-1], tokens[:, 1:]), self.plan.recipe.learning_rate)
         return self.now() - start
 
     @torch.no_grad()

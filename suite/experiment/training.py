@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.optim.adamw import adamw
 
 from pebench.encodings.streams import stream
 from pebench.suite.experiment.clock import clock
@@ -50,20 +51,55 @@ def batch(task: Task, recipe: Recipe, seed: int, step: int) -> Batch:
     return task.training(recipe.length, recipe.tokens, rng)
 
 
-def optimiser(lm: LM, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW with weight decay on the model's matrices alone.
+class AdamW:
+    """PyTorch's fused AdamW (Loshchilov and Hutter, 2019) with weight decay on the model's matrices alone.
 
     Scalars, gains and all of the encoding's parameters are exempt: decay would pull every learned frequency
-    towards 1 and every learned slope towards 0 by its schedule, not by the data.
+    towards 1 and every learned slope towards 0 by its schedule, not by the data. The bits are torch.optim.AdamW's,
+    whose construction imports torch._dynamo: a second of every run.
     """
-    inside = {id(p) for p in lm.encoding.parameters()}
-    matrices = [p for p in lm.parameters() if p.dim() == 2 and id(p) not in inside]
-    others = [p for p in lm.parameters() if p.dim() != 2 or id(p) in inside]
-    groups = [
-        {"params": matrices, "weight_decay": recipe.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.95), eps=1e-8, fused=True)
+
+    betas = (0.9, 0.95)
+    eps = 1e-8
+
+    def __init__(self, lm: LM, recipe: Recipe):
+        inside = {id(p) for p in lm.encoding.parameters()}
+        self.parameters: list[torch.Tensor] = list(lm.parameters())
+        self.decays = [
+            recipe.weight_decay if p.dim() == 2 and id(p) not in inside else 0.0 for p in self.parameters
+        ]
+        self.means, self.squares = ([torch.zeros_like(p) for p in self.parameters] for _ in range(2))
+        self.steps = [torch.zeros((), device=p.device) for p in self.parameters]
+
+    @torch.no_grad()
+    def step(self, learning_rate: float) -> None:
+        """One step for every parameter that has a gradient, which is forgotten then."""
+        for decay in dict.fromkeys(self.decays):
+            chosen = [
+                n for n, p in enumerate(self.parameters) if self.decays[n] == decay and p.grad is not None
+            ]
+
+            def of(every: list[torch.Tensor], chosen: list[int] = chosen) -> list[torch.Tensor]:
+                return [every[n] for n in chosen]
+
+            gradients = [g for p in of(self.parameters) if (g := p.grad) is not None]
+            adamw(
+                of(self.parameters), gradients, of(self.means), of(self.squares), [], of(self.steps), fused=True,
+                lr=learning_rate, beta1=self.betas[0], beta2=self.betas[1], weight_decay=decay, eps=self.eps,
+                amsgrad=False, maximize=False,
+            )  # fmt: skip
+        for p in self.parameters:
+            p.grad = None
+
+    def state_dict(self) -> dict[str, list[torch.Tensor]]:
+        """What a training that goes on needs."""
+        return {"means": self.means, "squares": self.squares, "steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, list[torch.Tensor]]) -> None:
+        """Continue from a `state_dict`."""
+        for name, mine in self.state_dict().items():
+            for x, saved in zip(mine, state[name], strict=True):
+                x.copy_(saved)
 
 
 def rate(step: int, recipe: Recipe) -> float:
@@ -86,14 +122,14 @@ def loss(lm: LM, data: Batch) -> torch.Tensor:
     return cross_entropy(lm(data.tokens, asked=asked).float(), data.targets[asked])
 
 
-Step = Callable[[Batch], tuple[float, float]]
+Step = Callable[[Batch, float], tuple[float, float]]
 
 
 @contextmanager
-def stepper(lm: LM, opt: torch.optim.Optimizer, clip: float) -> Iterator[Step]:
+def stepper(lm: LM, opt: AdamW, clip: float) -> Iterator[Step]:
     """What takes a training step of this model, natively where that can serve.
 
-    A step returns its loss (nats) and the norm of the gradients before clipping. Where one of the two is not finite it
+    A step takes a batch and a learning rate. It returns its loss (nats) and the norm of the gradients before clipping. Where one of the two is not finite it
     changes nothing.
     """
     if native.serves(lm):
@@ -103,18 +139,18 @@ def stepper(lm: LM, opt: torch.optim.Optimizer, clip: float) -> Iterator[Step]:
         finally:
             step.release()
     else:
-        yield lambda data: plain_step(lm, opt, clip, data)
+        yield lambda data, rate: plain_step(lm, opt, clip, data, rate)
 
 
-def plain_step(lm: LM, opt: torch.optim.Optimizer, clip: float, data: Batch) -> tuple[float, float]:
+def plain_step(lm: LM, opt: AdamW, clip: float, data: Batch, rate: float) -> tuple[float, float]:
     """A step in PyTorch: the definition."""
     with precision(data.tokens.device):
         value = loss(lm, data)
     value.backward()
     norm = nn.utils.clip_grad_norm_(lm.parameters(), clip, foreach=True)
     if value.isfinite() and norm.isfinite():
-        opt.step()
-    opt.zero_grad()
+        opt.step(rate)
+    lm.zero_grad()
     return value.item(), norm.item()
 
 
@@ -139,7 +175,7 @@ def train(
     With `resume` the state is saved now and then, and a call that finds one goes on from there; nothing in a
     step depends on the steps before but through the model and the optimiser, so the bits are the same.
     """
-    opt = optimiser(lm, recipe)
+    opt = AdamW(lm, recipe)
     device = next(lm.parameters()).device
     past = resume.restore(lm, opt) if resume else Progress()
     started, tokens, losses = clock() - past.seconds, past.tokens, list(past.losses)
@@ -149,9 +185,7 @@ def train(
             reseed(device, stream(seed, f"train:{step}"))  # what an encoding draws follows from the step too
             data = Batch(*(part.to(device) for part in batch(task, recipe, seed, step)))
             lm.progress.fill_(step / recipe.steps)
-            for group in opt.param_groups:
-                group["lr"] = recipe.learning_rate * rate(step, recipe)
-            value, norm = take(data)
+            value, norm = take(data, recipe.learning_rate * rate(step, recipe))
             if not (math.isfinite(value) and math.isfinite(norm)):
                 raise Diverged(f"loss {value:g}, gradient norm {norm:g} at step {step + 1} of {recipe.steps}")
             tokens += data.tokens.numel()

@@ -1,5 +1,6 @@
 """The only place that picks an attention kernel: by what the encoding's hooks return."""
 
+import math
 from collections.abc import Callable
 from typing import cast
 
@@ -15,7 +16,7 @@ from pebench.suite.lm.native import ops
 BLOCK_ELEMENTS = 2**25
 # The same while gradients are on: a block is computed again in the backward pass, with all that its graph holds.
 LEARNING_ELEMENTS = 2**24
-LEARNING_BLOCK = 2**22
+LEARNING_BLOCK = 2**21
 
 
 class LayerCache:
@@ -124,15 +125,21 @@ def attend(encoding: Encoding, at: At, q: Tensor, k: Tensor, v: Tensor, keys: Ke
         if bias is None or (bias.dim() == 3 and ops.plain(bias)):
             return ops.attention_step(q, k, v, scale, bias)
 
-    def rows(q: Tensor, at: At) -> Tensor | None:
-        weights = encoding.weights(q, k.type_as(q), at, keys)
-        return None if weights is None else weights.type_as(v) @ v
+    def rows(q: Tensor, at: At, seen: int) -> Tensor | None:
+        weights = encoding.weights(q, k[..., :seen, :].type_as(q), at, first(keys, seen))
+        return None if weights is None else weights.type_as(v) @ v[..., :seen, :]
 
-    def masked(q: Tensor, at: At) -> Tensor | None:
-        bias = encoding.bias(at, keys)
+    def masked(q: Tensor, at: At, seen: int) -> Tensor | None:
+        here = first(keys, seen)
+        bias = encoding.bias(at, here)
         if bias is None:
             return None
-        return fused(q, k, v, scale, bias.masked_fill(~visible(at, keys), -torch.inf).type_as(q))
+        mask = bias.masked_fill(~visible(at, here), -torch.inf).type_as(q)
+        return fused(q, k[..., :seen, :], v[..., :seen, :], scale, mask)
+
+    def plain(q: Tensor, at: At, seen: int) -> Tensor:
+        mask = visible(at, first(keys, seen))
+        return fused(q, k[..., :seen, :], v[..., :seen, :], scale, mask)
 
     if own and (y := in_blocks(rows, q, at, k.shape[-2])) is not None:
         return y
@@ -142,7 +149,7 @@ def attend(encoding: Encoding, at: At, q: Tensor, k: Tensor, v: Tensor, keys: Ke
         return fused(q, k, v, scale, None, causal=True)
     if q.shape[-2] == 1:  # one new token sees the whole cache
         return fused(q, k, v, scale, None)
-    y = in_blocks(lambda q, at: fused(q, k, v, scale, visible(at, keys)), q, at, k.shape[-2])
+    y = in_blocks(plain, q, at, k.shape[-2])
     assert y is not None
     return y
 
@@ -189,27 +196,42 @@ def fused(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None, ca
     return y[..., : v.shape[-1]].type_as(v)
 
 
-Block = Callable[[Tensor, At], Tensor | None]
+Block = Callable[[Tensor, At, int], Tensor | None]
 
 
 def in_blocks(block: Block, q: Tensor, at: At, keys: int) -> Tensor | None:
     """Apply `block` to all queries at once, or to a few at a time where the logits would not fit. None: it gives none.
 
-    While gradients are on, a block keeps nothing for the backward pass but its inputs, and is computed again there.
+    `block` is given queries, their place, and the number of keys up to the last of them. While gradients are on, a
+    block keeps nothing for the backward pass but its inputs, and is computed again there.
     """
-    learning, row = torch.is_grad_enabled(), q.shape[0] * q.shape[1] * keys
-    if row * q.shape[-2] <= (LEARNING_ELEMENTS if learning else BLOCK_ELEMENTS):
-        return block(q, at)
-    size = max(1, (LEARNING_BLOCK if learning else BLOCK_ELEMENTS) // row)
-    parts = []
-    for start in range(0, q.shape[-2], size):
-        here = slice(start, start + size)
-        part = (q[..., here, :], queries(at, here))
+    learning, pairs, tokens = torch.is_grad_enabled(), q.shape[0] * q.shape[1], q.shape[-2]
+    if pairs * tokens * keys <= (LEARNING_ELEMENTS if learning else BLOCK_ELEMENTS):
+        return block(q, at, keys)
+    room = (LEARNING_BLOCK if learning else BLOCK_ELEMENTS) / pairs
+    parts, start = list[Tensor](), 0
+    while start < tokens:
+        before = keys - tokens + start
+        size = max(
+            1, int((math.sqrt(before * before + 4 * room) - before) / 2)
+        )  # size * (before + size) <= room
+        end = min(tokens, start + size)
+        part = (q[..., start:end, :], queries(at, slice(start, end)), keys - tokens + end)
         y = recomputed(block, *part) if learning else block(*part)
         if y is None:
             return None
         parts.append(y)
+        start = end
     return torch.cat(parts, dim=-2)
+
+
+def first(keys: Keys, seen: int) -> Keys:
+    """The first of the keys."""
+    return Keys(
+        keys.order[:seen],
+        keys.pos[:seen] if keys.pos.dim() == 1 else keys.pos[:, :seen],
+        keys.columns[..., :seen, :] if keys.columns.dim() > 1 else keys.columns,
+    )
 
 
 def queries(at: At, here: slice) -> At:
@@ -223,13 +245,13 @@ def queries(at: At, here: slice) -> At:
     )
 
 
-def recomputed(block: Block, q: Tensor, at: At) -> Tensor | None:
-    """block(q, at), of which the backward pass computes all but the inputs again, from the same memory."""
+def recomputed(block: Block, q: Tensor, at: At, seen: int) -> Tensor | None:
+    """block(q, at, seen), of which the backward pass computes all but the inputs again, from the same memory."""
     before, after = copied(at.memory), list[Memory]()
 
     def run(q: Tensor) -> Tensor | None:
         memory = copied(before)
-        y = block(q, at._replace(memory=memory))
+        y = block(q, at._replace(memory=memory), seen)
         after.append(memory)
         return y
 

@@ -69,7 +69,10 @@ class Place:
         self.kept = torch.empty(ops.short_kept(b * heads, t, False) if short else b * heads * t)
         self.kernel = "short" if short else "attention"
         across, along = (heads * t * d, t * d, d), (t * w, d, w)
-        strides = {name: along if name.endswith("y") else across for name in ("q", "k", "v", "y", "gq", "gk", "gv", "gy")}
+        strides = {
+            name: along if name.endswith("y") else across
+            for name in ("q", "k", "v", "y", "gq", "gk", "gv", "gy")
+        }
         self.attention = ops.Call(
             **{name: ops.View(getattr(call, name), *strides[name]) for name in strides},
             lse=self.kept.data_ptr(), kept=self.kept.data_ptr(), batches=b, heads=heads, tokens=t, width=d, value_width=d,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pebench.encodings.base import DONE, NOTHING, At, Encoding, Keys, Memory, Shape
+from pebench.encodings.base import NOTHING, At, Encoding, Keys, Memory, Shape
 from pebench.encodings.streams import build, stream
 from pebench.suite.lm.attention import LayerCache, layer
 from pebench.suite.lm.layers import add_linear, feed_forward, norm_linear, split_qkv
@@ -66,7 +66,8 @@ class Attention(nn.Module):
     ) -> Tensor:
         """Heads side by side (B, T, D), out of the normalised input x (B, T, D) and qkv(x)."""
         q, k, v = split_qkv(qkv, self.temperature)
-        at = at._replace(x=x.float(), v=v)
+        # Without a cache memory is empty: a recomputed block must not continue from its first pass.
+        at = at._replace(x=x.float(), v=v, memory=cache.memory if cache else {})
         with torch.autocast(x.device.type, enabled=False):  # an encoding's float32 stays float32
             y = layer(encoding, at, q, k, v, keys, cache)
         return y.transpose(1, 2).flatten(2)
@@ -120,7 +121,9 @@ class LM(nn.Module):
         self.norm = RMSNorm(size.width)
         self.initialise(seed)
         self.encoding = build(encoding, size.shape(train_length), seed)
-        self.progress = DONE.clone()  # who trains sets it to the share of the steps that are done
+        self.progress = torch.ones(
+            (), device="cpu"
+        )  # who trains sets it to the share of the steps that are done
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
@@ -161,8 +164,7 @@ class LM(nn.Module):
         x = self.encoding.embed(self.embedding(tokens), pos)
         for n, block in enumerate(self.blocks):
             remembered = cache.layers[n] if cache else None
-            memory = remembered.memory if remembered else {}
-            at = At(n, NOTHING, NOTHING, index, pos, memory, progress)  # x and v follow in the block
+            at = At(n, NOTHING, NOTHING, index, pos, {}, progress)  # x, v and memory follow in the block
             x = block(x, self.encoding, at, keys, remembered)
         if cache:
             cache.length, cache.pos = start + length, k_pos

@@ -9,7 +9,8 @@ import ctypes
 import functools
 import math
 from dataclasses import dataclass
-from typing import Any, cast
+from itertools import accumulate
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -37,62 +38,63 @@ class HeadCall(ctypes.Structure):
     ]  # fmt: skip
 
 
+class AdamW(Protocol):
+    """What the step takes over of an optimiser: lists with an entry for each parameter."""
+
+    parameters: list[Tensor]
+    decays: list[float]  # one rate, or 0
+    means: list[Tensor]
+    squares: list[Tensor]
+    steps: list[Tensor]
+    betas: tuple[float, float]
+    eps: float
+
+
 class Flat:
     """All parameters that an optimiser trains, its moments and the gradients, each kind in one buffer."""
 
-    def __init__(self, opt: torch.optim.Optimizer):
-        self.opt = opt
-        groups = sorted(opt.param_groups, key=lambda group: group["weight_decay"] == 0)
-        self.parameters = [p for group in groups for p in group["params"]]
-        ends, self.decayed = [0], 0
-        for group in groups:
-            for p in group["params"]:
-                ends.append(ends[-1] + -(-p.numel() // ROUND) * ROUND)
-            if group["weight_decay"]:
-                self.decayed = ends[-1]
+    def __init__(self, opt: AdamW):
+        self.opt, self.decay = opt, max(opt.decays)
+        order = sorted(range(len(opt.parameters)), key=lambda n: opt.decays[n] == 0)  # those that decay first
+        ends = list(accumulate((-(-opt.parameters[n].numel() // ROUND) * ROUND for n in order), initial=0))
+        self.decayed = ends[sum(decay > 0 for decay in opt.decays)]
         self.values, self.gradients, self.means, self.squares = (torch.zeros(ends[-1]) for _ in range(4))
-        self.count = torch.zeros(())  # steps taken, shared by all parameters' states
-        for p, start in zip(self.parameters, ends[:-1], strict=True):
-            self.adopt(p, start)
+        self.count = torch.stack(opt.steps).amax()
+        for n, start in zip(order, ends[:-1], strict=True):
+            p = opt.parameters[n]
 
-    def adopt(self, p: Tensor, start: int) -> None:
-        """Move a parameter, its gradient and its moments here."""
-        before = self.opt.state.get(p, {})
+            def here(buffer: Tensor, p: Tensor = p, start: int = start) -> Tensor:
+                return buffer[start : start + p.numel()].view(p.shape)
 
-        def part(buffer: Tensor, old: Tensor | None) -> Tensor:
-            new = buffer[start : start + p.numel()].view(p.shape)
-            return new if old is None else new.copy_(old)
-
-        if "step" in before:
-            self.count.copy_(before["step"])
-        mean, square = (before.get(name) for name in ("exp_avg", "exp_avg_sq"))
-        self.opt.state[p] = {"step": self.count, "exp_avg": part(self.means, mean), "exp_avg_sq": part(self.squares, square)}
-        p.data = part(self.values, p.detach())
-        p.grad = part(self.gradients, None)
+            opt.means[n], opt.squares[n] = (
+                here(self.means).copy_(opt.means[n]),
+                here(self.squares).copy_(opt.squares[n]),
+            )
+            p.data, p.grad = here(self.values).copy_(p.detach()), here(self.gradients)
+            opt.steps[n] = self.count
 
     def distance(self) -> int:
         """How many floats from a parameter to its gradient."""
         return (self.gradients.data_ptr() - self.values.data_ptr()) // 4
 
-    def update(self, scale: float, clip: float) -> float:
+    def update(self, scale: float, clip: float, rate: float) -> float:
         """Clip and take a step of AdamW; the norm of the gradients. Where it is not finite, nothing is done."""
-        group = self.opt.param_groups[0]
-        (beta1, beta2), rate, step = group["betas"], group["lr"], self.count.item() + 1
+        (beta1, beta2), count = self.opt.betas, self.count.item() + 1
         norm: float = updating()(
             *(x.data_ptr() for x in (self.values, self.gradients, self.means, self.squares)),
-            self.values.numel(), self.decayed, scale, clip, rate / (1 - beta1**step), (1 - beta2**step) ** -0.5,
-            1 - rate * group["weight_decay"], beta1, beta2, group["eps"],
+            self.values.numel(), self.decayed, scale, clip, rate / (1 - beta1**count), (1 - beta2**count) ** -0.5,
+            1 - rate * self.decay, beta1, beta2, self.opt.eps,
         )  # fmt: skip
         if math.isfinite(norm):
             self.count += 1
         return norm
 
     def release(self) -> None:
-        """Give every parameter memory of its own again."""
-        for p in self.parameters:
+        """Give every parameter and every moment memory of its own again."""
+        for p in self.opt.parameters:
             p.data, p.grad = p.detach().clone(), None
-            state = self.opt.state[p]
-            self.opt.state[p] = {name: x.clone() for name, x in state.items()}
+        for kind in (self.opt.means, self.opt.squares, self.opt.steps):
+            kind[:] = [x.clone() for x in kind]
 
 
 @functools.cache
@@ -125,32 +127,32 @@ class Layout:
 
 
 class NativeStep:
-    """Takes training steps of a model that `serves` accepts, with an optimiser that is AdamW."""
+    """Takes training steps of a model that `serves` accepts, and of its optimiser."""
 
-    def __init__(self, lm: LM, opt: torch.optim.Optimizer, clip: float):
+    def __init__(self, lm: LM, opt: AdamW, clip: float):
         self.lm, self.clip = lm, clip
         self.flat = Flat(opt)
         self.middle = Middle(lm)
         self.layouts: dict[tuple[int, int, bool], Layout] = {}
         self.memory = torch.empty(0, dtype=torch.uint8)
 
-    def __call__(self, data: Batch) -> tuple[float, float]:
+    def __call__(self, data: Batch, rate: float) -> tuple[float, float]:
         """Loss and norm of the gradients; the step is taken where both are finite.
 
         A step that overflows in half precision is computed again in float32, with the same random numbers.
         """
         half = multiplies_half()
         state = torch.get_rng_state() if half else None
-        loss, norm = self.attempt(*data, half)
+        loss, norm = self.attempt(data, rate, half)
         if state is not None and not (math.isfinite(loss) and math.isfinite(norm)):
             torch.set_rng_state(state)
-            loss, norm = self.attempt(*data, False)
+            loss, norm = self.attempt(data, rate, False)
         return loss, norm
 
-    def attempt(self, tokens: Tensor, targets: Tensor, half: bool) -> tuple[float, float]:
+    def attempt(self, data: Batch, rate: float, half: bool) -> tuple[float, float]:
         """A step with products in this precision."""
-        loss, scale = self.gradients(tokens, targets, half)
-        return loss, self.flat.update(scale, self.clip) if math.isfinite(loss) else math.nan
+        loss, scale = self.gradients(*data, half)
+        return loss, self.flat.update(scale, self.clip, rate) if math.isfinite(loss) else math.nan
 
     def gradients(self, tokens: Tensor, targets: Tensor, half: bool) -> tuple[float, float]:
         """Forward and backward. The loss, and the factor by which all gradients are too large."""
@@ -223,7 +225,11 @@ class NativeStep:
                 "qkv": block.attention.qkv.weight, "out": block.attention.out.weight,
                 "gate_up": block.mlp.gate_up.weight, "down": block.mlp.down.weight,
             }  # fmt: skip
-            others = {"gain1": block.norm1.weight, "gain2": block.norm2.weight, "temperature": block.attention.temperature}
+            others = {
+                "gain1": block.norm1.weight,
+                "gain2": block.norm2.weight,
+                "temperature": block.attention.temperature,
+            }
             call = LayerCall(
                 batches=batches, tokens=tokens, rows=rows, width=width, heads=heads, hidden=hidden, gradient=distance,
                 **{name: p.data_ptr() for name, p in (matrices | others).items()},
@@ -244,7 +250,9 @@ class NativeStep:
             **packed("", self.lm.embedding.weight), first=first, x=x, gx=gradients["gx"], **room,
         )  # fmt: skip
         shape = batches, tokens, width
-        return Layout(layers, head, places, arena.tensor(first, *shape), arena.tensor(gradients["gx"], *shape))
+        return Layout(
+            layers, head, places, arena.tensor(first, *shape), arena.tensor(gradients["gx"], *shape)
+        )
 
 
 def multiplies_half() -> bool:

@@ -139,10 +139,17 @@ def to_json(record: Record) -> str:
     """The text of a record file: sorted keys, no NaN, and of a file name only what is text."""
     data = asdict(record)
     text = json.dumps(data, indent=1, sort_keys=True, allow_nan=False)
-    if r"\ud" in text:  # perhaps a byte of a file name that no encoding explains
-        whole = json.dumps(data, ensure_ascii=False).encode("utf-8", "surrogateescape")
-        text = json.dumps(json.loads(whole.decode("utf-8", "replace")), indent=1, sort_keys=True)
+    if r"\udc" in text:  # perhaps bytes of a file name that this process could not read as text
+        whole = _BYTES.sub(_decoded, json.dumps(data, ensure_ascii=False))
+        text = json.dumps(json.loads(whole), indent=1, sort_keys=True)
     return f"{text}\n"
+
+
+_BYTES = re.compile("[\udc80-\udcff]+")
+
+
+def _decoded(found: re.Match[str]) -> str:
+    return found.group().encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def from_json(text: str) -> Record:

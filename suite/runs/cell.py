@@ -22,7 +22,7 @@ from pebench.suite.experiment.resume import Resume
 from pebench.suite.experiment.training import Diverged, train
 from pebench.suite.lm.flops import flops_per_token
 from pebench.suite.lm.model import LM
-from pebench.suite.lm.native.build import serving
+from pebench.suite.lm.native.build import served, serving
 from pebench.suite.lm.precision import fast_bf16
 from pebench.suite.proofs import probes as pictures
 from pebench.suite.proofs.certificate import certify
@@ -385,6 +385,7 @@ def provenance(cell: Cell, began: Began, device: torch.device) -> dict[str, Any]
         "device": told(lambda: hardware(device)),
         "threads": torch.get_num_threads(),
         "precision": told(lambda: "bfloat16" if fast_bf16(device) else "float32"),
+        **(served() if device.type == "cpu" else {}),
         **began.commit,
         "command": f"pebench run --profile {cell.profile} -e {encoding} -t {cell.task} --seed {cell.seed}"
         + (f" --corpus {cell.corpus.name}" if cell.corpus else "")

@@ -83,17 +83,16 @@ def encoding_code(encoding: type[Encoding]) -> str:
     A file that was loaded again gives another class, and so another hash.
     """
     if encoding not in _CODES:
-        roots = {place for cls in parts(encoding) for place in places(cls)}
-        _CODES[encoding] = digest(encoding.__qualname__, code_of(foreign(encoding)).hash(roots))
+        classes = parts(encoding)
+        code = code_of(
+            tuple(sorted({cls.__module__ for cls in classes if not cls.__module__.startswith("pebench.")}))
+        )
+        roots = {place for cls in classes for place in places(cls, code)}
+        _CODES[encoding] = digest(encoding.__qualname__, code.hash(roots))
     return _CODES[encoding]
 
 
 _CODES: WeakKeyDictionary[type, str] = WeakKeyDictionary()
-
-
-def foreign(cls: type) -> str:
-    """The module of a class where it is not one of ours, else nothing: ours share what was read."""
-    return "" if cls.__module__.startswith("pebench.") else cls.__module__
 
 
 def parts(encoding: type[Encoding]) -> set[type]:
@@ -102,12 +101,10 @@ def parts(encoding: type[Encoding]) -> set[type]:
     return {cls for part in modules for cls in type(part).__mro__ if issubclass(cls, Encoding)}
 
 
-def places(cls: type) -> set[Place]:
+def places(cls: type, code: Code) -> set[Place]:
     """The definition of a class; all of its module's where it was made by a call."""
     module, name = cls.__module__, cls.__qualname__.partition(".")[0]
-    if vars(sys.modules[module]).get(name) is cls:
-        return {Place(module, name)}
-    return code_of(foreign(cls)).all_of(module)
+    return {Place(module, name)} if vars(sys.modules[module]).get(name) is cls else code.all_of(module)
 
 
 @functools.cache
@@ -128,13 +125,13 @@ def shared_code(task: str) -> str:
     if task.startswith("harness"):
         data = [f"{file.name} {questions(file)}" for file in sorted(QUESTIONS.iterdir()) if asks(file)]
     roots = {Place(each.__module__, each.__qualname__) for each in uses}
-    return digest(code_of("", uncounted).hash(roots), *data)
+    return digest(code_of((), uncounted).hash(roots), *data)
 
 
 def forward_code(encoding: type[Encoding]) -> str:
     """SHA-256 of the code that turns a model's weights into logits: the encoding's and the standard LM's."""
     uses = {Place(each.__module__, each.__qualname__) for each in (LM, attend)}
-    return digest(encoding_code(encoding), code_of("", (*UNCOUNTED, *KERNELS)).hash(uses))
+    return digest(encoding_code(encoding), code_of((), (*UNCOUNTED, *KERNELS)).hash(uses))
 
 
 def asks(file: Path) -> bool:
@@ -164,12 +161,12 @@ def native(file: Path) -> str:
 
 
 @functools.cache
-def code_of(outside: str, uncounted: tuple[str, ...] = UNCOUNTED) -> Code:
-    """The modules that count: all of ours, and those that a module outside pebench may take code from.
+def code_of(outside: tuple[str, ...], uncounted: tuple[str, ...] = UNCOUNTED) -> Code:
+    """The modules that count: all of ours, and those that modules outside pebench may take code from.
 
-    Those are the modules of its own package, and what no package installer brought, such as a file on PYTHONPATH.
+    Those are the modules of their packages, and what no package installer brought, such as a file on PYTHONPATH.
     """
-    own = {"pebench", outside.partition(".")[0]}
+    own = {"pebench", *(module.partition(".")[0] for module in outside)}
 
     def read(module: str) -> str | None:
         if any(module == name or module.startswith(f"{name}.") for name in uncounted):

@@ -3,7 +3,11 @@
 None of it is worth the result of a run: what the machine does not tell is None, or is told with its reason.
 """
 
+import base64
 import functools
+import hashlib
+import importlib.metadata
+import json
 import math
 import os
 import platform
@@ -26,7 +30,7 @@ def commit(root: Path = ROOT) -> dict[str, Any]:
     No variable of the environment (GIT_DIR ...) makes git answer for another repository.
     """
     if not os.path.exists(root / ".git"):  # an installed package, be it inside another repository
-        return {"no_commit": "the source is not a checkout of git"}
+        return built(root)
     try:
         head = git(root, "rev-parse", "--verify", "HEAD").strip()
         changes = git(root, "status", "--porcelain", "--untracked-files=no")
@@ -40,6 +44,36 @@ def commit(root: Path = ROOT) -> dict[str, Any]:
     except OSError as e:
         return {"no_commit": f"git cannot be run: {e.strerror or e}"}
     return {"commit": head, "dirty": bool(changes.strip())}
+
+
+BUILT = "built.json"  # in a wheel or source distribution: the commit that it was made of; setup.py writes it
+
+
+def built(root: Path) -> dict[str, Any]:
+    """The commit that an installed package was built of; dirty where a file of it was changed since."""
+    try:
+        stated = json.loads((root / BUILT).read_text(encoding="utf-8"))
+        commit, dirty = str(stated["commit"]), bool(stated["dirty"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {"no_commit": "the source is not a checkout of git"}
+    return {"commit": commit, "dirty": dirty or changed(root)}
+
+
+def changed(root: Path) -> bool:
+    """Whether a Python file of the installed package is not the one that was installed."""
+    try:
+        listed = importlib.metadata.files("pebench") or []
+    except importlib.metadata.PackageNotFoundError:
+        return True
+    for file in listed:
+        if file.suffix == ".py" and file.hash is not None:
+            try:
+                digest = hashlib.new(file.hash.mode, file.read_binary()).digest()
+            except (OSError, ValueError):
+                return True
+            if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != file.hash.value:
+                return True
+    return not listed
 
 
 def git(root: Path, *command: str) -> str:

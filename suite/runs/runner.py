@@ -35,6 +35,12 @@ from pebench.tasks.data.system import Lock, environment
 
 WORKER = ("-P", "-m", "pebench.suite.runs.worker")  # -P: nothing in the working directory is imported
 POLL = 0.1  # seconds
+# glibc keeps what a training step frees for the next one, rather than returning it: page faults take a tenth of a step.
+MALLOC = {
+    "MALLOC_TRIM_THRESHOLD_": "1000000000",
+    "MALLOC_MMAP_THRESHOLD_": "1000000000",
+    "MALLOC_TOP_PAD_": "67108864",
+}
 FEW = 5  # records of other runs say well enough how long a task takes
 STOPPED = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
 AGAIN = ("failed", "timed out", "out of memory")  # outcomes that another attempt may change
@@ -407,7 +413,7 @@ def spawn(errors: IO[str]) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=errors,
         encoding="utf-8",
-        env=environment(OMP_NUM_THREADS="1", PYTHONUNBUFFERED="1"),
+        env={**MALLOC, **environment(OMP_NUM_THREADS="1", PYTHONUNBUFFERED="1")},
         start_new_session=True,
         creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
     )
@@ -435,6 +441,12 @@ def died(code: int, log: Path) -> str:
         return f"killed by signal {-code}" + (" (often: the system ran out of memory)" if code == -9 else "")
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return f"ended with status {code}: {lines[-1] if lines else 'said nothing'}"
+
+
+def stale(records: Iterable[Record]) -> list[Path]:
+    """The places of the records whose code, plan or text is not that of today."""
+    made = ((r, Cell(r.encoding, r.task, r.profile, r.seed)) for r in records)
+    return [record.path for record, cell in made if record.fingerprint != cell.fingerprint()]
 
 
 def states(sweep_cells: list[Cell], folder: Path) -> Iterator[tuple[Cell, str]]:

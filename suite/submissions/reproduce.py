@@ -21,20 +21,45 @@ from rich.console import Console
 
 from pebench.encodings import registry
 from pebench.suite.experiment.profiles import PROFILES
-from pebench.suite.results.metrics import METRICS
-from pebench.suite.results.record import Record, RecordError, Row, from_json, read, write_whole
+from pebench.suite.results.metrics import METRICS, counted
+from pebench.suite.results.record import (
+    RUNNING,
+    Record,
+    RecordError,
+    Row,
+    from_json,
+    make_folder,
+    read,
+    write_whole,
+)
 from pebench.suite.runs.cell import CERTIFICATE, Cell
-from pebench.suite.runs.runner import sweep
+from pebench.suite.runs.runner import one_line, sweep
+from pebench.suite.submissions.spread import UNKNOWN, Question, SeedSpread, by_question, spread_in
+from pebench.tasks.data.system import Lock
 
-Verdict = Literal["equal", "within tolerance", "different"]
+Verdict = Literal["equal", "within tolerance", "within seed spread", "different"]
+ATTEMPTS = 5  # at writing a mark
 ERRORS = 3.0  # standard errors of a difference that count as the same
+SEEDS = 4.0  # standard deviations between seeds, likewise: of pairs of published seeds 96 % are within, in all numbers
 RATIO = 1.5  # factor between two timings of the same code on two machines
 LARGEST = 4 * 2**20  # bytes of a record file
 MARKS = 1  # schema of the file of marks
+# What a record says of the machine that decides how numbers are rounded, by the words for it.
+MACHINE = {
+    "cpu": "processor",
+    "device": "device",
+    "precision": "precision",
+    "torch": "torch version",
+    "threads": "threads",
+    "kernels": "kernels",
+}
 TOLERANCE = (
     "shares: 3 standard errors of the difference of two shares of n answers; bits: 3 standard errors of two "
     "means of n bytes whose deviation is as large as the mean; ratios of times: a factor of 1.5; speeds belong "
     "to a machine and are not compared; all else, floors and ceilings included: equal"
+)
+OTHER_MACHINE = (
+    f"; on another kind of machine {SEEDS:g} standard deviations of two seeds' difference added in squares "
 )
 
 
@@ -62,6 +87,11 @@ class Reproduction:
     differences: list[Difference]  # of every number that is not bitwise equal
     compared: int
     reason: str = ""  # where the runs ended differently
+    machine: tuple[str, ...] = ()  # what differs between the two machines
+    tolerance: str = TOLERANCE
+    over_seeds: float | None = (
+        None  # root mean square of the differences, where two seeds have 1; None: unknown
+    )
 
 
 def load(path: Path) -> tuple[Record, str]:
@@ -127,39 +157,79 @@ def run_again(cell: Cell, device: str = "cpu", console: Console | None = None) -
             raise ReproduceError(f"the run left no record: {e}") from e
 
 
-def compare(then: Record, now: Record) -> Reproduction:
-    """Whether two records of one cell say the same (TOLERANCE)."""
+def compare(then: Record, now: Record, spread: SeedSpread | None = None) -> Reproduction:
+    """Whether two records of one cell say the same (TOLERANCE).
+
+    On one kind of machine they are to be equal. Another kind trains another model: there `spread` widens the
+    tolerance of what a training moves, and the verdict is "within seed spread".
+    """
+    other = machines(then, now)
     if then.outcome != now.outcome:
         reason = f"it was {then.outcome}, and is now {now.outcome}"
-        return Reproduction("different", [], 0, f"{reason}: {now.reason}" if now.reason else reason)
-    old, new = _by_question(then), _by_question(now)
-    found = [_difference(key, old.get(key), new.get(key)) for key in sorted(old.keys() | new.keys())]
+        said = f"{reason}: {now.reason}" if now.reason else reason
+        return Reproduction("different", [], 0, said, other)
+    seeds = (spread or SeedSpread()) if other else None
+    old, new = by_question(then), by_question(now)
+    found = [_difference(key, old.get(key), new.get(key), seeds) for key in sorted(old.keys() | new.keys())]
     verdict: Verdict = "equal"
-    for one in ("within tolerance", "different"):
+    for one in ("within tolerance", "within seed spread", "different"):
         if any(d.verdict == one for d in found):
             verdict = one
-    return Reproduction(verdict, [d for d in found if d.verdict != "equal"], len(found))
+    unequal = [d for d in found if d.verdict != "equal"]
+    if seeds is None:
+        return Reproduction(verdict, unequal, len(found))
+    source = f"({counted(seeds.encodings, 'encoding')} with two seeds or more)"
+    unknown = f"(no record has a second seed of this task: taken as {UNKNOWN:g} of floor to ceiling)"
+    told = TOLERANCE + OTHER_MACHINE + (source if seeds.encodings else unknown)
+    return Reproduction(verdict, unequal, len(found), "", other, told, _over_seeds(old, new, seeds))
 
 
-def _by_question(record: Record) -> dict[tuple[str, str], Row]:
-    def question(row: Row) -> str:
-        # What a check measured is told in its condition, and differs between machines.
-        parts = {k: v for k, v in row.condition.items() if row.metric != "pass" or k == "check"}
-        return ", ".join(f"{key} {value}" for key, value in sorted(parts.items()))
+def _over_seeds(old: dict[Question, Row], new: dict[Question, Row], seeds: SeedSpread) -> float | None:
+    """Root mean square of the differences over their standard deviation between two seeds."""
+    squares = [
+        (old[key].value - new[key].value) ** 2 / (2 * variance)
+        for key in old.keys() & new.keys()
+        if (variance := seeds.variances.get(key, 0.0)) > 0
+    ]
+    return math.sqrt(math.fsum(squares) / len(squares)) if squares else None
 
-    return {(row.metric, question(row)): row for row in record.rows}
+
+def machines(then: Record, now: Record) -> tuple[str, ...]:
+    """What differs between the machines of two records of one cell: they round differently.
+
+    A fact that the old record does not state is left out.
+    """
+
+    def stated(record: Record, key: str) -> str | None:
+        versions = record.provenance.get("versions")
+        if key == "torch":
+            fact = versions.get("torch") if isinstance(versions, dict) else None
+        else:
+            fact = record.provenance.get(key)
+        text = "".join(c for c in one_line(fact) if c.isprintable())[:80]  # a stranger's
+        return None if fact is None else text or "none"
+
+    facts = [(name, stated(then, key), stated(now, key)) for key, name in MACHINE.items()]
+    return tuple(
+        f"{name}: {before} then, {after or 'not known'} now"
+        for name, before, after in facts
+        if before is not None and before != after
+    )
 
 
-def _difference(key: tuple[str, str], then: Row | None, now: Row | None) -> Difference:
+def _difference(key: Question, then: Row | None, now: Row | None, seeds: SeedSpread | None) -> Difference:
     if then is None or now is None:
         before, after = (row.value if row else None for row in (then, now))
         return Difference(*key, before, after, 0.0, "different")
     if (then.n, then.floor, then.ceiling, then.value) == (now.n, now.floor, now.ceiling, now.value):
         return Difference(*key, then.value, now.value, 0.0, "equal")
+    verdict: Verdict = "within tolerance"
     allowed = tolerance(then, now)
+    if seeds is not None and (variance := seeds.variance(key, then)):
+        allowed, verdict = math.hypot(allowed, SEEDS * math.sqrt(2 * variance)), "within seed spread"
     same_test = then.n == now.n and _close(then.floor, now.floor) and _close(then.ceiling, now.ceiling)
     close = same_test and abs(then.value - now.value) <= allowed
-    return Difference(*key, then.value, now.value, allowed, "within tolerance" if close else "different")
+    return Difference(*key, then.value, now.value, allowed, verdict if close else "different")
 
 
 def _close(a: float | None, b: float | None) -> bool:
@@ -168,10 +238,10 @@ def _close(a: float | None, b: float | None) -> bool:
 
 
 def tolerance(a: Row, b: Row) -> float:
-    """How far two values of one metric may be apart and still be the same result.
+    """How far two values of one metric may be apart on one kind of machine and still be the same result.
 
-    Another processor rounds differently, and training carries that on until single answers change; the seed,
-    the batches and the questions are the same.
+    Another library rounds differently, and training carries that on until single answers change; the seed, the
+    batches and the questions are the same.
 
     >>> round(tolerance(Row("exact", 0.5, 100), Row("exact", 0.5, 100)), 2)
     0.21
@@ -195,14 +265,18 @@ def reproduce(
     encoding: str = "",
     corpus: Path | None = None,
     device: str = "cpu",
+    records: Path | None = None,
     rerun: Callable[[Cell, str], Record] = run_again,
 ) -> tuple[Record, Reproduction, dict[str, Any]]:
-    """Run the record in a file again: the new record, the comparison, and the mark that states it."""
+    """Run the record in a file again: the new record, the comparison, and the mark that states it.
+
+    `records` is the folder whose seeds tell how far another kind of machine may be off.
+    """
     then, digest = load(path)
     now = rerun(cell_of(then, encoding, corpus), device)
-    result = compare(then, now)
-    worst = max(result.differences, key=_excess, default=None)
-    return now, result, _mark(then, digest, now, result, worst)
+    spread = spread_in(records, then.profile, then.task) if records else None
+    result = compare(then, now, spread)
+    return now, result, mark_of(then, digest, now, result)
 
 
 def _excess(d: Difference) -> float:
@@ -212,9 +286,9 @@ def _excess(d: Difference) -> float:
     return gap / d.allowed if d.allowed else math.inf
 
 
-def _mark(
-    then: Record, digest: str, now: Record, result: Reproduction, worst: Difference | None
-) -> dict[str, Any]:
+def mark_of(then: Record, digest: str, now: Record, result: Reproduction) -> dict[str, Any]:
+    """The statement that a record, whose file has this sha256, was run again."""
+    worst = max(result.differences, key=_excess, default=None)
     stated = asdict(worst) if worst else None
     if stated and math.isinf(stated["allowed"]):
         stated["allowed"] = None
@@ -225,7 +299,9 @@ def _mark(
         "numbers": result.compared,
         "unequal": len(result.differences),
         "worst": stated,
-        "tolerance": TOLERANCE,
+        "tolerance": result.tolerance,
+        "machine": list(result.machine),
+        "over_seeds": result.over_seeds,
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"pebench": version("pebench"), "torch": torch.__version__},
         "platform": f"{platform.system()} {platform.machine()}",
@@ -240,17 +316,23 @@ def add_mark(mark: dict[str, Any], file: Path) -> None:
     """
     if mark["verdict"] == "different":
         raise ReproduceError("a record that is not reproduced gets no mark")
-    marks = {**_marks(file), mark["record"]: mark}
-    text = json.dumps({"schema": MARKS, "verified": dict(sorted(marks.items()))}, indent=1, allow_nan=False)
-    write_whole(file, (text + "\n").encode())
+    make_folder(file.parent / RUNNING)
+    with Lock(file.parent / RUNNING / f"{file.name}.lock"):
+        for _ in range(ATTEMPTS):  # without locks another process may write between our reading and writing
+            marks = {**marks_of(file), mark["record"]: mark}
+            data = {"schema": MARKS, "verified": dict(sorted(marks.items()))}
+            write_whole(file, (json.dumps(data, indent=1, allow_nan=False) + "\n").encode())
+            if marks_of(file).get(mark["record"]) == mark:
+                break
 
 
-def _marks(file: Path) -> dict[str, Any]:
+def marks_of(file: Path) -> dict[str, Any]:
+    """The marks in a file, by record; none where there is no file. ReproduceError where it is something else."""
     if not file.exists():
         return {}
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise ReproduceError(f"{file} is no file of marks: {e}") from e
     if (
         not isinstance(data, dict)

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,10 +115,10 @@ def pack(proposal: Proposal, records: Path, out: Path) -> list[str]:
         **{key: "" for key in cards.STATED},
         **stated,
     }
-    out.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(out / "records", ignore_errors=True)
     for record in done:
         write_whole(out / "records" / record.path, to_json(record).encode())
+    for left in {*(out / "records").rglob("*.json")} - {out / "records" / record.path for record in done}:
+        left.unlink(missing_ok=True)  # of an earlier version of the encoding
     write_whole(out / card["file"], text.encode())
     write_whole(out / "card.json", f"{json.dumps(card, indent=1, ensure_ascii=False)}\n".encode())
     return [key for key in cards.STATED if not str(card[key]).strip()]

@@ -7,6 +7,7 @@ one of another split. Documents bear their true titles: many file names of the s
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -273,13 +274,26 @@ def _own_documents(split: Split, path: Path) -> list[Text]:
 def _own_texts(path: Path) -> list[Text]:
     """All documents of a user's file or folder, in the order of their names."""
     if path.is_dir():
-        found = {file.relative_to(path).as_posix(): file for file in path.rglob("*.txt") if file.is_file()}
+        found = {file.relative_to(path).as_posix(): file for file in _text_files(path)}
         files = [(name, found[name]) for name in sorted(found) if not re.search(r"(^|/)\.", name)]
     else:
         files = [(path.name, path)]
     if not files:
         raise CorpusError(f"the folder {path} has no *.txt file; give a text file, or a folder of them")
     return [(name, _read_own(file)) for name, file in files]
+
+
+def _text_files(folder: Path) -> Iterator[Path]:
+    """The *.txt files below a folder, through symbolic links too; no folder twice, as links may form a circle."""
+    seen = {os.path.realpath(folder)}
+    for inside, folders, names in os.walk(folder, followlinks=True):
+        for name in sorted(folders):
+            real = os.path.realpath(Path(inside, name))
+            if real in seen:
+                folders.remove(name)
+            seen.add(real)
+        files = (Path(inside, name) for name in names if name.endswith(".txt"))
+        yield from (file for file in files if file.is_file())
 
 
 def _read_own(file: Path) -> bytes:

@@ -34,7 +34,7 @@ def test_help_is_quick_and_names_every_command() -> None:
         start = children_seconds()
         text = pebench("--help").stdout
         best = min(best, children_seconds() - start)
-    for command in ("ls", "show", "new", "check", "data", "run", "status", "board", "app"):
+    for command in ("ls", "show", "new", "check", "data", "run", "status", "board", "validity", "app"):
         assert re.search(rf"\b{command}\b", text)
     assert best < 0.5
 
@@ -79,6 +79,10 @@ def test_other_listings(what: str) -> None:
         (["run", "-t", "language", "--corpus", "nowhere"], 3, "nowhere"),
         (["board", "--records", "nowhere"], 3, "pebench run"),
         (["app", "--records", "nowhere"], 3, "pebench run"),
+        (["validity", "--records", "nowhere"], 3, "pebench run"),
+        (["validity", "--published", "nowhere.csv"], 3, "nowhere.csv"),
+        (["validity", "--published", "requirements.lock"], 2, "lacks the columns source, table"),
+        (["validity", "--published", "leaderboard/pictures/curves.png"], 2, "save it as CSV in UTF-8"),
         (["new", "rope"], 2, "there is an encoding 'rope' already"),
         (["new", "My Idea"], 2, "lower-case letters"),
         (["new", "none"], 2, "Python's own"),
@@ -199,3 +203,21 @@ def test_output_into_a_closed_pipe_is_quiet() -> None:
     script = f"{PEBENCH} ls encodings | head -1"
     result = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
     assert result.stderr == ""
+
+
+def test_published_tables_of_ones_own_are_compared(tmp_path: Path) -> None:
+    """In the place of ours; without a folder of records the published ones are compared."""
+    file = tmp_path / "mine.csv"
+    rows = [
+        "Me;T;perplexity beyond L;ALiBi;10,5;perplexity;lower",
+        "Me;T;perplexity beyond L;RoPE;30;perplexity;lower",
+    ]
+    file.write_text(
+        "\r\n".join(["source;table;kind;encoding;value;unit;better", *rows]), encoding="utf-8-sig"
+    )
+    done = pebench("validity", "--profile", "standard", "--published", str(file), "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["profile"] == "STANDARD"
+    assert found["total"]["agree"] == 1
+    assert found["total"]["low"] is None

@@ -1,16 +1,29 @@
 """Longer contexts at evaluation time."""
 
+import itertools
+
 import pytest
 import torch
 
 from pebench.encodings import registry
-from pebench.encodings.base import Shape, rope_frequencies
-from pebench.encodings.extension import METHODS, Sharpened, extended, ntk, sharpening, yarn
+from pebench.encodings.base import At, Shape, rope_frequencies, rotate
+from pebench.encodings.extension import (
+    METHODS,
+    Regrouped,
+    Retuned,
+    Sharpened,
+    extended,
+    longrope2,
+    ntk,
+    sharpening,
+    yarn,
+)
 from pebench.encodings.p_rope import PRoPE
 from pebench.encodings.registry import EncodingError, UnknownName, resolve
+from pebench.encodings.streams import build
+from pebench.suite.lm.attention import attended
 from pebench.suite.lm.model import LM, Size
 from pebench.suite.proofs.prove import make
-from pebench.suite.runs.fingerprint import encoding_files
 
 SIZE = Size(layers=2, width=32, heads=2, vocab=16)
 
@@ -35,10 +48,16 @@ def test_yarn_sharpens_by_the_known_gain(factor, gain):
     assert sharpening(factor) == pytest.approx(gain, abs=1e-6)
 
 
-@pytest.mark.parametrize("method", METHODS)
+RETUNED = [name for name, cls in METHODS.items() if issubclass(cls, Retuned)]
+REGROUPED = [name for name, cls in METHODS.items() if issubclass(cls, Regrouped)]
+
+
+@pytest.mark.parametrize("method", RETUNED)
 def test_zero_frequencies_stay_zero(method):
     frequencies = PRoPE(Shape(1, 1, 32, 64)).frequencies
-    changed = METHODS[method].change(frequencies, 4.0, 64)
+    cls = METHODS[method]
+    assert issubclass(cls, Retuned)
+    changed = cls.change(frequencies, 4.0, 64)
     assert ((changed == 0) == (frequencies == 0)).all()
 
 
@@ -57,8 +76,14 @@ EXTENSIBLE = [
 WRAPPED = ["grape_m_ctx", "grape_m_basis", "grape_m_rank2", "rope+fox", "rope+ssmax", "swan", "randomized"]
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("spec", EXTENSIBLE + WRAPPED)
+@pytest.mark.parametrize(
+    ("spec", "method"),
+    [
+        *itertools.product(EXTENSIBLE + WRAPPED, ("pi", "ntk", "yarn")),
+        *itertools.product(("rope", "grape_m_per_head", "rope+fox"), ("llama3", "longrope2")),
+        *itertools.product(("rope", "pope", "alibi", "t5_bias", "rope+fox"), REGROUPED),
+    ],
+)
 def test_extended_is_a_working_copy(spec, method):
     lm = LM(SIZE, resolve(spec)[1], 32, 0).eval()
     tokens = torch.randint(16, (1, 48), generator=torch.Generator().manual_seed(0))
@@ -79,6 +104,47 @@ def test_yarn_sharpens_the_dot_product_and_not_the_bias():
     assert isinstance(rotation, Sharpened)
     assert rotation.gain == pytest.approx(1.138629**2, abs=1e-5)
     assert not isinstance(fox, Sharpened)
+
+
+def test_longrope2_divides_by_the_factor_from_its_critical_plane_on():
+    changed = rope_frequencies(128, 500_000.0) / longrope2(rope_frequencies(128, 500_000.0), 16.0, 8192)
+    assert changed[0] == 1
+    assert (changed[[28, 30]] < 15.99).tolist() == [True, False]  # of 36 planes that turn once, 30
+    assert METHODS["longrope2"].gain(16.0, 4096) == pytest.approx(1 + 4 / 12)
+
+
+def seen(method, i, j, length):
+    """At which positions the key j and the query i meet, as the papers write it."""
+    if method == "self_extend":
+        near = length // 4
+        group = 6  # with 5, the first and last of 128 tokens would be 32 apart
+        return (i, j) if i - j < near else (i // group + near - near // group, j // group)
+    if method == "rerope":
+        return min(i - j, length // 8), 0
+    far = 3 * length // 4
+    chunk = far - length // 16
+    between = i // chunk - j // chunk
+    query = (i % chunk, min(i % chunk + chunk, far), far)[min(between, 2)]
+    return query, j % chunk
+
+
+@pytest.mark.parametrize("method", REGROUPED)
+@pytest.mark.parametrize("spec", ["rope", "rope+alibi"])
+def test_each_pair_is_seen_where_the_method_puts_it(spec, method):
+    e = extended(build(resolve(spec)[1], Shape(1, 2, 8, 32)), method, 4.0)
+    q, k = torch.randn(2, 1, 2, 128, 8, generator=torch.Generator().manual_seed(0))
+    at = At.whole(0, torch.zeros(1, 128, 16), q, torch.arange(128))
+    weights = attended(e, at, q, k, torch.eye(128).expand(1, 2, -1, -1))
+    slopes = torch.tensor([0.0625, 0.00390625]) if "alibi" in spec else torch.zeros(2)
+    longest = 0
+    for i in (0, 7, 8, 31, 90, 127):
+        pairs = torch.tensor([seen(method, i, j, 32) for j in range(i + 1)])
+        angle = (pairs[:, 1] - pairs[:, 0])[:, None] * rope_frequencies(8)
+        logits = (rotate(k[0, :, : i + 1], angle) @ q[0, :, i, :, None])[..., 0] * 8**-0.5
+        logits = logits - slopes[:, None] * (pairs[:, 0] - pairs[:, 1])
+        torch.testing.assert_close(weights[0, :, i, : i + 1], logits.softmax(-1), rtol=0, atol=1e-5)
+        longest = max(longest, (pairs[:, 0] - pairs[:, 1]).max().item())
+    assert 0 < longest < 32
 
 
 def test_randomised_positions_are_extended_from_their_whole_range():
@@ -121,4 +187,3 @@ def test_a_name_with_a_method_is_an_encoding(spec):
     length = frequencies and made.shape.train_length * (32 if "randomized" in spec else 1)
     expected = METHODS[method].change(rope_frequencies(made.shape.head_dim), cls.alone, length)
     assert any(torch.equal(f, expected) for f in frequencies)
-    assert {"extension.py", "rope.py"} <= {file.name for file in encoding_files(cls)}

@@ -1,5 +1,7 @@
 """Our encodings against code that others wrote: Hugging Face transformers."""
 
+from typing import Any
+
 import pytest
 import torch
 from transformers import LlamaConfig
@@ -10,7 +12,7 @@ from transformers.models.t5.modeling_t5 import T5Attention
 
 from pebench.encodings.alibi import ALiBi
 from pebench.encodings.base import At, Keys, Shape, alibi_slopes, visible
-from pebench.encodings.extension import extended, ntk, pi, sharpening, yarn
+from pebench.encodings.extension import LongRoPE2, extended, llama3, longrope2, ntk, pi, sharpening, yarn
 from pebench.encodings.rope import RoPE
 from pebench.encodings.streams import build
 from pebench.encodings.t5_bias import bucket
@@ -19,12 +21,14 @@ from pebench.suite.lm.attention import attended
 LENGTH = 2048  # that the frequencies are trained at
 
 
-def config(head_dim: int, kind: str, factor: float) -> LlamaConfig:
+def config(head_dim: int, kind: str, factor: float, **more: list[float]) -> LlamaConfig:
     """Their config of four heads with this kind of scaling."""
-    rope = {"rope_type": kind, "rope_theta": 10_000.0}
+    rope: dict[str, Any] = {"rope_type": kind, "rope_theta": 10_000.0, **more}
     if kind != "default":
         rope["factor"] = factor
-    if kind == "yarn":
+    if kind == "llama3":
+        rope |= {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    if kind in ("yarn", "llama3", "longrope"):
         rope["original_max_position_embeddings"] = LENGTH
     return LlamaConfig(
         hidden_size=4 * head_dim, num_attention_heads=4, max_position_embeddings=LENGTH, rope_parameters=rope
@@ -44,6 +48,16 @@ def test_extended_frequencies_are_theirs(head_dim: int, factor: float) -> None:
     expected, gain = theirs("yarn")
     torch.testing.assert_close(yarn(frequencies, factor, LENGTH), expected)
     assert sharpening(factor) == pytest.approx(gain, rel=1e-6)
+    torch.testing.assert_close(llama3(frequencies, factor, LENGTH), theirs("llama3")[0])
+
+
+def test_longrope_divides_and_sharpens_as_theirs_does() -> None:
+    frequencies = RoPE(Shape(1, 4, 64, LENGTH)).frequencies
+    ours = longrope2(frequencies, 8.0, LENGTH)
+    about = config(64, "longrope", 8.0, short_factor=[1.0] * 32, long_factor=(frequencies / ours).tolist())
+    theirs, gain = ROPE_INIT_FUNCTIONS["longrope"](about, torch.device("cpu"), seq_len=8 * LENGTH)
+    torch.testing.assert_close(ours, theirs)
+    assert LongRoPE2.gain(8.0, LENGTH) == pytest.approx(gain**2, rel=1e-6)
 
 
 @pytest.mark.parametrize(("method", "kind"), [(None, "default"), ("pi", "linear"), ("yarn", "yarn")])

@@ -98,8 +98,12 @@ def test_a_file_of_the_folder_is_its_own_module() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("def broken(:", r"mine.py does not load: SyntaxError: "),
-        ("import not_installed_anywhere", r"mine.py does not load: ModuleNotFoundError: "),
+        ("def broken(:", r"mine.py is no Python: SyntaxError: "),
+        ("import torch.nowhere", r"mine.py does not load: ModuleNotFoundError: "),
+        (
+            "import not_installed_anywhere",
+            r"mine.py: line 1: imports 'not_installed_anywhere', whose code no",
+        ),
         ("1 / 0", r"mine.py does not load: ZeroDivisionError: "),
         ("x = 1", r"has no encoding 'Mine'; its encodings: none"),
         (FILE.replace("Mine(", "Other("), r"has no encoding 'Mine'; its encodings: Other"),
@@ -109,7 +113,7 @@ def test_a_file_of_the_folder_is_its_own_module() -> None:
         ),
         (
             FILE.replace("class Mine", '@register("Not a name")\nclass Mine'),
-            r"'Not a name' is no encoding name",
+            r"cannot be called 'Not a name'",
         ),
     ],
 )

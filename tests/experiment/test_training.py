@@ -1,4 +1,7 @@
+import copy
 import math
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +17,7 @@ from pebench.suite.experiment import training
 from pebench.suite.experiment.measure import examine
 from pebench.suite.experiment.profiles import Plan
 from pebench.suite.experiment.resume import Resume
-from pebench.suite.experiment.training import Diverged, Recipe, batch, optimiser, rate, train
+from pebench.suite.experiment.training import AdamW, Diverged, Recipe, batch, rate, train
 from pebench.suite.lm import precision
 from pebench.suite.lm.model import LM, Size
 from pebench.tasks.base import Batch, Score, Task
@@ -174,12 +177,53 @@ def test_a_gradient_that_is_no_number_ends_the_run() -> None:
 @pytest.mark.parametrize("name", names())
 def test_positional_parameters_are_never_decayed(name: str) -> None:
     lm = LM(Size(2, 32, 2, 16), resolve(name)[1], 16, 0)
-    decayed, exempt = optimiser(lm, RECIPE).param_groups
+    opt = AdamW(lm, RECIPE)
     inside = {id(p) for p in lm.encoding.parameters()}
-    assert decayed["weight_decay"] > 0 == exempt["weight_decay"]
-    assert inside <= {id(p) for p in exempt["params"]}
-    assert len(decayed["params"]) + len(exempt["params"]) == len(list(lm.parameters()))
-    assert all(p.dim() == 2 for p in decayed["params"])
+    assert [id(p) for p in opt.parameters] == [id(p) for p in lm.parameters()]
+    for p, decay in zip(opt.parameters, opt.decays, strict=True):
+        assert decay == (RECIPE.weight_decay if p.dim() == 2 and id(p) not in inside else 0.0)
+
+
+def test_our_adamw_is_torchs_bit_for_bit() -> None:
+    lm, twin = (LM(SIZE, resolve("fox")[1], 9, 0) for _ in range(2))
+    ours = AdamW(lm, RECIPE)
+    rates = zip(twin.parameters(), ours.decays, strict=True)
+    theirs = torch.optim.AdamW(
+        [{"params": [p], "weight_decay": decay} for p, decay in rates],
+        betas=(0.9, 0.95),
+        eps=1e-8,
+        fused=True,
+    )
+    tokens = torch.arange(16).view(2, 8)
+    for step in range(5):
+        for model in (lm, twin):
+            model.norm.weight.requires_grad_(step != 2)  # a parameter without a gradient waits
+            loss(model, Batch(tokens, tokens)).backward()
+        ours.step(0.01 * (step + 1))
+        for group in theirs.param_groups:
+            group["lr"] = 0.01 * (step + 1)
+        theirs.step()
+        theirs.zero_grad()
+        if step == 3:  # a training that goes on
+            state, ours = copy.deepcopy(ours.state_dict()), AdamW(lm, RECIPE)
+            ours.load_state_dict(state)
+        assert all(map(torch.equal, lm.parameters(), twin.parameters()))
+        assert all(p.grad is None for p in lm.parameters())
+
+
+def test_training_does_without_the_compiler() -> None:
+    code = (
+        "import sys\n"
+        "from pebench.encodings.registry import resolve\n"
+        "from pebench.suite.experiment.training import Recipe, train\n"
+        "from pebench.suite.lm.model import LM, Size\n"
+        "from pebench.suite.runs import worker\n"
+        "from pebench.tasks import make\n"
+        "task = make('copy')\n"
+        "train(LM(Size(1, 16, 2, task.vocab), resolve('fox')[1], 9, 0), task, Recipe(4, 2, 64), 0)\n"
+        "assert 'torch._dynamo' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)
 
 
 def test_the_rate_warms_up_and_falls_to_a_tenth() -> None:

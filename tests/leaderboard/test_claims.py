@@ -1,4 +1,6 @@
-"""The verdicts on the GRAPE paper's claims, and on single changes of an encoding, follow from the records."""
+"""Verdicts on the GRAPE paper's claims and on single changes stand on one quantity, and follow from the records."""
+
+import math
 
 import pytest
 from statsmodels.stats.multitest import multipletests
@@ -6,11 +8,20 @@ from statsmodels.stats.multitest import multipletests
 from pebench.encodings import registry
 from pebench.leaderboard.board import Board, board_of
 from pebench.leaderboard.reports import claims, variants
+from pebench.leaderboard.reports.quantities import Quantity, measured
 from tests.made_records import SKILL, Sweep
 
+# In the law of these records a skill counts beyond L only, so bits per byte at L tell nobody apart.
+SKILLS = {**dict.fromkeys(SKILL, 2.0), "alibi": 6.0, "grape_ap": 0.2}
 
-def made(sweep: Sweep) -> Board:
-    return board_of(sweep.records(), "QUICK", {"QUICK": 1}, [])
+
+def made(*sweeps: Sweep) -> Board:
+    return board_of([record for sweep in sweeps for record in sweep.records()], "QUICK", {"QUICK": 1}, [])
+
+
+@pytest.fixture(scope="module")
+def board() -> Board:
+    return made(Sweep(SKILLS))
 
 
 @pytest.mark.parametrize("pairs", [claims.CLAIMS, variants.VARIANTS], ids=["claims", "variants"])
@@ -21,19 +32,20 @@ def test_pairs_are_of_registered_encodings_and_stand_once(pairs) -> None:
     assert len({frozenset((pair.first, pair.second)) for pair in pairs}) == len(pairs)
 
 
-def test_a_variant_is_judged_against_what_it_varies() -> None:
-    board = made(Sweep({"grape_ap": 1.0, "grape_ap_still": 6.0, "rope": 2.0, "p_rope": 2.0, "hope": 2.0}))
-    frame = variants.judged(board).set_index("first")
-    assert frame.index.tolist() == ["p_rope", "hope", "grape_ap_still"]
-    assert frame.loc["grape_ap_still", ["second", "verdict"]].tolist() == ["grape_ap", "higher"]
-    assert frame.loc["hope", "verdict"] == "not separated"
-    assert "| GRAPE-AP: paths without rotation | grape_ap_still | grape_ap | +" in variants.to_markdown(board)
+def test_a_lead_beyond_the_training_length_is_no_verdict_on_the_paper(board: Board) -> None:
+    frame = claims.judged(board)
+    both = frame[(frame["first"] == "alibi") & (frame["second"] == "rope")].set_index("same_quantity")
+    assert both.loc[True, ["quantity", "verdict"]].tolist() == ["`language` at L", "not separated"]
+    assert both.loc[False, ["quantity", "verdict"]].tolist() == ["all tasks beyond L", claims.OTHER]
+    assert both.loc[False, "low"] > 0  # it does lead there
+    assert math.isnan(both.loc[False, "p"])
+    assert set(frame["paper_quantity"]) == {claims.PAPER}
+    assert not frame[~frame["same_quantity"]]["verdict"].isin(["higher", "lower"]).any()
 
 
-def test_a_verdict_says_who_is_ahead_and_how_surely() -> None:
-    skills = {**dict.fromkeys(SKILL, 2.0), "alibi": 6.0, "grape_ap": 0.2}
-    frame = claims.judged(made(Sweep(skills)))
-    said = {(row.first, row.second): row for row in frame.itertuples()}
+def test_a_lead_at_the_training_length_is_a_verdict(monkeypatch: pytest.MonkeyPatch, board: Board) -> None:
+    monkeypatch.setattr(claims, "OURS", Quantity("language", "beyond L"))  # where these records differ
+    said = {(row.first, row.second): row for row in claims.judged(board).itertuples() if row.same_quantity}
     assert said["alibi", "rope"].verdict == "higher"
     assert said["alibi", "rope"].low > 0
     assert said["grape_ap", "alibi"].verdict == "lower"
@@ -41,23 +53,71 @@ def test_a_verdict_says_who_is_ahead_and_how_surely() -> None:
     assert ("grape_m_ctx", "grape_m_nonctx") not in said  # no results of one: no verdict
 
 
-def test_verdicts_are_corrected_for_their_number() -> None:
-    board = made(Sweep({**dict.fromkeys(SKILL, 2.0), "alibi": 6.0, "grape_ap": 0.2}))
-    frame, r = claims.judged(board), board.ranking
-    at = r.data.encodings.index
-    alone = [r.pairs.p[at(row.first), at(row.second)] for row in frame.itertuples()]
+def test_the_papers_figures_are_those_of_its_tables(board: Board) -> None:
+    row = next(
+        row for row in claims.judged(board).itertuples() if (row.first, row.second) == ("fox", "alibi")
+    )
+    assert (row.paper_355M, row.paper_770M) == (0.09, -0.14)
+    row = next(row for row in claims.judged(board).itertuples() if row.first == "grape_a_qk")
+    assert row.paper_355M == 1.21
+    assert math.isnan(row.paper_770M)
+
+
+def test_verdicts_are_corrected_for_their_number(board: Board) -> None:
+    quantity = Quantity("", "beyond L")
+    frame = claims.compared(board, claims.CLAIMS, quantity)
+    alone = [measured(board, quantity).gap(row.first, row.second).p for row in frame.itertuples()]
     assert frame["p"].tolist() == pytest.approx(multipletests(alone, method="holm")[1])
     assert ((frame["p"] < 0.05) == frame["verdict"].isin(["higher", "lower"])).all()
+
+
+def test_one_seed_is_a_preview_without_interval_or_verdict() -> None:
+    board = made(Sweep({"rope": 2.0, "p_rope": 2.0, "nope": 1.0}), Sweep({"hope": 9.0}, seeds=1))
+    row = next(row for row in variants.judged(board).to_dict("records") if row["first"] == "hope")
+    assert row["seeds"] == 1
+    for phase in variants.PHASES:
+        assert row[f"{phase}_verdict"] == claims.PREVIEW
+        assert all(math.isnan(row[f"{phase}_{number}"]) for number in ("low", "high", "p"))
+        assert row[f"{phase}_difference"] == row[f"{phase}_difference"]
+    assert "hope | rope | 1 | " in variants.to_markdown(board)
+
+
+def test_a_variant_has_a_verdict_at_L_and_another_beyond_it() -> None:
+    skills = {"grape_ap": 1.0, "grape_ap_still": 6.0, "rope": 2.0, "p_rope": 2.0}
+    frame = variants.judged(made(Sweep(skills))).set_index("first")
+    assert frame.index.tolist() == ["p_rope", "grape_ap_still"]
+    row = frame.loc["grape_ap_still"]
+    assert (row["second"], row["at_length_verdict"], row["beyond_verdict"]) == (
+        "grape_ap",
+        "not separated",
+        "higher",
+    )
+    assert frame.loc["p_rope", "beyond_verdict"] == "not separated"
+
+
+def test_the_variants_are_corrected_for_both_phases() -> None:
+    board = made(Sweep({"grape_ap": 1.0, "grape_ap_still": 6.0, "rope": 2.0, "p_rope": 2.0, "nope": 3.0}))
+    frame = variants.judged(board)
+    alone = [
+        measured(board, quantity).gap(row.first, row.second).p
+        for quantity in variants.PHASES.values()
+        for row in frame.itertuples()
+    ]
+    found = [*frame["at_length_p"], *frame["beyond_p"]]
+    assert found == pytest.approx(multipletests(alone, method="holm")[1])
 
 
 def test_no_records_no_verdict() -> None:
     board = made(Sweep({"rope": 1.0, "nope": 0.5}))
     assert claims.judged(board).empty
-    assert claims.to_markdown(board).count("\n") == 1
+    assert claims.to_markdown(board) == ""
+    assert variants.judged(board).empty
 
 
-def test_the_table_in_markdown_has_a_line_for_each_verdict() -> None:
-    board = made(Sweep(SKILL))
-    lines = claims.to_markdown(board).splitlines()
-    assert len(lines) == 2 + len(claims.judged(board))
-    assert all(line.count("|") == 6 for line in lines)
+def test_the_table_in_markdown_states_both_quantities_and_has_a_line_for_each_claim(board: Board) -> None:
+    head, _, *lines = claims.to_markdown(board).splitlines()
+    assert claims.PAPER in head
+    assert "bits per byte of `language` at L = 64 tokens" in head
+    assert "all tasks beyond L: not the same quantity" in head
+    assert len(lines) == claims.judged(board)["claim"].nunique()
+    assert all(line.count("|") == 8 for line in lines)

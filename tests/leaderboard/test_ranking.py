@@ -37,6 +37,7 @@ def scores(means, rng, seeds=3, tasks=4, lengths=3, common=0.05, own=0.03, harde
             "metric": "exact",
             "condition": [f"length {2**i}" for i in c],
             "length": 2.0**c,
+            "phase": np.where(c == 0, "at_length", "beyond"),
             "value": value,
             "n": ANSWERS,
             "floor": 0.0,
@@ -200,12 +201,94 @@ def test_an_unfinished_seed_is_left_out_of_the_comparison():
 
 
 def test_an_encoding_that_shares_no_seed_with_any_other_has_no_rank():
-    table = scores([0.2, 0.8, 0.5], np.random.default_rng(6), seeds=2)
-    r = ranking.rank(table[(table["encoding"] == "e00") == (table["seed"] == 0)])
+    table = scores([0.2, 0.8, 0.5], np.random.default_rng(6), seeds=4)
+    r = ranking.rank(table[(table["encoding"] == "e00") == (table["seed"] < 2)])
     assert r.table["encoding"].tolist() == ["e01", "e02", "e00"]
-    assert r.table["reason"].tolist() == ["", "", "shares no seed with any other"]
+    assert r.table["reason"].tolist() == ["", "", "shares no seed with any other that has two"]
+    assert not r.table["preview"].any()
     assert np.isfinite(r.table["score"]).all()
-    assert ranking.differences(r, "e00", "e01")["difference"].isna().all()
+    apart = ranking.differences(r, "e00", "e01")
+    assert apart[["difference", "p"]].isna().all(axis=None)
+
+
+def test_fewer_than_two_seeds_in_a_task_is_a_preview():
+    """One seed everywhere, one in a single task, a task missing: a score, and neither rank nor p-value."""
+    table = scores([0.9, 0.8, 0.7, 0.5, 0.4], np.random.default_rng(6))
+    late, last = table["seed"] > 0, table["task"] == "task3"
+    name = table["encoding"]
+    kept = ~(((name == "e00") & late) | ((name == "e01") & late & last) | ((name == "e02") & last))
+    r = ranking.rank(table[kept])
+    rows = r.table.set_index("encoding")
+    assert list(rows.index) == ["e03", "e04", "e00", "e01", "e02"]
+    assert rows["preview"].tolist() == [False, False, True, True, True]
+    assert rows.loc["e00", "reason"] == "preview: fewer than two seeds in every task"
+    assert rows.loc["e01", "reason"] == rows.loc["e02", "reason"] == "preview: fewer than two seeds in task3"
+    assert rows.loc[rows["preview"], ["rank", "tier", "p_best", "p_best_tasks"]].isna().all(axis=None)
+    assert rows[["score", "low", "high"]].notna().all(axis=None)
+    assert rows.loc["e03", "rank"] == 1
+    for name in ("e00", "e01", "e02"):
+        against = ranking.differences(r, name, "e03")
+        assert against["p"].isna().all()
+        assert against[["difference", "low", "high"]].notna().all(axis=None)
+    assert (r.p[:, :3] == 1).all()
+
+
+def test_a_preview_moves_no_ranked_encoding():
+    table = scores([0.7, 0.6, 0.5, 0.4], np.random.default_rng(7))
+    single = table[table["encoding"].ne("e01") | table["seed"].eq(0)]
+    of_three = ranking.rank(table[table["encoding"] != "e01"]).table.set_index("encoding")
+    with_it = ranking.rank(single).table.set_index("encoding")
+    columns = ["rank", "tier", "score", "advantage"]
+    pd.testing.assert_frame_equal(with_it.loc[of_three.index, columns], of_three[columns])
+
+
+def test_where_all_are_previews_nothing_is_ranked_and_no_interval_is_known():
+    table = scores([0.9, 0.5, 0.1], np.random.default_rng(8), seeds=1)
+    r = ranking.rank(table)
+    assert r.one_seed
+    assert r.table["encoding"].tolist() == ["e02", "e01", "e00"][::-1]
+    assert r.table["preview"].all()
+    assert r.table[["rank", "low", "high", "p_best"]].isna().all(axis=None)
+    assert r.families[["low", "high"]].isna().all(axis=None)
+    assert r.separated == 0
+    assert ranking.differences(r, "e00", "e02")[["low", "high", "p"]].isna().all(axis=None)
+    assert ranking.neighbours(r).empty
+    alone = ranking.rank(scores([0.5], np.random.default_rng(8), seeds=1)).table
+    assert alone["preview"].tolist() == [True]
+
+
+def test_a_score_without_spread_or_number_breaks_nothing():
+    table = scores([0.6, 0.5, 0.4], np.random.default_rng(9))
+    flat = table["task"] == "task0"
+    table.loc[flat, ["value", "score"]] = 0.0
+    table.loc[flat & (table["encoding"] == "e01") & (table["seed"] == 1), "score"] = np.nan
+    r = ranking.rank(table)
+    assert r.data.runs[1].tolist() == [2, 3, 3, 3]
+    assert r.table["rank"].notna().all()
+    assert np.isfinite(r.table[["score", "low", "high", "p_best"]].to_numpy(float)).all()
+    assert ranking.differences(r, "e00", "e01").set_index("task").loc["task0", "p"] == pytest.approx(1.0)
+
+
+def test_at_the_training_length_and_beyond_are_apart():
+    table = scores([0.6, 0.4, 0.4], np.random.default_rng(10), own=0.01, harder=0.0)
+    table.loc[table["phase"] == "beyond", ["value", "score"]] *= 0.5
+    r = ranking.rank(table)
+    at, beyond = (q.table.set_index("encoding")["score"] for q in (r.at_length, r.beyond))
+    assert at["e00"] == pytest.approx(0.6, abs=0.1)
+    assert beyond["e00"] == pytest.approx(0.3, abs=0.1)
+    whole = r.table.set_index("encoding")["score"]
+    assert whole["e00"] == pytest.approx((at["e00"] + 2 * beyond["e00"]) / 3)
+    gap = ranking.differences(r, "e00", "e01", "at_length").set_index("task")["difference"]
+    assert gap["all"] == pytest.approx(at["e00"] - at["e01"])
+    # What lacks a length has no score beyond, rather than one of other lengths.
+    short = ranking.rank(table[table["encoding"].ne("e01") | table["length"].lt(4)])
+    assert np.isnan(short.beyond.table.set_index("encoding").loc["e01", "score"])
+    assert short.at_length.table["score"].notna().all()
+    # Without a known training length neither is known.
+    unknown = ranking.rank(table.assign(phase=""))
+    assert unknown.at_length.table["score"].isna().all()
+    assert unknown.beyond.table["score"].isna().all()
+    assert ranking.differences(unknown, "e00", "e01", "beyond").empty
 
 
 @given(seed=st.integers(0, 10**6))
@@ -256,12 +339,11 @@ def test_tasks_may_have_different_numbers_of_seeds():
     assert one.own == pytest.approx(np.mean([r.parts[t].own for t in (0, 1)], axis=0))
     assert three.residual_df == pytest.approx(4)
     assert r.table["seeds"].tolist() == [1, 1, 1]
+    assert r.table["preview"].all()
     halves = ranking.rank(table)
     width = [np.mean(x.table["high"] - x.table["low"]) for x in (r, halves)]
     assert width[0] > 1.2 * width[1]
-    alone = ranking.rank(table[table["seed"] == 0])
-    assert alone.one_seed
-    assert np.mean(alone.table["high"] - alone.table["low"]) < width[1]
+    assert ranking.rank(table[table["seed"] == 0]).one_seed
 
 
 def test_a_task_that_few_encodings_have_does_not_count_yet():
@@ -275,10 +357,11 @@ def test_a_task_that_few_encodings_have_does_not_count_yet():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_nothing_is_in_a_better_tier_than_what_is_ahead_of_it(seed):
-    """Three of eight encodings have one seed: little is known of them, which must not lift them."""
+    """Three of eight encodings have two seeds: less is known of them, which must not lift them."""
     table = scores(np.linspace(0.35, 0.65, 8), np.random.default_rng(seed), own=0.06)
     few = table["encoding"].isin(["e01", "e04", "e06"])
-    ranked = ranking.rank(table[~few | (table["seed"] == 0)]).table
+    ranked = ranking.rank(table[~few | (table["seed"] < 2)]).table
+    assert ranked["rank"].notna().all()
     in_order = ranked.sort_values("advantage", ascending=False)
     assert in_order["tier"].is_monotonic_increasing
     assert ranked["tier"].max() > 1
@@ -312,7 +395,7 @@ def test_a_paired_test_of_two_encodings_is_the_textbook_one():
     assert r.p[0, 1] > exact.p[0, 1]  # the sampling of the test answers only adds doubt
 
 
-def test_moderated_variances_are_those_of_the_paper():
+def test_variances_are_moderated_with_the_weight_of_the_paper():
     # Formulas of Smyth (2004), section 6.2, with the root found by bisection.
     rng = np.random.default_rng(9)
     df = np.full(50, 4.0)
@@ -324,10 +407,21 @@ def test_moderated_variances_are_those_of_the_paper():
         middle = (low * high) ** 0.5
         low, high = (middle, high) if special.polygamma(1, middle) > target else (low, middle)
     d0 = 2 * low
-    s0 = np.exp(e.mean() + special.digamma(d0 / 2) - np.log(d0 / 2))
+    m = variance.mean() + stats.sem(variance)  # ours, in the place of the paper's s0
     moderated, total, _ = ranking.moderate(variance, df)
-    assert moderated == pytest.approx((d0 * s0 + 4 * variance) / (d0 + 4))
+    assert moderated == pytest.approx((d0 * m + 4 * variance) / (d0 + 4))
     assert total == pytest.approx(np.full(50, d0 + 4))
+
+
+def test_a_variance_without_a_sample_is_the_mean_and_its_error():
+    known = np.array([0.1, 1.0, 10.0, 0.3, 3.0])
+    moderated, df, borrowed = ranking.moderate(np.append(known, np.nan), np.append(np.full(5, 2.0), 0.0))
+    assert moderated[-1] == pytest.approx(known.mean() + stats.sem(known))
+    assert df[-1] == pytest.approx(2 * (known.mean() / stats.sem(known)) ** 2)
+    assert borrowed[-1] ** 2 == pytest.approx(moderated[-1] ** 2 / df[-1])
+    one, few, _ = ranking.moderate(np.array([2.0, np.nan]), np.array([1.0, 0.0]))
+    assert one[1] == pytest.approx(2.0 * (1 + 2**0.5))  # one variance of two seeds is known that badly
+    assert few[1] == pytest.approx(1.0)
 
 
 def test_equal_variances_are_pooled():
@@ -376,15 +470,6 @@ def test_a_tier_is_led_by_one_of_whom_more_is_known():
     assert ranking.tiers(range(4), p, ~known) == {0: 1, 1: 1, 2: 1, 3: 1}
     p[0, 1] = p[1, 0] = 0.01  # the first is above all others after all
     assert ranking.tiers(range(4), p, known) == {0: 1, 1: 2, 2: 3, 3: 3}
-
-
-def test_one_run_makes_no_single_tier_of_a_board():
-    table = scores([0.7, 0.7, 0.55, 0.55, 0.4, 0.4], np.random.default_rng(3), own=0.1)
-    alone = table[table["encoding"].ne("e00") | table["seed"].eq(0)]
-    boards = [ranking.rank(t) for t in (table, alone)]
-    every, fewer = (board.table.set_index("encoding")["tier"].sort_index().tolist() for board in boards)
-    assert boards[1].table["encoding"][0] == "e00"  # best, and separable from nothing
-    assert every == fewer == [1, 1, 1, 1, 2, 2]
 
 
 @settings(max_examples=10, deadline=None)
@@ -447,7 +532,7 @@ def test_other_aggregations_agree_where_one_encoding_wins_everything():
     r = ranking.rank(score_table(Sweep({"fox": 9.0, "alibi": 3.0, "rope": 0.5}, seed_spread=0.0).records()))
     orders = ranking.other_orders(r)
     assert list(orders.columns) == [
-        *("this board", "mean rank", "reciprocal rank", "Borda"),
+        *("this board", "standardised", "median rank", "mean rank", "reciprocal rank", "Borda"),
         *("without copying", "without language", "without needle"),
     ]
     for column in orders:

@@ -1,14 +1,19 @@
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import pad
 
-from pebench.encodings.base import At, Encoding, Keys, Shape
+from pebench.encodings.base import At, Encoding, Keys, Shape, distance, visible
 from pebench.encodings.registry import names, resolve
 from pebench.encodings.streams import build
 from pebench.suite.lm import attention
 from pebench.suite.lm.attention import attend, fused, layer, queries
+from pebench.suite.lm.native import ops
 
 SHAPE = Shape(layers=2, heads=4, head_dim=8, train_length=32)
 
@@ -57,7 +62,7 @@ def test_the_last_queries_alone_see_what_they_see_among_all(
 def test_blocks_are_as_large_as_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
-    def block(q: Tensor, at: At) -> Tensor:
+    def block(q: Tensor, at: At, seen: int) -> Tensor:
         sizes.append(q.shape[-2])
         return q
 
@@ -67,6 +72,94 @@ def test_blocks_are_as_large_as_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     with torch.no_grad():
         assert attention.in_blocks(block, q, at, keys=100).shape == q.shape
     assert sizes == [3, 3, 3, 1]
+
+
+class Remembers(Encoding):
+    """Rows that depend on those of the queries before, through the memory, with a parameter and a bias of positions."""
+
+    def __init__(self, shape: Shape):
+        super().__init__(shape)
+        self.strength = nn.Parameter(torch.linspace(0.1, 1, shape.heads)[:, None, None])
+
+    def weights(self, q: Tensor, k: Tensor, at: At, keys: Keys) -> Tensor:
+        seen = visible(at, keys)
+        logits = (q @ k.mT) * self.strength - 0.1 * distance(at.pos, keys.pos)
+        before = at.memory.get("total", torch.zeros(1, 1, 1, 0))
+        total = pad(before, (0, len(keys.order) - before.shape[-1])) + logits.sigmoid().masked_fill(
+            ~seen, 0.0
+        ).cumsum(2)
+        at.memory["total"] = total[:, :, -1:]
+        return (logits - 0.3 * total).masked_fill(~seen, -torch.inf).softmax(-1)
+
+
+BLOCKED = [
+    *(n for n in names() if resolve(n)[1].kernel() != "fused"),
+    "t5_bias+fire",
+    "rope+t5_bias+fox",
+    "shaw+ssmax",
+]
+
+
+@pytest.mark.parametrize("spec", ["remembers", *BLOCKED])
+def test_blocks_that_are_computed_again_learn_the_same(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cls = Remembers if spec == "remembers" else resolve(spec)[1]
+    e, length = build(cls, SHAPE), 24
+    rng = torch.Generator().manual_seed(0)
+    q, k, v = torch.randn(3, 2, SHAPE.heads, length, SHAPE.head_dim, generator=rng)
+    x = torch.randn(2, length, SHAPE.width, generator=rng)
+    index = torch.arange(length)
+    pos = e.eval().positions(index, index[None], {})
+    weight = torch.randn(v.shape, generator=rng)
+
+    def learned() -> tuple[Tensor, ...]:
+        leaves = [t.clone().requires_grad_() for t in (q, k, v, x)]
+        at = At.whole(1, leaves[3], leaves[2], pos)
+        y = layer(e, at, *leaves[:3])
+        by = [*leaves, *e.parameters()]
+        return y, *torch.autograd.grad(y, by, weight, allow_unused=True, materialize_grads=True)
+
+    with ops.definitions():
+        whole = learned()
+        monkeypatch.setattr(attention, "LEARNING_ELEMENTS", 1)
+        monkeypatch.setattr(attention, "LEARNING_BLOCK", 2 * SHAPE.heads * 60)
+        runs = counted(monkeypatch)
+        blocks = learned()
+    assert sum(runs) == length
+    assert len(runs) > 5
+    for again, once in zip(blocks, whole, strict=True):
+        torch.testing.assert_close(again, once, rtol=1e-4, atol=1e-5)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of queries of each block that is computed again."""
+    sizes, recomputed = [], attention.recomputed
+
+    def seen(block: attention.Block, q: Tensor, at: At, keys: int) -> Tensor | None:
+        y = recomputed(block, q, at, keys)
+        sizes.extend([q.shape[-2]] * (y is not None))  # none where it turns out that there is no bias
+        return y
+
+    monkeypatch.setattr(attention, "recomputed", seen)
+    return sizes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", names())
+def test_4096_tokens_are_learned_in_less_than_a_gigabyte_for_each_layer(name: str) -> None:
+    code = f"""if True:
+        import resource, torch
+        from pebench.encodings.registry import resolve
+        from pebench.suite.lm.model import LM, Size
+        torch.set_num_threads(1)
+        lm = LM(Size(layers=1, width=64, heads=4, vocab=64), resolve({name!r})[1], 4096, 0)
+        lm(torch.zeros(1, 4096, dtype=torch.long)).square().mean().backward()
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    """
+    environment = {**os.environ, "PEBENCH_NATIVE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    assert int(done.stdout) * (1 if sys.platform == "darwin" else 1024) < 2**30
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from pebench.encodings import registry
-from pebench.encodings.base import Counted, Path, Reflected
+from pebench.encodings.base import NOTHING, At, Counted, Keys, Path, Reflected
 from pebench.suite.lm import layers
 from pebench.suite.lm.model import LM, Size
 from pebench.suite.lm.native import build, ops
@@ -86,8 +86,9 @@ def in_blocks(lm: LM, reentrant: bool) -> Tensor:
     """Each block checkpointed, as long contexts need it."""
     index = torch.arange(TOKENS.shape[1])
     x = lm.encoding.embed(lm.embedding(TOKENS), index)
-    for layer, block in enumerate(lm.blocks):
-        x = checkpoint(block, x, lm.encoding, layer, index, index, None, 0, use_reentrant=reentrant)
+    for n, block in enumerate(lm.blocks):
+        at = At(n, NOTHING, NOTHING, index, index, {})
+        x = checkpoint(block, x, lm.encoding, at, Keys(at.order, at.pos), None, use_reentrant=reentrant)
     return layers.norm_linear(x, lm.norm.weight, lm.embedding.weight)[1]
 
 

@@ -134,7 +134,7 @@ def test_two_caches_are_two_texts() -> None:
 
 def test_positions_go_through_the_encoding() -> None:
     class Doubled(resolve("rope")[1]):  # type: ignore[misc]
-        def positions(self, index: torch.Tensor) -> torch.Tensor:
+        def positions(self, index: torch.Tensor, *_: object) -> torch.Tensor:
             return 2 * index
 
     lm = LM(SIZE, Doubled, 16, 0)

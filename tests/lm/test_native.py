@@ -1,11 +1,14 @@
 """The native kernels against their definitions, values and gradients, and what happens where they cannot be had."""
 
 import ctypes
+import functools
+import os
 import pathlib
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -272,9 +275,9 @@ def test_narrower_vectors_compute_the_same(
         kinds = ("alibi", "fire", "t5_bias", "grape_ap", "cope", "path", "stick_breaking")
         return [learned(name) for name in kinds]  # plain, and each form
 
-    wide, path = run(), tmp_path / "narrow.so"
+    wide = run()
     monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, f"-mno-{without}"))
-    build.compile_to("cc", path)
+    path = build.compiled("cc", tmp_path, "narrow")
     with monkeypatch.context() as narrow:
         library = ctypes.CDLL(str(path))
         narrow.setattr(ops, "library", lambda: library)
@@ -308,18 +311,71 @@ def test_used_only_where_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not ops.usable(x)
 
 
+QUICK = ("-O0", *build.FLAGS[1:])  # compiled in a fraction of the time, where only the building matters
+
+
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> pathlib.Path:
     monkeypatch.setattr(build, "cache_folder", lambda: tmp_path)
-    monkeypatch.setattr(build, "library", build.library.__wrapped__)
+    monkeypatch.setattr(build, "temporary_folder", lambda: tmp_path / "temporary")
+    monkeypatch.setattr(build, "FLAGS", QUICK)
+    again(monkeypatch)
     return tmp_path
 
 
+def made(folder: pathlib.Path) -> pathlib.Path:
+    """The one library in a cache folder."""
+    (path,) = (folder / "native").iterdir()
+    return path
+
+
+def again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "found", functools.cache(build.found.__wrapped__))
+
+
 def test_built_once(fresh: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert build.served() == {}
     assert build.library() is not None
-    monkeypatch.setattr(build, "compile_to", lambda *a: pytest.fail("compiled again"))
+    assert build.served() == {"kernels": "native"}
+    monkeypatch.setattr(build, "compiled", lambda *a: pytest.fail("compiled again"))
+    again(monkeypatch)
     assert build.library() is not None
-    assert [path.suffix for path in (fresh / "native").iterdir()] == [".so"]
+    assert made(fresh).suffix == ".so"
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: data[:-1] + b"?"]
+)
+def test_a_damaged_library_is_built_again(
+    damage: Callable[[bytes], bytes], fresh: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert build.library() is not None
+    path = made(fresh)
+    data = path.read_bytes()
+    path.unlink()  # not written over: this process has it in memory
+    path.write_bytes(damage(data))
+    again(monkeypatch)
+    assert build.library() is not None
+    assert made(fresh).read_bytes() == data
+
+
+def test_a_whole_library_that_does_not_load_is_built_again(
+    fresh: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, name = fresh / "native", build.key(shutil.which("cc") or "")
+    folder.mkdir()
+    (folder / "text").write_text("of another machine")
+    (folder / "text").rename(folder / f"{name}-{build.digest(folder / 'text')}.so")
+    assert build.library() is not None
+
+
+def test_a_cache_that_cannot_be_written_is_passed_over(
+    fresh: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (fresh / "native").write_text("a file in its place")  # as root, a folder's mode would not stop us
+    assert build.library() is not None
+    assert made(fresh / "temporary").suffix == ".so"
+    assert capsys.readouterr().err == ""
 
 
 def test_without_a_compiler_one_line_says_so(
@@ -330,10 +386,17 @@ def test_without_a_compiler_one_line_says_so(
     said = capsys.readouterr().err
     assert "no C compiler" in said
     assert said.count("\n") == 1
+    why = "no C compiler (cc, gcc or clang) was found"
+    assert build.served() == {"kernels": "pytorch", "kernels_reason": why}
 
 
 @pytest.mark.parametrize(
-    "error", [subprocess.CalledProcessError(1, "cc", stderr="boom\nand more"), OSError("disk full")]
+    "error",
+    [
+        subprocess.CalledProcessError(1, "cc", stderr="/home/me/x.c:3: boom\nand more"),
+        OSError("disk full"),
+        PermissionError(13, "Permission denied", "/home/me/.cache"),
+    ],
 )
 def test_a_failed_build_one_line_says_so(
     error: Exception, fresh: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -341,11 +404,47 @@ def test_a_failed_build_one_line_says_so(
     def fail(*args: object) -> None:
         raise error
 
-    monkeypatch.setattr(build, "compile_to", fail)
+    monkeypatch.setattr(build, "compiled", fail)
     assert build.library() is None
     assert capsys.readouterr().err.count("\n") == 1
+    assert "/" not in build.served()["kernels_reason"]
 
 
 def test_can_be_turned_off(fresh: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PEBENCH_NATIVE", "0")
     assert build.library() is None
+
+
+def test_two_processes_that_build_at_once(tmp_path: pathlib.Path) -> None:
+    code = f"from pebench.suite.lm.native import build; build.FLAGS = {QUICK}; print(build.library()._name)"
+    env = {**os.environ, "PEBENCH_CACHE": str(tmp_path)}
+    started = [
+        subprocess.Popen([sys.executable, "-P", "-c", code], env=env, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    names = {process.communicate()[0].strip() for process in started}
+    assert names == {str(made(tmp_path))}
+
+
+def test_a_user_without_a_home_checks_an_encoding(tmp_path: pathlib.Path) -> None:
+    code = f"""
+import pwd, sys
+
+def unknown(uid):
+    raise KeyError(uid)
+
+pwd.getpwuid = unknown
+import torch
+from pebench.encodings.registry import resolve
+from pebench.suite.lm.native import build
+from pebench.suite.proofs.certificate import decodes_as_it_reads, run_check
+
+torch.set_num_threads(1)
+build.FLAGS = {QUICK}
+print(run_check(decodes_as_it_reads, "rope", resolve("rope")[1], 0).passed, build.served())
+"""
+    env = {k: v for k, v in os.environ.items() if k not in ("HOME", "PEBENCH_CACHE", "XDG_CACHE_HOME")}
+    env["TMPDIR"] = str(tmp_path)
+    done = subprocess.run([sys.executable, "-P", "-c", code], env=env, capture_output=True, text=True)
+    assert done.stdout == "True {'kernels': 'native'}\n", done.stderr
+    assert made(tmp_path / f"pebench-{os.getuid()}").suffix == ".so"

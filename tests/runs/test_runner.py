@@ -541,3 +541,16 @@ def test_the_worker_speaks_lines_of_json(tmp_path: Path) -> None:
     process.stdout.close()
     assert process.wait() == 0
     assert said[-1] == {"done": 7, "total": 7}  # 4 steps, the gate, 2 lengths
+
+
+@pytest.mark.parametrize(("own", "kept"), [(None, "1000000000"), ("7", "7")])
+def test_a_worker_keeps_freed_memory_unless_the_user_says_otherwise(
+    own: str | None, kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "MALLOC_TRIM_THRESHOLD_"
+    monkeypatch.delenv(name, raising=False)
+    if own:
+        monkeypatch.setenv(name, own)
+    monkeypatch.setattr(runner, "WORKER", ("-c", f"import os; print(os.environ['{name}'])"))
+    with (tmp_path / "log").open("w") as errors:
+        assert runner.spawn(errors).communicate()[0].strip() == kept

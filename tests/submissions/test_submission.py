@@ -92,6 +92,7 @@ def test_runs_that_validate_would_refuse_are_told_before_more_are_made(tmp_path:
     with pytest.raises(submission.SubmitError, match="not committed"):
         submission.demand_alike(plan, records)
     plan.source.write_text("# A comment.\n" + plan.source.read_text())
+    plan = submission.propose(plan.encoding, plan.profile, plan.seeds)
     with pytest.raises(submission.SubmitError, match="before its last change"):
         submission.demand_alike(plan, records)
 
@@ -99,7 +100,7 @@ def test_runs_that_validate_would_refuse_are_told_before_more_are_made(tmp_path:
 @pytest.mark.parametrize(
     ("file", "line", "says"),
     [
-        ("my-idea.py", "", "rename it"),
+        ("my_idea.py", "x = '\u200b'", "invisible character U+200B"),
         ("my_idea.py", "import os", "does not import"),
         ("my_idea.py", "x = open('y')", "no use for `open`"),
     ],
@@ -112,7 +113,7 @@ def test_a_file_that_would_be_refused_is_not_trained_first(
     (tmp_path / file).write_text(base + (f"\n\ndef late():\n    {line}\n" if line else ""))
     called = ["submit", f"{tmp_path / file}:My_Idea", "--profile", "SMOKE", "--records", str(tmp_path / "r")]
     result = CliRunner().invoke(app, called)
-    assert isinstance(result.exception, submission.SubmitError)
+    assert isinstance(result.exception, EncodingError)
     assert says in str(result.exception)
     assert not (tmp_path / "r").exists()
 

@@ -348,7 +348,8 @@ sys.addaudithook(hook)
 from pathlib import Path
 from pebench.suite import cli
 from pebench.suite.results.record import read_all
-from pebench.leaderboard.board import cached_board, make_board, to_json, to_markdown
+from pebench.leaderboard.board import cached_board, make_board
+from pebench.leaderboard.printing import to_json, to_markdown
 from pebench.leaderboard.app import app, views
 folder = Path(sys.argv[1])
 report = cli.judged(folder, cli.standing(folder / "records"))

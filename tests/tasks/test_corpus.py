@@ -445,3 +445,15 @@ def test_the_books_are_what_they_are_called(books):
     }
     assert [name for name, words in openings.items() if words not in texts[name][:200]] == []
     assert all("\r" not in text and "\x00" not in text for text in texts.values())
+
+
+def test_a_folder_of_ones_own_text_is_read_through_links_once(tmp_path):
+    near, far = tmp_path / "near", tmp_path / "far"
+    for n, folder in enumerate((near, far)):
+        folder.mkdir()
+        (folder / f"{n}.txt").write_text(f"{n} " * 4096)
+    before = identity(near)
+    for name, target in {"a": far, "b": far, "round": near}.items():
+        (near / name).symlink_to(target)
+    assert identity(near) != before
+    assert [name for name, _ in corpus._own_texts(near)] == ["0.txt", "a/1.txt"]

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from pebench.leaderboard.app import figures, links, views
-from pebench.leaderboard.app.widgets import COLUMNS, download, draw, looks, open_board, records_of
+from pebench.leaderboard.app.widgets import COLUMNS, download, draw, open_board, records_of
 
 
 def show() -> None:
@@ -21,7 +21,7 @@ def show() -> None:
     if frame.empty:
         st.info("Choose at least one encoding to compare with.")
         return
-    draw(figures.differences(frame, first, looks(board)), "compare")
+    draw(figures.differences(frame, first, figures.Looks([first, *others])), "compare")
     st.caption(
         "Paired by seed, on the conditions that both have, with 95 % intervals. The p-values are those of "
         "single comparisons; tiers correct for all pairs."

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from pebench.leaderboard.app import figures, links, views
-from pebench.leaderboard.app.widgets import COLUMNS, download, draw, looks, open_board, records_of
+from pebench.leaderboard.app.widgets import COLUMNS, download, draw, open_board, records_of
 from pebench.suite.results.metrics import METRICS
 
 
@@ -23,7 +23,7 @@ def show() -> None:
         format_func=lambda m: METRICS[m].title,
     )
     frame = views.cost_quality(board, cost)
-    draw(figures.cost_quality(frame, views.better(cost), looks(board)), "cost")
+    draw(figures.cost_quality(frame, views.better(cost)), "cost")
     st.caption("The front holds those that no other beats in both. Cost is never mixed into the score.")
     st.dataframe(frame, hide_index=True, height="content", column_config=COLUMNS)
     download(frame, "cost")

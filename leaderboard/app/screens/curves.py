@@ -10,11 +10,10 @@ from pebench.leaderboard.app.widgets import (
     chosen_metric,
     download,
     draw,
-    looks,
     open_board,
     records_of,
 )
-from pebench.leaderboard.board import plain
+from pebench.leaderboard.printing import plain
 from pebench.suite.results.metrics import length_unit
 
 
@@ -37,7 +36,9 @@ def show() -> None:
         return
     trained_to = views.train_length(board, task)
     draw(
-        figures.curves(frame, "length", length_unit(task), views.better(metric), looks(board), trained_to),
+        figures.curves(
+            frame, "length", length_unit(task), views.better(metric), figures.Looks(names), trained_to
+        ),
         "curves",
     )
     st.caption(

@@ -10,7 +10,7 @@ import streamlit as st
 from pebench.leaderboard.app import links, views
 from pebench.leaderboard.app.screens.pictures import show_pictures
 from pebench.leaderboard.app.widgets import COLUMNS, download, open_board
-from pebench.leaderboard.board import plain
+from pebench.leaderboard.printing import plain
 
 REPORTED = ("reads content", "relative range", "left padding", "cost of a cached token")  # these cannot fail
 
@@ -63,7 +63,7 @@ def standing(entry: Any) -> None:
     with st.container(horizontal=True):
         st.metric("Tier", entry.tier or "none", border=True)
         st.metric("Score", "none" if entry.score is None else f"{entry.score:.3f}", border=True)
-        if entry.low is not None:
+        if entry.low is not None and entry.high is not None:
             st.metric("95 % interval", f"{entry.low:.3f} to {entry.high:.3f}", border=True)
         st.metric("Coverage", f"{entry.coverage:.0%}", border=True)
         st.metric("Seeds", entry.seeds, border=True)

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from pebench.leaderboard.app import figures, links, views
-from pebench.leaderboard.app.widgets import COLUMNS, download, draw, looks, open_board, records_of
+from pebench.leaderboard.app.widgets import COLUMNS, download, draw, open_board, records_of
 
 
 def show() -> None:
@@ -32,7 +32,7 @@ def show() -> None:
         format_func="{:g}".format,
     )
     shown = shown[shown["length"] == reach]
-    draw(figures.answers(shown, looks(board)), "harness")
+    draw(figures.answers(shown, figures.Looks(shown["encoding"])), "harness")
     st.dataframe(shown, hide_index=True, height="content", column_config=COLUMNS)
     download(shown, "forced-choice")
     records_of(shown["encoding"])

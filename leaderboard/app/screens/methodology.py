@@ -5,7 +5,8 @@ import streamlit as st
 from pebench.leaderboard import ranking
 from pebench.leaderboard.app import figures, views
 from pebench.leaderboard.app.widgets import COLUMNS, NUMBER, download, draw, open_board
-from pebench.leaderboard.board import Board, plain
+from pebench.leaderboard.board import Board
+from pebench.leaderboard.printing import plain
 from pebench.leaderboard.reports import seeds
 
 METHOD = f"""

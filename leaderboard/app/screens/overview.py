@@ -1,30 +1,98 @@
-"""All encodings, ranked: search, filters, choice of columns."""
+"""The first screen: what was measured, the questions that the board answers, and the ranking."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import streamlit as st
 
-from pebench.leaderboard.app import figures, links, views
-from pebench.leaderboard.app.widgets import COLUMNS, NUMBER, PAGES, download, draw, many, open_board
-from pebench.leaderboard.board import plain
+from pebench.leaderboard import about
+from pebench.leaderboard.app import figures, links, rows, views
+from pebench.leaderboard.app.widgets import (
+    PAGES,
+    download,
+    draw,
+    in_short,
+    many,
+    narrowed,
+    open_board,
+    page_address,
+    show_table,
+)
+from pebench.leaderboard.board import Board
+from pebench.leaderboard.printing import plain, unranked
 
-SHOWN = ["tier", "name", "score", "low", "high", "seeds"]
-SHOWN_LAST = ["coverage", "learned", "train_ratio", "certificate", "verified"]
+# A question, the page that answers it, and what its link says.
+QUESTIONS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("Which finds things in long texts?", "overview", {"tasks": ["needle", "recall", "latest"]}),
+    ("Which keeps its score beyond the training length?", "curves", {}),
+    ("Which models language best?", "overview", {"tasks": ["language"]}),
+    ("What does it cost?", "cost", {}),
+    ("How does mine compare?", "submit", {}),
+)
 
 
 def show() -> None:
     st.title("Positional encodings, ranked")
-    board = open_board()
+    whole = open_board()
+    st.markdown(plain(views.measured_what(whole)))
+    short = st.empty()
+    questions(whole.profile)
+    with st.container(horizontal=True, gap="small"):
+        tasks = chosen_tasks(whole)
+        board = narrowed(whole, tasks)
+        filters = chosen_filters(board)
+    families = [about.family(task) for task in tasks]
+    if tasks:
+        st.info(f"Ranked on {plain(', '.join(map(about.title, tasks)))} alone.")
+    show_table(rows.board_table(board, page_address("encoding", board.profile), filters, families), "board")
+    with short.expander("In short: what these records say"):  # after the table, as it takes seconds
+        st.markdown("\n".join(f"- {sentence}" for sentence in in_short(whole)))
+    table = views.overview(board, filters)
+    if table.empty:
+        st.info("No encoding passes these filters.")
+        return
     st.caption(
-        f"Profile {board.profile}, {board.size}. Nothing in a tier is "
-        "separable from its leader; scores run from 0 (without reading the input) to 1 (an oracle)."
+        "Shaded bands are tiers: nothing in a tier is separable from its leader. Scores run from 0 (without reading "
+        "the input) to 1 (an oracle); cost is the time of a training step over RoPE's."
     )
-    with st.expander("Search, filters and columns"):
-        search = links.write("Search", "search", type="search", live=True)
-        families = sorted({entry.family for entry in board.entries})
-        kernels = sorted({entry.kernel for entry in board.entries})
-        chosen = views.Filter(
-            search=search,
+    download(table, "overview")
+    st.subheader("Scores with 95 % intervals")
+    draw(figures.scores(table), "overview")
+    for name, reason in unranked(board):
+        st.caption(f"No rank: {plain(name)}: {plain(reason)}")
+    for note in board.notes:
+        st.caption(plain(note))
+
+
+def questions(profile: str) -> None:
+    """Links that answer what visitors come for."""
+    if not PAGES:  # a page that is shown alone
+        return
+    with st.container(horizontal=True, gap="small"):
+        for question, page, query in QUESTIONS:
+            st.page_link(PAGES[page], label=question, query_params={"profile": profile, **query})
+
+
+def chosen_tasks(board: Board) -> list[str]:
+    """The tasks that the visitor wants the ranking to be made of; none: all."""
+    with st.popover("Rank on some tasks only"):
+        return links.pick_many(
+            "Tasks that count",
+            views.ranked_tasks(board),
+            "tasks",
+            what="task",
+            widget=st.pills,
+            selection_mode="multi",
+            format_func=about.title,
+            help="None chosen: all of them count, each family with equal weight.",
+        )
+
+
+def chosen_filters(board: Board) -> views.Filter:
+    """What the visitor wants to see of the board."""
+    families = sorted({entry.family for entry in board.entries})
+    kernels = sorted({entry.kernel for entry in board.entries})
+    with st.popover("Filters"):
+        return views.Filter(
             families=many("Family", families, "family"),
             kernels=many("Kernel", kernels, "kernel"),
             content=many("Positions see the content", ["yes", "no"], "content"),
@@ -33,43 +101,3 @@ def show() -> None:
             certified=links.switch("Certificate passed", "certified"),
             verified=links.switch("Verified: some record was run again", "verified"),
         )
-        frame = views.overview(board, chosen)
-        known = {**dict.fromkeys(frame.columns), **COLUMNS}
-        best = [] if board.ranking.one_seed else ["p_best"]
-        start = [*SHOWN, *best, *board.task_families, *SHOWN_LAST]
-        columns = links.pick_many(
-            "Columns",
-            list(frame.columns),
-            "columns",
-            what="column",
-            default=[c for c in start if c in frame],
-        )
-    if frame.empty:
-        st.info("No encoding passes these filters.")
-        return
-    configuration = {c: known[c] or NUMBER(c, format="%.3f") for c in [*COLUMNS, *board.task_families]}
-    state = st.dataframe(
-        frame, column_order=columns, column_config=configuration, hide_index=True, height="content",
-        on_select="rerun", selection_mode="multi-row", key="table",
-    )  # fmt: skip
-    follow([frame["name"].iloc[row] for row in state["selection"]["rows"] if row < len(frame)])
-    download(frame[columns], "overview")
-    draw(figures.scores(frame), "overview")
-    for entry in board.entries:
-        if entry.reason:
-            st.caption(f"No rank: {plain(entry.name)}: {plain(entry.reason)}")
-    for note in board.notes:
-        st.caption(plain(note))
-
-
-def follow(names: Sequence[str]) -> None:
-    """Links from the chosen rows to their pages."""
-    if not names:
-        st.caption("Tick rows to open an encoding or to compare several.")
-        return
-    with st.container(horizontal=True):
-        for name in names[:4]:
-            st.page_link(PAGES["encoding"], label=f"Open {plain(name)}", query_params={"encoding": name})
-        if len(names) > 1:
-            query = {"first": names[0], "others": list(names[1:])}
-            st.page_link(PAGES["compare"], label="Compare these", query_params=query)

@@ -6,7 +6,7 @@ import streamlit as st
 
 from pebench.leaderboard.app import encoding_figures, links
 from pebench.leaderboard.app.widgets import draw
-from pebench.leaderboard.board import plain
+from pebench.leaderboard.printing import plain
 
 
 def show_pictures(folder: Path, profile: str, name: str) -> None:

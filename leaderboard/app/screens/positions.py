@@ -8,7 +8,6 @@ from pebench.leaderboard.app.widgets import (
     chosen_metric,
     download,
     draw,
-    looks,
     open_board,
     records_of,
 )
@@ -30,7 +29,7 @@ def show() -> None:
         return
     trained_to = views.train_length(board, task)
     draw(
-        figures.curves(frame, "position", "tokens", views.better(metric), looks(board), trained_to),
+        figures.curves(frame, "position", "tokens", views.better(metric), figures.Looks(names), trained_to),
         "loss",
     )
     st.caption(

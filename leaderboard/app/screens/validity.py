@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from pebench.leaderboard.app.widgets import NUMBER, download, open_board
-from pebench.leaderboard.board import plain
+from pebench.leaderboard.printing import plain
 from pebench.leaderboard.reports import published
 from pebench.leaderboard.reports.validity import (
     KIND_HEADER,

@@ -66,7 +66,15 @@ class Call(ctypes.Structure):
         *(
             (name, ctypes.c_int64)
             for name in (
-                "batches", "heads", "tokens", "width", "value_width", "path_width", "known", "stick", "columns",
+                "batches",
+                "heads",
+                "tokens",
+                "width",
+                "value_width",
+                "path_width",
+                "known",
+                "stick",
+                "columns",
             )  # fmt: skip
         ),
         *((name, ctypes.c_float) for name in ("scale", "path_scale")),

@@ -1,0 +1,135 @@
+"""The data of the tables that table.js draws, in the app and in the site: plain JSON."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from pebench.leaderboard.app.views import Filter, overview
+from pebench.leaderboard.board import Board, Entry, Interval
+
+Data = dict[str, Any]
+RANKED, PREVIEW, OTHER = "ranked", "preview", "other"
+GROUPS = [
+    {"key": RANKED, "title": ""},
+    {"key": PREVIEW, "title": "Previews: fewer than two seeds in some task, so a score and no place"},
+    {"key": OTHER, "title": "Without a rank"},
+]
+FIRST = ("needle", "language")  # families that the first screen shows, where they were measured
+
+
+def interval(part: Interval | Entry | None, hollow: bool = False) -> Data | None:
+    """A score and its interval; hollow where conditions are missing."""
+    if part is None or part.score is None:
+        return None
+    return {"score": part.score, "low": part.low, "high": part.high, "hollow": hollow}
+
+
+def board_columns(board: Board, families: Sequence[str]) -> list[Data]:
+    """The columns of the ranking; `families` are shown as numbers."""
+    highs = [e.high for e in board.entries if e.high is not None and e.rank is not None]
+    ends = [0.0, min(1.0, max(highs, default=1.0))]
+    return [
+        {"key": "tier", "title": "tier", "kind": "number", "digits": 0, "better": "lower",
+         "help": "Nothing in a tier is separable from its leader."},
+        {"key": "name", "title": "encoding", "kind": "name", "better": "lower"},
+        {"key": "score", "title": "overall", "kind": "interval", "better": "higher", "range": ends,
+         "help": "0: without reading the input, 1: an oracle. The bar: 95 % interval. *: conditions are missing."},
+        {"key": "learned", "title": "learns", "kind": "share", "better": "higher",
+         "help": "Share of the tasks that it learned at the training length, mean over seeds."},
+        {"key": "at_length", "title": "at L", "kind": "number", "digits": 2, "better": "higher", "wide": True,
+         "help": "Score at the training length L."},
+        {"key": "beyond", "title": "keeps", "kind": "number", "digits": 2, "better": "higher",
+         "help": "Score beyond the training length: what it keeps there."},
+        *({"key": f, "title": f, "kind": "number", "digits": 2, "better": "higher", "wide": True,
+           "help": f"Score of the task family {f}."} for f in families),
+        {"key": "train_ratio", "title": "cost", "kind": "number", "digits": 2, "suffix": " ×", "better": "lower",
+         "help": "Time of a training step over RoPE's."},
+        {"key": "seeds", "title": "seeds", "kind": "number", "digits": 0, "better": "higher", "wide": True,
+         "help": "In the task where it has fewest."},
+    ]  # fmt: skip
+
+
+def board_table(
+    board: Board,
+    href: Callable[[str], str],
+    chosen: Filter | None = None,
+    families: Sequence[str] = (),
+    **state: Any,
+) -> Data:
+    """The ranking: `href` is the address of an encoding's page, `state` how the table starts (sort, search ...)."""
+    kept = None if chosen is None else set(overview(board, chosen)["name"])
+    shown = [f for f in families or FIRST if f in board.task_families]
+    rows, shade, tier = [], False, None
+    for e in board.entries:
+        if kept is not None and e.name not in kept:
+            continue
+        if e.tier != tier:
+            shade, tier = not shade, e.tier
+        rows.append(
+            {
+                "name": e.name,
+                "title": e.title,
+                "search": f"{e.name} {e.title} {e.family}".lower(),
+                "href": href(e.name),
+                "group": RANKED if e.rank is not None else PREVIEW if e.preview else OTHER,
+                "shade": e.rank is not None and shade,
+                "own": e.name in board.own,
+                "tier": e.tier,
+                "score": interval(e, e.partial),
+                "learned": sum(e.gates.values()) / len(e.gates) if e.gates else None,
+                "at_length": None if e.at_length is None else e.at_length.score,
+                "beyond": None if e.beyond is None else e.beyond.score,
+                **{f: e.families[f].score if f in e.families else None for f in shown},
+                "train_ratio": e.costs.get("train_ratio"),
+                "seeds": e.seeds,
+            }
+        )
+    start = {"sort": "score", "descending": True, "search": "", "ticks": True}
+    return {"columns": board_columns(board, shown), "rows": rows, "groups": GROUPS, **start, **state}
+
+
+def number(value: float, digits: int | None = None) -> float | None:
+    """A number for JSON, None where there is none.
+
+    >>> number(0.123456, 3), number(float("nan"))
+    (0.123, None)
+    """
+    if pd.isna(value):
+        return None
+    return float(value) if digits is None else round(float(value), digits)
+
+
+def frame_table(frame: pd.DataFrame) -> Data:
+    """Any table: its columns in their order, numbers to three digits, the rows as they come."""
+    columns, cells = [], {}
+    for n, name in enumerate(frame.columns):
+        values, key = frame[name], f"c{n}"
+        numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+        whole = numeric and (values.dropna() % 1 == 0).all()
+        columns.append(
+            {
+                "key": key,
+                "title": str(name),
+                "kind": "number" if numeric else "text",
+                "digits": 0 if whole else 3,
+            }
+        )
+        cells[key] = [number(v) if numeric else _words(v) for v in values]
+    rows = [
+        {
+            "name": str(n),
+            "search": " ".join(map(str, row)).lower(),
+            "group": "",
+            **dict(zip(cells, row, strict=True)),
+        }
+        for n, row in enumerate(zip(*cells.values(), strict=True))
+    ]
+    start = {"sort": "", "descending": False, "search": "", "ticks": False, "plain": True}
+    return {"columns": columns, "rows": rows, "groups": [{"key": "", "title": ""}], **start}
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None or pd.isna(value) else str(value)

@@ -1,0 +1,118 @@
+"""One task: its rule, real test items and what was answered, its own ranking, what it is known to predict."""
+
+import streamlit as st
+
+from pebench.leaderboard import about
+from pebench.leaderboard.app import figures, links, rows, views
+from pebench.leaderboard.app.widgets import (
+    download,
+    draw,
+    narrowed,
+    open_board,
+    page_address,
+    quoted,
+    show_table,
+    validity,
+)
+from pebench.leaderboard.board import Board
+from pebench.leaderboard.printing import plain
+from pebench.suite.results.metrics import METRICS
+
+
+def show() -> None:
+    board = open_board()
+    names = views.ranked_tasks(board)
+    if not names:
+        st.title("Tasks")
+        st.info("No task of this board has a score yet.")
+        return
+    name = links.pick("Task", names, "task", format_func=about.title)
+    st.title(plain(about.title(name)))
+    facts = about.task(board.profile, name)
+    if facts is None:
+        st.info(f"This pebench does not know the task {plain(name)} in the profile {plain(board.profile)}.")
+    else:
+        st.caption(views.sizes(facts))
+        for paragraph in facts.rule.split("\n\n"):
+            st.markdown(quoted(paragraph))
+        items(board, name)
+    ranking(board, name)
+    curve(board, name)
+    predicts(board, name)
+
+
+def items(board: Board, name: str) -> None:
+    """A test item at each of a few lengths with the right answer, and what each encoding answered."""
+    st.subheader("What is asked")
+    found = about.items(board.profile, name)
+    if not found:
+        st.caption("No item of this task is written down.")
+        return
+    tabs = st.tabs([views.multiple(item) for item in found])
+    for tab, item in zip(tabs, found, strict=True):
+        with tab:
+            st.code(views.question(item), language=None, wrap_lines=True)
+            if item.right:
+                st.markdown(f"Right answer: **{plain(item.right)}**")
+            else:
+                st.markdown("Every byte is asked for, from the bytes before it.")
+            said = views.answered(board, name, item)
+            if said.empty:
+                st.caption("The records of this board do not keep what was answered.")
+            else:
+                st.dataframe(said, hide_index=True, height="content")
+                download(said, f"{name}-answers-{item.multiple}")
+
+
+def ranking(board: Board, name: str) -> None:
+    """The encodings by this task alone."""
+    st.subheader("Ranked on this task alone")
+    alone = narrowed(board, [name])
+    show_table(
+        rows.board_table(alone, page_address("encoding", board.profile), families=[about.family(name)]),
+        "task-board",
+    )
+    download(views.overview(alone, views.Filter()), f"{name}-ranking")
+
+
+def curve(board: Board, name: str) -> None:
+    """The task's scored metric along the length, of a few encodings."""
+    metrics = [metric for task, metric in views.measured(board, "length") if task == name]
+    if not metrics:
+        return
+    st.subheader("Along the length")
+    facts = about.task(board.profile, name)
+    frame = views.by_length(board, name, metrics[0], views.few(board))
+    if frame.empty:
+        st.info("No run of the best encodings learned this task.")
+        return
+    unit = facts.unit if facts else "tokens"
+    draw(
+        figures.curves(
+            frame,
+            "length",
+            unit,
+            views.better(metrics[0]),
+            figures.Looks(views.few(board)),
+            views.train_length(board, name),
+        ),
+        f"task-{name}",
+    )
+    st.caption(
+        f"{METRICS[metrics[0]].title}: means over the seeds that learned the task; bars reach to the extremes."
+    )
+
+
+def predicts(board: Board, name: str) -> None:
+    """How the order on this task compares with published tables."""
+    st.subheader("What it is known to predict")
+    frame = views.task_validity(validity(board), name)
+    if frame.empty:
+        st.caption("No published table asks what this task asks, of encodings that are on this board.")
+        return
+    st.caption(
+        "Pairs of encodings that published tables separate, and whether this board separates them in the same "
+        "direction. tau: +1 the same order, -1 the opposite; its interval is over sources."
+    )
+    st.dataframe(frame, hide_index=True, height="content")
+    download(frame, f"{name}-validity")

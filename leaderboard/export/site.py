@@ -1,0 +1,443 @@
+"""The board as a folder of static pages: no server, no request to another host, ready for any web host.
+
+Every page has a permanent address, every table lies beside it as JSON, and all text from records is escaped.
+"""
+
+import html
+import json
+from collections.abc import Callable, Iterable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from plotly.offline import get_plotlyjs
+
+from pebench.leaderboard import about, ranking
+from pebench.leaderboard.app import figures, rows, views
+from pebench.leaderboard.app.screens.submit import SUBMIT
+from pebench.leaderboard.board import Board, Entry, make_board
+from pebench.leaderboard.export.pictures import badge, social_card
+from pebench.leaderboard.printing import to_frame, to_json, unranked
+from pebench.leaderboard.reports import claims, sentences
+from pebench.leaderboard.reports.published import FILE, read
+from pebench.leaderboard.reports.validity import Validity, validity
+from pebench.suite.results.record import write_whole
+
+HOME = "https://github.com/pebench/pebench"
+MENU = {
+    "index.html": "Overview",
+    "tasks.html": "Tasks",
+    "compare.html": "Compare",
+    "cost.html": "Cost",
+    "claims.html": "GRAPE's claims",
+    "validity.html": "Validity",
+    "submit.html": "Submit",
+}
+CITE = """@software{pebench,
+  title   = {pebench: a benchmark suite and leaderboard for positional encodings of causal Transformer language models},
+  author  = {{The pebench authors}},
+  version = {%s},
+  url     = {%s}
+}"""
+SPACE = """---
+title: pebench leaderboard
+emoji: 📏
+colorFrom: blue
+colorTo: gray
+sdk: static
+pinned: false
+license: apache-2.0
+---
+
+The leaderboard of pebench as static pages, written by `pebench site`.
+"""
+
+
+class Site(NamedTuple):
+    """What every page of a site needs."""
+
+    board: Board
+    alone: Callable[[str], Board]  # the board ranked on one task
+    version: str
+
+
+class Page:
+    """The body of one page, put together part by part. `up` leads to the site's root."""
+
+    def __init__(self, path: str, title: str, what: str = ""):
+        self.path, self.title, self.what = path, title, what
+        self.up = "../" * path.count("/")
+        self.parts: list[str] = []
+        self.data: dict[str, object] = {}  # the tables, which are written as JSON too
+
+    def add(self, *parts: str) -> None:
+        self.parts += parts
+
+    def table(self, name: str, data: dict[str, Any], plain: object) -> None:
+        """A table that sorts and searches; `plain` is what its JSON file says."""
+        self.data[name] = plain
+        self.add(
+            f'<div data-table="table-{name}"><div class="pebench-table"></div></div>',
+            script(f"table-{name}", data),
+            f'<p class="json"><a href="{self.up}data/{name}.json">This table as JSON</a></p>',
+        )
+
+    def figure(self, name: str, figure: Any, words: str) -> None:
+        """A plotly figure; `words` say what it shows to those who do not see it."""
+        spec = json.loads(figure.to_json())
+        height = spec["layout"].get("height", 450)
+        self.add(
+            f'<div class="figure-box" role="img" aria-label="{html.escape(words, quote=True)}" '
+            f'style="height:{int(height)}px" data-figure="figure-{name}"></div>',
+            script(f"figure-{name}", {"data": spec["data"], "layout": spec["layout"]}),
+        )
+
+
+def script(name: str, data: object) -> str:
+    """JSON inside a page: no text of it can end its element."""
+    text = json.dumps(data, allow_nan=False, default=str).replace("<", "\\u003c")
+    return f'<script type="application/json" id="{html.escape(name, quote=True)}">{text}</script>'
+
+
+def build(records: Sequence[Path], profile: str | None, out: Path, version: str) -> dict[str, int]:
+    """Write the whole site of a profile into a folder, and count its pages, tables and badges.
+
+    BoardError where there is nothing to show, OSError where the folder cannot be written.
+    """
+    board = make_board(records, profile)
+    site = Site(board, lambda task: make_board(records, board.profile, [task]), version)
+    against = validity(board, read(FILE))
+    pages = [
+        overview(site),
+        tasks(site),
+        *(task(site, name, against) for name in views.ranked_tasks(board)),
+        *(encoding(site, entry) for entry in board.entries),
+        compare(site),
+        cost(site),
+        claim(site),
+        agreement(site, against),
+        submit(),
+    ]
+    tables: dict[str, object] = {"board": to_json(board)}
+    for page in pages:
+        write_whole(out / page.path, document(site, page).encode())
+        tables |= page.data
+    for name, table in tables.items():
+        write_whole(out / "data" / f"{name}.json", (json.dumps(table, indent=1, default=str) + "\n").encode())
+    for entry in board.entries:
+        write_whole(out / "badges" / f"{slug(entry.name)}.svg", badge(entry, board.profile).encode())
+    for name, content in assets().items():
+        write_whole(out / "assets" / name, content)
+    write_whole(out / "assets" / "card.png", social_card(board))
+    write_whole(out / "README.md", SPACE.encode())
+    write_whole(out / ".nojekyll", b"")  # GitHub Pages serves the files as they are
+    write_whole(out / "404.html", document(site, missing()).encode())
+    return {"pages": len(pages), "tables": len(tables), "badges": len(board.entries)}
+
+
+def assets() -> dict[str, bytes]:
+    """Scripts and styles: ours as classic scripts, so that the pages open from a disk too, and plotly."""
+    app, own = files("pebench.leaderboard.app"), files("pebench.leaderboard.export") / "assets"
+    table = (app / "table.js").read_text(encoding="utf-8")
+    return {
+        "table.js": table.replace(
+            "export default function show", "window.pebenchTable = function show"
+        ).encode(),
+        "table.css": (app / "table.css").read_bytes(),
+        "site.js": (own / "site.js").read_bytes(),
+        "site.css": (own / "site.css").read_bytes(),
+        "plotly.min.js": get_plotlyjs().encode(),
+    }
+
+
+def slug(name: str) -> str:
+    """The file name of an encoding's page; a plus in an address may become a space.
+
+    >>> slug("rope+fox"), slug("rope@yarn")
+    ('rope-plus-fox', 'rope-at-yarn')
+    """
+    return name.replace("+", "-plus-").replace("@", "-at-")
+
+
+def document(site: Site, page: Page) -> str:
+    """A whole page."""
+    up, title = page.up, html.escape(page.title)
+    about_it = html.escape(page.what or views.measured_what(site.board), quote=True)
+    menu = " ".join(
+        f'<a href="{up}{path}"{" aria-current=page" if path == page.path else ""}>{name}</a>'
+        for path, name in MENU.items()
+    )
+    drawn = any("data-figure" in part for part in page.parts)
+    plotly = f'<script src="{up}assets/plotly.min.js"></script>' if drawn else ""
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title} · pebench</title>
+<meta name="description" content="{about_it}">
+<meta property="og:title" content="{title}">
+<meta property="og:description" content="{about_it}">
+<meta property="og:image" content="{up}assets/card.png">
+<meta name="twitter:card" content="summary_large_image">
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="{up}assets/site.css">
+<link rel="stylesheet" href="{up}assets/table.css">
+</head>
+<body>
+<header><nav aria-label="Pages">{menu}</nav></header>
+<main>
+<h1>{title}</h1>
+{chr(10).join(page.parts)}
+</main>
+<footer>pebench {html.escape(site.version)}, records of {html.escape(views.dates(site.board))}. Apache-2.0.
+<a href="{HOME}">Source</a>. Every table: <a href="{up}data/board.json">data/board.json</a> and its neighbours.
+<details><summary>Cite</summary><pre>{html.escape(CITE % (site.version, HOME))}</pre></details></footer>
+{plotly}
+<script src="{up}assets/table.js"></script>
+<script src="{up}assets/site.js"></script>
+</body>
+</html>
+"""
+
+
+def paragraphs(text: str) -> str:
+    """Prose, escaped; what stands in backticks is code."""
+    return "".join(f"<p>{coded(part)}</p>" for part in text.split("\n\n"))
+
+
+def coded(text: str) -> str:
+    """A stretch of prose, escaped; what stands in backticks is code."""
+    parts = (html.escape(part) for part in text.split("`"))
+    return "".join(f"<code>{part}</code>" if n % 2 else part for n, part in enumerate(parts))
+
+
+def to_page(up: str) -> Callable[[str], str]:
+    """The address of an encoding's page."""
+    return lambda name: f"{up}encodings/{slug(name)}.html"
+
+
+def ranking_table(page: Page, name: str, board: Board, families: Iterable[str] = ()) -> None:
+    """The ranking on a page."""
+    data = rows.board_table(
+        board, to_page(page.up), families=list(families), compare=f"{page.up}compare.html#"
+    )
+    page.table(name, data, to_frame(board).to_dict("records"))
+
+
+def plain_table(page: Page, name: str, frame: pd.DataFrame) -> None:
+    """Any table on a page."""
+    page.add('<div class="scroll">')
+    page.table(name, rows.frame_table(frame), json.loads(frame.to_json(orient="records")))
+    page.add("</div>")
+
+
+def overview(site: Site) -> Page:
+    """The first page."""
+    page, board = Page("index.html", "Positional encodings, ranked"), site.board
+    page.add(f"<p>{html.escape(views.measured_what(board))}</p>")
+    page.add("<details><summary>In short: what these records say</summary><ul>")
+    page.add(*(f"<li>{coded(sentence)}</li>" for sentence in sentences.in_short(board)), "</ul></details>")
+    asked = [
+        *((f"tasks/{name}.html", about.title(name)) for name in views.ranked_tasks(board)),
+        ("cost.html", "What does it cost?"),
+        ("submit.html", "How does mine compare?"),
+    ]
+    page.add(
+        '<div class="questions">',
+        *(f'<a href="{path}">{html.escape(text)}</a>' for path, text in asked),
+        "</div>",
+    )
+    if fresh := views.new_encodings(board):
+        page.add(f"<p>New since the last release: {html.escape(', '.join(fresh))}.</p>")
+    ranking_table(page, "overview", board, board.task_families)
+    page.add(
+        "<p class=facts>Shaded bands are tiers: nothing in a tier is separable from its leader. Scores run from 0 "
+        "(without reading the input) to 1 (an oracle); cost is the time of a training step over RoPE's.</p>"
+    )
+    page.add("<h2>Scores with 95 % intervals</h2>")
+    page.figure(
+        "scores", figures.scores(to_frame(board)), "The score of each encoding with its 95 % interval."
+    )
+    notes = [f"No rank: {name}: {reason}." for name, reason in unranked(board)] + board.notes
+    page.add("<ul class=facts>", *(f"<li>{html.escape(note)}</li>" for note in notes), "</ul>")
+    return page
+
+
+def tasks(site: Site) -> Page:
+    """The list of all tasks."""
+    page = Page("tasks.html", "Tasks")
+    for name in views.ranked_tasks(site.board):
+        facts = about.task(site.board.profile, name)
+        rule = facts.rule.partition("\n\n")[0] if facts else ""
+        page.add(
+            f'<h2><a href="tasks/{name}.html">{html.escape(about.title(name))}</a></h2>', paragraphs(rule)
+        )
+        if facts:
+            page.add(f"<p class=facts>{html.escape(views.sizes(facts))}</p>")
+    return page
+
+
+def task(site: Site, name: str, against: Validity) -> Page:
+    """One task: rule, items, ranking, curve, validity."""
+    board, title = site.board, about.title(name)
+    page, facts = Page(f"tasks/{name}.html", title), about.task(site.board.profile, name)
+    if facts:
+        page.add(f"<p class=facts>{html.escape(views.sizes(facts))}</p>", paragraphs(facts.rule))
+    for item in about.items(board.profile, name):
+        page.add(
+            f"<h2>{html.escape(views.multiple(item)).capitalize()}</h2>",
+            f"<pre>{html.escape(views.question(item))}</pre>",
+        )
+        if item.right:
+            page.add(f"<p>Right answer: <strong>{html.escape(item.right)}</strong></p>")
+        said = views.answered(board, name, item)
+        if not said.empty:
+            plain_table(page, f"answers-{name}-{item.multiple}", said)
+    page.add("<h2>Ranked by this task</h2>")
+    ranking_table(page, f"task-{name}", site.alone(name), [about.family(name)])
+    metrics = [metric for found, metric in views.measured(board, "length") if found == name]
+    if metrics and facts:
+        frame = views.by_length(board, name, metrics[0], views.few(board))
+        if not frame.empty:
+            looks = figures.Looks(views.few(board))
+            drawn = figures.curves(
+                frame, "length", facts.unit, views.better(metrics[0]), looks, views.train_length(board, name)
+            )
+            page.add("<h2>Along the length</h2>")
+            page.figure(f"curve-{name}", drawn, f"{title}: {metrics[0]} against length.")
+    found = views.task_validity(against, name)
+    page.add("<h2>What it is known to predict</h2>")
+    if found.empty:
+        page.add("<p>No published table asks what this task asks, of encodings that are on this board.</p>")
+    else:
+        plain_table(page, f"validity-{name}", found)
+    return page
+
+
+def encoding(site: Site, entry: Entry) -> Page:
+    """One encoding, down to its runs."""
+    board, card = site.board, site.board.cards[entry.name]
+    page = Page(f"encodings/{slug(entry.name)}.html", entry.title or entry.name, entry.title)
+    parts = views.one(board, entry.name)
+    page.add(
+        f"<p class=facts>{html.escape(f'{entry.name} · {entry.family} · kernel {entry.kernel} · {entry.paper}')}</p>"
+    )
+    page.add(f"<p>{html.escape(views.standing(entry))}</p>")
+    place = html.escape(views.standing(entry), quote=True)
+    page.add(f'<p><img src="{page.up}badges/{slug(entry.name)}.svg" alt="{place}"></p>')
+    for key in ("formula", "about"):
+        text = card.get(key)
+        if isinstance(text, str) and text:
+            page.add(f"<pre>{html.escape(text)}</pre>" if key == "formula" else paragraphs(text))
+    for title, name, frame in (
+        ("Task families", "families", parts["families"]),
+        ("Cost, over RoPE's", "costs", views.costs(entry)),
+        ("Certificate", "certificate", parts["certificate"]),
+        (
+            "Runs",
+            "runs",
+            parts["runs"][["task", "seed", "outcome", "learned", "started", "seconds", "commit", "file"]],
+        ),
+    ):
+        if len(frame):
+            page.add(f"<h2>{html.escape(title)}</h2>")
+            plain_table(page, f"{slug(entry.name)}-{name}", frame)
+    source = card.get("source")
+    if isinstance(source, str) and source:
+        page.add(f"<details><summary>Source</summary><pre>{html.escape(source)}</pre></details>")
+    return page
+
+
+def pairs(board: Board) -> dict[str, Any]:
+    """All paired differences: by the places of both encodings, rows of task, difference, interval, p, seeds."""
+    names = [entry.name for entry in board.entries if entry.name in board.ranking.data.encodings]
+    named: dict[str, int] = {}
+    found: dict[str, list[list[Any]]] = {}
+    for a, first in enumerate(names):
+        for b, second in enumerate(names[a + 1 :], a + 1):
+            frame = ranking.differences(board.ranking, first, second)
+            found[f"{a} {b}"] = [
+                [
+                    named.setdefault(row.task, len(named)),
+                    *(rows.number(x, 4) for x in (row.difference, row.low, row.high, row.p)),
+                    row.seeds,
+                ]
+                for row in frame.itertuples()
+            ]
+    return {"names": names, "tasks": list(named), "pairs": found}
+
+
+def compare(site: Site) -> Page:
+    """Two encodings against each other, chosen on the page."""
+    page, table = Page("compare.html", "Compare"), pairs(site.board)
+    page.data["pairs"] = table
+    page.add(
+        '<div id="compare"><p><label>First <select></select></label> <label>minus <select></select></label></p>'
+        '<p class="absent" role="alert"></p><div data-pairs></div></div>',
+        "<p class=facts>Paired by seed, on the conditions that both have, with 95 % intervals. The p-values are of "
+        "single comparisons; tiers correct for all pairs.</p>",
+        script("pairs", table),
+    )
+    return page
+
+
+def cost(site: Site) -> Page:
+    """Cost against quality."""
+    page, board = Page("cost.html", "Cost and quality"), site.board
+    for metric in views.cost_metrics(board):
+        frame = views.cost_quality(board, metric)
+        page.add(f"<h2>{html.escape(views.better(metric)).capitalize()}</h2>")
+        page.figure(
+            f"cost-{metric}",
+            figures.cost_quality(frame, views.better(metric)),
+            f"Score against {metric}.",
+        )
+        plain_table(page, f"cost-{metric}", frame)
+    return page
+
+
+def claim(site: Site) -> Page:
+    """The claims of the GRAPE paper."""
+    page = Page("claims.html", "Orders in the GRAPE paper")
+    plain_table(page, "claims", claims.judged(site.board))
+    return page
+
+
+def agreement(site: Site, against: Validity) -> Page:
+    """The board against published tables."""
+    page = Page("validity.html", "Held against published tables")
+    page.add(
+        "<p>Pairs of encodings that published tables separate, and whether this board separates them in the same "
+        "direction. tau: +1 the same order, -1 the opposite; its interval is over sources.</p>"
+    )
+    plain_table(page, "validity", views.kinds(against))
+    for note in against.notes:
+        page.add(f"<p class=facts>{coded(note)}</p>")
+    return page
+
+
+def submit() -> Page:
+    """How to submit an encoding."""
+    page = Page("submit.html", "Submit an encoding")
+    page.add("<ol>", *(f"<li>{coded(text.replace('**', ''))}</li>" for text in numbered(SUBMIT)), "</ol>")
+    return page
+
+
+def numbered(text: str) -> list[str]:
+    """The items of a numbered list in Markdown."""
+    items: list[str] = []
+    for line in text.splitlines():
+        if line[:1].isdigit():
+            items.append(line.partition(". ")[2])
+        elif items:
+            items[-1] += f" {line.strip()}"
+    return items
+
+
+def missing() -> Page:
+    """What a web host shows for an address that there is not."""
+    page = Page("404.html", "There is no such page")
+    page.add('<p>Perhaps the encoding has left the board. <a href="index.html">All encodings</a>.</p>')
+    return page

@@ -1,0 +1,198 @@
+"""The notes below a board: what a reader must know before believing its order."""
+
+import ast
+import functools
+import json
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from pebench.leaderboard import ranking
+from pebench.suite.results.metrics import counted
+from pebench.suite.results.record import Record, Unreadable
+
+if TYPE_CHECKING:
+    from pebench.leaderboard.board import Entry
+
+NAMED = 6  # pairs that a note names
+
+
+def notes_of(
+    entries: "list[Entry]",
+    records: list[Record],
+    result: ranking.Ranking,
+    scores: pd.DataFrame,
+    profile: str,
+    profiles: dict[str, int],
+    unreadable: list[Unreadable],
+) -> list[str]:
+    """All notes of a board, the most important first."""
+    return [
+        *_seed_notes(entries, result, scores),
+        *_task_notes(result),
+        *_processor_notes(records),
+        *_mixture_notes(records),
+        *_source_notes(records),
+        *_entry_notes(entries),
+        *_folder_notes(profile, profiles, unreadable),
+    ]
+
+
+def _names(entries: "list[Entry]") -> str:
+    return ", ".join(e.name for e in entries)
+
+
+def _seed_notes(entries: "list[Entry]", result: ranking.Ranking, scores: pd.DataFrame) -> list[str]:
+    """Which encodings and tasks have too few seeds, and which tasks do not count yet."""
+    notes, data = [], result.data
+    previews = [e for e in entries if e.preview]
+    if result.one_seed and data.tasks:
+        notes.append(
+            "One seed only: another training would give other scores, and nothing tells how different. So there is "
+            "no interval, no tier and no rank; every row is a preview."
+        )
+    elif previews:
+        notes.append(
+            "Preview, a score without a place, because some task has fewer than two seeds: "
+            f"{_names(previews)}. Their intervals borrow the variance of other encodings."
+        )
+    if behind := [name for name in data.behind if name not in {e.name for e in previews}]:
+        notes.append(f"With fewer seeds than others in some task: {', '.join(behind)}.")
+    found = scores.dropna(subset="score").groupby("task")["encoding"].nunique()
+    if uncounted := [f"{task} ({found[task]})" for task in sorted(set(found.index) - set(data.tasks))]:
+        notes.append(f"Not counted until more encodings have a result there: {', '.join(uncounted)}.")
+    return notes
+
+
+def _task_notes(result: ranking.Ranking) -> list[str]:
+    """How much of the order hangs on which tasks there are."""
+    notes = []
+    if lost := result.task_dependent:
+        pairs = ", ".join(f"{better} over {worse}" for better, worse in lost[:NAMED])
+        rest = f" and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
+        notes.append(
+            f"Of {counted(result.separated, 'separated pair')}, {len(lost)} would not survive another choice of tasks "
+            f"of the same families: {pairs}{rest}."
+        )
+    share = ranking.influence(result).dropna().sort_values(ascending=False)
+    if len(share) > 1:
+        parts = ", ".join(f"{family} {part:.0%}" for family, part in share.items())
+        notes.append(f"Equal weights are not equal influence. Share of the variance between scores: {parts}.")
+    return notes
+
+
+def _processor_notes(records: list[Record]) -> list[str]:
+    """On which kinds of processor the runs were made, because another kind trains another model."""
+    kinds = Counter(
+        str(r.provenance["cpu"])
+        for r in records
+        if r.rows and r.task not in ("certificate", "throughput") and r.provenance.get("cpu")
+    )
+    if not kinds:
+        return []
+    told = ", ".join(f"{cpu} ({counted(n, 'run')})" for cpu, n in kinds.most_common())
+    return [
+        f"Processors: {told}. Another kind of processor rounds differently and trains another model from the same "
+        "seed: expect scores that differ as between seeds."
+    ]
+
+
+def _mixture_notes(records: list[Record]) -> list[str]:
+    """Tasks in which encodings are compared that were not run alike."""
+    versions: dict[str, set[str]] = defaultdict(set)
+    setups: dict[str, set[str]] = defaultdict(set)
+    precisions: dict[str, set[str]] = defaultdict(set)
+    for r in records:
+        if r.rows and r.task != "certificate":
+            told = r.shared_code or r.provenance.get("task_fingerprint")
+            versions[r.task] |= {told} if isinstance(told, str) else set()  # older records do not tell
+            about = {key: value for key, value in r.setup.items() if key != "corpus"}
+            setups[r.task].add(json.dumps(about, sort_keys=True))
+            precisions[r.task] |= {str(r.provenance.get("precision"))} & {"float32", "bfloat16"}
+    notes = []
+    if mixed := sorted(task for task in setups if len(versions[task]) > 1 or len(setups[task]) > 1):
+        notes.append(
+            f"Run with different versions of the task or the training: {', '.join(mixed)}; "
+            "`pebench status` says which runs are stale."
+        )
+    if mixed := sorted(task for task, found in precisions.items() if len(found) > 1):
+        notes.append(f"Some of its runs multiplied in bfloat16, others in float32: {', '.join(mixed)}.")
+    return notes
+
+
+def _source_notes(records: list[Record]) -> list[str]:
+    """Encodings whose rows come from two sources of one name, and records whose identity is of another kind."""
+    sources: dict[str, set[str]] = defaultdict(set)
+    for r in records:
+        if r.encoding_code:
+            sources[r.encoding].add(f"code {r.encoding_code}")
+        elif isinstance(
+            text := r.card.get("source"), str
+        ):  # a record of revision 1 tells no hash of the code
+            sources[r.encoding].add(f"text {_meaning(text)}")
+    kinds = {name: Counter(told.partition(" ")[0] for told in found) for name, found in sources.items()}
+    notes = []
+    if mixed := sorted(name for name, count in kinds.items() if max(count.values()) > 1):
+        notes.append(
+            f"Rows of two or more versions of one encoding, which are no result of any of them: {', '.join(mixed)}; "
+            "`pebench status` says which runs are stale."
+        )
+    early = sum(r.encoding_code is None for r in records)
+    if 0 < early < len(records):
+        notes.append(
+            f"{early} of {len(records)} runs have fingerprints of revision 1: no code of today can be compared with "
+            "theirs, so `pebench status` calls them stale."
+        )
+    return notes
+
+
+@functools.cache
+def _meaning(source: str) -> str:
+    """A source without comments, docstrings and formatting; the text itself where it does not parse."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return source
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and ast.get_docstring(node) is not None
+        ):
+            node.body = node.body[1:]
+    return ast.dump(tree)
+
+
+def _entry_notes(entries: "list[Entry]") -> list[str]:
+    """Rows that lack something or were made in another way."""
+    notes = []
+    if partial := [e for e in entries if e.partial]:
+        notes.append(
+            f"*: some conditions are missing, and the score averages the others: {_names(partial)}. A rank uses "
+            "shared conditions only."
+        )
+    if untested := [e for e in entries if e.certificate == "missing"]:
+        notes.append(f"No certificate yet: {_names(untested)}.")
+    if stale := [e for e in entries if e.stale]:
+        notes.append(
+            f"Stale, because the seeds were run with different versions of the code: {_names(stale)}."
+        )
+    if dirty := [e for e in entries if not e.clean and not e.no_commit]:
+        notes.append(f"Run from code that was not committed: {_names(dirty)}.")
+    for why in sorted({why for e in entries for why in e.no_commit}):
+        unknown = _names([e for e in entries if why in e.no_commit])
+        notes.append(f"Run from code of no known commit ({why}): {unknown}.")
+    if own := [f"{e.name} ({', '.join(e.own_texts)})" for e in entries if e.own_texts]:
+        notes.append(f"On a text of the user's own, not to be compared with books-v1: {', '.join(own)}.")
+    if failed := [f"{e.name} ({'; '.join(e.failed_runs)})" for e in entries if e.failed_runs]:
+        notes.append(f"Runs without a result: {', '.join(failed)}.")
+    return notes
+
+
+def _folder_notes(profile: str, profiles: dict[str, int], unreadable: list[Unreadable]) -> list[str]:
+    """What else the folder holds."""
+    notes = []
+    if others := [f"{name} ({count})" for name, count in profiles.items() if name != profile]:
+        notes.append(f"Other profiles in this folder, never mixed in: {', '.join(others)}.")
+    notes += [f"Unreadable and left out: {file.path}: {file.reason}" for file in unreadable]
+    return notes

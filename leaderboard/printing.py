@@ -1,0 +1,215 @@
+"""A board as text: printed, or as JSON, CSV or Markdown, in any of the orders."""
+
+import re
+from dataclasses import asdict, replace
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pebench.leaderboard import ranking
+from pebench.leaderboard.board import COSTS, Board, BoardError
+
+ORDERS = {
+    "mean": "the mean of the families' scores",
+    "standardised": "scores standardised within each family, so that every family weighs the same",
+    "median-rank": "the median over tasks of the rank within a task",
+}
+
+
+def ordered(board: Board, order: str) -> Board:
+    """The board with its ranked rows in another order, and a note that says so. BoardError for an unknown one.
+
+    Tiers and ranks stay those of the mean: only that is tested. Rows without a place in the order follow.
+    """
+    if order not in ORDERS:
+        raise BoardError(f"no order {order!r}; there are: {', '.join(ORDERS)}")
+    if order == ranking.ORDERS[0]:
+        return board
+    last = len(board.entries) + 1
+    entries = sorted(board.entries, key=lambda e: (e.rank is None, e.places.get(order, last)))
+    note = f"Order of the rows: {ORDERS[order]}. Tiers and ranks are those of the mean score."
+    return replace(board, entries=entries, notes=[note, *board.notes], order=order)
+
+
+def to_json(board: Board) -> dict[str, Any]:
+    """The board as plain JSON data: profile, seeds, notes and one object per encoding, best first."""
+    return {
+        "profile": board.profile,
+        "profiles": board.profiles,
+        "seeds": board.seeds,
+        "task_families": board.task_families,
+        "notes": board.notes,
+        "unreadable": [{"path": str(u.path), "reason": u.reason} for u in board.unreadable],
+        "order": board.order,
+        "family_influence": _influence(board),
+        "task_dependent": [{"better": a, "worse": b} for a, b in board.ranking.task_dependent],
+        "encodings": [asdict(entry) for entry in board.entries],
+    }
+
+
+def _influence(board: Board) -> dict[str, float | None]:
+    """Each family's share of the variance between scores; None where it is unknown."""
+    shares = ranking.influence(board.ranking)
+    return {str(family): None if pd.isna(share) else float(share) for family, share in shares.items()}
+
+
+def to_frame(board: Board) -> pd.DataFrame:
+    """One flat row per encoding, best first: what the overview shows and the CSV holds."""
+    rows = []
+    for e in board.entries:
+        row = asdict(e)
+        for part in (
+            "families",
+            "gates",
+            "costs",
+            "failed_checks",
+            "failed_runs",
+            "no_commit",
+            "verified_as",
+            "places",
+            "at_length",
+            "beyond",
+        ):
+            del row[part]
+        for quantity, found in (("at_length", e.at_length), ("beyond", e.beyond)):
+            ends = (found.score, found.low, found.high) if found else (None, None, None)
+            row |= dict(zip((quantity, f"{quantity}_low", f"{quantity}_high"), ends, strict=True))
+        row |= {f"place_{order.replace('-', '_')}": e.places.get(order) for order in ranking.ORDERS}
+        for family in board.task_families:
+            row[family] = e.families[family].score if family in e.families else None
+        row["learned"] = sum(e.gates.values()) / len(e.gates) if e.gates else None
+        row |= {metric: e.costs.get(metric) for metric in COSTS}
+        rows.append(row)
+    whole = ("rank", "tier", "parameters", *(c for c in rows[0] if c.startswith("place_")))
+    known = (
+        "score",
+        "low",
+        "high",
+        "p_best",
+        "p_best_tasks",
+        *(c for c in rows[0] if c.startswith(_QUANTITIES)),
+    )
+    return pd.DataFrame(rows).astype(dict.fromkeys(whole, "Int64") | dict.fromkeys(known, "float64"))
+
+
+_QUANTITIES = ("at_length", "beyond")
+
+
+def to_csv(board: Board) -> str:
+    """The board as CSV; text that a spreadsheet would run as a formula is quoted with an apostrophe."""
+    return safe_csv(to_frame(board))
+
+
+def safe_csv(frame: pd.DataFrame) -> str:
+    """CSV of a frame in which no text is taken for a formula by a spreadsheet."""
+    text = frame.select_dtypes(include=["object", "str"]).columns
+    safe = {
+        c: frame[c].map(lambda v: f"'{v}" if isinstance(v, str) and v[:1] in _FORMULA else v) for c in text
+    }
+    return frame.assign(**safe).to_csv(index=False)
+
+
+_FORMULA = tuple("=+-@\t\r")
+
+
+def to_markdown(board: Board) -> str:
+    """The board as a Markdown table, with the notes below."""
+    header, rows = _printed(board)
+    lines = [f"| {' | '.join(map(plain, header))} |", f"|{'|'.join(' --- ' for _ in header)}|"]
+    lines += [f"| {' | '.join(plain(cell) for cell in row)} |" for row in rows]
+    below = [f"No rank: {name}: {reason}." for name, reason in unranked(board)] + board.notes
+    return "\n".join([*lines, "", *(f"- {plain(note)}" for note in below)]) + "\n"
+
+
+def plain(text: str) -> str:
+    """Text from a record, escaped so that Markdown shows it as it is."""
+    return re.sub(r"([\\`*_{}\[\]()<>#+!|$~:^&-])", r"\\\1", " ".join(text.split()))
+
+
+def unranked(board: Board) -> list[tuple[str, str]]:
+    """The rows that have no rank for another reason than their seeds, and the reason; a note lists the previews."""
+    return [
+        (e.name, e.reason) for e in board.entries if e.reason and not e.reason.startswith(ranking.PREVIEW)
+    ]
+
+
+def _printed(board: Board) -> tuple[list[str], list[list[str]]]:
+    """The header and the cells of the printed table; with one seed there is no interval and no P(best).
+
+    The number of seeds is shown where it is not the same for all, the place where the order is not the mean's.
+    """
+    one_seed = board.ranking.one_seed
+    unequal = len({e.seeds for e in board.entries if e.seeds}) > 1
+    by_tasks = any(e.p_best_tasks is not None for e in board.entries)
+    another = board.order != ranking.ORDERS[0]
+    header = [
+        *(["place"] if another else []),
+        *("tier", "encoding", "score", *([] if one_seed else ["95 %"]), "at L", "beyond"),
+        *(["seeds"] if unequal else []),
+        *([] if one_seed else ["P(best)"]),
+        *(["by tasks"] if by_tasks else []),
+        *(*board.task_families, "cover", "learned", "train"),
+    ]
+    rows = []
+    for e in board.entries:
+        parts = (e.families.get(family) for family in board.task_families)
+        rows.append(
+            [
+                *([str(e.places.get(board.order, "-"))] if another else []),
+                str(e.tier) if e.tier else "preview" if e.preview else "-",
+                e.name,
+                _share(e.score) + "*" * e.partial,
+                *([] if one_seed else [_range(e.low, e.high)]),
+                *(_share(found.score if found else None) for found in (e.at_length, e.beyond)),
+                *([str(e.seeds)] if unequal else []),
+                *([] if one_seed else [_share(e.p_best)]),
+                *([_share(e.p_best_tasks)] if by_tasks else []),
+                *(_share(part.score) + "*" * e.partial if part else "-" for part in parts),
+                f"{e.coverage:.0%}",
+                f"{sum(e.gates.values()) / len(e.gates):.0%}" if e.gates else "-",
+                f"{e.costs['train_ratio']:.2f}x" if "train_ratio" in e.costs else "-",
+            ]
+        )
+    return header, rows
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _range(low: float | None, high: float | None) -> str:
+    return "-" if low is None or high is None else f"{low:.2f}-{high:.2f}"
+
+
+def print_board(board: Board, console: Console) -> None:
+    """Print the ranking; it fits 80 columns by leaving out what matters least, and says so."""
+    header, rows = _printed(board)
+    # Least important first: each goes only if the table would not fit.
+    spare = ["train", "learned", "by tasks", "P(best)", *reversed(board.task_families), "cover", "seeds"]
+    spare = [name for name in spare if name in header]
+    widths = {h: max(len(h), *(len(row[n]) for row in rows)) + 2 for n, h in enumerate(header)}
+    left_out = []
+    while sum(widths.values()) > console.width and spare:
+        left_out.append(spare.pop(0))
+        del widths[left_out[-1]]
+    title = f"{board.profile}: {board.size}"
+    shown = Table(title=title, box=None, pad_edge=False)
+    for name in widths:
+        shown.add_column(escape(name), justify="left" if name == "encoding" else "right", overflow="fold")
+    for row in rows:
+        shown.add_row(*(escape(cell) for h, cell in zip(header, row, strict=True) if h in widths))
+    console.print(shown)
+    console.print(
+        "No test separates a tier's rows from its leader. Scores: 0 without reading the input, 1 for an oracle; at L: "
+        "at the training length; beyond: at longer ones; train: time of a training step over RoPE's.",
+        style="dim",
+    )
+    if left_out:
+        console.print(f"Not shown at this width: {escape(', '.join(left_out))} (see --json).", style="dim")
+    for name, reason in unranked(board):
+        console.print(f"no rank: {escape(name)}: {escape(reason)}")
+    for note in board.notes:
+        console.print(f"note: {escape(note)}")

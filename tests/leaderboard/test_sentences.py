@@ -1,0 +1,130 @@
+"""A sentence is printed while the records carry it, and falls when they do not."""
+
+import re
+
+import pytest
+
+from pebench.leaderboard.board import Board, board_of
+from pebench.leaderboard.reports import documents, notes, sentences, trials
+from pebench.suite.results.record import Record, Row
+from tests.made_records import SKILL, Sweep
+
+KEEPING = {
+    "grape_a_qk": 6.3,
+    "kerple_log": 5.0,
+    "fox": 6.0,
+    "alibi": 4.0,
+    "grape_ap": 6.0,
+    "nape": 9.0,
+    "nope": 3.0,
+}
+LOSING = {"rope": 0.3, "p_rope": 0.3, "grape_m_nonctx": 0.3, "rope+fox": 1.0}
+
+
+def made(skills: dict[str, float], **sizes: int) -> Board:
+    return board_of(Sweep(skills, **sizes).records(), "QUICK", {"QUICK": 1}, [])
+
+
+@pytest.fixture(scope="module")
+def board() -> Board:
+    return made(KEEPING | LOSING)
+
+
+def test_what_holds_is_said_with_lengths_and_seeds(board: Board) -> None:
+    said = sentences.decays_keep_more(board)
+    assert said.startswith("Beyond L, averaged over 3 tasks")
+    assert "12 pairs" in said
+    assert "3 seeds" in said
+    assert re.search(r"`alibi` 0\.\d\d", said)
+
+
+def test_a_sentence_falls_with_its_data(board: Board) -> None:
+    assert (
+        sentences.decays_keep_more(made(KEEPING | LOSING | {"p_rope": 9.0})) == ""
+    )  # one rotation keeps all
+    assert sentences.decays_keep_more(made({n: s for n, s in (KEEPING | LOSING).items() if n != "fox"})) == ""
+    assert sentences.half_of_the_heads(board)
+    assert sentences.half_of_the_heads(made(KEEPING | LOSING | {"nape": 4.0})) == ""
+    assert "lower beyond L" in sentences.rotation_beside_decay(board)
+    assert sentences.rotation_beside_decay(made(KEEPING | LOSING | {"rope+fox": 6.0})) == ""
+
+
+def test_one_seed_carries_no_sentence() -> None:
+    board = made(KEEPING | LOSING, seeds=1)
+    said = sentences.in_short(board)
+    assert len(said) <= 1
+    assert all(text.startswith("Measured:") for text in said)
+    assert "0 encodings" in said[0]
+
+
+def test_each_sentence_names_its_lengths_and_seeds() -> None:
+    for text in sentences.in_short(documents.board()):
+        assert re.search(r"\bL\b", text), text
+        assert re.search(r"seeds?\b|sources?\b", text), text
+
+
+def gates_of(name: str, *gates: float) -> Board:
+    """A board on which an encoding has these gates on copy, by seed."""
+    records = []
+    for r in Sweep(SKILL).records():
+        if (r.encoding, r.task) == (name, "copy"):
+            rows = tuple(Row("gate", gates[r.seed], 256) if row.metric == "gate" else row for row in r.rows)
+            r = Record(r.encoding, r.task, r.profile, r.seed, r.fingerprint, rows, card=r.card, setup=r.setup,
+                       provenance=r.provenance)  # fmt: skip
+        records.append(r)
+    return board_of(records, "QUICK", {"QUICK": 1}, [])
+
+
+def test_nope_that_learns_copy_is_no_training_failure() -> None:
+    said = sentences.nope_does_not_learn(gates_of("nope", 0.6, 0.39, 0.21))
+    assert "0.60, 0.39, 0.21" in said
+    assert "nothing about extrapolation" in said
+    assert sentences.nope_does_not_learn(gates_of("nope", 0.6, 0.39, 0.95)) == ""
+
+
+def test_another_order_at_another_length_is_said_only_where_it_is_another() -> None:
+    """By the trials at L = 32 alibi and fox are above grape_a_qk; these records are made so or the other way round."""
+    other = made({"grape_a_qk": 9.0, "alibi": 3.0, "fox": 1.0})
+    said = sentences.copy_depends_on_length(other)
+    assert "L = 64" in said
+    assert "L = 32, one seed each" in said
+    alike = made({"alibi": 9.0, "fox": 3.0, "grape_a_qk": 1.0})
+    assert sentences.copy_depends_on_length(alike) == ""
+
+
+def test_the_trials_have_what_is_cited() -> None:
+    table = trials.table()
+    assert set(table["task"]) == {"copy", "language"}
+    assert table["value"].between(0, 1).all()
+    assert trials.value("copy", "alibi", 4, 128, 32, 64) == 0.91
+    assert trials.gate("copy", "nope", 4, 128, 32) == 0.523
+    assert trials.value("copy", "alibi", 4, 128, 32, 65) is None
+
+
+def test_a_task_that_few_have_beyond_l_is_named() -> None:
+    said = notes.on_tasks(documents.board())
+    assert any(text.startswith("`permutation` beyond L") and "`path`" in text for text in said)
+    assert not any(text.startswith("`copy` beyond L") for text in said)
+
+
+def test_the_short_table_has_no_preview_and_tells_at_L_from_beyond() -> None:
+    records = [
+        *Sweep({"fox": 9.0, "alibi": 4.0, "nope": 2.0}).records(),
+        *Sweep({"rope": 9.9}, seeds=1).records(),
+    ]
+    head, _, *rows = documents.top(board_of(records, "QUICK", {"QUICK": 1}, [])).splitlines()
+    assert "all tasks at L | all tasks beyond L" in head
+    assert [row.split(" | ")[1] for row in rows] == ["fox", "alibi", "nope"]
+    for row in rows:
+        at, beyond = map(float, row.split(" | ")[2:4])
+        assert at > beyond
+    assert len(documents.top(documents.board()).splitlines()) == documents.TOP + 2
+
+
+def test_a_document_is_written_where_its_marks_are(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.md").write_text("before\n<!-- x -->\nold\n<!-- /x -->\nafter\n")
+    monkeypatch.setattr(documents, "ROOT", tmp_path)
+    monkeypatch.setattr(documents, "PARTS", {"x": ("a.md", lambda: "new \\1 text")})
+    assert documents.write() == ["a.md"]
+    assert (tmp_path / "a.md").read_text() == "before\n<!-- x -->\n\nnew \\1 text\n\n<!-- /x -->\nafter\n"
+    assert documents.write() == []

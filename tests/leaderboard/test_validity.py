@@ -1,0 +1,323 @@
+"""The board against published tables: what is read, what is refused, and what the comparison says."""
+
+import contextlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pebench.encodings import registry
+from pebench.leaderboard.board import Board, board_of
+from pebench.leaderboard.reports import published, validity
+from pebench.leaderboard.reports.published import KINDS, PublishedError, named, parse
+from pebench.leaderboard.reports.quantities import Quantity, measured
+from tests.made_records import SKILL, Sweep
+
+HEADER = "source,table,kind,encoding,value,unit,better"
+LENGTHS = f"{HEADER},trained_at,read_at"
+
+
+@pytest.fixture(scope="module")
+def board() -> Board:
+    """Beyond L fox leads alibi, and alibi leads rope."""
+    return made(Sweep({"fox": 9.0, "alibi": 4.0, "rope": 0.3, "nope": 1.5, "fire": 4.0}))
+
+
+def made(*sweeps: Sweep) -> Board:
+    return board_of([record for sweep in sweeps for record in sweep.records()], "QUICK", {"QUICK": 1}, [])
+
+
+def table(*rows: str, header: str = HEADER) -> str:
+    return "\n".join([header, *rows])
+
+
+def compare(board: Board, *rows: str, header: str = HEADER) -> validity.Validity:
+    return validity.validity(board, parse(table(*rows, header=header)))
+
+
+def copying(source: str, **values: float) -> list[str]:
+    return [f"{source},T,copy beyond L,{name},{value},share,higher" for name, value in values.items()]
+
+
+def test_our_own_transcription_reads_and_has_our_names() -> None:
+    rows = published.read().rows
+    assert len(rows) > 300
+    for name in set(rows["encoding"]):
+        assert registry.resolve(name)[0] == name
+    assert set(rows["kind"]) <= set(KINDS)
+    assert (rows["grade"] != "").all()
+    assert not rows.duplicated(
+        ["source_id", "table", "kind", "trained_at", "read_at", "size", "encoding"]
+    ).any()
+
+
+def test_every_alias_leads_to_an_encoding() -> None:
+    for ours in set(published.ALIASES.values()):
+        registry.resolve(ours)
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("RoPE", "rope"), ("Rotary", "rope"), ("ALiBi", "alibi"), ("NoPE", "nope"), ("No PE", "nope"),
+        ("T5", "t5_bias"),
+        ("T5's RPE", "t5_bias"), ("T5 Bias", "t5_bias"), ("FIRE", "fire"), ("KERPLE", "kerple_log"),
+        ("Kerple-log", "kerple_log"), ("kerple_power", "kerple_power"), ("FoX", "fox"), ("FoX + RoPE", "rope+fox"),
+        ("xPos", "xpos"), ("Sinusoidal", "sinusoidal"), ("YaRN", "rope@yarn"), ("Transformer-XL", "transformer_xl"),
+        ("APE", ""), ("Mamba", ""), ("", ""), ("???", ""),
+    ],
+)  # fmt: skip
+def test_names_of_papers_are_found(name: str, ours: str) -> None:
+    assert named(name, registry.names()) == ours
+
+
+def test_pairs_agree_contradict_and_are_not_separated(board: Board) -> None:
+    v = compare(
+        board,
+        *copying("A", fox=0.9, rope=0.1),
+        *copying("B", rope=0.9, alibi=0.2),
+        *copying("C", fire=0.9, alibi=0.1),
+    )
+    (kind,) = v.kinds
+    found = (kind.all.agree, kind.all.contradict, kind.all.not_separated, kind.all.pairs)
+    assert found == (1, 1, 1, 3)
+    assert kind.ours == "`copy` beyond L"
+    assert [(c.source, c.pairs, c.tested) for c in v.contradictions] == [("B", 1, "no")]
+    assert "rope above alibi" in v.contradictions[0].examples[0]
+
+
+def test_the_smallest_difference_is_found_four_times_out_of_five(board: Board) -> None:
+    """By simulation: of differences drawn around it with the pair's own error 80 % leave the interval around 0."""
+    gap = measured(board, Quantity("copy", "beyond L")).gap("fox", "rope")
+    (kind,) = compare(board, *copying("A", fox=0.9, rope=0.1)).kinds
+    assert kind.smallest_difference == pytest.approx(gap.visible)
+    ours = measured(board, Quantity("copy", "beyond L"))
+    at = ours.at["fox"], ours.at["rope"]
+    drawn = gap.visible + ours.pairs.error[at] * np.random.default_rng(0).standard_t(
+        ours.pairs.df[at], 20_000
+    )
+    assert (drawn > gap.high - gap.difference).mean() == pytest.approx(0.8, abs=0.02)
+
+
+@pytest.mark.parametrize(("unit", "values"), [("perplexity", (10, 20)), ("bits", (1, 2))])
+def test_lower_is_better_turns_the_order(board: Board, unit: str, values: tuple[int, int]) -> None:
+    rows = [
+        f"A,T,perplexity beyond L,{n},{x},{unit},lower" for n, x in zip(("fox", "rope"), values, strict=True)
+    ]
+    assert compare(board, *rows).total.agree == 1
+    turned = [
+        f"A,T,perplexity beyond L,{n},{x},{unit},lower" for n, x in zip(("rope", "fox"), values, strict=True)
+    ]
+    assert compare(board, *turned).total.contradict == 1
+    errors = ["A,T,copy beyond L,fox,2,percent,lower", "A,T,copy beyond L,rope,90,percent,lower"]
+    assert compare(board, *errors).total.agree == 1
+
+
+def test_values_within_the_margin_are_no_pair(board: Board) -> None:
+    v = compare(board, *copying("A", fox=0.90, rope=0.87, alibi=0.87))
+    assert v.total.pairs == 0
+    assert v.kinds[0].within_margin == 3
+    assert v.total.tau is None
+    assert any("too close" in note for note in v.notes)
+
+
+def test_lengths_and_sizes_make_tables_of_their_own(board: Board) -> None:
+    rows = [
+        f"A,T,perplexity beyond L,{name},{value},perplexity,lower,512,{length}"
+        for length, values in ((1024, (10, 20)), (2048, (11, 300)))
+        for name, value in zip(("fox", "rope"), values, strict=True)
+    ]
+    v = compare(board, *rows, header=LENGTHS)
+    assert (v.tables, v.total.pairs, v.kinds[0].tables) == (2, 2, 2)
+
+
+def test_one_source_has_no_interval_and_two_have_one(board: Board) -> None:
+    one = compare(board, *copying("A", fox=0.9, rope=0.1, alibi=0.5))
+    assert one.total.tau == 1.0
+    assert one.total.low is one.total.high is None
+    assert all(column.low is None for column in one.columns)
+    two = compare(board, *copying("A", fox=0.9, rope=0.1), *copying("B", rope=0.9, fox=0.1))
+    assert (two.total.tau, two.total.low, two.total.high) == (0.0, -1.0, 1.0)
+
+
+def test_sources_of_one_paper_are_one(board: Board) -> None:
+    rows = [f"{row},{number}" for row, number in zip(
+        [*copying("A", fox=0.9, rope=0.1), *copying("B", fox=0.9, rope=0.1)],
+        ["2104.09864", "2104.09864v2", "arXiv:2104.09864", "2104.09864"], strict=True,
+    )]  # fmt: skip
+    assert compare(board, *rows, header=f"{HEADER},arxiv").sources == 1
+
+
+def test_the_interval_over_sources_is_wider_than_over_pairs() -> None:
+    """Ten sources of twenty equal pairs each know as much as ten pairs."""
+    signs = np.repeat(np.where(np.arange(10) < 8, 1.0, -1.0), 20)
+    sources = pd.Series(np.repeat(np.arange(10), 20))
+    tau, low, high = validity.tau_over_sources(signs, sources)
+    assert tau == pytest.approx(0.6)
+    binomial = 2 * np.sqrt(0.8 * 0.2 / 10)
+    assert high - low == pytest.approx(2 * 1.96 * binomial, rel=0.25)
+
+
+def test_the_column_that_orders_alike_is_first(board: Board) -> None:
+    v = compare(board, *copying("A", fox=0.9, alibi=0.6, nope=0.3, rope=0.1))
+    assert v.columns[0].tau == 1.0
+    assert "beyond L" in v.columns[0].column
+    assert [c.tau for c in v.columns] == sorted((c.tau for c in v.columns), reverse=True)
+
+
+def test_one_seed_separates_nothing() -> None:
+    board = made(Sweep({"fox": 9.0, "alibi": 4.0, "nope": 2.0}), Sweep({"rope": 0.0}, seeds=1))
+    total = compare(board, *copying("A", fox=0.9, rope=0.1)).total
+    assert (total.agree, total.not_separated, total.preview, total.tau) == (0, 1, 1, None)
+
+
+def test_a_training_failure_is_told_from_one_of_extrapolation(board: Board) -> None:
+    """All of these pass the gate, so nothing beyond L is a failure to learn; of records that fail it is."""
+    rows = copying("A", rope=0.9, fox=0.1)
+    assert compare(board, *rows).contradictions[0].not_learned == 0
+    records = []
+    for record in Sweep({"fox": 9.0, "alibi": 4.0, "rope": 0.3}).records():
+        if (record.encoding, record.task) == ("rope", "copy"):
+            record.setup["gate"] = 0.9999
+        records.append(record)
+    failing = board_of(records, "QUICK", {"QUICK": 1}, [])
+    assert compare(failing, *rows).contradictions[0].not_learned == 1
+
+
+def test_unmatched_names_are_counted_and_absent_ones_named(board: Board) -> None:
+    v = compare(board, *copying("A", fox=0.9, rope=0.1, Mamba=0.5, KERPLE=0.3, APE=0.2))
+    assert v.unmatched == {"APE": 1, "Mamba": 1}
+    assert v.absent == {"kerple_log": 1}
+    assert v.total.pairs == 1
+    assert any("sinusoidal or learned_ape" in note for note in v.notes)
+
+
+def test_a_registered_encoding_that_nobody_ran_is_absent_and_not_unmatched(board: Board) -> None:
+    rows = parse(table(*copying("A", fox=0.9, Sandwich=0.5)))
+    assert validity.validity(board, rows).unmatched == {"Sandwich": 1}
+    v = validity.validity(board, rows, registry.names())
+    assert (v.unmatched, v.absent) == ({}, {"sandwich": 1})
+
+
+def test_a_table_of_one_encoding_compares_nothing(board: Board) -> None:
+    v = compare(board, *copying("A", fox=0.9))
+    assert v.total.pairs == 0
+    assert any("1 table of one encoding" in note for note in v.notes)
+    json.dumps(validity.to_json(v), allow_nan=False)
+
+
+def test_a_task_that_the_board_lacks_is_named(board: Board) -> None:
+    v = compare(board, "A,T,sort beyond L,fox,0.9,share,higher", "A,T,sort beyond L,rope,0.1,share,higher")
+    assert v.total.pairs == 0
+    assert v.kinds[0].all.pairs == 0
+    assert any("not measured on this board" in note for note in v.notes)
+
+
+def test_repeated_rows_count_once_and_contradicting_ones_are_refused(board: Board) -> None:
+    rows = copying("A", fox=0.9, rope=0.1)
+    v = compare(board, *rows, *rows)
+    assert v.total.pairs == 1
+    assert any("2 rows said twice" in note for note in v.notes)
+    with pytest.raises(PublishedError, match=r"several values of fox \(lines 2, 4\)"):
+        compare(board, *rows, *copying("A", FoX=0.8))
+    with pytest.raises(PublishedError, match="more than one unit"):
+        compare(board, *rows, "A,T,copy beyond L,alibi,50,percent,higher")
+
+
+def test_the_same_table_in_any_dress_reads_alike() -> None:
+    plain = table(
+        "A,T,perplexity at L,RoPE,20.5,perplexity,lower", "A,T,perplexity at L,ALiBi,21.25,perplexity,lower"
+    )
+    rows = parse(plain).rows
+    dresses = [
+        plain.replace("\n", "\r\n"),
+        plain.replace(",", "\t"),
+        plain.replace(",", ";").replace("20.5", "20,5").replace("21.25", "21,25"),
+        plain.replace("source", " Source ").replace("perplexity at L", "  Perplexity  at l "),
+        f"\n\n{plain}\n\n,,,,,,\n",
+    ]
+    for dress in dresses:
+        found = parse(dress).rows
+        assert found.drop(columns="line").equals(rows.drop(columns="line")), dress
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    file.write_bytes(b"\xef\xbb\xbf" + table(*copying("A", fox=0.9)).encode())
+    assert published.read(file).rows["source"].tolist() == ["A"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is empty"),
+        ("\n \n", "is empty"),
+        (HEADER, "no rows"),
+        ("source,table,kind,encoding,value\nA,T,copy at L,rope,1", "lacks the columns unit, better"),
+        (table("A,T,copy past L,rope,1,share,higher"), "line 2: unknown kind 'copy past L'; did you mean"),
+        (table("A,T,zzz,rope,1,share,higher"), "unknown kind 'zzz'"),
+        (table("A,T,copy at L,rope,n/a,share,higher"), "line 2: value 'n/a' is not a finite number"),
+        (table("A,T,copy at L,rope,nan,share,higher"), "not a finite number"),
+        (table("A,T,copy at L,rope,1e999,share,higher"), "not a finite number"),
+        (table("A,T,copy at L,rope,1_0,percent,higher"), "not a finite number"),
+        (table("A,T,copy at L,rope,,share,higher"), "value is empty"),
+        (table("A,T,copy at L,rope,80,share,higher"), "80 is no share"),
+        (table("A,T,copy at L,rope,-1,percent,higher"), "-1 is no percent"),
+        (table("A,T,perplexity at L,rope,0,perplexity,lower"), "0 is no perplexity"),
+        (table("A,T,copy at L,rope,1,score,higher"), "unknown unit 'score'"),
+        (table("A,T,copy at L,rope,1,share,up"), "better is 'up'"),
+        (table("A,T,perplexity at L,rope,9,perplexity,higher"), "perplexity is better when lower"),
+        (table("A,T,copy at L,rope,1,share,higher,x"), "line 2 has 8 fields"),
+        (table('A,T,"copy at L,rope,1,share,higher'), "no CSV"),
+        (table("A,T,copy at L,rope,1,share,higher,E", header=f"{HEADER},grade"), "grade 'E'"),
+        (table("A,T,copy at L,rope,1,share,higher,x", header=f"{HEADER},arxiv"), "arxiv 'x'"),
+        (table("A,T,copy at L,rope,1,share,higher,8,16", header=LENGTHS), "trained at 8 and read at 16"),
+        (table("A,T,copy beyond L,rope,1,share,higher,8,8", header=LENGTHS), "trained at 8 and read at 8"),
+        (table("A,T,copy at L,rope,1,share,higher,-8,", header=LENGTHS), "trained_at '-8'"),
+        (table(header=f"{HEADER},value"), "names a column twice: value"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_with_its_line(text: str, said: str) -> None:
+    with pytest.raises(PublishedError) as e:
+        parse(text)
+    assert said in str(e.value)
+
+
+@given(st.text(max_size=200))
+def test_any_text_reads_or_says_why_not(text: str) -> None:
+    for whole in (text, f"{HEADER}\n{text}"):
+        with contextlib.suppress(PublishedError):
+            assert len(parse(whole).rows)
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe\x00", "source;é".encode("latin-1")])
+def test_other_bytes_are_refused_with_the_remedy(tmp_path: Path, data: bytes) -> None:
+    file = tmp_path / "t.csv"
+    file.write_bytes(data)
+    with pytest.raises(PublishedError, match="save it as CSV in UTF-8"):
+        published.read(file)
+
+
+def test_json_has_null_for_what_is_unknown_and_the_counts_add_up(board: Board) -> None:
+    data = validity.to_json(compare(board, *copying("A", fox=0.9, rope=0.1, alibi=0.5)))
+    assert json.loads(json.dumps(data, allow_nan=False)) == data
+    (kind,) = data["kinds"]
+    assert kind["low"] is None
+    assert kind["pairs"] == kind["agree"] + kind["contradict"] + kind["not_separated"] == 3
+    assert {"kinds", "columns", "contradictions", "unmatched", "total"} <= data.keys()
+
+
+def test_the_page_in_markdown_has_every_kind_and_escapes_what_is_not_ours(board: Board) -> None:
+    text = validity.to_markdown(
+        compare(board, *copying("**B** | x", rope=0.9, fox=0.1), *copying("A", fox=0.9, nope=0.1))
+    )
+    assert "| copy beyond L | `copy` beyond L | 2 |" in text
+    assert "**B**" not in text
+
+
+def test_the_made_board_has_all_made_encodings() -> None:
+    assert set(made(Sweep(SKILL)).ranking.data.encodings) == set(SKILL)
