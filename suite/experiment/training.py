@@ -129,8 +129,8 @@ Step = Callable[[Batch, float], tuple[float, float]]
 def stepper(lm: LM, opt: AdamW, clip: float) -> Iterator[Step]:
     """What takes a training step of this model, natively where that can serve.
 
-    A step takes a batch and a learning rate. It returns its loss (nats) and the norm of the gradients before clipping. Where one of the two is not finite it
-    changes nothing.
+    A step takes a batch and a learning rate, and returns its loss (nats) and the norm of the gradients before clipping.
+    Where one of the two is not finite it changes nothing.
     """
     if native.serves(lm):
         step = native.NativeStep(lm, opt, clip)

@@ -1,13 +1,13 @@
-"""What an encoding does in a native training step (suite/lm/step.py): all that the step knows of its hooks.
+"""The encoding in a native training step (suite/lm/step.py): all that the step knows of hooks.
 
-Where only rotations by fixed frequencies, or nothing, comes between q, k and v and attention, a layer runs no hook. Else
-the hooks run in PyTorch and autograd goes over them alone: the attention kernel that they ask for is called by `Recorder`,
-on both ways, and writes where the next part of the step reads.
+Rotations by fixed frequencies are part of the step in C, and a layer with nothing else runs no hook. Other hooks run in
+PyTorch, and autograd goes over them alone. The attention kernel that they ask for is called outside autograd, by
+`Recorder`, forward and backward.
 """
 
 import ctypes
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -66,7 +66,7 @@ class Place:
         self.h = arena.tensor(call.h, b, t, w) if call.h else None
         self.y, self.gy = (arena.tensor(at, b, t, heads, d).transpose(1, 2) for at in (call.y, call.gy))
         short = ops.is_short(t, (), None, False)
-        self.kept = torch.empty(ops.short_kept(b * heads, t, False) if short else b * heads * t)
+        kept = arena.take(ops.short_kept(b * heads, t, False) if short else b * heads * t)
         self.kernel = "short" if short else "attention"
         across, along = (heads * t * d, t * d, d), (t * w, d, w)
         strides = {
@@ -75,8 +75,8 @@ class Place:
         }
         self.attention = ops.Call(
             **{name: ops.View(getattr(call, name), *strides[name]) for name in strides},
-            lse=self.kept.data_ptr(), kept=self.kept.data_ptr(), batches=b, heads=heads, tokens=t, width=d, value_width=d,
-            scale=d**-0.5,
+            lse=kept, kept=kept,
+            batches=b, heads=heads, tokens=t, width=d, value_width=d, scale=d**-0.5,
         )  # fmt: skip
 
 
@@ -88,20 +88,20 @@ class Recorder:
 
     def __call__(self, scale: float, stick: bool, slopes: Tensor | None, *inputs: Tensor | None) -> Tensor:
         ctx = ops.Context((False, False, False, *(x is not None and x.requires_grad for x in inputs)))
-        known = (None if x is None else x.detach() for x in inputs)
+        known: list[Any] = [None if x is None else x.detach() for x in inputs]
         y: Tensor = ops.AttentionKernel.forward(ctx, scale, stick, slopes, *known).requires_grad_()
         self.calls.append((ctx, inputs, y))
         return y
 
     def backward(self, y: Tensor, gy: Tensor) -> None:
-        """Accumulate the gradients of all leaves of y, which came of these calls, of operators of PyTorch, or of both."""
+        """Accumulate the gradients of the leaves from which these calls and operators of PyTorch computed y."""
         accumulate([y], [gy])
         for ctx, inputs, found in reversed(self.calls):
             if found.grad is None:
                 continue
             given = ops.AttentionKernel.backward(ctx, found.grad)[3:]
             pairs = [(x, g) for x, g in zip(inputs, given, strict=True) if x is not None and x.requires_grad]
-            accumulate(*map(list, zip(*pairs, strict=True)))
+            accumulate([x for x, _ in pairs], [g for _, g in pairs])
 
 
 def accumulate(tensors: list[Tensor], gradients: list[Tensor]) -> None:
@@ -115,7 +115,7 @@ def accumulate(tensors: list[Tensor], gradients: list[Tensor]) -> None:
         else:
             x.grad += g
     if rest:
-        torch.autograd.backward(*map(list, zip(*rest, strict=True)))
+        torch.autograd.backward([x for x, _ in rest], [g for _, g in rest])
 
 
 class Middle:
@@ -123,7 +123,7 @@ class Middle:
 
     def __init__(self, lm: LM):
         self.lm, self.encoding, kind = lm, lm.encoding, type(lm.encoding)
-        seen = ("columns", "values", "output", "weights", "bias", "by_distance")
+        seen = ("positions", "columns", "values", "output", "weights", "bias", "by_distance")
         self.rotary = kind.qk is Rotary.qk
         self.silent = (self.rotary or not kind.defines("qk")) and not any(map(kind.defines, seen))
 
@@ -131,7 +131,6 @@ class Middle:
         """Positions of the tokens (B, T), rotations, and what is added to the embeddings x (B, T, D), in place."""
         self.order = torch.arange(x.shape[1])
         self.pos = self.encoding.positions(self.order, tokens, {})
-        self.direct = self.silent and self.pos.dim() == 1
         self.calls: list[tuple[list[Tensor], Tensor, Recorder]] = []
         self.embedded = None
         leaf = x.data.requires_grad_()
@@ -141,8 +140,8 @@ class Middle:
             self.embedded = leaf, out
             x.copy_(out.detach())
         turns = None
-        if self.direct and self.rotary:
-            angle = self.pos[:, None] * self.encoding.frequencies
+        if self.silent and self.rotary:
+            angle = self.pos[:, None] * cast(Rotary, self.encoding).frequencies
             self.turns = torch.cat([angle.cos(), angle.sin()], dim=-1)
             turns = self.turns.data_ptr()
         for place in places:
@@ -158,7 +157,7 @@ class Middle:
 
     def forward(self, n: int, place: Place) -> None:
         """From q, k and v of layer n to what attention read."""
-        if self.direct:
+        if self.silent:
             ops.run(f"{place.kernel}_forward", place.attention)
             return
         assert place.h is not None
@@ -176,7 +175,7 @@ class Middle:
 
     def backward(self, n: int, place: Place) -> None:
         """From the gradient of what attention read to those of q, k, v and the normalised input."""
-        if self.direct:
+        if self.silent:
             ops.run(f"{place.kernel}_backward", place.attention)
             return
         leaves, y, recorder = self.calls.pop()

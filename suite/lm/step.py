@@ -1,4 +1,4 @@
-"""The native training step of the standard LM: forward, backward, clipping and AdamW without autograd between its parts.
+"""The native training step of the standard LM: forward, backward, clipping and AdamW, without autograd between them.
 
 Parameters, gradients and moments lie in flat buffers, what a step keeps in one arena. Each layer is two parts in C
 (suite/lm/native/step.c), and between them the encoding (suite/lm/middle.py). The model in PyTorch defines what is
@@ -160,7 +160,8 @@ class NativeStep:
         if limit is not None and tokens.shape[1] > limit:
             raise LengthError(f"{tokens.shape[1]} tokens, but this encoding is defined up to {limit}")
         tokens, targets = tokens.contiguous(), targets.contiguous()
-        layout, kind = self.layout(*tokens.shape, half), "half" if half else "float"
+        batches, length = tokens.shape
+        layout, kind = self.layout(batches, length, half), "half" if half else "float"
         head, layers = layout.head, list(zip(layout.layers, layout.places, strict=True))
         head.tokens, head.targets = tokens.data_ptr(), targets.data_ptr()
         if part("step_embed")(head):
@@ -256,7 +257,7 @@ class NativeStep:
 
 
 def multiplies_half() -> bool:
-    """Whether products are in half precision: where the processor has them and the compiler knew how to ask for them."""
+    """Whether products are in half precision: where the processor has it and the compiler could ask for it."""
     return precision.fast_fp16() and bool(cast(ctypes.CDLL, library()).step_half())
 
 

@@ -17,7 +17,7 @@ from pebench.suite.experiment import training
 from pebench.suite.experiment.measure import examine
 from pebench.suite.experiment.profiles import Plan
 from pebench.suite.experiment.resume import Resume
-from pebench.suite.experiment.training import AdamW, Diverged, Recipe, batch, rate, train
+from pebench.suite.experiment.training import AdamW, Diverged, Recipe, batch, loss, rate, train
 from pebench.suite.lm import precision
 from pebench.suite.lm.model import LM, Size
 from pebench.tasks.base import Batch, Score, Task

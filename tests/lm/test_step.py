@@ -1,4 +1,4 @@
-"""The native training step against the model in PyTorch: values, gradients, optimiser, resume, and where it must not serve."""
+"""The native training step against the model in PyTorch: gradients, optimiser, and where it must not serve."""
 
 import copy
 import math
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pebench.encodings import registry
-from pebench.encodings.base import At, Encoding
+from pebench.encodings.base import At
 from pebench.encodings.nope import NoPE
 from pebench.suite.experiment.training import AdamW, Recipe, loss, plain_step, stepper, train
 from pebench.suite.lm import precision, step
@@ -212,10 +212,6 @@ def test_more_tokens_than_an_encoding_is_defined_for_are_refused() -> None:
     lm = LM(Size(1, 16, 2, 7), registry.resolve("learned_ape")[1], 4, 0)
     with stepper(lm, AdamW(lm, RECIPE), 1.0) as take, pytest.raises(LengthError):
         take(data(lm.size, 2, 50), 1e-2)
-
-
-class Frozen(Encoding):
-    title, paper, family, formula = "frozen", "none", "none", ""
 
 
 def changed(lm: LM, how: str) -> LM:

@@ -75,7 +75,7 @@ class Call(ctypes.Structure):
                 "known",
                 "stick",
                 "columns",
-            )  # fmt: skip
+            )
         ),
         *((name, ctypes.c_float) for name in ("scale", "path_scale")),
     ]
@@ -422,7 +422,7 @@ def is_short(tokens: int, inputs: Collection[str], bias: Tensor | None, stick: b
 
 
 def room_to_keep(q: Tensor, inputs: Collection[str], short: bool) -> Tensor:
-    """What the backward pass of attention needs of its forward pass: all weights of short sequences, else a sum a row."""
+    """Room for what attention keeps for its backward pass: all weights of short sequences, else a sum for each row."""
     b, h, t, _ = q.shape
     return q.new_empty(short_kept(b * h, t, "p" in inputs) if short else b * h * t)
 
@@ -530,8 +530,8 @@ def attention(
     """Causal attention of q and k (B, H, T, e) over v (B, H, T, d), as many queries as keys: (B, H, T, d).
 
     `bias` (H or 1, T, T) is added to the logits, so is `table` (H or 1, T), by distance, and so is the product of
-    `columns`; a form replaces q and k, and says what becomes of them. Only where `usable`; what else is given may be `plain` of any dtype. RuntimeError
-    where a shape does not fit.
+    `columns`; a form replaces q and k, and says what becomes of them. Only where `usable`; what else is given may be
+    `plain` of any dtype. RuntimeError where a shape does not fit.
     """
     stick, slopes, rest = False, None, dict.fromkeys(INPUTS[3:])
     match form:
