@@ -1,22 +1,28 @@
-"""One trial for the choice of a profile: train as a plan would, say what validation at the training length says.
+"""One trial for the choice of a profile: train as a plan would, say what validation says.
 
     python -m benchmarks.trial recall rope --length 8 --steps 2500
+    python -m benchmarks.trial copy_unique fox --length 32 --multiples 1,1.5,2 --json trials.jsonl
 
-No test example is read, so nothing can be chosen on one. What came out stands in suite/experiment/standard.md.
+No test example is read, so nothing can be chosen on one. What came out stands in suite/experiment/standard.md and
+docs/standard2.md. With --json the trial is appended to a file that `python -m pebench.leaderboard.reports.rules
+--trials` judges.
 """
 
+import json
 import time
+from pathlib import Path
+from typing import Annotated
 
 import torch
 import typer
 
 from pebench.encodings.registry import resolve
-from pebench.suite.experiment.measure import function, gate
+from pebench.suite.experiment.measure import function, gate, measure
 from pebench.suite.experiment.profiles import Plan
 from pebench.suite.experiment.training import Recipe, train
 from pebench.suite.lm.model import LM
 from pebench.tasks import TASKS, make
-from pebench.tasks.base import Task
+from pebench.tasks.base import LanguageModel, Task
 
 
 def main(
@@ -31,23 +37,51 @@ def main(
     heads: int = 4,
     seed: int = 0,
     examples: int = 256,
+    multiples: Annotated[str, typer.Option(help="of the length, at which validation is measured")] = "1",
+    json_file: Annotated[Path | None, typer.Option("--json", help="append the trial to this file")] = None,
 ) -> None:
-    """Print a row of the trial table: what was trained, its gate, its final loss (nats), its processor time."""
+    """Print a row of the trial table: what was trained, its gate, its final loss (nats), its processor time.
+
+    With several multiples, behind it the mean normalised score at each length.
+    """
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)
     subject = make(task)
     assert isinstance(subject, Task), f"{task} trains nothing; there are: {', '.join(TASKS)}"
-    plan = Plan(layers, width, heads, Recipe(length, steps, tokens, rate), (1,), examples)
+    grid = tuple(float(multiple) for multiple in multiples.split(","))
+    plan = Plan(layers, width, heads, Recipe(length, steps, tokens, rate), grid, examples)
     start = time.process_time()
     lm = LM(plan.size(subject.vocab), resolve(encoding)[1], subject.context(length), seed)
     trained = train(lm, subject, plan.recipe, seed)
-    row = gate(subject, function(lm, torch.device("cpu")), subject.conditions(length, (1,)), examples)
+    model = function(lm, torch.device("cpu"))
+    row = gate(subject, model, subject.conditions(length, (1,)), examples)
+    scores = {n: score for n, score in validation(subject, model, plan).items() if len(grid) > 1}
     seconds = time.process_time() - start
-    passed = "passes" if row.value >= subject.gate else "fails"
+    passed = row.value >= subject.gate
     print(
         f"| {task} | {encoding} | {length} | {layers} x {width}, {heads} heads | {steps} x {tokens} "
-        f"| {rate:g} | {seed} | {row.value:.3f} ({passed}) | {trained.final_loss:.3f} | {seconds:.0f} |"
+        f"| {rate:g} | {seed} | {row.value:.3f} ({'passes' if passed else 'fails'}) | {trained.final_loss:.3f} "
+        f"| {seconds:.0f} |" + "".join(f" {n}: {score:.2f}" for n, score in scores.items()),
+        flush=True,
     )
+    if json_file:
+        said = {
+            **{"task": task, "encoding": encoding, "length": length, "steps": steps, "tokens": tokens},
+            **{"rate": rate, "layers": layers, "width": width, "heads": heads, "seed": seed},
+            **{"gate": row.value, "learned": passed, "loss": trained.final_loss, "seconds": round(seconds)},
+            "scores": scores or {length: row.value},
+        }
+        with open(json_file, "a", encoding="utf-8") as file:
+            file.write(json.dumps(said) + "\n")
+
+
+def validation(task: Task, model: LanguageModel, plan: Plan) -> dict[int, float]:
+    """The mean normalised score on validation at each length of a plan."""
+    found: dict[int, list[float]] = {}
+    for condition in task.conditions(plan.recipe.length, plan.multiples):
+        rows = measure(task, model, condition, plan.examples, "valid")
+        found.setdefault(int(condition["length"]), []).extend(r.score for r in rows if r.score is not None)
+    return {length: sum(values) / len(values) for length, values in found.items()}
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import pandas as pd
 from pebench.leaderboard import about, ranking, table
 from pebench.leaderboard.about import PUBLISHED
 from pebench.leaderboard.notes import notes_of
+from pebench.leaderboard.ranking.keeps import ALL, learning
 from pebench.suite.results.metrics import counted
 from pebench.suite.results.record import LARGEST, VERIFIED, Record, Unreadable, folders, newest, read_all
 
@@ -48,6 +49,17 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Overall:
+    """A mean over families and tasks, and its 95 % interval over seeds."""
+
+    value: float
+    low: float | None  # None where some task has one seed
+    high: float | None
+    p_best: float | None  # None, too, where some task is missing
+    tasks: int  # that it is the mean of
+
+
+@dataclass(frozen=True)
 class Entry:
     """One encoding on the board. What was not measured is None or absent."""
 
@@ -65,6 +77,8 @@ class Entry:
     high: float | None
     at_length: Interval | None  # the score at the training length alone
     beyond: Interval | None  # the score beyond the training length alone
+    learns: Overall | None  # share of the runs that pass their gate
+    keeps: Overall | None  # octaves of L to which half of the score at L holds; of tasks that are learned
     p_best: float | None  # by other seeds and test items
     p_best_tasks: float | None  # by other tasks of the same families, too
     places: dict[str, int]  # in each of ranking.ORDERS, where every condition is covered
@@ -308,6 +322,7 @@ def board_of(
     families = sorted(set(result.data.names["task_family"]))
     ranked = list(result.table["encoding"])
     order = ranked + sorted(set(cards) - set(ranked))
+    learned = learning(scores, runs)
     facts = _Facts(
         ranked=_by_encoding(result.table),
         families=_by_encoding(result.families),
@@ -315,6 +330,8 @@ def board_of(
         checks=_by_encoding(checks),
         at_length=_intervals(result.at_length.table),
         beyond=_intervals(result.beyond.table),
+        learns=_overall(learned.learns),
+        keeps=_overall(learned.keeps),
         places=ranking.places(result),
         blocked=blocked,
         costs=_costs(scores),
@@ -342,6 +359,20 @@ def _intervals(frame: pd.DataFrame) -> dict[str, Interval]:
     return {row.encoding: _interval(row.score, row.low, row.high) for row in rows}
 
 
+def _overall(frame: pd.DataFrame) -> dict[str, Overall]:
+    """The lines over all tasks of a table of `learning`, by encoding."""
+    return {
+        row.encoding: Overall(
+            float(row.value),
+            _none(row.low, float),
+            _none(row.high, float),
+            _none(row.p_best, float),
+            int(row.tasks),
+        )
+        for row in frame[frame["task"] == ALL].itertuples()
+    }
+
+
 def _interval(score: float, low: float, high: float) -> Interval:
     return Interval(float(score), _none(low, float), _none(high, float))
 
@@ -364,6 +395,8 @@ class _Facts:
     checks: dict[str, list[Any]]
     at_length: dict[str, Interval]
     beyond: dict[str, Interval]
+    learns: dict[str, Overall]
+    keeps: dict[str, Overall]
     places: pd.DataFrame
     blocked: dict[str, str]
     costs: dict[str, dict[str, float]]
@@ -391,6 +424,8 @@ class _Facts:
             high=_none(row.get("high"), float),
             at_length=self.at_length.get(name),
             beyond=self.beyond.get(name),
+            learns=self.learns.get(name),
+            keeps=self.keeps.get(name),
             p_best=_none(row.get("p_best"), float),
             p_best_tasks=_none(row.get("p_best_tasks"), float),
             places=self.places.loc[name].astype(int).to_dict() if name in self.places.index else {},

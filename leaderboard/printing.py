@@ -72,10 +72,15 @@ def to_frame(board: Board) -> pd.DataFrame:
             "places",
             "at_length",
             "beyond",
+            "learns",
+            "keeps",
         ):
             del row[part]
         for quantity, found in (("at_length", e.at_length), ("beyond", e.beyond)):
             ends = (found.score, found.low, found.high) if found else (None, None, None)
+            row |= dict(zip((quantity, f"{quantity}_low", f"{quantity}_high"), ends, strict=True))
+        for quantity, overall in (("learns", e.learns), ("keeps", e.keeps)):
+            ends = (overall.value, overall.low, overall.high) if overall else (None, None, None)
             row |= dict(zip((quantity, f"{quantity}_low", f"{quantity}_high"), ends, strict=True))
         row |= {f"place_{order.replace('-', '_')}": e.places.get(order) for order in ranking.ORDERS}
         for family in board.task_families:
@@ -95,7 +100,7 @@ def to_frame(board: Board) -> pd.DataFrame:
     return pd.DataFrame(rows).astype(dict.fromkeys(whole, "Int64") | dict.fromkeys(known, "float64"))
 
 
-_QUANTITIES = ("at_length", "beyond")
+_QUANTITIES = ("at_length", "beyond", "learns", "keeps")
 
 
 def to_csv(board: Board) -> str:
@@ -147,7 +152,7 @@ def _printed(board: Board) -> tuple[list[str], list[list[str]]]:
     another = board.order != ranking.ORDERS[0]
     header = [
         *(["place"] if another else []),
-        *("tier", "encoding", "score", *([] if one_seed else ["95 %"]), "at L", "beyond"),
+        *("tier", "encoding", "score", *([] if one_seed else ["95 %"]), "at L", "beyond", "keeps"),
         *(["seeds"] if unequal else []),
         *([] if one_seed else ["P(best)"]),
         *(["by tasks"] if by_tasks else []),
@@ -164,6 +169,7 @@ def _printed(board: Board) -> tuple[list[str], list[list[str]]]:
                 _share(e.score) + "*" * e.partial,
                 *([] if one_seed else [_range(e.low, e.high)]),
                 *(_share(found.score if found else None) for found in (e.at_length, e.beyond)),
+                f"{e.keeps.value:.1f}" + "*" * (e.keeps.tasks < len(e.gates)) if e.keeps else "-",
                 *([str(e.seeds)] if unequal else []),
                 *([] if one_seed else [_share(e.p_best)]),
                 *([_share(e.p_best_tasks)] if by_tasks else []),
@@ -188,7 +194,16 @@ def print_board(board: Board, console: Console) -> None:
     """Print the ranking; it fits 80 columns by leaving out what matters least, and says so."""
     header, rows = _printed(board)
     # Least important first: each goes only if the table would not fit.
-    spare = ["train", "learned", "by tasks", "P(best)", *reversed(board.task_families), "cover", "seeds"]
+    spare = [
+        "train",
+        "keeps",
+        "learned",
+        "by tasks",
+        "P(best)",
+        *reversed(board.task_families),
+        "cover",
+        "seeds",
+    ]
     spare = [name for name in spare if name in header]
     widths = {h: max(len(h), *(len(row[n]) for row in rows)) + 2 for n, h in enumerate(header)}
     left_out = []
@@ -204,7 +219,8 @@ def print_board(board: Board, console: Console) -> None:
     console.print(shown)
     console.print(
         "No test separates a tier's rows from its leader. Scores: 0 without reading the input, 1 for an oracle; at L: "
-        "at the training length; beyond: at longer ones; train: time of a training step over RoPE's.",
+        "at the training length; beyond: at longer ones; keeps: octaves of L to which half of "
+        "the score at L holds (*: some tasks are not learned); train: time of a training step over RoPE's.",
         style="dim",
     )
     if left_out:

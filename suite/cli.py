@@ -32,7 +32,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "prove": start.prove_identities,
         "pictures": start.tabulate_pictures,
     },
-    "Run": {"run": runs.run, "status": runs.status},
+    "Run": {"run": runs.run, "status": runs.status, "nodes": runs.show_nodes, "cell": runs.run_listed},
     "Results": {
         "board": results.board,
         "compare": results.compare,
@@ -57,6 +57,7 @@ for panel, commands in PANELS.items():
     for name, command in commands.items():
         app.command(name, rich_help_panel=panel)(command)
 data.command("prepare")(start.prepare)
+data.command("tokenise")(start.tokenise)
 app.add_typer(data, name="data", rich_help_panel="Start")
 
 

@@ -54,6 +54,9 @@ class AlgorithmicTask(AnswerTask):
         condition = self.lesson(length, rng)
         return self.examples(condition, max(1, tokens // self.size(condition)), rng, "train")
 
+    def word(self, token: int) -> str:
+        return {BEGIN: "start", SEPARATOR: "="}.get(token) or str(token - FIRST)
+
     def oracle(self) -> LanguageModel:
         return lambda tokens: one_hot(self.solve(tokens), self.vocab).float()
 

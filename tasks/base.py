@@ -6,7 +6,7 @@ caller's: the same generator state gives the same tokens, on every platform.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -21,6 +21,8 @@ LanguageModel = Callable[[Tensor], Tensor]
 
 # Tokens that are scored in one forward pass: bounds the memory of evaluation at any length.
 TOKENS_AT_ONCE = 8192
+SHOWN = 3  # test items of a condition whose answers a record keeps
+BLANK = -1  # in a text for people: the place of an answer
 
 
 class Batch(NamedTuple):
@@ -39,6 +41,7 @@ class Task(ABC):
     vocab: ClassVar[int]
     gate: ClassVar[float]  # normalised score on the training distribution from which it counts as learned
     reads_text: ClassVar[bool] = False
+    fed_back: ClassVar[bool] = True  # whether the model reads each right answer before the next
 
     def __init__(self, corpus: Path | None = None):
         self.corpus = corpus  # None: books-v1
@@ -66,8 +69,30 @@ class Task(ABC):
         """
 
     @abstractmethod
+    def items(
+        self, condition: Condition, n: int, rng: torch.Generator, split: Split = "test"
+    ) -> Batch | None:
+        """The first three of the `n` examples that `measure` scores, to be shown; None where nothing can be.
+
+        A text without questions asks for its last bytes here.
+        """
+
+    @abstractmethod
     def oracle(self) -> LanguageModel:
         """A function in the place of the model that always knows the answer."""
+
+    def word(self, token: int) -> str:
+        """How a person reads a token: here as a byte.
+
+        >>> from pebench.tasks import make
+        >>> make("language").text([72, 105, BLANK]), make("copy").text([0, 2, 3, 1, BLANK])
+        ('Hi_', 'start a b = _')
+        """
+        return chr(token) if 0 < token < 128 else "\N{REPLACEMENT CHARACTER}"
+
+    def text(self, tokens: Iterable[int]) -> str:
+        """How a person reads tokens; `_` stands for BLANK."""
+        return ("" if self.reads_text else " ").join("_" if t == BLANK else self.word(t) for t in tokens)
 
 
 class AnswerTask(Task):
@@ -80,6 +105,12 @@ class AnswerTask(Task):
     @abstractmethod
     def chance(self, condition: Condition) -> float:
         """Exact match of the best predictor that does not read the input."""
+
+    def items(
+        self, condition: Condition, n: int, rng: torch.Generator, split: Split = "test"
+    ) -> Batch | None:
+        tokens, targets = self.examples(condition, n, rng, split)
+        return Batch(tokens[:SHOWN], targets[:SHOWN])
 
     def measure(
         self, lm: LanguageModel, condition: Condition, n: int, rng: torch.Generator, split: Split = "test"

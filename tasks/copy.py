@@ -6,6 +6,8 @@ from torch import Tensor
 from pebench.tasks.algorithmic import FIRST, QuestionTask
 from pebench.tasks.base import Condition, draw, grid
 
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123"  # for people: a symbol each; further ones are numbers
+
 
 class Copy(QuestionTask):
     """BOS s SEP s, with symbols uniform over 30; trained on strings of 1 to L symbols.
@@ -40,6 +42,10 @@ class Copy(QuestionTask):
 
     def answer(self, question: Tensor) -> Tensor:
         return question
+
+    def word(self, token: int) -> str:
+        number = token - FIRST
+        return LETTERS[number] if 0 <= number < len(LETTERS) else super().word(token)
 
     def chance(self, condition: Condition) -> float:
         return float(self.symbols) ** -int(condition["length"])

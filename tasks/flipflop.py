@@ -67,6 +67,9 @@ class FlipFlop(AlgorithmicTask):
         tokens[:, 1:][reads] = register(tokens)[:, :-1][reads]
         return Batch(tokens[:, :-1], tokens[:, 1:].where(reads, IGNORE))
 
+    def word(self, token: int) -> str:
+        return {WRITE: "w", READ: "r", SKIP: "i"}.get(token) or str(token - BIT)
+
     def solve(self, tokens: Tensor) -> Tensor:
         return register(tokens)
 

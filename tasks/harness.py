@@ -32,6 +32,9 @@ class Harness(Language):
     def conditions(self, length: int, multiples: tuple[float, ...]) -> list[Condition]:
         return [{"length": n, "task": name} for n in grid(length, multiples) for name in self.asks]
 
+    def items(self, condition: Condition, n: int, rng: torch.Generator, split: Split = "test") -> None:
+        return None
+
     def measure(
         self, lm: LanguageModel, condition: Condition, n: int, rng: torch.Generator, split: Split = "test"
     ) -> list[Score]:

@@ -9,11 +9,22 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
-from pebench.tasks.base import TOKENS_AT_ONCE, Batch, Condition, LanguageModel, Score, Task, grid
+from pebench.tasks.base import (
+    IGNORE,
+    SHOWN,
+    TOKENS_AT_ONCE,
+    Batch,
+    Condition,
+    LanguageModel,
+    Score,
+    Task,
+    grid,
+)
 from pebench.tasks.data.corpus import CorpusError, Split, byte_tensor
 from pebench.tasks.data.text import joined, random_windows
 
 STRETCH = 4096  # bytes that are scored in one piece, cut into windows of the length under test
+ASKED = 16  # bytes at the end of a window that a record shows the guesses of
 BEGIN = 0  # a byte that no text has, in front of every window, so that all of its bytes are scored
 
 
@@ -51,18 +62,33 @@ class Language(Task):
     def measure(
         self, lm: LanguageModel, condition: Condition, n: int, rng: torch.Generator, split: Split = "test"
     ) -> list[Score]:
-        length = int(condition["length"])
-        data = windows(self.stretches(n, split).view(-1, length))
-        size = max(1, TOKENS_AT_ONCE // length)
-        bits = torch.cat(
+        data = windows(self.stretches(n, split).view(-1, int(condition["length"])))
+        return self.scores(self.bits(lm, data), data.targets, condition)
+
+    def items(
+        self, condition: Condition, n: int, rng: torch.Generator, split: Split = "test"
+    ) -> Batch | None:
+        """The last bytes of the first windows are asked for."""
+        tokens, targets = windows(self.stretches(n, split).view(-1, int(condition["length"]))[:SHOWN])
+        targets = targets.clone()
+        targets[:, :-ASKED] = IGNORE
+        return Batch(tokens, targets)
+
+    def bits(self, lm: LanguageModel, data: Batch) -> Tensor:
+        """Bits (n, length) of each byte of a batch."""
+        size = max(1, TOKENS_AT_ONCE // data.tokens.shape[1])
+        pieces = zip(data.tokens.split(size), data.targets.split(size), strict=True)
+        return torch.cat(
             [
                 cross_entropy(lm(tokens).float().mT, targets, reduction="none") / math.log(2)
-                for tokens, targets in zip(data.tokens.split(size), data.targets.split(size), strict=True)
+                for tokens, targets in pieces
             ]
-        )  # (windows, length)
-        scores = [
-            Score("bits_per_byte", bits.mean().item(), bits.numel(), condition, self.floor(data.targets), 0.0)
-        ]
+        )
+
+    def scores(self, bits: Tensor, text: Tensor, condition: Condition) -> list[Score]:
+        """What a model with these bits (n, length) scores on this text (n, length)."""
+        length = bits.shape[1]
+        scores = [Score("bits_per_byte", bits.mean().item(), bits.numel(), condition, self.floor(text), 0.0)]
         start, end = 0, 16
         while start < length:
             part = bits[:, start:end]

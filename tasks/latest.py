@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pebench.tasks.algorithmic import shuffles
+from pebench.tasks.algorithmic import FIRST, shuffles
 from pebench.tasks.base import Condition, draw, grid
 from pebench.tasks.recall import KEYS, LookUpTask
 
@@ -51,6 +51,10 @@ class Latest(LookUpTask):
         slots = torch.randint(0, k, (n, length), generator=rng)
         slots[:, :k] = torch.arange(k)
         return slots.gather(1, shuffles(n, length, rng))
+
+    def word(self, token: int) -> str:
+        number = token - FIRST - KEYS
+        return f"v{number}" if 0 <= number < self.values else super().word(token)
 
     def chance(self, condition: Condition) -> float:
         return float(self.values) ** (-2 * self.keys(condition))

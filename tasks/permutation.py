@@ -76,6 +76,7 @@ class PermutationProduct(AlgorithmicTask):
     family = "state tracking"
     vocab = BEGIN + 1 + len(S3) + len(A5)
     gate = 0.9
+    fed_back = False
 
     def context(self, length: int) -> int:
         return length + 1
@@ -97,6 +98,13 @@ class PermutationProduct(AlgorithmicTask):
         targets = torch.full_like(tokens, IGNORE)
         targets[:, 1:] = self.solve(tokens)[:, 1:]
         return Batch(tokens, targets)
+
+    def word(self, token: int) -> str:
+        """The images of a permutation: (2 1 3) swaps the first two."""
+        if token == BEGIN:
+            return "start"
+        group = "S3" if token < START["A5"] else "A5"
+        return f"({' '.join(str(image + 1) for image in GROUPS[group][token - START[group]])})"
 
     def solve(self, tokens: Tensor) -> Tensor:
         group = "S3" if int(tokens[0, 1]) < START["A5"] else "A5"

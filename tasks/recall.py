@@ -71,6 +71,11 @@ class LookUpTask(AlgorithmicTask):
         targets[:, 3 * length + 1 :: 3] = IGNORE  # the keys
         return Batch(tokens[:, :-1], targets)
 
+    def word(self, token: int) -> str:
+        if token < FIRST:
+            return super().word(token)
+        return "·" if token >= FILLER else f"k{token - FIRST}"
+
     def solve(self, tokens: Tensor) -> Tensor:
         facts = question_of(tokens)
         first = facts.shape[1] + 2

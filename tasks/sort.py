@@ -65,6 +65,16 @@ class Sort(QuestionTask):
         numbers = (10 * tens + ones).sort(dim=1).values
         return torch.stack([TENS + numbers // 10, ONES + numbers % 10], dim=2).flatten(1)
 
+    def word(self, token: int) -> str:
+        """A symbol, tens or ones.
+
+        >>> [Sort().word(token) for token in (FIRST + 7, TENS + 5, ONES + 3)]
+        ['s7', '50', '+3']
+        """
+        if token >= TENS:
+            return f"+{token - ONES}" if token >= ONES else f"{token - TENS}0"
+        return super().word(token) if token < FIRST else f"s{token - FIRST}"
+
     def chance(self, condition: Condition) -> float:
         """All sets of items are equally likely, and what whole decks hold is known.
 

@@ -16,20 +16,27 @@ METHOD = f"""
    all others.
 5. **Two quantities.** The score at the training length L and the score beyond L are shown apart, and never compared
    as one.
-6. **Intervals.** A parametric bootstrap of {ranking.DRAWS} draws repeats, for each task, the effect of a seed on all
-   encodings, the variation of single runs, and the sampling of test answers. 95 % of the draws lie in the interval.
-   P(best) is the share of draws in which an encoding has the largest advantage. A run that diverged counts as missing,
-   and is named.
-7. **Few seeds.** Three seeds say little about the variance of an encoding. Its estimate is shrunk towards the variance
-   of the others, by as much as they agree (Smyth, 2004), but never below its own. If an encoding really varies several
-   times more than the others, its false-positive rate exceeds 5 %.
+6. **Intervals.** The 95 % confidence interval covers, for each task, the effect of a seed on all encodings, the
+   variation of single runs, and the sampling of test answers. P(best) is the share of {ranking.DRAWS} draws of these
+   parts in which an encoding has the largest advantage. A run that diverged counts as missing, and is named.
+7. **Few seeds.** Three seeds say little about the variance of an encoding. Its estimate is shrunk towards the mean of
+   all encodings plus its standard error, by as much as their variances agree (Smyth, 2004). It never falls below the
+   encoding's own. A preview gets that mean. Where every encoding has one seed there is no interval.
 8. **Test sampling.** A share of n answers is binomial. Bits per byte are a mean of n terms that vary as much as their
    mean. All encodings and seeds answer the same test items, so more seeds do not reduce this part.
 9. **Tiers.** The best encoding begins the first tier. From the best down, the first encoding that a paired t-test
    separates from its tier's leader begins the next tier: at {ranking.LEVEL:.0%}, after Holm's correction over *all*
-   pairs, because the leader is chosen after looking. Encodings of a tier share a rank.
+   pairs, because the leader is chosen after looking. The leader is the tier's best with the full number of
+   seeds, unless it is separable from an encoding ahead of it. Encodings of a tier share a rank.
 10. **Certificate.** An encoding that fails a check is listed with its numbers and gets no rank. Checks are, for
     example, that it does not see the future and that cached decoding equals the full forward.
 11. **Gate.** *Learned* is the share of runs that pass the task's gate on the training distribution. Length curves
     leave out the others: a model that did not learn the task has nothing to extrapolate.
+12. **Tasks are a sample too.** P(best) *by tasks* also draws the tasks anew, within their families. A separated pair
+    does not survive another choice of tasks if 0 lies within 95 % of these draws. A family of one task borrows the
+    deviations of the other families' tasks.
+13. **Influence.** Equal weights are not equal influence: families with larger differences decide more. The board's
+    notes print each family's share of the variance. Other orders: `pebench board --order`.
+14. **Processors.** Another kind of processor rounds differently and trains another model from the same seed. A record
+    is *verified* if it came out equal on the same kind, or within seed spread on another.
 """

@@ -102,3 +102,23 @@ def specs(options: list[str] | None) -> list[str]:
             found.append(",".join(parts[:n]).strip())
             del parts[:n]
     return list(dict.fromkeys(filter(None, found)))
+
+
+class Machines(StrEnum):
+    local = "local"
+    ray = "ray"
+    slurm = "slurm"
+
+
+EngineName = Annotated[Machines, typer.Option("--engine", help="The machines that make the runs.")]
+Address = Annotated[
+    str | None, typer.Option(help="Ray: the cluster's address, HOST:PORT; default: the one here.")
+]
+Gpus = Annotated[
+    float | None,
+    typer.Option(min=0.01, help="Ray and Slurm: GPUs of a run, for Ray also a share such as 0.25."),
+]
+Mixed = Annotated[
+    bool, typer.Option("--mixed", help="Ray: use nodes of different precision or PyTorch in one sweep.")
+]
+Partition = Annotated[str | None, typer.Option(help="Slurm: the partition.")]

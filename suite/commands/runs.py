@@ -1,19 +1,29 @@
-"""Commands that train and measure."""
+"""Commands that train and measure, and look at the machines for it."""
 
 import json
 import os
+import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pebench.suite.commands.common import (
+    PATH,
+    Address,
     AsJson,
     Corpus,
     Device,
+    EngineName,
+    Gpus,
     Jobs,
+    Machines,
+    Mixed,
+    Partition,
     ProfileName,
     Records,
     Retry,
@@ -51,6 +61,18 @@ def run(
     save: Annotated[
         bool, typer.Option("--save", help="Keep the trained models of all tasks, not of language alone.")
     ] = False,
+    engine: EngineName = Machines.local,
+    address: Address = None,
+    gpus: Gpus = None,
+    mixed: Mixed = False,
+    partition: Partition = None,
+    time: Annotated[str | None, typer.Option(help="Slurm: the time limit of a run, such as 2:00:00.")] = None,
+    sbatch: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sbatch", help="Slurm: a further option of sbatch, such as --account=mine; repeatable."
+        ),
+    ] = None,
 ) -> None:
     """Train and measure; what has its record already is kept, so a second call continues."""
     from pebench.suite.experiment.profiles import profile_named
@@ -61,13 +83,25 @@ def run(
 
     plan = profile_named(profile)
     chosen_specs, wanted = chosen(plan, specs(encodings), listed(tasks))
-    demand_device(device)
-    demand_data(wanted, corpus)
+    if engine is Machines.local:
+        demand_device(device)
+        demand_data(wanted, corpus)
     numbers = [seed] if seed is not None else list(range(seeds or plan.seeds))
     every = cells(plan, chosen_specs, wanted, numbers, corpus.resolve() if corpus else None)
-    options = {"device": device, "retry": retry, "save": save, "console": console()}
+    screen = console()
+    if engine is Machines.slurm:
+        from pebench.suite.runs.engines.slurm import Options, submit_runs
+
+        given = Options(device, gpus, partition, time, jobs, tuple(sbatch or ()))
+        typer.echo(submit_runs(every, records, given, retry, save))
+        return
+    options: dict[str, Any] = {"device": device, "retry": retry, "save": save, "console": screen}
+    if engine is Machines.ray:
+        from pebench.suite.runs.engines.ray import Ray
+
+        options["engine"] = Ray(every, records, plan.timeout, device, address, gpus or 1.0, mixed, jobs)
     outcomes = sweep(plan, every, records, jobs, **options).run()
-    failed = sum(outcomes[name] for name in AGAIN)
+    failed = sum(outcomes[name] for name in (*AGAIN, "lost"))
     ended = ", ".join(f"{n} {outcome}" for outcome, n in outcomes.most_common())
     typer.echo(f"{counted(sum(outcomes.values()), 'run')} in {records}: {ended}")
     if outcomes["diverged"]:
@@ -77,6 +111,70 @@ def run(
     if failed:
         typer.echo("`pebench status` names what failed; `pebench run --retry` tries it again", err=True)
     raise typer.Exit(4 if failed else 0)
+
+
+def show_nodes(
+    profile: ProfileName = "QUICK",
+    encodings: Annotated[list[str] | None, typer.Option("--encodings", "-e", help="As in `run`.")] = None,
+    tasks: Annotated[list[str] | None, typer.Option("--tasks", "-t", help="As in `run`.")] = None,
+    corpus: Corpus = None,
+    device: Device = "cpu",
+    engine: EngineName = Machines.local,
+    address: Address = None,
+    gpus: Gpus = None,
+    mixed: Mixed = False,
+    partition: Partition = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check the machines before they get runs: code, text, precision, memory, GPU; exit code 3 where one fails."""
+    from pebench.suite.experiment.profiles import profile_named
+    from pebench.suite.results.metrics import counted
+    from pebench.suite.runs.preflight import expected, state
+    from pebench.suite.runs.runner import cells
+    from pebench.suite.runs.selection import chosen
+
+    plan = profile_named(profile)
+    chosen_specs, wanted = chosen(plan, specs(encodings), listed(tasks))
+    every = cells(plan, chosen_specs, wanted, [0], corpus.resolve() if corpus else None)
+    with console().status("asking the nodes") if sys.stderr.isatty() and not as_json else Console(quiet=True):
+        if engine is Machines.ray:
+            from pebench.suite.runs.engines.ray import Ray
+
+            found = Ray(every, Path(), plan.timeout, device, address, gpus or 1.0, mixed).states()
+        elif engine is Machines.slurm:
+            from pebench.suite.runs.engines.slurm import states_of_nodes
+
+            found = states_of_nodes(every, device, gpus, partition)
+        else:
+            found = {"this machine": state(expected(every), device)}
+    if as_json:
+        typer.echo(json.dumps([{"node": name, **facts} for name, facts in found.items()], indent=1))
+    else:
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        columns = ("torch", "precision", "kernels", "processors", "memory", "gpus", "device", "processor")
+        for column in ("", "node", *columns):
+            table.add_column(column, overflow="fold")
+        for name, facts in found.items():
+            shown = {**facts, "memory": f"{facts['memory'] / 2**30:.1f} GiB"} if "memory" in facts else facts
+            mark = "[red]✗[/]" if facts["faults"] else "[green]✓[/]"
+            table.add_row(mark, Text(name), *(Text(str(shown.get(column, "?"))) for column in columns))
+        console().print(table)
+        for name, facts in found.items():
+            for fault in facts["faults"]:
+                typer.echo(f"{name}: {fault}")
+    good = sum(not facts["faults"] for facts in found.values())
+    typer.echo(f"{good} of {counted(len(found), 'node')} can make these runs", err=as_json)
+    raise typer.Exit(0 if good == len(found) else 3)
+
+
+def run_listed(
+    listing: Annotated[Path, typer.Argument(help="A list that `run --engine slurm` wrote.", **PATH)],
+    number: Annotated[int, typer.Argument(min=0, help="Which run of it, from 0.")],
+) -> None:
+    """Make one run of a list: the command of each task of a Slurm array."""
+    from pebench.suite.runs.engines.slurm import run_one
+
+    raise typer.Exit(run_one(listing, number, console()))
 
 
 def status(
@@ -91,6 +189,7 @@ def status(
     """Show which runs of a sweep are done, missing, stale (of other code) or failed."""
     from pebench.suite.experiment.profiles import profile_named
     from pebench.suite.results.metrics import counted
+    from pebench.suite.runs.engines.slurm import left_out
     from pebench.suite.runs.runner import cells, states
     from pebench.suite.runs.selection import chosen
 
@@ -119,6 +218,8 @@ def status(
     typer.echo(
         f"{counted(len(found), 'run')}: {', '.join(f'{n} {state}' for state, n in total.most_common())}"
     )
+    for node, why in left_out(records):
+        typer.echo(f"{node} was left out: {why}", err=True)
 
 
 def done_of_all(states: Counter[str]) -> str:

@@ -1,6 +1,7 @@
 """Commands to begin with: what there is, a new encoding, its proofs, the data."""
 
 import json
+import math
 import sys
 from contextlib import suppress
 from enum import StrEnum
@@ -243,3 +244,58 @@ def prepare(
         return
     folder = prepare_books(tell)
     typer.echo(f"{identity()['name']} ({identity()['sha256'][:12]}) is ready in {folder}")
+
+
+def token_count(text: str) -> int:
+    """A number of tokens as a person writes it.
+
+    >>> token_count("10B"), token_count("2.5m"), token_count("5_000"), token_count("300k")
+    (10000000000, 2500000, 5000, 300000)
+    """
+    number, unit = (text[:-1], text[-1].upper()) if text[-1:].upper() in UNITS else (text, "")
+    try:
+        count = float(number) * UNITS.get(unit, 1)
+    except ValueError:
+        count = math.nan
+    if not 1 <= count <= 1e15:
+        raise typer.BadParameter(f"{text!r} is no number of tokens: 10B, 500M, 20k or 5000")
+    return round(count)
+
+
+UNITS = {"K": 10**3, "M": 10**6, "B": 10**9}
+
+
+def tokenise(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A dataset of the Hub (HuggingFaceFW/fineweb-edu), or a file or folder of parquet, JSON lines or .txt."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The folder of the shards.", **PATH)],
+    name: Annotated[str, typer.Option(help="The dataset's configuration, such as sample-10BT.")] = "",
+    revision: Annotated[str, typer.Option(help="The dataset's revision: a commit, tag or branch.")] = "",
+    tokens: Annotated[
+        int | None,
+        typer.Option(parser=token_count, metavar="N", help="About so many: 10B, 500M; default: all."),
+    ] = None,
+    text: Annotated[str, typer.Option(help="The column that holds the text.")] = "text",
+    as_json: AsJson = False,
+) -> None:
+    """Tokenise text into shards with GPT-2's encoding, in the GRAPE reference's format; a second call continues."""
+    from pebench.tasks.data.tokens import Source, identity
+    from pebench.tasks.data.tokens import tokenise as write_shards
+
+    def tell(line: str) -> None:
+        typer.echo(line, err=True)
+
+    try:
+        write_shards(Source(source, name, revision, text), out, tokens, progress=tell)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command continues behind the last whole shard", err=True)
+        raise
+    about = identity(out)
+    if as_json:
+        typer.echo(json.dumps(about, indent=1))
+    else:
+        typer.echo(f"{about['tokens']:,} tokens of {about['name']} ({about['sha256'][:12]}) are in {out}")

@@ -9,10 +9,11 @@ from pebench.encodings.base import Encoding
 from pebench.encodings.extension import extended
 from pebench.encodings.registry import resolve
 from pebench.encodings.streams import stream
+from pebench.suite.experiment.answers import answers
 from pebench.suite.experiment.profiles import Plan
 from pebench.suite.experiment.speed import Timed
 from pebench.suite.lm.model import LM, LengthError
-from pebench.suite.results.record import Row
+from pebench.suite.results.record import Answer, Row
 from pebench.tasks.base import Condition, LanguageModel, Score, Task
 from pebench.tasks.data.corpus import Split
 from pebench.tasks.throughput import Throughput
@@ -22,7 +23,7 @@ Tick = Callable[[int, int], None]  # (done, of all)
 
 def examine(
     lm: LM, task: Task, plan: Plan, device: torch.device, tick: Tick, extension: str = ""
-) -> list[Row]:
+) -> tuple[list[Row], list[Answer]]:
     """Measure a trained model: validation at the training length (the gate), then every condition.
 
     With an extension ("pi", "ntk", "yarn") the encoding reads a text that is c times as long as those of its
@@ -31,15 +32,18 @@ def examine(
     length, trained = plan.recipe.length, lm.encoding
     conditions = task.conditions(length, plan.multiples)
     model = function(lm, device)
+    said = list[Answer]()
     rows = [gate(task, model, [c for c in conditions if c["length"] == length], plan.examples)]
     for done, condition in enumerate(conditions, start=2):
         factor = int(condition["length"]) / length
         lm.encoding = extended(trained, extension, factor) if extension and factor > 1 else trained
         with suppress(LengthError):  # beyond what the encoding is defined for: missing, never zero
             rows += measure(task, model, condition, plan.examples, "test")
+            items = task.items(condition, plan.examples, generator(task, condition, "test"))
+            said += answers(task, model, condition, items)
         tick(done, len(conditions) + 1)
     lm.encoding = trained
-    return rows
+    return rows, said
 
 
 def function(lm: LM, device: torch.device) -> LanguageModel:
@@ -61,9 +65,13 @@ def gate(task: Task, model: LanguageModel, near: list[Condition], n: int) -> Row
 
 def measure(task: Task, model: LanguageModel, condition: Condition, n: int, split: Split) -> list[Row]:
     """The rows of one condition, on examples that are the same for every encoding and seed."""
+    return as_rows(task.measure(model, condition, n, generator(task, condition, split), split))
+
+
+def generator(task: Task, condition: Condition, split: Split) -> torch.Generator:
+    """What the examples of a condition are drawn from."""
     name = ":".join(f"{key}={value}" for key, value in sorted(condition.items()))
-    rng = torch.Generator().manual_seed(stream(0, f"{task.name}:{split}:{name}"))
-    return as_rows(task.measure(model, condition, n, rng, split))
+    return torch.Generator().manual_seed(stream(0, f"{task.name}:{split}:{name}"))
 
 
 def as_rows(scores: list[Score]) -> list[Row]:

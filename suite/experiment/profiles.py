@@ -81,6 +81,17 @@ QUICK = Profile(
     timeout=900,
 )
 
+# What `make leaderboard` runs. `QUICK` has one seed, and in its published records four of six runs of `needle` fail
+# the gate: such an order is a draw of the hardware. The new name keeps the records of the two apart.
+QUICK_2 = Profile(
+    name="QUICK_2",
+    about="ten minutes on two cores: two tasks of QUICK, five encodings, two seeds",
+    encodings=("rope", "alibi", "fox", "grape_m_nonctx", "grape_a_qk"),
+    seeds=2,
+    plans={task: QUICK.plans[task] for task in ("copy", "language", "throughput")},
+    timeout=QUICK.timeout,
+)
+
 FAR = (1, 1.5, 2, 4, 8)
 FARTHER = (1, 2, 4, 8, 16)
 
@@ -120,6 +131,52 @@ STANDARD = Profile(
 )
 
 
+HALF_OCTAVES = (1, 1.25, 1.5, 2)
+
+
+def second(layers: int, width: int, heads: int, rate: float) -> dict[str, Plan]:
+    """The tasks of `STANDARD_2` at a size: lengths and grids are the same at every size."""
+
+    def plan(
+        length: int, count: int, multiples: tuple[float, ...] = HALF_OCTAVES, examples: int = 256
+    ) -> Plan:
+        recipe = Recipe(length, count, 2048, rate)
+        return Plan(layers, width, heads, recipe, multiples, examples)
+
+    return {
+        "copy_unique": plan(64, 1000),
+        "copy_repeat": plan(16, 1200),
+        "recall_again": plan(12, 1500, FAR),
+        "flipflop_error": plan(72, 700, (1, 2, 4)),
+        "parity": plan(16, 800),
+        "indexing": plan(64, 1000),
+        "sort": plan(6, 1500),
+        "needle_text": plan(128, 2000, (1, 2, 4, 8)),
+        "language_ends": plan(256, 1000, (1, 2, 4, 8, 16), 32),
+        "throughput": Plan(layers, width, heads, Recipe(length=256, steps=0, tokens=2048), (1, 4, 16), 5),
+    }
+
+
+# The rules, what was tried and what is not known yet: docs/standard2.md.
+STANDARD_2 = Profile(
+    name="STANDARD_2",
+    about="draft, its rules are not met yet: nine tasks at longer lengths, three seeds, 3 layers x 96",
+    encodings=(),
+    seeds=3,
+    plans=second(3, 96, 4, 4e-3),
+    timeout=3600,
+)
+
+LARGE = Profile(
+    name="LARGE",
+    about="draft, its rules are not met yet: STANDARD_2 with five times the parameters, two seeds, 4 layers x 192",
+    encodings=(),
+    seeds=2,
+    plans=second(4, 192, 6, 2e-3),
+    timeout=4 * 3600,
+)
+
+
 def at_rate(name: str, factor: float) -> Profile:
     """Three tasks of `STANDARD` at another learning rate: one rate for all encodings is unfair to some."""
     tasks = ("copy", "recall", "language")
@@ -137,7 +194,10 @@ def at_rate(name: str, factor: float) -> Profile:
 
 RATE_THIRD, RATE_TRIPLE = at_rate("RATE_THIRD", 1 / 3), at_rate("RATE_TRIPLE", 3)
 
-PROFILES = {profile.name: profile for profile in (SMOKE, QUICK, STANDARD, RATE_THIRD, RATE_TRIPLE)}
+PROFILES = {
+    profile.name: profile
+    for profile in (SMOKE, QUICK, QUICK_2, STANDARD, STANDARD_2, LARGE, RATE_THIRD, RATE_TRIPLE)
+}
 
 
 def profile_named(name: str) -> Profile:

@@ -28,6 +28,12 @@ METRICS: dict[str, Metric] = {
         "bits per byte", "bits", "lower", "mean negative log2-likelihood of the next byte"
     ),
     "bits_at": Metric("bits by position", "bits", "lower", "bits per byte of the bytes at these positions"),
+    "bits_last": Metric(
+        "bits of the last bytes", "bits", "lower", "bits per byte of the last 64 bytes of each window"
+    ),
+    "log_error": Metric(
+        "log error", "decades", "higher", "-log10 of the share of reads that are wrong, half a read added"
+    ),
     "gate": Metric("gate", "score", "higher", "normalised score on the training distribution (validation)"),
     "train_ratio": Metric("training step", "x RoPE", "lower", "time of a training step over RoPE's"),
     "prefill_ratio": Metric("prefill", "x RoPE", "lower", "time of a forward pass over RoPE's"),
@@ -51,6 +57,12 @@ _LENGTHS = {
     "sort": "items",
     "recall": "slots",
     "latest": "assignments",
+    "copy_repeat": "symbols",
+    "copy_unique": "symbols",
+    "flipflop_error": "instructions",
+    "indexing": "symbols",
+    "parity": "bits",
+    "recall_again": "slots",
 }
 
 

@@ -15,18 +15,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from pebench.suite.results.metrics import METRICS
 from pebench.suite.results.names import name_problem, profile_problem, whole_problem
 
-SCHEMA = 2  # 2: encoding_code and shared_code
+SCHEMA = 3  # 2: encoding_code and shared_code; 3: answers
 VERIFIED = "verified.json"  # in a records folder: which records were run again, no record itself
 RUNNING = ".running"  # in a records folder: what runs need while they run
 OUTCOMES = ("measured", "failed", "diverged", "timed out", "out of memory", "undefined")
 AGAIN = ("failed", "timed out", "out of memory")  # outcomes that another attempt may change
 CERTIFICATE = "certificate"  # the task of the proofs; it stands among the tasks of every sweep
 _HASH = re.compile(r"[0-9a-f]{16,64}")
+ANSWER = 200  # characters
 LARGEST = 64 * 2**20  # bytes of a file that is read; records of the largest profile have a hundredth
 LARGEST_SENT = 4 * 2**20  # bytes of a record that a stranger sends
 Condition = dict[str, int | float | str]
@@ -87,6 +88,36 @@ def normalised(value: Any, floor: Any, ceiling: Any) -> Any:
     return (value - floor) / (ceiling - floor)
 
 
+class Answer(TypedDict):
+    """What a model answered to a test item: the texts are for people, each of at most ANSWER characters."""
+
+    condition: Condition
+    item: int  # its number among the test items of the condition, from 0
+    asked: str  # what the model reads, `_` for each answer
+    answer: str  # the right one
+    said: str
+    right: bool  # whether every token is
+
+
+_ANSWER = {"condition": dict, "item": int, "asked": str, "answer": str, "said": str, "right": bool}
+
+
+def _answer_problem(answer: object) -> str:
+    """The fault of an answer; empty where there is none."""
+    if not isinstance(answer, dict) or answer.keys() != _ANSWER.keys():
+        return f"is no object of {', '.join(_ANSWER)}"
+    for name, kind in _ANSWER.items():
+        if type(answer[name]) is not kind:
+            return f"has {name} {answer[name]!r}, no {kind.__name__}"
+    if answer["item"] < 0 or max(len(answer[name]) for name in ("asked", "answer", "said")) > ANSWER:
+        return f"has a negative item, or a text of more than {ANSWER} characters"
+    if not all(
+        isinstance(k, str) and (isinstance(v, str) or _finite(v)) for k, v in answer["condition"].items()
+    ):
+        return "has a condition that does not map names to numbers or strings"
+    return ""
+
+
 def _finite(number: object) -> bool:
     """Whether this is a number, neither endless nor true or false."""
     return (isinstance(number, float) or type(number) is int) and isfinite(number)
@@ -114,6 +145,7 @@ class Record:
     # Hashes of two parts of the fingerprint; null in records of its revision 1, which did not tell them apart.
     encoding_code: str | None = None  # of the encoding alone
     shared_code: str | None = None  # of what all encodings share: task, model, training, measuring
+    answers: tuple[Answer, ...] = ()  # to the first test items of each condition; none in records of schema 2
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -133,6 +165,11 @@ class Record:
             raise RecordError(f"outcome {self.outcome!r} is none of {', '.join(OUTCOMES)}")
         if (self.outcome == "measured") != bool(self.rows) or bool(self.rows) == bool(self.reason):
             raise RecordError("a record has rows or a reason why not, never both")
+        for number, answer in enumerate(self.answers):
+            if problem := _answer_problem(answer):
+                raise RecordError(f"answer {number} {problem}")
+        if self.answers and not self.rows:
+            raise RecordError("a record without rows has no answers")
         for name in ("card", "setup", "provenance"):
             if not isinstance(getattr(self, name), dict):
                 raise RecordError(f"{name} is not an object")
@@ -182,7 +219,7 @@ def from_json(text: str) -> Record:
         raise RecordError(f"unknown fields {sorted(unknown)}")
     try:
         rows = tuple(Row(**row) for row in data.pop("rows", ()))
-        return Record(rows=rows, **data)
+        return Record(rows=rows, answers=tuple(data.pop("answers", ())), **data)
     except (TypeError, OverflowError) as e:  # an unknown field; an integer beyond all floats
         raise RecordError(str(e)) from e
 
@@ -200,6 +237,8 @@ def _migrated(data: dict[str, Any]) -> dict[str, Any]:
         raise RecordError(f"schema {schema} is newer than this pebench knows ({SCHEMA}); upgrade pebench")
     if schema < 2 and (early := data.keys() & {"encoding_code", "shared_code"}):
         raise RecordError(f"schema {schema} has no fields {sorted(early)}")
+    if schema < 3 and "answers" in data:
+        raise RecordError(f"schema {schema} has no field answers")
     return {**data, "schema": SCHEMA}
 
 

@@ -29,6 +29,7 @@ from pebench.suite.proofs.certificate import certify
 from pebench.suite.results.record import (
     CERTIFICATE,
     RUNNING,
+    Answer,
     Record,
     Row,
     make_folder,
@@ -203,6 +204,7 @@ def run(
     name, cls = cell.resolved
     began = Began()
     about: dict[str, Any] = {}
+    answers = list[Answer]()
     try:
         if cell.task == CERTIFICATE:
             rows, about = certificate(name, cls)
@@ -212,19 +214,21 @@ def run(
             if isinstance(task, Throughput):
                 rows = timings(cls, task, cell.plan, device, tick)
             else:
-                rows, about = scores(cell, task, device, folder, tick, save)
+                rows, answers, about = scores(cell, task, device, folder, tick, save)
     except Diverged as e:
         return cell.record(outcome="diverged", reason=str(e), provenance=provenance(cell, began, device))
     if not rows:
         reason = f"defined at none of the lengths of {cell.task}"
         return cell.record(outcome="undefined", reason=reason, provenance=provenance(cell, began, device))
-    return cell.record(rows=tuple(rows), provenance={**provenance(cell, began, device), **about})
+    return cell.record(
+        rows=tuple(rows), answers=tuple(answers), provenance={**provenance(cell, began, device), **about}
+    )
 
 
 def scores(
     cell: Cell, task: Task, device: torch.device, folder: Path, tick: Tick, save: bool
-) -> tuple[list[Row], dict[str, Any]]:
-    """What the cell's model scores, and what its training took."""
+) -> tuple[list[Row], list[Answer], dict[str, Any]]:
+    """What the cell's model scores and answers, and what its training took."""
     assert cell.plan is not None
     steps = cell.plan.recipe.steps
     total = steps + len(task.conditions(cell.plan.recipe.length, cell.plan.multiples)) + 1
@@ -237,9 +241,11 @@ def scores(
     else:
         lm, about = borrowed(cell.base, device, folder, step)
     extension = registry.extension_of(cell.encoding)[1]
-    rows = examine(lm, task, cell.plan, device, lambda done, of: tick(steps + done, total), extension)
+    rows, answers = examine(
+        lm, task, cell.plan, device, lambda done, of: tick(steps + done, total), extension
+    )
     context = task.context(cell.plan.recipe.length)
-    return rows, {**about, "flops_per_token": told(lambda: flops_per_token(lm, context))}
+    return rows, answers, {**about, "flops_per_token": told(lambda: flops_per_token(lm, context))}
 
 
 def trained(

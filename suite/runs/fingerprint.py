@@ -38,6 +38,7 @@ ANY = Shape(layers=2, heads=2, head_dim=16, train_length=16)
 UNCOUNTED = (
     "pebench.encodings.registry",
     "pebench.suite.results",
+    "pebench.suite.experiment.answers",
     "pebench.suite.experiment.resume",
     "pebench.tasks.data.corpus",
     "pebench.tasks.data.wheels",

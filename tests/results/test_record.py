@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pebench.suite.results.record import (
     SCHEMA,
+    Answer,
     Record,
     RecordError,
     Row,
@@ -37,6 +38,18 @@ records = st.builds(
     fingerprint=st.just("f" * 64),
     rows=st.lists(rows, min_size=1, max_size=3).map(tuple),
     card=st.dictionaries(st.text(max_size=9), st.text(max_size=9), max_size=2),
+    answers=st.lists(
+        st.builds(
+            dict,
+            condition=conditions,
+            item=st.integers(0, 2),
+            asked=st.text(max_size=9),
+            answer=st.text(max_size=9),
+            said=st.text(max_size=9),
+            right=st.booleans(),
+        ),
+        max_size=2,
+    ).map(tuple),
 )
 
 
@@ -169,3 +182,39 @@ def test_the_newest_of_several_records_of_a_run_counts() -> None:
     )
     assert newest([late, early]) == [late]
     assert newest([early, replace(late, seed=1)]) == [early, replace(late, seed=1)]
+
+
+ANSWER: Answer = {
+    **{"condition": {"length": 16}, "item": 0, "asked": "start a b = _ _"},
+    **{"answer": "a b", "said": "a c", "right": False},
+}
+
+
+def test_records_keep_answers_since_schema_3() -> None:
+    old, new = (json.loads((OLD / f"schema{n}.json").read_text()) for n in (2, 3))
+    assert from_json(json.dumps(old)).answers == ()
+    assert from_json(json.dumps(new)).answers == (ANSWER,)
+    with pytest.raises(RecordError, match="schema 2 has no field answers"):
+        from_json(json.dumps({**new, "schema": 2}))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"right": 1}, "right 1, no bool"),
+        ({"item": True}, "item True, no int"),
+        ({"item": -1}, "negative item"),
+        ({"said": None}, "said None, no str"),
+        ({"said": "x" * 201}, "more than 200 characters"),
+        ({"condition": {"length": [1]}}, "names to numbers or strings"),
+        ({"more": 1}, "is no object of condition, item"),
+    ],
+)
+def test_an_answer_that_is_none_is_refused(change: dict[str, object], says: str) -> None:
+    with pytest.raises(RecordError, match=f"answer 1 .*{says}"):
+        replace(RECORD, answers=(ANSWER, {**ANSWER, **change}))
+
+
+def test_a_record_without_rows_has_no_answers() -> None:
+    with pytest.raises(RecordError, match="has no answers"):
+        replace(RECORD, rows=(), outcome="failed", reason="why", answers=(ANSWER,))

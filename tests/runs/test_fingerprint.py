@@ -327,8 +327,8 @@ def test_moves_and_tidying_change_nothing(tree: Path) -> None:
             file.write_text(text.replace("pebench.suite.lm.layers", "pebench.suite.experiment.tiers"))
     shutil.move(tree / "tasks/copy.py", tree / "tasks/data/copying.py")
     for file in tree.rglob("*.py"):
-        if "pebench.tasks.copy" in (text := file.read_text()):
-            file.write_text(text.replace("pebench.tasks.copy", "pebench.tasks.data.copying"))
+        if "pebench.tasks.copy " in (text := file.read_text()):
+            file.write_text(text.replace("pebench.tasks.copy ", "pebench.tasks.data.copying "))
     for file in [*tree.rglob("*.py")]:
         if file.name not in ("__init__.py",):
             file.write_text(f"{file.read_text()}\n# A remark at the end.\n")

@@ -14,10 +14,16 @@ from pebench.tasks import TASKS
 from pebench.tasks.addition import ZERO, Addition
 from pebench.tasks.algorithmic import BEGIN, FIRST, SEPARATOR, AlgorithmicTask
 from pebench.tasks.base import IGNORE, Batch, Condition
+from pebench.tasks.copy_repeat import CopyRepeat
+from pebench.tasks.copy_unique import CopyUnique
 from pebench.tasks.flipflop import BIT, DENSE, READ, SKIP, SPARSE, TRAINED, WRITE, FlipFlop
+from pebench.tasks.flipflop_error import FlipFlopError
+from pebench.tasks.indexing import FARTHEST, SHIFT, Indexing, near
 from pebench.tasks.latest import Latest
+from pebench.tasks.parity import Parity
 from pebench.tasks.permutation import A5, GENERATORS, GROUPS, S3, START, PermutationProduct
 from pebench.tasks.recall import FILLER, KEYS, LookUpTask, Recall
+from pebench.tasks.recall_again import RecallAgain
 from pebench.tasks.reverse import Reverse
 from pebench.tasks.sort import KINDS, TENS, Sort
 
@@ -133,6 +139,108 @@ def test_each_step_asks_for_the_product_so_far(length: int, name: str, seed: int
             assert group[product - START[name]] == tuple(places)
 
 
+@settings(max_examples=30, deadline=None)
+@given(length=lengths, seed=seeds)
+def test_unique_copies_have_distinct_symbols_and_repeated_ones_few(length: int, seed: int) -> None:
+    for task in (CopyUnique(), CopyRepeat()):
+        batch = task.examples({"length": length}, 3, rng(seed), "test")
+        for question, answer in zip(questions(batch), answers(batch), strict=True):
+            assert question == answer
+            assert len(answer) == length
+            if isinstance(task, CopyUnique):
+                assert len(set(answer)) == length
+            else:
+                assert set(answer) <= set(range(FIRST, FIRST + 4))
+
+
+def test_lengths_without_enough_symbols_are_not_measured() -> None:
+    assert [c["length"] for c in CopyUnique().conditions(64, (1, 2, 3))] == [64, 128]
+    assert [c["length"] for c in Indexing().conditions(64, (1, 2, 3))] == [64, 128]
+
+
+@settings(max_examples=30, deadline=None)
+@given(length=lengths, seed=seeds)
+def test_each_answer_is_the_parity_of_the_bits_so_far(length: int, seed: int) -> None:
+    batch = Parity().examples({"length": length}, 3, rng(seed), "test")
+    for row, target in zip(batch.tokens.tolist(), batch.targets.tolist(), strict=True):
+        bits = [token - 1 for token in row[1:]]
+        assert set(bits) <= {0, 1}
+        assert target == [IGNORE, *(1 + sum(bits[: n + 1]) % 2 for n in range(length))]
+
+
+@settings(max_examples=40, deadline=None)
+@given(length=st.integers(2, 40), seed=seeds)
+def test_the_answer_stands_so_many_places_from_its_symbol(length: int, seed: int) -> None:
+    batch = Indexing().examples({"length": length}, 3, rng(seed), "test")
+    for row, line, answer in zip(batch.tokens.tolist(), questions(batch), answers(batch), strict=True):
+        assert len(set(line)) == len(line) == length
+        asked = row[length + 2 :]
+        for symbol, shift, said in zip(asked[::3], asked[1::3], answer, strict=True):
+            assert 0 < abs(shift - SHIFT) <= FARTHEST
+            assert line[line.index(symbol) + shift - SHIFT] == said
+        assert asked[2::3] == answer[:-1]  # fed back
+
+
+def test_all_pairs_of_near_places_are_asked_for_equally_often() -> None:
+    length, n = 12, 6000
+    batch = Indexing().examples({"length": length}, n, rng(), "test")
+    seen = Counter(
+        (line.index(row[length + 2]), line.index(answer[0]))
+        for row, line, answer in zip(batch.tokens.tolist(), questions(batch), answers(batch), strict=True)
+    )
+    assert set(seen) == set(near(length))
+    share = 1 / len(near(length))
+    error = math.sqrt(share * (1 - share) / n)
+    assert all(count / n == pytest.approx(share, abs=5 * error) for count in seen.values())
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), kind=st.sampled_from(["once", "again"]), length=st.integers(2, 40), seed=seeds)
+def test_keys_are_assigned_once_or_again_with_noise_between(
+    data: st.DataObject, kind: str, length: int, seed: int
+) -> None:
+    keys = data.draw(st.integers(1, min(length, KEYS)))
+    condition: Condition = {"length": length, "keys": keys, "kind": kind}
+    batch = RecallAgain().examples(condition, 3, rng(seed), "test")
+    for row, facts, answer in zip(batch.tokens.tolist(), questions(batch), answers(batch), strict=True):
+        triples = [tuple(facts[i : i + 3]) for i in range(0, 3 * length, 3)]
+        held = {key: value for key, *value in triples if key < FILLER}  # the newest
+        asked = row[3 * length + 2 :: 3]
+        assert sorted(asked) == sorted(held)
+        assert len(held) == keys
+        assert answer == [token for key in asked for token in held[key]]
+        if kind == "once":
+            assert sum(key < FILLER for key, *_ in triples) == keys
+
+
+def test_half_of_the_slots_beside_the_first_facts_assign_again() -> None:
+    condition: Condition = {"length": 40, "keys": 4, "kind": "again"}
+    slots = RecallAgain().slots(condition, 500, rng())
+    share = ((slots >= 0).double().sum() - 500 * 4) / (500 * 36)
+    assert share.item() == pytest.approx(0.5, abs=4 * 0.5 / math.sqrt(500 * 36))
+
+
+def test_the_log_of_the_error_counts_the_wrong_reads() -> None:
+    task, condition = FlipFlopError(), {"length": 32, "ignore": TRAINED}
+    batch = task.examples(condition, 64, rng(), "test")
+    reads = int((batch.targets != IGNORE).sum())
+    left = [5]  # reads to be got wrong
+
+    def slips(tokens: torch.Tensor) -> torch.Tensor:
+        said = task.solve(tokens)
+        row, place = (tokens == READ).nonzero()[0]
+        if left[0]:
+            left[0] -= 1
+            said[row, place] = BIT + 1 - (said[row, place] - BIT)
+        return one_hot(said, task.vocab).float()
+
+    one_wrong = {s.metric: s for s in task.measure(slips, condition, 64, rng())}["log_error"]
+    assert one_wrong.value == pytest.approx(-math.log10(1.5 / (reads + 1)))
+    none = {s.metric: s for s in task.measure(task.oracle(), condition, 64, rng())}["log_error"]
+    assert none.value == none.ceiling == pytest.approx(-math.log10(0.5 / (reads + 1)))
+    assert one_wrong.n == none.n == 64
+
+
 @settings(max_examples=40, deadline=None)
 @given(data=st.data(), latest=st.booleans(), length=st.integers(2, 40), seed=seeds)
 def test_every_key_is_asked_for_once_and_has_its_newest_value(
@@ -170,7 +278,7 @@ def test_what_is_trained_covers_the_gate_and_all_shorter_lengths(name: str) -> N
     lessons = [task.lesson(6, rng(seed)) for seed in range(400)]
     for condition in task.conditions(6, (1,)):
         assert condition in lessons
-    shortest = 2 if name == "flipflop" else 1
+    shortest = 2 if name in ("flipflop", "flipflop_error", "indexing") else 1
     assert {c["length"] for c in lessons} == set(range(shortest, 7))
     assert max(task.size(c) for c in lessons) == task.context(6)
 
@@ -257,6 +365,12 @@ BLIND: dict[str, tuple[Condition, list[int]]] = {
     "sort": ({"length": 1, "kind": "symbols"}, [FIRST] * 3),
     "recall": ({"length": 1, "pairs": 1}, [FIRST] * 7),
     "latest": ({"length": 2, "keys": 1}, [FIRST + KEYS] * 10),
+    "copy_unique": ({"length": 1}, [FIRST] * 3),
+    "copy_repeat": ({"length": 2}, [FIRST] * 5),
+    "parity": ({"length": 3}, [BEGIN, 1, 1, 1]),
+    "flipflop_error": ({"length": 8, "ignore": DENSE}, [BIT] * 15),
+    "indexing": ({"length": 2}, [FIRST] * 15),
+    "recall_again": ({"length": 2, "keys": 1, "kind": "again"}, [FIRST] * 10),
 }
 
 
@@ -266,6 +380,7 @@ def test_the_best_blind_predictor_scores_the_floor(name: str, monkeypatch: pytes
     assert isinstance(task, AlgorithmicTask)
     if isinstance(task, LookUpTask):
         monkeypatch.setattr(type(task), "values", 4)  # else the floor would be too low to be seen
+    monkeypatch.setattr("pebench.tasks.indexing.SYMBOLS", 4)
     condition, said = BLIND[name]
     logits = one_hot(torch.tensor(said), task.vocab).float()
     n = 20_000

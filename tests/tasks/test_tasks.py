@@ -15,7 +15,9 @@ from pebench.tasks.copy import Copy
 from pebench.tasks.data.corpus import CorpusError
 from pebench.tasks.data.text import random_windows
 from pebench.tasks.language import Language
+from pebench.tasks.language_ends import LanguageEnds
 from pebench.tasks.needle import DIGITS, KINDS, LEAD, SENTENCE, Needle
+from pebench.tasks.needle_text import NeedleText
 from pebench.tasks.throughput import Throughput, pairs
 
 LEARNED = [name for name, cls in TASKS.items() if issubclass(cls, Task) and name not in ASKS]
@@ -98,6 +100,14 @@ DIGESTS = {
     "latest": "03f9f36496bdaa8c",
     "needle": "a6fbc5b118e50e8b",
     "language": "5ad9b3501d29ee02",
+    "copy_repeat": "ee3a09886cc1042a",
+    "copy_unique": "700e51f7d4636b03",
+    "flipflop_error": "dafbfa8cf572edf7",
+    "indexing": "dff92f66c4763ffd",
+    "language_ends": "5ad9b3501d29ee02",
+    "needle_text": "4c9e7d078d5a3bcf",
+    "parity": "3049307ca9dc3e3c",
+    "recall_again": "f39665836eb0b0e8",
 }
 
 
@@ -210,3 +220,27 @@ def test_timings_take_turns() -> None:
     order: list[str] = []
     pairs(lambda n: order.append("a") or 1.0, lambda n: order.append("b") or 1.0, 8, 3)
     assert "".join(order) == "abababab"
+
+
+def test_the_last_bytes_of_a_window_are_scored_by_themselves(books: None) -> None:
+    task, condition = LanguageEnds(), {"length": 256}
+
+    def model(tokens: torch.Tensor) -> torch.Tensor:
+        """Knows the byte from position 200 on, and says nothing before."""
+        known = task.oracle()(tokens)
+        return known * (torch.arange(tokens.shape[1]) >= 200)[None, :, None]
+
+    scores = {s.metric: s for s in task.measure(model, condition, 2, rng()) if s.metric != "bits_at"}
+    assert scores["bits_last"].value == pytest.approx(8 * (200 - 192) / 64)
+    assert scores["bits_last"].n == 2 * 4096 // 4
+    assert scores["bits_per_byte"].value == pytest.approx(8 * 200 / 256)
+
+
+def test_a_text_with_needles_trains_both_in_equal_shares_and_scores_both(books: None) -> None:
+    task = NeedleText()
+    begun = [int(task.training(LENGTH, 512, rng(seed)).tokens[0, 0]) == 0 for seed in range(100)]
+    assert 35 <= sum(begun) <= 65
+    conditions = task.conditions(64, (1, 2))
+    assert {c["kind"] for c in conditions} == {"single", "multi_key", "text"}
+    metrics = {task.measure(task.oracle(), c, 8, rng())[0].metric for c in conditions if c["length"] == 64}
+    assert metrics == {"exact", "bits_per_byte"}

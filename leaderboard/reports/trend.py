@@ -1,0 +1,160 @@
+"""Do differences hold at another size? python -m pebench.leaderboard.reports.trend --profiles STANDARD_2 LARGE
+
+Two profiles or more train the same tasks at the same lengths and differ in their models' sizes. For each pair of
+encodings: the difference of their scores at each size, its slope against log2 of the parameters, and a verdict.
+"""
+
+import argparse
+import itertools
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import special
+
+from pebench.leaderboard import ranking
+from pebench.leaderboard.board import PUBLISHED
+from pebench.leaderboard.table import run_table, score_table
+from pebench.suite.results.record import Record, newest, read_all
+
+STANDS, FAILS, UNKNOWN = "stands", "does not carry over", "unknown"
+COLUMNS = ["better", "worse", "differences", "slope", "low", "high", "verdict"]
+CELL = ["task", "metric", "condition"]
+
+
+class TrendError(ValueError):
+    """Profiles that no trend can be made of, with the remedy."""
+
+
+class Trend(NamedTuple):
+    """The pairs of encodings that all sizes have."""
+
+    profiles: list[str]  # the smallest first
+    parameters: list[float]  # geometric mean over runs
+    tasks: list[str]  # with equal training lengths in all profiles
+    pairs: pd.DataFrame  # COLUMNS; better and worse are those of the smallest size
+
+
+def trend(profiles: Mapping[str, Sequence[Record]], of: str = "score") -> Trend:
+    """Compare the sizes on the tasks and conditions that all profiles have; `of` is one of ranking.QUANTITIES.
+
+    A difference has its 95 % interval over seeds. `stands`: all intervals lie on the same side of 0. `does not carry
+    over`: two lie on opposite sides. `unknown`: no two do, and one holds 0 or has no two seeds. The slope is per
+    doubling of the parameters, by least squares weighed by the inverse variances; low and high are its 95 % interval.
+    TrendError with fewer than two sizes or nothing in common.
+    """
+    if len(profiles) < 2:
+        raise TrendError("a trend needs two profiles of different sizes")
+    runs = {name: run_table(records) for name, records in profiles.items()}
+    empty = [name for name, frame in runs.items() if frame.empty or frame["parameters"].isna().all()]
+    if empty:
+        raise TrendError(f"no trained model of {empty[0]}; make some with `pebench run --profile {empty[0]}`")
+    lengths = [frame.groupby("task")["train_length"].median().dropna() for frame in runs.values()]
+    tasks = [
+        task
+        for task in sorted(set.intersection(*(set(found.index) for found in lengths)))
+        if len({found[task] for found in lengths}) == 1
+        and all((frame["parameters"][frame["task"] == task] > 0).any() for frame in runs.values())
+    ]
+    if not tasks:
+        raise TrendError("the profiles have no task with the same training length")
+    size = {name: _size(frame[frame["task"].isin(tasks)]) for name, frame in runs.items()}
+    order = sorted(profiles, key=lambda name: size[name])
+    if len({round(size[name]) for name in order}) < len(order):
+        raise TrendError("two of the profiles have models of one size")
+    scores = [score_table(profiles[name]) for name in order]
+    scores = [s[s["task"].isin(tasks)] for s in scores]
+    common = set.intersection(
+        *(set(s.dropna(subset="score")[CELL].itertuples(index=False, name=None)) for s in scores)
+    )
+    scores = [s[[cell in common for cell in s[CELL].itertuples(index=False, name=None)]] for s in scores]
+    ranks = [ranking.rank(s) for s in scores]
+    names = sorted(set.intersection(*(set(r.data.encodings) for r in ranks)))
+    doublings = np.log2([size[name] for name in order])
+    lines = [
+        _line(a, b, [_difference(r, a, b, of) for r in ranks], doublings)
+        for a, b in itertools.combinations(names, 2)
+    ]
+    return Trend(order, [size[name] for name in order], tasks, pd.DataFrame(lines, columns=COLUMNS))
+
+
+def _size(runs: pd.DataFrame) -> float:
+    return float(np.exp(np.log(runs["parameters"][runs["parameters"] > 0]).mean()))
+
+
+def _difference(r: ranking.Ranking, a: str, b: str, of: str) -> tuple[float, float, float]:
+    """The difference over all tasks with its interval; NaN where it is not known."""
+    found = ranking.differences(r, a, b, of)
+    rows = found[found["task"] == "all"]
+    return tuple(rows.iloc[0][["difference", "low", "high"]]) if len(rows) else (np.nan,) * 3
+
+
+def _line(
+    a: str, b: str, found: list[tuple[float, float, float]], doublings: np.ndarray
+) -> tuple[object, ...]:
+    """One pair; the one that is ahead at the smallest size comes first."""
+    if found[0][0] < 0:
+        a, b, found = b, a, [(-gap, -high, -low) for gap, low, high in found]
+    gap, low, high = np.array(found).T
+    slope, error = _slope(gap, (high - low) / 2 / special.ndtri(0.975), doublings)
+    half = special.ndtri(0.975) * error
+    return a, b, tuple(float(g) for g in gap), slope, slope - half, slope + half, verdict(low, high)
+
+
+def verdict(low: Sequence[float] | np.ndarray, high: Sequence[float] | np.ndarray) -> str:
+    """What the intervals of a difference at several sizes say.
+
+    >>> verdict([0.1, 0.2], [0.3, 0.4]), verdict([0.1, -0.4], [0.3, -0.2]), verdict([0.1, -0.1], [0.3, 0.2])
+    ('stands', 'does not carry over', 'unknown')
+    """
+    above, below = np.asarray(low) > 0, np.asarray(high) < 0
+    if above.any() and below.any():
+        return FAILS
+    return STANDS if above.all() or below.all() else UNKNOWN
+
+
+def _slope(gap: np.ndarray, error: np.ndarray, doublings: np.ndarray) -> tuple[float, float]:
+    """Least squares weighed by the inverse variances, and the standard error of the slope that they give."""
+    w = 1 / np.maximum(error, 1e-6) ** 2
+    x = doublings - (w * doublings).sum() / w.sum()
+    return float((w * x * gap).sum() / (w * x**2).sum()), float((w * x**2).sum() ** -0.5)
+
+
+def to_markdown(found: Trend) -> str:
+    """The sizes, the verdicts counted, and a line for each pair."""
+    sizes = ", ".join(
+        f"{name} {n / 1e6:.2f} M" for name, n in zip(found.profiles, found.parameters, strict=True)
+    )
+    counts = ", ".join(f"{v} {int((found.pairs['verdict'] == v).sum())}" for v in (STANDS, FAILS, UNKNOWN))
+    head = ["better", "worse", *found.profiles, "slope per doubling", "verdict"]
+    lines = [f"Parameters: {sizes}. Tasks: {', '.join(found.tasks)}. Pairs: {counts}.", ""]
+    lines += [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for row in found.pairs.itertuples():
+        slope = f"{row.slope:+.3f} ({row.low:+.3f} to {row.high:+.3f})" if np.isfinite(row.slope) else "-"
+        gaps = " | ".join(f"{gap:+.3f}" for gap in row.differences)
+        lines.append(f"| {row.better} | {row.worse} | {gaps} | {slope} | {row.verdict} |")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the trend. 0: printed; 2: no trend can be made."""
+    parser = argparse.ArgumentParser(prog="python -m pebench.leaderboard.reports.trend", description=__doc__)
+    parser.add_argument("--profiles", nargs="+", default=["STANDARD_2", "LARGE"])
+    parser.add_argument("--records", type=Path, default=PUBLISHED, help="a records folder")
+    parser.add_argument("--quantity", choices=ranking.QUANTITIES, default="score")
+    given = parser.parse_args(arguments)
+    records = newest(read_all(given.records)[0])
+    try:
+        found = trend({p: [r for r in records if r.profile == p] for p in given.profiles}, given.quantity)
+    except TrendError as e:
+        print(e, file=sys.stderr)
+        return 2
+    print(to_markdown(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

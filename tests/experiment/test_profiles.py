@@ -1,0 +1,55 @@
+"""Rule (c) and the budgets of docs/standard2.md, as far as sizes alone decide them."""
+
+from pathlib import Path
+
+from pebench.encodings.registry import resolve
+from pebench.leaderboard.ranking import FEWEST
+from pebench.suite.experiment.profiles import LARGE, PROFILES, QUICK, QUICK_2, STANDARD_2, Profile
+from pebench.suite.lm.model import LM
+from pebench.tasks import make
+from pebench.tasks.base import Task
+
+
+def parameters(profile: Profile) -> dict[str, int]:
+    """Of a model with rope, by task."""
+    rope, found = resolve("rope")[1], {}
+    for name, plan in profile.plans.items():
+        task = make(name)
+        if isinstance(task, Task):
+            lm = LM(plan.size(task.vocab), rope, task.context(plan.recipe.length), seed=0)
+            found[name] = sum(p.numel() for p in lm.parameters())
+    return found
+
+
+def test_large_trains_at_the_lengths_of_standard_2_with_the_same_tokens_and_grids() -> None:
+    def fixed(profile: Profile) -> dict[str, tuple[object, ...]]:
+        return {
+            name: (plan.recipe.length, plan.recipe.steps, plan.recipe.tokens, plan.multiples, plan.examples)
+            for name, plan in profile.plans.items()
+        }
+
+    assert fixed(LARGE) == fixed(STANDARD_2)
+
+
+def test_sizes_are_within_the_bounds() -> None:
+    small, large = parameters(STANDARD_2), parameters(LARGE)
+    assert all(100_000 <= count <= 600_000 for count in small.values())
+    assert all(4 <= large[name] / count <= 8 for name, count in small.items())
+    assert all(plan.width // plan.heads >= 32 for plan in LARGE.plans.values())
+
+
+def test_a_draft_says_so_and_is_not_current() -> None:
+    for profile in (STANDARD_2, LARGE):
+        assert profile.about.startswith("draft")
+        assert not profile.current
+        assert PROFILES[profile.name] is profile
+
+
+def test_the_quick_board_has_the_two_seeds_that_a_tier_needs_and_costs_no_more_than_before() -> None:
+    def tokens(profile: Profile) -> int:
+        once = sum(plan.recipe.steps * plan.recipe.tokens for plan in profile.plans.values())
+        return once * len(profile.encodings) * profile.seeds
+
+    assert QUICK_2.seeds >= FEWEST
+    assert tokens(QUICK_2) < tokens(QUICK)
+    assert "--profile QUICK_2" in (Path(__file__).parents[2] / "Makefile").read_text()

@@ -1,0 +1,143 @@
+"""The rules of docs/standard2.md on made records and trials: each is broken once."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pebench.leaderboard.reports import rules
+from pebench.leaderboard.reports.rules import REFERENCES, Verdict
+from pebench.suite.results.record import Record, Row, write
+
+Score = Callable[[str, int], float]  # of an encoding at a length
+
+
+def made(score: Score, gate: float = 0.95, seeds: int = 3, steps: int = 100) -> list[Record]:
+    """Records of the references in one task at the lengths 8 and 16; seeds differ by 0.02."""
+    setup = {"gate": 0.9, "steps": steps, "learning_rate": 1e-3, "task_family": "copying", "train_length": 8}
+    return [
+        Record(
+            *(name, "copy", "STANDARD_2", seed, "ab" * 8),
+            rows=(
+                Row("gate", gate, 64),
+                *(
+                    Row("exact", score(name, n) + 0.02 * (seed - 1), 64, {"length": n}, 0.0, 1.0)
+                    for n in (8, 16)
+                ),
+            ),
+            setup=setup,
+        )
+        for name in REFERENCES
+        for seed in range(seeds)
+    ]
+
+
+def even(name: str, length: int) -> float:
+    return 0.9 - 0.1 * REFERENCES.index(name) - 0.02 * length
+
+
+def of(rule: str, found: list[Verdict]) -> Verdict:
+    (verdict,) = (v for v in found if v.rule == rule)
+    return verdict
+
+
+def test_rules_a_b_e_are_met_where_they_hold() -> None:
+    found = rules.verdicts(made(even))
+    assert [of(rule, found).met for rule in "abe"] == [True, True, True]
+
+
+def test_one_failed_gate_breaks_a() -> None:
+    records = made(even)
+    bad = replace(records[-1], rows=(Row("gate", 0.5, 64), *records[-1].rows[1:]))
+    verdict = of("a", rules.verdicts([*records[:-1], bad]))
+    assert verdict.met is False
+    assert "nope passes with 2 of 3" in verdict.detail
+
+
+def test_two_seeds_or_a_missing_reference_leave_a_unknown() -> None:
+    assert of("a", rules.verdicts(made(even, seeds=2))).met is None
+    without = [r for r in made(even) if r.encoding != "fox"]
+    verdict = of("a", rules.verdicts(without))
+    assert verdict.met is None
+    assert "fox" in verdict.detail
+
+
+@pytest.mark.parametrize(("value", "said"), [(0.01, "0.01"), (0.97, "0.97")])
+def test_a_median_at_floor_or_ceiling_breaks_b(value: float, said: str) -> None:
+    verdict = of("b", rules.verdicts(made(lambda name, n: value if n == 16 else 0.5)))
+    assert verdict.met is False
+    assert f"median {said} at 16" in verdict.detail
+
+
+@pytest.mark.parametrize(("gap", "met"), [(0.03, True), (0.06, False)])
+def test_twice_the_steps_may_move_a_reference_by_two_deviations(gap: float, met: bool) -> None:
+    once = made(even)  # the deviation of three seeds is 0.02
+    twice = made(lambda name, n: even(name, n) + gap * (name == "rope"), steps=200)
+    runs = rules.of_records([*once, *twice])
+    verdict = of("d", rules.enough(runs))
+    assert verdict.met is met
+    assert ("rope by +0.06" in verdict.detail) is not met
+
+
+def test_without_a_doubling_d_is_unknown() -> None:
+    assert of("d", rules.verdicts(made(even))).met is None
+
+
+def test_two_recipes_in_a_task_break_e() -> None:
+    records = made(even)
+    faster = replace(records[0], setup={**records[0].setup, "learning_rate": 3e-3})
+    assert of("e", rules.verdicts([faster, *records[1:]])).met is False
+
+
+def test_a_family_with_all_the_variance_breaks_f() -> None:
+    def both(spread: float) -> list[Record]:
+        flat = made(lambda name, n: 0.5 + spread * REFERENCES.index(name))
+        families = ("sorting", "recall", "needle")
+        others = [
+            replace(r, task=family, setup={**r.setup, "task_family": family})
+            for family in families
+            for r in flat
+        ]
+        return [*made(even), *others]
+
+    assert of("f", rules.verdicts(both(0.0))).met is False
+    assert of("f", rules.verdicts(both(-0.1))).met is True
+
+
+def line(name: str = "rope", seed: int = 0, steps: int = 100, **more: object) -> str:
+    return json.dumps(
+        {
+            "task": "copy",
+            "encoding": name,
+            "seed": seed,
+            "steps": steps,
+            "learned": True,
+            "scores": {"8": 0.5},
+        }
+        | more
+    )
+
+
+def test_trials_are_judged_as_records_are() -> None:
+    text = "\n".join(line(name, seed) for name in [*REFERENCES, "path"] for seed in range(3))
+    found = rules.verdicts([], rules.of_trials(text))
+    assert (of("a", found).met, of("b", found).met, of("d", found).met) == (True, True, None)
+    with pytest.raises(ValueError, match="line 2 is no trial"):
+        rules.of_trials(line() + "\n{}")
+
+
+def test_the_command_says_whether_all_rules_are_met(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pebench.leaderboard.reports.rules", "--records", str(tmp_path)]
+    nothing = subprocess.run(command, capture_output=True, text=True)
+    assert nothing.returncode == 2
+    assert "pebench run --profile STANDARD_2" in nothing.stderr
+    for record in made(even):
+        write(record, tmp_path)
+    some = subprocess.run(command, capture_output=True, text=True)
+    assert some.returncode == 1
+    assert "| (a) | `copy` | met |" in some.stdout
+    assert "| (d) | `copy` | unknown |" in some.stdout

@@ -1,0 +1,106 @@
+"""The trend over made records at two and three sizes, whose truth is known."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pebench.leaderboard.reports.trend import FAILS, STANDS, UNKNOWN, TrendError, to_markdown, trend
+from pebench.suite.results.record import Record, Row, write
+
+
+def made(
+    profile: str, parameters: int, score: Callable[[str], float], seeds: int = 3, trained: int = 8
+) -> list[Record]:
+    """Three encodings, two tasks, two lengths; seeds differ by 0.01, 10,000 answers each."""
+    rng = np.random.default_rng(parameters)
+    return [
+        Record(
+            *(name, task, profile, seed, "ab" * 8),
+            rows=tuple(
+                Row("exact", score(name) + rng.normal(0, 0.01), 10_000, {"length": n}, 0.0, 1.0)
+                for n in (trained, 2 * trained)
+            ),
+            setup={"task_family": task, "train_length": trained},
+            provenance={"parameters": {"total": parameters, "encoding": 0}},
+        )
+        for name in ("alibi", "fox", "rope")
+        for task in ("copy", "sort")
+        for seed in range(seeds)
+    ]
+
+
+SMALL = made("STANDARD_2", 300_000, {"alibi": 0.6, "fox": 0.5, "rope": 0.3}.__getitem__)
+LARGE = made("LARGE", 1_200_000, {"alibi": 0.5, "fox": 0.7, "rope": 0.3}.__getitem__)
+
+
+def verdicts(found) -> dict[tuple[str, str], str]:
+    return {(row.better, row.worse): row.verdict for row in found.pairs.itertuples()}
+
+
+def test_what_agrees_stands_and_what_turns_round_does_not_carry_over() -> None:
+    found = trend({"LARGE": LARGE, "STANDARD_2": SMALL})
+    assert found.profiles == ["STANDARD_2", "LARGE"]
+    assert found.parameters == pytest.approx([300_000, 1_200_000])
+    assert verdicts(found) == {("alibi", "fox"): FAILS, ("alibi", "rope"): STANDS, ("fox", "rope"): STANDS}
+    assert "stands 2, does not carry over 1, unknown 0" in to_markdown(found)
+
+
+def test_the_slope_is_the_change_for_each_doubling() -> None:
+    row = (
+        trend({"LARGE": LARGE, "STANDARD_2": SMALL})
+        .pairs.set_index(["better", "worse"])
+        .loc[("alibi", "fox")]
+    )
+    assert row.differences == pytest.approx((0.1, -0.2), abs=0.02)
+    assert row.slope == pytest.approx(-0.3 / 2, abs=0.01)
+    assert row.low < row.slope < row.high < 0
+
+
+def test_three_sizes_give_one_slope() -> None:
+    middle = made("MIDDLE", 600_000, {"alibi": 0.55, "fox": 0.6, "rope": 0.3}.__getitem__)
+    found = trend({"LARGE": LARGE, "MIDDLE": middle, "STANDARD_2": SMALL})
+    assert found.profiles == ["STANDARD_2", "MIDDLE", "LARGE"]
+    row = found.pairs.set_index(["better", "worse"]).loc[("alibi", "fox")]
+    assert row.slope == pytest.approx(-0.15, abs=0.01)
+    assert row.verdict == FAILS
+
+
+def test_a_difference_within_its_interval_or_of_one_seed_is_unknown() -> None:
+    level = made("LARGE", 1_200_000, {"alibi": 0.501, "fox": 0.5, "rope": 0.3}.__getitem__)
+    assert verdicts(trend({"LARGE": level, "STANDARD_2": SMALL}))["alibi", "fox"] == UNKNOWN
+    one = made("LARGE", 1_200_000, {"alibi": 0.5, "fox": 0.7, "rope": 0.3}.__getitem__, seeds=1)
+    assert set(verdicts(trend({"LARGE": one, "STANDARD_2": SMALL})).values()) == {UNKNOWN}
+
+
+def test_tasks_of_other_training_lengths_are_left_out() -> None:
+    longer = [replace(r, setup={**r.setup, "train_length": 16}) if r.task == "sort" else r for r in LARGE]
+    assert trend({"LARGE": longer, "STANDARD_2": SMALL}).tasks == ["copy"]
+    with pytest.raises(TrendError, match="no task with the same training length"):
+        trend({"LARGE": made("LARGE", 1_200_000, lambda name: 0.5, trained=16), "STANDARD_2": SMALL})
+
+
+def test_no_trend_is_told_with_the_remedy() -> None:
+    with pytest.raises(TrendError, match="pebench run --profile LARGE"):
+        trend({"LARGE": [], "STANDARD_2": SMALL})
+    with pytest.raises(TrendError, match="two profiles"):
+        trend({"STANDARD_2": SMALL})
+    with pytest.raises(TrendError, match="one size"):
+        trend({"A": made("A", 300_000, lambda name: 0.5), "STANDARD_2": SMALL})
+
+
+def test_the_command_prints_the_pairs_or_the_remedy(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pebench.leaderboard.reports.trend", "--records", str(tmp_path)]
+    for record in SMALL:
+        write(record, tmp_path)
+    missing = subprocess.run(command, capture_output=True, text=True)
+    assert (missing.returncode, "--profile LARGE" in missing.stderr) == (2, True)
+    for record in LARGE:
+        write(record, tmp_path)
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "| alibi | rope |" in done.stdout
