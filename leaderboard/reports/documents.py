@@ -15,6 +15,7 @@ from pebench.leaderboard.ranking import FEWEST
 from pebench.leaderboard.reports import (
     claims,
     gates,
+    map,
     notes,
     published,
     rates,
@@ -78,6 +79,7 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
         "docs/validity.md",
         lambda: validity.to_markdown(validity.validity(board(), published.read())),
     ),
+    "map": ("docs/map.md", lambda: map.to_markdown(board())),
     "variants": ("leaderboard/variants.md", lambda: variants.to_markdown(board())),
     "gates": ("suite/experiment/standard.md", lambda: gates.to_markdown(board())),
     "seeds": ("suite/experiment/standard.md", lambda: seeds.to_markdown(board().ranking)),
