@@ -16,7 +16,7 @@ def to_markdown(board: Board) -> str:
     lines = [HEAD, ("---",) * len(HEAD)]
     for fact in json.loads(FACTS.read_text(encoding="utf-8")):
         entry = entries.get(fact["name"])
-        cost = entry.costs.get("train_step") if entry else None
+        cost = entry.costs.get("train_ratio") if entry else None
         lines.append(
             (
                 f"`{fact['name']}` {plain(fact['title'])}",
