@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 RECORDS ?= records
 
-.PHONY: leaderboard test app docs lint lock browser clean
+.PHONY: leaderboard test app docs lint lock browser engines clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make leaderboard   set up, train and measure the QUICK_2 profile, print the ranked table"
 	@echo "make app           browse the results in the browser"
 	@echo "make test          set up, check style and types, run all quick tests"
+	@echo "make engines       install what the tests of clusters need: Ray, Slurm"
 	@echo "make docs          build the documentation into build/site, without a network"
 
 leaderboard: $(VENV)/ready
@@ -24,6 +25,7 @@ app: $(VENV)/ready
 # One process a core, each with one thread; worksteal, because a few tests take minutes and most none.
 test: lint browser
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest -m engines -rs
 
 docs: $(VENV)/ready
 	DISABLE_MKDOCS_2_WARNING=true NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
@@ -52,6 +54,18 @@ browser:
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "installing chromium for the browser tests" && \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
 	  echo "no Chromium found: the browser tests will be skipped (Debian: apt-get install chromium)"
+
+# For the tests of other machines; without these they are skipped, and say so. Packages of the venv, and of Debian.
+ENGINES := ray==2.60.0
+DAEMONS := slurm-wlm munge
+engines: $(VENV)/ready
+	@for package in $(ENGINES); do \
+	  $(BIN)/pip install --quiet "$$package" || echo "$$package could not be installed: its tests will be skipped"; \
+	done
+	@command -v slurmctld >/dev/null || test -x /usr/sbin/slurmctld || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "installing $(DAEMONS)" && apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(DAEMONS) >/dev/null; } || \
+	  echo "no Slurm found: its tests will be skipped (Debian, as root: apt-get install $(DAEMONS))"
 
 # After a change of the dependencies in pyproject.toml: write down what is installed.
 lock:

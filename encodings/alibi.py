@@ -35,3 +35,19 @@ class ALiBi(Sloped):
 
     def __init__(self, shape: Shape):
         super().__init__(shape, alibi_slopes(shape.heads))
+
+
+@register("alibi_scaled")
+class ScaledALiBi(Sloped):
+    """ALiBi whose last slope is 4 / L, so that the slowest head looks over the same share of every training length.
+
+    ALiBi's slopes 2^(-8h/H) are these at L = 1024. This form is ours, not the paper's.
+    """
+
+    title = "Attention with linear biases, slopes by the training length"
+    paper = "arXiv:2108.12409"
+    formula = r"\ell_{ij} = q_i^\top k_j / \sqrt d - m_h\,(i-j),\quad m_h = (L/4)^{-h/H}"
+
+    def __init__(self, shape: Shape):
+        reach = max(2.0, shape.train_length / 4)
+        super().__init__(shape, reach ** (-torch.arange(1, shape.heads + 1) / shape.heads))

@@ -1,3 +1,4 @@
+from abc import abstractmethod
 from dataclasses import replace
 
 import torch
@@ -9,8 +10,35 @@ from pebench.encodings.rope import RoPE
 from pebench.encodings.wrapper import INNER, Wrapper
 
 
+class Drawn(Wrapper):
+    """Trains on random positions of a range; in evaluation one draw of 16 L positions serves every text."""
+
+    family = "multiplicative"
+    relative = False
+
+    inner_class = RoPE
+    span: int  # of all positions, in training lengths
+    reach = 16  # of a text in evaluation
+
+    def __init__(self, shape: Shape):
+        Encoding.__init__(self, shape)
+        self.range = self.span * shape.train_length
+        self.inner = self.inner_class(replace(shape, train_length=self.range))
+        self.max_length = self.reach * shape.train_length
+        self.register_buffer("drawn", self.draw(self.max_length, torch.device("cpu")))
+        self.drawn: Tensor
+
+    @abstractmethod
+    def draw(self, count: int, device: torch.device) -> Tensor:
+        """This many sorted random positions."""
+
+    def positions(self, index: Tensor, tokens: Tensor, memory: Memory) -> Tensor:
+        index = self.draw(index.shape[0], index.device) if self.training else self.drawn[index]
+        return self.inner.positions(index, tokens, memory.setdefault(INNER, {}))
+
+
 @register("randomized")
-class Randomized(Wrapper):
+class Randomized(Drawn):
     """Train on random positions from a longer range: none is new in a longer text (Ruoss et al., 2023).
 
     Each training step draws T sorted positions of [0, 32 L), the same for all layers and examples (in
@@ -24,25 +52,9 @@ class Randomized(Wrapper):
 
     title = "randomized positions"
     paper = "arXiv:2305.16843"
-    family = "multiplicative"
     formula = r"t \mapsto r_t,\quad \{r_0 < r_1 < \dots < r_{T-1}\} \subset [0, 32 L) \text{ uniform}"
-    relative = False
 
-    inner_class = RoPE
-    span = 32  # of trained positions, in training lengths
-    reach = 16  # of a text in evaluation
+    span = 32
 
-    def __init__(self, shape: Shape):
-        Encoding.__init__(self, shape)
-        self.range = self.span * shape.train_length
-        self.inner = self.inner_class(replace(shape, train_length=self.range))
-        self.max_length = self.reach * shape.train_length
-        self.register_buffer("drawn", torch.randperm(self.range)[: self.max_length].sort().values)
-        self.drawn: Tensor
-
-    def positions(self, index: Tensor, tokens: Tensor, memory: Memory) -> Tensor:
-        if self.training:
-            index = torch.randperm(self.range, device=index.device)[: index.shape[0]].sort().values
-        else:
-            index = self.drawn[index]
-        return self.inner.positions(index, tokens, memory.setdefault(INNER, {}))
+    def draw(self, count: int, device: torch.device) -> Tensor:
+        return torch.randperm(self.range, device=device)[:count].sort().values

@@ -1,22 +1,35 @@
-from typing import Self
+from abc import abstractmethod
 
-import torch
 from torch import Tensor
 
-from pebench.encodings.base import At, Encoding, Keys, distance
-from pebench.encodings.registry import EncodingError, register
+from pebench.encodings.base import At, Keys, distance
+from pebench.encodings.local import Local
+from pebench.encodings.registry import register
 from pebench.encodings.rnope import period
-from pebench.encodings.rope import RoPE
-from pebench.encodings.wrapper import Wrapper
+
+
+class FirstPlain(Local):
+    """The first of four layers is plain; in the others a window hides what lies further back than its width."""
+
+    @property
+    @abstractmethod
+    def window(self) -> int:
+        """How many keys a query sees, its own included."""
+
+    def is_plain(self, layer: int) -> bool:
+        return layer % period(self.shape) == 0
+
+    def far(self, at: At, keys: Keys) -> Tensor:
+        return distance(at.pos, keys.pos) >= self.window
 
 
 @register("swan")
-class SWAN(Wrapper):
+class SWAN(FirstPlain):
     """No positions in the first of four layers, RoPE in a window in the others (Puvvada et al., 2025, section 2).
 
-    The window is half the training length (512 of 1,024 in the paper). The paper also scales the logits of
-    the global layers with the logarithm of the length at inference, by factors fitted to long texts; that is
-    left out here, and `swan+ssmax` is near it.
+    The window is half the training length (512 of 1,024 in the paper); `swan_512` has the paper's number. The paper
+    also scales the logits of the global layers with the logarithm of the length at inference, by factors fitted to long
+    texts; that is left out here, and `swan+ssmax` is near it.
     """
 
     title = "global NoPE and windowed RoPE layers"
@@ -26,26 +39,23 @@ class SWAN(Wrapper):
         r"q_i^\top R\big((j-i)\theta\big)\,k_j/\sqrt d,\ i-j < L/2 \text{ in layers } 2, 3, 4"
     )
 
-    family = "multiplicative"
-    relative = True
-    norm_preserving = True
+    @property
+    def window(self) -> int:
+        return max(1, self.shape.train_length // 2)
 
-    inner_class = RoPE
 
-    def is_plain(self, layer: int) -> bool:
-        return layer % period(self.shape) == 0
+@register("swan_512")
+class SWAN512(FirstPlain):
+    """SWAN with the paper's window of 512 tokens, whatever the training length (Puvvada et al., 2025, section 2).
 
-    @classmethod
-    def over(cls, inner: type[Encoding]) -> type[Self]:
-        if inner.defines("weights"):
-            raise EncodingError(
-                f"swan hides keys through a bias, which {inner.title} does not read; use rnope"
-            )
-        return super().over(inner)
+    Trained on texts of at most 512 tokens, it has never hidden a key before it reads a longer one.
+    """
 
-    def bias(self, at: At, keys: Keys) -> Tensor | None:
-        if self.is_plain(at.layer):
-            return None
-        far, bias = distance(at.pos, keys.pos).unsqueeze(-3), super().bias(at, keys)
-        shown = torch.zeros_like(far) if bias is None else bias
-        return shown.masked_fill(far >= self.shape.train_length // 2, -torch.inf)
+    title = "global NoPE and RoPE layers with a window of 512"
+    paper = "arXiv:2504.08719"
+    formula = (
+        r"\ell_{ij} = q_i^\top k_j/\sqrt d \text{ in layer } 1,\quad "
+        r"q_i^\top R\big((j-i)\theta\big)\,k_j/\sqrt d,\ i-j < 512 \text{ in layers } 2, 3, 4"
+    )
+
+    window = 512

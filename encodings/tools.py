@@ -87,3 +87,23 @@ def beside(sides: tuple[Tensor, ...]) -> Tensor:
     """Vectors (..., n) side by side, their other axes broadcast."""
     shape = torch.broadcast_shapes(*(side.shape[:-1] for side in sides))
     return torch.cat([side.expand(*shape, -1) for side in sides], dim=-1)
+
+
+def since(marks: Tensor, memory: dict[str, Any], name: str) -> tuple[Tensor, Tensor]:
+    """How many tokens lie between the last mark before each token and it, and how many marks do, int64 (B, T) each.
+
+    `marks` is bool (B, T); the text begins after a mark. Continued from the cache's memory.
+
+    >>> since(torch.tensor([[False, True, False, False]]), {}, "x")
+    (tensor([[0, 1, 0, 1]]), tensor([[0, 0, 1, 1]]))
+    """
+    zero = torch.zeros(len(marks), 1, dtype=torch.long, device=marks.device)
+    past = memory.get(name, {"place": zero, "count": zero})
+    index = torch.arange(marks.shape[1] + 1, device=marks.device)
+    begun = (
+        nn.functional.pad(torch.where(marks, index[1:], 0), (1, 0)).cummax(-1).values
+    )  # (B, T + 1), 0 where none
+    place = torch.where(begun > 0, index - begun, past["place"] + index)
+    count = past["count"] + nn.functional.pad(marks.long().cumsum(-1), (1, 0))
+    memory[name] = {"place": place[:, -1:], "count": count[:, -1:]}
+    return place[:, :-1], count[:, :-1]

@@ -91,6 +91,26 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")]
 Retry = Annotated[bool, typer.Option("--retry", help="Run again what failed before.")]
 
 
+class Machines(StrEnum):
+    local = "local"
+    ray = "ray"
+    slurm = "slurm"
+
+
+EngineName = Annotated[Machines, typer.Option("--engine", help="The machines that make the runs.")]
+Address = Annotated[
+    str | None, typer.Option(help="Ray: the cluster's address, HOST:PORT; default: the one here.")
+]
+Gpus = Annotated[
+    float | None,
+    typer.Option(min=0.01, help="Ray and Slurm: GPUs of a run, for Ray also a share such as 0.25."),
+]
+Mixed = Annotated[
+    bool, typer.Option("--mixed", help="Ray: use nodes of different precision or PyTorch in one sweep.")
+]
+Partition = Annotated[str | None, typer.Option(help="Slurm: the partition.")]
+
+
 @app.command("ls")
 def ls(what: Annotated[Listing, typer.Argument(help="What to list.")], as_json: AsJson = False) -> None:
     """List encodings, tasks or profiles."""
@@ -315,6 +335,62 @@ def prepare(
     typer.echo(f"{identity()['name']} ({identity()['sha256'][:12]}) is ready in {folder}")
 
 
+def token_count(text: str) -> int:
+    """A number of tokens as a person writes it.
+
+    >>> token_count("10B"), token_count("2.5m"), token_count("5_000"), token_count("300k")
+    (10000000000, 2500000, 5000, 300000)
+    """
+    number, unit = (text[:-1], text[-1].upper()) if text[-1:].upper() in UNITS else (text, "")
+    try:
+        count = float(number) * UNITS.get(unit, 1)
+    except ValueError:
+        count = math.nan
+    if not 1 <= count <= 1e15:
+        raise typer.BadParameter(f"{text!r} is no number of tokens: 10B, 500M, 20k or 5000")
+    return round(count)
+
+
+UNITS = {"K": 10**3, "M": 10**6, "B": 10**9}
+
+
+@data.command()
+def tokenise(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A dataset of the Hub (HuggingFaceFW/fineweb-edu), or a file or folder of parquet, JSON lines or .txt."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The folder of the shards.", **PATH)],
+    name: Annotated[str, typer.Option(help="The dataset's configuration, such as sample-10BT.")] = "",
+    revision: Annotated[str, typer.Option(help="The dataset's revision: a commit, tag or branch.")] = "",
+    tokens: Annotated[
+        int | None,
+        typer.Option(parser=token_count, metavar="N", help="About so many: 10B, 500M; default: all."),
+    ] = None,
+    text: Annotated[str, typer.Option(help="The column that holds the text.")] = "text",
+    as_json: AsJson = False,
+) -> None:
+    """Tokenise text into shards with GPT-2's encoding, in the GRAPE reference's format; a second call continues."""
+    from pebench.tasks.data.tokens import Source, identity
+    from pebench.tasks.data.tokens import tokenise as write_shards
+
+    def tell(line: str) -> None:
+        typer.echo(line, err=True)
+
+    try:
+        write_shards(Source(source, name, revision, text), out, tokens, progress=tell)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command continues behind the last whole shard", err=True)
+        raise
+    about = identity(out)
+    if as_json:
+        typer.echo(json.dumps(about, indent=1))
+    else:
+        typer.echo(f"{about['tokens']:,} tokens of {about['name']} ({about['sha256'][:12]}) are in {out}")
+
+
 def listed(options: list[str] | None) -> list[str]:
     """What an option names, with commas or several times, each once.
 
@@ -417,20 +493,45 @@ def run(
     save: Annotated[
         bool, typer.Option("--save", help="Keep the trained models of all tasks, not of language alone.")
     ] = False,
+    engine: EngineName = Machines.local,
+    address: Address = None,
+    gpus: Gpus = None,
+    mixed: Mixed = False,
+    partition: Partition = None,
+    time: Annotated[str | None, typer.Option(help="Slurm: the time limit of a run, such as 2:00:00.")] = None,
+    sbatch: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sbatch", help="Slurm: a further option of sbatch, such as --account=mine; repeatable."
+        ),
+    ] = None,
 ) -> None:
     """Train and measure; what has its record already is kept, so a second call continues."""
     from pebench.suite.results.metrics import counted
-    from pebench.suite.runs.runner import AGAIN, cells, sweep
+    from pebench.suite.runs.existing import AGAIN
+    from pebench.suite.runs.runner import cells, sweep
 
     plan = profile_named(profile)
     chosen_specs, wanted = chosen(plan, encodings, tasks)
-    demand_device(device)
-    demand_data(wanted, corpus)
+    if engine is Machines.local:
+        demand_device(device)
+        demand_data(wanted, corpus)
     numbers = [seed] if seed is not None else list(range(seeds or plan.seeds))
     every = cells(plan, chosen_specs, wanted, numbers, corpus.resolve() if corpus else None)
-    options = {"device": device, "retry": retry, "save": save, "console": console()}
+    screen = console()
+    if engine is Machines.slurm:
+        from pebench.suite.runs.engines.slurm import Options, submit_runs
+
+        given = Options(device, gpus, partition, time, jobs, tuple(sbatch or ()))
+        typer.echo(submit_runs(every, records, given, retry, save))
+        return
+    options: dict[str, Any] = {"device": device, "retry": retry, "save": save, "console": screen}
+    if engine is Machines.ray:
+        from pebench.suite.runs.engines.ray import Ray
+
+        options["engine"] = Ray(every, records, plan.timeout, device, address, gpus or 1.0, mixed, jobs)
     outcomes = sweep(plan, every, records, jobs, **options).run()
-    failed = sum(outcomes[name] for name in AGAIN)
+    failed = sum(outcomes[name] for name in (*AGAIN, "lost"))
     ended = ", ".join(f"{n} {outcome}" for outcome, n in outcomes.most_common())
     typer.echo(f"{counted(sum(outcomes.values()), 'run')} in {records}: {ended}")
     if outcomes["diverged"]:
@@ -440,6 +541,70 @@ def run(
     if failed:
         typer.echo("`pebench status` names what failed; `pebench run --retry` tries it again", err=True)
     raise typer.Exit(4 if failed else 0)
+
+
+@app.command("nodes")
+def show_nodes(
+    profile: ProfileName = "QUICK",
+    encodings: Annotated[list[str] | None, typer.Option("--encodings", "-e", help="As in `run`.")] = None,
+    tasks: Annotated[list[str] | None, typer.Option("--tasks", "-t", help="As in `run`.")] = None,
+    corpus: Corpus = None,
+    device: Device = "cpu",
+    engine: EngineName = Machines.local,
+    address: Address = None,
+    gpus: Gpus = None,
+    mixed: Mixed = False,
+    partition: Partition = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check the machines before they get runs: code, text, precision, memory, GPU; exit code 3 where one fails."""
+    from pebench.suite.results.metrics import counted
+    from pebench.suite.runs.preflight import expected, state
+    from pebench.suite.runs.runner import cells
+
+    plan = profile_named(profile)
+    chosen_specs, wanted = chosen(plan, encodings, tasks)
+    every = cells(plan, chosen_specs, wanted, [0], corpus.resolve() if corpus else None)
+    with console().status("asking the nodes") if sys.stderr.isatty() and not as_json else Console(quiet=True):
+        if engine is Machines.ray:
+            from pebench.suite.runs.engines.ray import Ray
+
+            found = Ray(every, Path(), plan.timeout, device, address, gpus or 1.0, mixed).states()
+        elif engine is Machines.slurm:
+            from pebench.suite.runs.engines.slurm import states_of_nodes
+
+            found = states_of_nodes(every, device, gpus, partition)
+        else:
+            found = {"this machine": state(expected(every), device)}
+    if as_json:
+        typer.echo(json.dumps([{"node": name, **facts} for name, facts in found.items()], indent=1))
+    else:
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        columns = ("torch", "precision", "kernels", "processors", "memory", "gpus", "device", "processor")
+        for column in ("", "node", *columns):
+            table.add_column(column, overflow="fold")
+        for name, facts in found.items():
+            shown = {**facts, "memory": f"{facts['memory'] / 2**30:.1f} GiB"} if "memory" in facts else facts
+            mark = "[red]✗[/]" if facts["faults"] else "[green]✓[/]"
+            table.add_row(mark, Text(name), *(Text(str(shown.get(column, "?"))) for column in columns))
+        console().print(table)
+        for name, facts in found.items():
+            for fault in facts["faults"]:
+                typer.echo(f"{name}: {fault}")
+    good = sum(not facts["faults"] for facts in found.values())
+    typer.echo(f"{good} of {counted(len(found), 'node')} can make these runs", err=as_json)
+    raise typer.Exit(0 if good == len(found) else 3)
+
+
+@app.command("cell")
+def run_listed(
+    listing: Annotated[Path, typer.Argument(help="A list that `run --engine slurm` wrote.", **PATH)],
+    number: Annotated[int, typer.Argument(min=0, help="Which run of it, from 0.")],
+) -> None:
+    """Make one run of a list: the command of each task of a Slurm array."""
+    from pebench.suite.runs.engines.slurm import run_one
+
+    raise typer.Exit(run_one(listing, number, console()))
 
 
 @app.command()
@@ -454,6 +619,7 @@ def status(
 ) -> None:
     """Show which runs of a sweep are done, missing, stale (of other code) or failed."""
     from pebench.suite.results.metrics import counted
+    from pebench.suite.runs.engines.slurm import left_out
     from pebench.suite.runs.runner import cells, states
 
     plan = profile_named(profile)
@@ -481,6 +647,8 @@ def status(
     typer.echo(
         f"{counted(len(found), 'run')}: {', '.join(f'{n} {state}' for state, n in total.most_common())}"
     )
+    for node, why in left_out(records):
+        typer.echo(f"{node} was left out: {why}", err=True)
 
 
 def done_of_all(states: Counter[str]) -> str:

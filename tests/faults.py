@@ -22,6 +22,7 @@ from pebench.suite.experiment import resume
 from pebench.suite.experiment.profiles import SMOKE
 from pebench.suite.results.record import Record, read_all
 from pebench.suite.runs import runner, worker
+from pebench.suite.runs.engines import local
 from pebench.suite.runs.runner import cells
 
 SWEEP = (sys.executable, "-m", "tests.faults", "--sweep")
@@ -43,7 +44,7 @@ def work() -> int:
 def sweep(folder: Path, count: int | None) -> int:
     """The sweep that is killed, or the beginning of it."""
     code = f"import sys; sys.path.insert(0, {os.getcwd()!r}); from tests.faults import work; sys.exit(work())"
-    runner.WORKER = ("-c", code)
+    local.WORKER = ("-c", code)
     runner.sweep(SMOKE, CELLS[:count], folder, jobs=2, save=True).run()
     return 0
 

@@ -392,13 +392,145 @@ def walked(e: Any, at: Inputs) -> Tensor:
     return torch.stack(rows, dim=-2)
 
 
+def alibi_scaled(e: Any, at: Inputs) -> Tensor:
+    """-m_h (i - j) with m_h = (L/4)^(-h/H), h from 1."""
+    m = [(e.shape.train_length / 4) ** (-h / at.heads) for h in range(1, at.heads + 1)]
+    return attention(at.scores - torch.tensor(m, dtype=at.q.dtype)[:, None, None] * at.far, at.v)
+
+
+def gape(e: Any, at: Inputs) -> Tensor:
+    """Ali et al., 2026: -strength softplus(u.q_i / sqrt d) (1 - sigmoid(w.k_j / sqrt d)) (i - j) / L."""
+    d = at.q.shape[-1]
+    query = softplus(torch.einsum("bhid,hd->bhi", at.q, of(e.query_gate, at)) / math.sqrt(d))
+    spared = (torch.einsum("bhjd,hd->bhj", at.k, of(e.key_gate, at)) / math.sqrt(d)).sigmoid()
+    strength = of(e.log_strength, at).exp()[:, None, None] / e.shape.train_length
+    return attention(at.scores - strength * query[..., None] * (1 - spared)[:, :, None] * at.far, at.v)
+
+
+def bam(e: Any, at: Inputs) -> Tensor:
+    """Bianchessi et al., 2025: -|a (i - j - mu)|^b."""
+    rate, power, middle = (of(p, at)[:, None, None] for p in (e.log_rate, e.log_power, e.middle))
+    return attention(at.scores - (rate.exp() * (at.far - middle)).abs() ** power.exp(), at.v)
+
+
+def carope(e: Any, at: Inputs) -> Tensor:
+    """Veisi et al., 2025: plane m by the sum over s <= t of (1 / (softplus(w.x_s) + 1))^m, m from 1."""
+    f = 1 / (softplus(torch.einsum("btw,hw->bht", at.x, of(e.weight, at))) + 1)
+    planes = [
+        torch.stack([(f[..., : t + 1] ** m).sum(-1) for t in range(f.shape[-1])], -1) for m in range(1, 5)
+    ]
+    return rotary(at, torch.stack(planes, dim=-1))
+
+
+def repo(e: Any, at: Inputs) -> Tensor:
+    """Li et al., 2025: RoPE at W_z (silu(W_g x) * W_c x), one number a head."""
+    inner = at.x @ of(e.gate, at).T
+    read = inner * inner.sigmoid() * (at.x @ of(e.content, at).T)
+    place = torch.einsum("btm,hm->bht", read, of(e.place, at))
+    return rotary(at, place[..., None] * spectrum(at.q.shape[-1], at.q))
+
+
+def tra(e: Any, at: Inputs) -> Tensor:
+    """Opper et al., 2025, row by row: what has a positive logit is kept, and counted from the key to the query."""
+    gate = (
+        (torch.einsum("btw,hw->bht", at.x, of(e.weight, at)) + of(e.gate_bias, at)[:, None]).sigmoid().log()
+    )
+    rows = []
+    for i in range(at.q.shape[-2]):
+        score = at.scores[:, :, i, : i + 1]
+        kept = score > 0
+        count = torch.stack([kept[..., j:].sum(-1) for j in range(i + 1)], dim=-1)
+        power = torch.where(kept, (score + gate[:, :, i, None] * count).exp(), 0.0)
+        weights = power / power.sum(-1, keepdim=True).clamp(min=1e-300)
+        rows.append(torch.einsum("bhj,bhjd->bhd", weights, at.v[:, :, : i + 1]))
+    return torch.stack(rows, dim=-2)
+
+
+def dape_v2(e: Any, at: Inputs) -> Tensor:
+    """Zheng et al., 2024: two convolutions over keys j - 1, j, j + 1 of [s; b], nothing read from the future."""
+    past = torch.ones(at.scores.shape[-2:], dtype=at.q.dtype).tril()
+    bias = logarithmic(e.kerples[at.layer], at).expand_as(at.scores)
+    x = torch.cat([at.scores, bias], dim=1) * past
+
+    def convolved(x: Tensor, conv: Any) -> Tensor:
+        wide = torch.nn.functional.pad(x, (1, 1))
+        size = x.shape[-1]
+        parts = [
+            torch.einsum("bcij,oc->boij", wide[..., n : n + size], conv.weight[:, :, 0, n].to(x.dtype))
+            for n in range(3)
+        ]
+        return sum(parts) + conv.bias.to(x.dtype)[:, None, None]
+
+    first, second = e.convs[at.layer]
+    inner = convolved(x, first)
+    inner = torch.where(inner > 0, inner, 0.01 * inner) * past
+    return attention(at.scores + bias + convolved(inner, second), at.v)
+
+
+def asentmax(e: Any, at: Inputs) -> Tensor:
+    """Vasylenko et al., 2025: max(0, z/2 - t)^2 with t found by halving, on scaled or fading logits."""
+    half = at.heads // 2
+    strength, growth = (torch.einsum("btw,hw->bht", at.x, of(w, at)) for w in (e.strength, e.growth))
+    n = torch.arange(2, at.q.shape[-2] + 2, dtype=at.q.dtype).log()
+    scaled = at.scores[:, half:] * (1 + softplus(strength) * n ** (2 * growth.tanh()))[..., None]
+    fading = torch.stack([at.scores[:, h] - at.far / (h + 1) for h in range(half)], dim=1)
+    z = torch.cat([fading, scaled], dim=1) / 2
+    z = z.masked_fill(torch.ones(z.shape[-2:], dtype=torch.bool).triu(1), -1e9)
+    with torch.no_grad():
+        low, high = z.amax(-1, keepdim=True) - 1, z.amax(-1, keepdim=True)
+        for _ in range(60):
+            middle = (low + high) / 2
+            above = (z - middle).clamp(min=0).square().sum(-1, keepdim=True) >= 1
+            low, high = torch.where(above, middle, low), torch.where(above, high, middle)
+        # One step of Newton gives the threshold its gradient.
+    inside = (z - low).clamp(min=0)
+    threshold = low + (inside.square().sum(-1, keepdim=True) - 1) / (
+        2 * inside.sum(-1, keepdim=True).detach()
+    )
+    return (z - threshold).clamp(min=0).square() @ at.v
+
+
+def wavelet(e: Any, at: Inputs) -> Tensor:
+    """Oka et al., 2025: q_i.(k_j + p) / sqrt d, p_c the Ricker wavelet of scale a_c and shift b_c at i - j."""
+    d = at.q.shape[-1]
+    shifts = math.ceil(d / 8)
+    logits = at.scores
+    for c in range(d):
+        scale, shift = 2 ** (c // shifts), c % shifts
+        t = (at.far.clamp(min=0) - shift) / scale
+        wave = 2 / (math.sqrt(3) * math.pi**0.25) * (1 - t**2) * (-(t**2) / 2).exp() / math.sqrt(scale)
+        logits = logits + at.q[..., c, None] * wave / math.sqrt(d)
+    return attention(logits, at.v)
+
+
+def darope(e: Any, at: Inputs) -> Tensor:
+    """Planes of a turn or more in L tokens as in RoPE, the others at L sigmoid(w.x + a logit((t + 1/2) / L))."""
+    length, theta = e.shape.train_length, spectrum(at.q.shape[-1], at.q)
+    share = ((at.pos.to(at.q.dtype) + 0.5) / length).clamp(max=1 - 0.5 / length)
+    read = torch.einsum("btw,hw->bht", at.x, of(e.weight, at))
+    place = length * (read + of(e.slope, at)[:, None] * (share / (1 - share)).log()).sigmoid()
+    angle = (
+        torch.where(length * theta < 2 * math.pi, place[..., None], at.pos[:, None].to(at.q.dtype)) * theta
+    )
+    return rotary(at, angle)
+
+
 DEFINITIONS: dict[str, Definition] = {
     "alibi": alibi,
+    "alibi_scaled": alibi_scaled,
+    "asentmax": asentmax,
+    "bam": bam,
     "cable": cable,
+    "carope": carope,
     "cope": cope,
+    "cope_scaled": cope,
     "dape": dape,
+    "dape_v2": dape_v2,
+    "darope": darope,
     "fire": fire,
     "fox": fox,
+    "fox_scaled": fox,
+    "gape": gape,
     "grape_a_k": grape_a_k,
     "grape_a_phase": grape_a_phase,
     "grape_a_q": grape_a_q,
@@ -422,11 +554,14 @@ DEFINITIONS: dict[str, Definition] = {
     "path": path,
     "path_fox": path_fox,
     "pope": pope,
+    "repo": repo,
     "rope": rope,
     "sandwich": sandwich,
     "shaw": shaw,
     "stick_breaking": stick_breaking,
     "t5_bias": t5_bias,
+    "tra": tra,
     "transformer_xl": transformer_xl,
+    "wavelet": wavelet,
     "xpos": xpos,
 }

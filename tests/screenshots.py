@@ -28,7 +28,7 @@ KINDS = {"light": ("light", 1280), "dark": ("dark", 1280), "phone": ("light", 39
 def site(records: Path) -> Iterator[str]:
     """The app, served."""
     port = launch.free_port(None)
-    child = launch.start(records, port)
+    child = launch.start([records], port)
     try:
         wait_for(child, port)
         yield f"http://{launch.ADDRESS}:{port}"

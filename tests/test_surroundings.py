@@ -241,14 +241,15 @@ import os
 from pathlib import Path
 from pebench.suite.runs import runner
 from pebench.suite.runs.cell import Cell
-runner.WORKER = ("-c", {IDLE!r})
+from pebench.suite.runs.engines import local
+local.WORKER = ("-c", {IDLE!r})
 cell = Cell("nope", "copy", "SMOKE", 0)
-started = runner.spawn
+started = local.spawn
 def spawn(log):
     process = started(log)
     print(process.pid, flush=True)
     return process
-runner.spawn = spawn
+local.spawn = spawn
 runner.Sweep([cell], Path("r"), 1, 5, 2**32).run()
 """
 

@@ -12,9 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from pebench.encodings.alibi import ALiBi
-from pebench.encodings.base import At, Columns, Encoding, Keys, Shape, alibi_slopes, distance
-from pebench.encodings.compose import composition
-from pebench.encodings.rope import RoPE
+from pebench.encodings.base import (
+    At,
+    Columns,
+    Encoding,
+    Keys,
+    Shape,
+    alibi_slopes,
+    distance,
+    rope_frequencies,
+)
+from pebench.encodings.compose import Composition, composition
+from pebench.encodings.rope import RoPE, Rotary
 
 
 class Wrong(Encoding):
@@ -228,6 +237,41 @@ class BreaksTheGraph(Wrong):
         return (q if q.abs().max() > 0 else -q), k
 
 
+class TurnsUnderAnotherLabel(Rotary):
+    """A rotation that says that it is something else: nothing wrong, and part of the sum below."""
+
+    title = "A rotation"
+    paper = "none"
+    family = "contextual"
+    formula = r"\ell_{ij} = q_i^\top k_j / \sqrt d"
+
+    def __init__(self, shape: Shape):
+        super().__init__(shape, rope_frequencies(shape.head_dim))
+
+
+class DropsAPart(Composition):
+    """Keeps the turned q and k of the parts whose label says that they turn."""
+
+    title = "A rotation + ALiBi"
+    paper = "none"
+    family = "additive"
+    formula = r"\ell_{ij} = q_i^\top k_j / \sqrt d"
+    relative = True
+    classes = (TurnsUnderAnotherLabel, ALiBi)
+
+    def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
+        for part in self.parts:
+            if part.family == "multiplicative":
+                q, k = part.qk(q, k, at)
+        return q, k
+
+
+class HidesAControlCharacter(Wrong):
+    """A formula that is no raw string: Python reads a tab and a backspace."""
+
+    formula = "\theta \beta"
+
+
 class DoesNotRun(Wrong):
     """Every call is an exception: every check that calls it fails, and none lets it through."""
 
@@ -265,5 +309,7 @@ WRONG: dict[type[Encoding], set[str]] = {
     IsNotSaved: {"comes back from disk"},
     DisturbsTheStream: {"leaves the rest alone"},
     BreaksTheGraph: {"compiles whole"},
+    DropsAPart: {"each part changes the result"},
+    HidesAControlCharacter: {"says what it is"},
     LosesAPart: {"each part changes the result"},
 }

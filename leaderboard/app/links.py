@@ -17,8 +17,8 @@ T = TypeVar("T", bound=Hashable)
 
 PAGES: dict[str, Any] = {}  # streamlit's page of each path; app.py fills it
 WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-# Of the session: what this run's page shows, what the address was made to say last, choices of pages left behind.
-VIEW, SENT, KEPT, PAGE = "view", "sent", "kept", "page"
+# Of the session: what the page shows in this run, what the address was made to say last, choices of pages left behind,
+VIEW, SENT, KEPT, PAGE, FRESH = "view", "sent", "kept", "page", "fresh"
 STREAMLITS = ("embed", "embed_options")
 
 
@@ -30,6 +30,7 @@ def address(page: str = "") -> Iterator[None]:
     """
     state = st.session_state
     view: dict[str, list[str]] = {}
+    state[FRESH] = state.get(PAGE) != page  # streamlit forgets the choices of the page that was left
     state[VIEW], state[PAGE] = view, page
     state.setdefault(KEPT, {})
     warning = st.empty()
@@ -60,7 +61,7 @@ def settled(key: str, parse: Callable[[list[str]], Any], fits: Callable[[Any], b
         value = parse(given)
         if key not in state or state[key] != value:
             state[key] = value
-    elif key not in state or not fits(state[key]):
+    elif state.get(FRESH) or key not in state or not fits(state[key]):
         kept = state.get(KEPT, {}).get(key)
         state[key] = kept if kept is not None and fits(kept) else default
 

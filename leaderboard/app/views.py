@@ -63,6 +63,11 @@ def ranked_tasks(board: Board) -> list[str]:
     return [*known, *(task for task in found if task not in known)]
 
 
+def seed_numbers(board: Board) -> range:
+    """From none to as many seeds as some task has."""
+    return range(len(board.seeds) + 1)
+
+
 def measured_what(board: Board) -> str:
     """What the numbers of a board are of, in two or three sentences: sizes, lengths, seeds, dates."""
     runs = board.runs

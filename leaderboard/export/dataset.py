@@ -19,9 +19,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pebench.leaderboard import table
-from pebench.leaderboard.printing import safe_csv
+from pebench.leaderboard.board import Board, board_of
+from pebench.leaderboard.printing import safe_csv, to_frame
+from pebench.leaderboard.reports.published import FILE, read
+from pebench.leaderboard.reports.validity import validity
 from pebench.suite.results.metrics import METRICS
-from pebench.suite.results.record import Record, Row, from_json, to_json, write_whole
+from pebench.suite.results.record import Record, Row, from_json, newest, to_json, write_whole
 
 LICENCE = "apache-2.0"
 LICENCE_URL = "https://www.apache.org/licenses/LICENSE-2.0"
@@ -56,7 +59,39 @@ KEY = (
     ("task_family", TEXT, "the family that the task counts in"),
     ("seed", INTEGER, "of the weights and batches; all encodings share it"),
 )
+INTERVALS = tuple(
+    (f"{name}{end}", NUMBER, f"{words}{what}")
+    for name, words in (
+        ("score", "0: without reading the input, 1: an oracle"),
+        ("at_length", "the same at the training length"),
+        ("beyond", "the same beyond the training length"),
+    )
+    for end, what in (("", ""), ("_low", "; lower end of 95 %"), ("_high", "; upper end of 95 %"))
+)
 SCHEMAS: dict[str, pa.Schema] = {
+    "leaderboard": _schema(
+        ("profile", TEXT, "the benchmark's size: which models, steps and lengths"),
+        ("rank", INTEGER, "shared within a tier; null without a place"),
+        ("tier", INTEGER, "nothing in a tier is separable from its leader"),
+        ("encoding", TEXT, "name of the positional encoding"),
+        ("title", TEXT, "in words"),
+        ("family", TEXT, "how it brings positions into attention"),
+        *INTERVALS,
+        ("p_best", NUMBER, "share of bootstrap draws in which it is the best"),
+        ("learned", NUMBER, "share of the tasks learned at the training length"),
+        ("train_ratio", NUMBER, "time of a training step over RoPE's"),
+        ("prefill_ratio", NUMBER, "time of a forward pass over RoPE's"),
+        ("decode_ratio", NUMBER, "time of one cached token over RoPE's"),
+        ("cache_bytes", NUMBER, "bytes that the cache holds for a token"),
+        ("coverage", NUMBER, "share of the conditions that were measured"),
+        ("seeds", INTEGER, "in the task where it has fewest"),
+        ("preview", BOOLEAN, "fewer than two seeds in some task: a score and no place"),
+        ("reason", TEXT, "why there is no rank"),
+        ("certificate", TEXT, "passed, failed or missing"),
+        ("validity_pairs", INTEGER, "published comparisons with it that this board can judge"),
+        ("validity_agree", INTEGER, "of these: separated here in the published direction"),
+        ("validity_contradict", INTEGER, "of these: separated here in the other direction"),
+    ),
     "scores": _schema(
         *KEY,
         ("metric", TEXT, "what was measured"),
@@ -118,23 +153,72 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("source_sha256", TEXT, "of the source file"),
     ),
 }
+SCHEMAS |= {
+    "answers": _schema(
+        *(column for column in KEY if column[0] != "task_family"),
+        ("condition", TEXT, "under which it was asked, as text"),
+        ("item", INTEGER, "number of the test item under this condition, from 0"),
+        ("said", TEXT, "what the model answered"),
+        ("right", BOOLEAN, "whether that is the right answer"),
+    ),
+    "published": _schema(
+        ("profile", TEXT, "the board that is held against published tables"),
+        ("source", TEXT, "the paper"),
+        ("source_id", TEXT, "its arXiv number"),
+        ("table", TEXT, "the table in it"),
+        ("kind", TEXT, "what the table measures"),
+        ("better", TEXT, "the encoding that is ahead there"),
+        ("worse", TEXT, "the encoding that is behind there"),
+        ("published", NUMBER, "by how much, in the table's unit"),
+        ("difference", NUMBER, "better minus worse here, in score"),
+        ("p", NUMBER, "of that difference, uncorrected"),
+        ("seeds", INTEGER, "of the one that has fewer"),
+        ("verdict", TEXT, "agree, contradict or not separated"),
+    ),
+}
+DEFAULT = "leaderboard"  # what a viewer shows first
 CROISSANT_TYPES = {TEXT: "sc:Text", INTEGER: "sc:Integer", NUMBER: "sc:Float", BOOLEAN: "sc:Boolean"}
 
 
 def tables(records: list[Record]) -> dict[str, pa.Table]:
-    """The three tables of these records, each exactly in its schema. DatasetError where there are no records."""
+    """The tables of these records, each exactly in its schema. DatasetError where there are no records."""
     if not records:
         raise DatasetError("no records to make a dataset of; make some with `pebench run --profile QUICK`")
     by_profile: dict[str, list[Record]] = defaultdict(list)
     records = sorted(map(_encodable, records), key=lambda r: r.path)
     for record in records:
         by_profile[record.profile].append(record)
+    boards = [
+        board_of(newest(part), name, {name: len(part)}, []) for name, part in sorted(by_profile.items())
+    ]
+    against = {board.profile: validity(board, read(FILE)).pairs for board in boards}
     frames = {
+        "leaderboard": pd.concat(_ranking(board, against[board.profile]) for board in boards),
+        "answers": pd.concat(table.answer_table(part).assign(profile=p) for p, part in by_profile.items()),
+        "published": pd.concat(pairs.assign(profile=name) for name, pairs in against.items()),
         "scores": pd.concat(table.score_table(part).assign(profile=p) for p, part in by_profile.items()),
         "runs": pd.concat(table.run_table(part).assign(profile=p) for p, part in by_profile.items()),
         "encodings": _cards(records),
     }
-    return {name: _typed(frame, SCHEMAS[name]) for name, frame in frames.items()}
+    return {name: _typed(frames[name], schema) for name, schema in SCHEMAS.items()}
+
+
+def _ranking(board: Board, pairs: pd.DataFrame) -> pd.DataFrame:
+    """The ranking with what published tables say of each encoding's place."""
+    frame = to_frame(board).rename(columns={"name": "encoding", "low": "score_low", "high": "score_high"})
+    frame = frame.astype({"rank": "float64", "tier": "float64"})
+    counts = {}
+    for name in frame["encoding"]:
+        verdicts = (
+            pairs.loc[(pairs["better"] == name) | (pairs["worse"] == name), "verdict"] if len(pairs) else []
+        )
+        counts[name] = Counter(verdicts)
+    return frame.assign(
+        profile=board.profile,
+        validity_pairs=[counts[name].total() for name in frame["encoding"]],
+        validity_agree=[counts[name]["agree"] for name in frame["encoding"]],
+        validity_contradict=[counts[name]["contradict"] for name in frame["encoding"]],
+    )
 
 
 def _cards(records: list[Record]) -> pd.DataFrame:
@@ -204,8 +288,12 @@ def build(records: list[Record], folder: Path, version: str) -> dict[str, int]:
     `data/*.parquet`, `README.md` (the dataset card) and `croissant.json`; the same records give the same
     bytes. DatasetError where the folder holds something else.
     """
-    made = tables(records)
+    made = {
+        name: rows for name, rows in tables(records).items() if len(rows)
+    }  # no reader takes an empty file
     _ours(folder, {"data", "README.md", "croissant.json"})
+    for name in SCHEMAS.keys() - made.keys():
+        (folder / "data" / f"{name}.parquet").unlink(missing_ok=True)
     for name, rows in made.items():
         write_whole(folder / "data" / f"{name}.parquet", _parquet(rows))
     write_whole(folder / "README.md", card(made, version).encode())
@@ -246,14 +334,15 @@ def card(made: dict[str, pa.Table], version: str) -> str:
     counts = Counter(made["runs"]["profile"].to_pylist())
     profiles = ", ".join(f"{name} ({count} runs)" for name, count in sorted(counts.items()))
     configs = "".join(
-        f"- config_name: {name}\n{'  default: true' + chr(10) if name == 'scores' else ''}"
+        f"- config_name: {name}\n{'  default: true' + chr(10) if name == DEFAULT else ''}"
         f"  data_files:\n  - split: train\n    path: data/{name}.parquet\n"
-        for name in SCHEMAS
+        for name in made
     )
     columns = "".join(
         f"\n### `{name}`: {len(made[name])} rows\n\n| column | type | meaning |\n| --- | --- | --- |\n"
         + "".join(f"| `{f.name}` | {f.type} | {f.metadata[b'about'].decode()} |\n" for f in schema)
         for name, schema in SCHEMAS.items()
+        if name in made
     )
     metrics = "".join(
         f"| `{name}` | {m.unit} | {m.better} | {m.about} |\n"
@@ -281,14 +370,26 @@ configs:
 
 Profiles: {profiles}. Scores of different profiles are of different benchmarks: never average over them.
 
+In this folder, with datasets, pandas and DuckDB:
+
 ```python
 from datasets import load_dataset
-
-scores = load_dataset("parquet", data_files="data/scores.parquet", split="train")
+board = load_dataset("parquet", data_files="data/leaderboard.parquet", split="train")
 ```
 
-Rows join on `file`, the path of the record, or on `profile`, `encoding`, `task` and `seed`. What was not measured
-has no row: it is not zero.
+```python
+import pandas as pd
+print(pd.read_parquet("data/leaderboard.parquet").query("tier == 1")[["encoding", "score", "score_low", "score_high"]])
+```
+
+```python
+import duckdb
+duckdb.sql("SELECT encoding, task, avg(score) FROM 'data/scores.parquet' WHERE score IS NOT NULL GROUP BY ALL").show()
+```
+
+Rows of `scores` and `runs` join on `file`, the path of the record, or on `profile`, `encoding`, `task` and `seed`.
+What was not measured has no row: it is not zero. `leaderboard` has the ranking, `published` each published comparison
+with the verdict of this board, `answers` what the models said to the first test items, where the records keep it.
 
 ## Tables
 {columns}
@@ -314,6 +415,8 @@ def croissant(folder: Path, version: str, day: str) -> dict[str, Any]:
     """Croissant 1.0 metadata (https://docs.mlcommons.org/croissant) of the parquet files in a folder."""
     files, sets = [], []
     for name, schema in SCHEMAS.items():
+        if not (folder / "data" / f"{name}.parquet").exists():
+            continue
         data = (folder / "data" / f"{name}.parquet").read_bytes()
         files.append(
             {
@@ -382,7 +485,7 @@ def export(records: list[Record], folder: Path, kind: Format) -> list[Path]:
         if not logs:
             raise DatasetError("no record holds a quality score, and Every Eval Ever has no others")
         return sorted(logs)
-    made = tables(records)
+    made = {name: rows for name, rows in tables(records).items() if len(rows)}
     files = []
     for name, rows in made.items():
         files.append(folder / f"{name}.{kind}")

@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from httpx2 import HTTPError
 from huggingface_hub import HfApi, get_token
@@ -48,13 +49,8 @@ def push(
         raise PublishError("there is no token: run `hf auth login` or set HF_TOKEN to one that may write")
     api = api or HfApi()
     try:
-        api.create_repo(
-            repo_id=repo,
-            repo_type=kind,
-            private=private,
-            exist_ok=True,
-            space_sdk="static" if space else None,
-        )
+        made: dict[str, Any] = {"space_sdk": "static"} if space else {}
+        api.create_repo(repo_id=repo, repo_type=kind, private=private, exist_ok=True, **made)
         done = api.upload_folder(
             repo_id=repo,
             repo_type=kind,

@@ -26,6 +26,9 @@ empirical Bayes methods", section 6.2),
 with the paper's d0 and m the mean over encodings of s2 plus the standard error of that mean; it is never below `test`.
 An encoding with one seed has d = 0, so its variance is m.
 
+The interval of a score is mean -+ t * sqrt(common / S + own[e] / S + test[e]), weighed and summed over tasks, with the
+degrees of freedom of Welch and Satterthwaite.
+
 `comparisons`, the test. For a pair, t = difference / sqrt(own[a] / S[a] + own[b] / S[b] + test[a] + test[b]), with
 Welch's and Satterthwaite's degrees of freedom, and Holm's correction over all pairs of ranked encodings.
 
@@ -85,8 +88,8 @@ from pebench.leaderboard.ranking.tiering import tiers as tiers
 from pebench.leaderboard.ranking.variances import DRAWS as DRAWS
 from pebench.leaderboard.ranking.variances import LEVEL as LEVEL
 from pebench.leaderboard.ranking.variances import Spread as Spread
+from pebench.leaderboard.ranking.variances import averaged as averaged
 from pebench.leaderboard.ranking.variances import draws as draws
-from pebench.leaderboard.ranking.variances import interval as interval
 from pebench.leaderboard.ranking.variances import inverse_trigamma as inverse_trigamma
 from pebench.leaderboard.ranking.variances import moderate as moderate
 from pebench.leaderboard.ranking.variances import within_tasks as within_tasks

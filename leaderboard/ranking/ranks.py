@@ -12,7 +12,7 @@ from pebench.leaderboard.ranking.comparisons import FEWEST, Pairs, corrected, pa
 from pebench.leaderboard.ranking.resampling import TaskDraws, task_draws
 from pebench.leaderboard.ranking.scores import Array, Cells, Mask, cells, only, row_means, shares, weights
 from pebench.leaderboard.ranking.tiering import tiers
-from pebench.leaderboard.ranking.variances import DRAWS, LEVEL, Spread, draws, interval, within_tasks
+from pebench.leaderboard.ranking.variances import LEVEL, Spread, averaged, draws, within_tasks
 
 MIN_COVERAGE = 0.5
 WHOLE = 0.9995  # coverage that prints as 100 %
@@ -97,14 +97,11 @@ def without_p(compared: Pairs, preview: Mask) -> Pairs:
     return replace(compared, p=np.where(preview[:, None] | preview, np.nan, compared.p))
 
 
-def quantity(data: Cells, phase: str, preview: Mask, one_seed: bool, seed: int = 0) -> Quantity:
+def quantity(data: Cells, phase: str, preview: Mask, one_seed: bool) -> Quantity:
     """The scores of the cells of one phase, for each encoding that has all of them."""
     part = only(data, (data.names["phase"] == phase).to_numpy())
     parts = within_tasks(part)
-    every = np.ones(len(part.names), bool)
-    rng = np.random.default_rng(seed)
-    mean, sample = _combined(parts, _samples(part, parts, rng), shares(part, every))
-    low, high = interval(sample)
+    mean, low, high = averaged(parts, shares(part, np.ones(len(part.names), bool)))
     has = part.has_cell.all(axis=1) & bool(len(part.names))
     frame = pd.DataFrame({"encoding": part.encodings, "score": mean, "low": low, "high": high})
     frame.loc[~has, ["score", "low", "high"]] = np.nan
@@ -142,20 +139,20 @@ def rank(scores: pd.DataFrame, blocked: dict[str, str] | None = None, seed: int 
         return np.nan_to_num(row_means(np.where(against[None], gap, np.nan)))
 
     advantage = ahead(compared.difference)
-    samples = _samples(data, parts, rng)
-    mean, sample = _combined(parts, samples, shares(data, every))
+    share = shares(data, every)
+    mean, low, high = averaged(parts, share)
     known = any(part.residual_df for part in parts)
-    low, high = interval(sample) if known else np.full((2, count), np.nan)
+    if not known:
+        low, high = np.full((2, count), np.nan)
     # The best is decided among equals: on shared cells, hence by the advantage and not by the score.
     p_best, p_best_tasks = np.full((2, count), np.nan)
-    if ranked.any():
-        p_best[ranked] = _firsts((sample - mean[:, None] + advantage[:, None])[ranked])
     chances = task_draws(data)
-    if ranked.any() and chances is not None:
-        means = np.array([part.mean for part in parts])
-        ahead_by_task = np.array([ahead(gap) for gap in compared.by_task])
-        moved = samples + (ahead_by_task - means)[:, :, None]
-        p_best_tasks[ranked] = _firsts(np.einsum("dt,ted->ed", chances.weights, moved[:, ranked]))
+    if ranked.any():
+        moved = np.array([draws(part, ranked, rng) for part in parts])  # (T, ranked, DRAWS)
+        p_best[ranked] = _firsts(np.einsum("et,ted->ed", share[ranked], moved) + advantage[ranked, None])
+        if chances is not None:
+            moved += np.array([ahead(gap)[ranked] for gap in compared.by_task])[:, :, None]
+            p_best_tasks[ranked] = _firsts(np.einsum("dt,ted->ed", chances.weights, moved))
 
     p = np.ones((count, count))
     chosen = np.flatnonzero(ranked)
@@ -186,7 +183,7 @@ def rank(scores: pd.DataFrame, blocked: dict[str, str] | None = None, seed: int 
     table = table.sort_values(
         order, ascending=[True, True, False, True], na_position="last", ignore_index=True
     )
-    families = _by_family(data, parts, samples, known)
+    families = _by_family(data, parts, known)
     return Ranking(data, parts, table.drop(columns="below"), families, compared, p, preview, chances)
 
 
@@ -195,25 +192,14 @@ def _firsts(sample: Array) -> Array:
     return np.bincount(sample.argmax(axis=0), minlength=len(sample)) / sample.shape[1]
 
 
-def _samples(data: Cells, parts: list[Spread], rng: np.random.Generator) -> Array:
-    """Draws of the average score of each task, (T, E, DRAWS)."""
-    found = np.array([draws(part, rng) for part in parts])
-    return found.reshape(len(parts), len(data.encodings), DRAWS)
-
-
-def _combined(parts: list[Spread], samples: Array, share: Array) -> tuple[Array, Array]:
-    """Means (E,) and draws (E, count) of an average over tasks with these weights (E, T)."""
-    means = np.nan_to_num(np.array([part.mean for part in parts]).reshape(samples.shape[:2]))
-    return np.einsum("et,te->e", share, means), np.einsum("et,ted->ed", share, np.nan_to_num(samples))
-
-
-def _by_family(data: Cells, parts: list[Spread], samples: Array, known: bool) -> pd.DataFrame:
+def _by_family(data: Cells, parts: list[Spread], known: bool) -> pd.DataFrame:
     """Scores of each family; without any known variance (`known`) there are no intervals."""
     frames = [pd.DataFrame(columns=["encoding", "task_family", "score", "low", "high"])]
     codes = data.groups["task_family"].to_numpy()
     for code in np.unique(codes):
-        mean, sample = _combined(parts, samples, shares(data, codes == code))
-        low, high = interval(sample) if known else np.full((2, len(mean)), np.nan)
+        mean, low, high = averaged(parts, shares(data, codes == code))
+        if not known:
+            low, high = np.full((2, len(mean)), np.nan)
         name = data.names["task_family"][codes == code].iloc[0]
         frame = pd.DataFrame(
             {"encoding": data.encodings, "task_family": name, "score": mean, "low": low, "high": high}

@@ -16,7 +16,7 @@ class TaskDraws:
 
     def interval(self, by_task: Array) -> tuple[Array, Array]:
         """The ends of the intervals that hold 95 % of the draws of quantities given by task, (T, N): each (N,)."""
-        low, high = np.quantile(self.weights @ by_task, [LEVEL / 2, 1 - LEVEL / 2], axis=0)
+        low, high = np.quantile(by_task.T @ self.weights.T, [LEVEL / 2, 1 - LEVEL / 2], axis=1)
         return low, high
 
 

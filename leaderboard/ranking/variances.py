@@ -126,24 +126,38 @@ def inverse_trigamma(y: float) -> float:
     return float(x)
 
 
-def draws(s: Spread, rng: np.random.Generator, count: int = DRAWS) -> Array:
-    """Draws (E, count) of the average scores of one task: a parametric bootstrap, paired by seed.
+def draws(s: Spread, chosen: Mask, rng: np.random.Generator, count: int = DRAWS) -> Array:
+    """Draws (chosen, count) of the errors of average scores of one task: a parametric bootstrap, paired by seed.
 
     Each draw takes anew what a seed does to all encodings, what a run has of its own (both t-distributed in the end,
     as their variances are estimates), and the test sampling.
     """
-    encodings, seeds = s.has.shape
-    n = np.maximum(s.has.sum(axis=1), 1)
+    has = s.has[chosen]
+    encodings, seeds = has.shape
+    n = np.maximum(has.sum(axis=1), 1)
     common = np.zeros((encodings, count))
     if s.common:
         deviation = np.sqrt(s.common * s.common_df / rng.chisquare(s.common_df, count))
-        common = s.has / n[:, None] @ (deviation * rng.standard_normal((seeds, count)))
-    own = np.sqrt(s.own / n) * rng.standard_t(np.broadcast_to(s.df, (count, encodings)))
-    test = np.sqrt(s.test) * rng.standard_normal((count, encodings))
-    return s.mean[:, None] + common + (own + test).T
+        common = has / n[:, None] @ (deviation * rng.standard_normal((seeds, count)))
+    own = np.sqrt(s.own[chosen] / n)[:, None] * rng.standard_t(s.df[chosen][:, None], (encodings, count))
+    return common + own + np.sqrt(s.test[chosen])[:, None] * rng.standard_normal((encodings, count))
 
 
-def interval(sample: Array) -> tuple[Array, Array]:
-    """Equal-tailed 95 % intervals of draws (E, count); no score is below the floor or above the oracle's."""
-    low, high = np.quantile(sample, [LEVEL / 2, 1 - LEVEL / 2], axis=1)
-    return low.clip(0.0, 1.0), high.clip(0.0, 1.0)
+def averaged(parts: list[Spread], share: Array) -> tuple[Array, Array, Array]:
+    """Averages over tasks with these weights (E, T), and the ends of their 95 % confidence intervals; each (E,).
+
+    The variance is that of the model: the seeds' common part, the runs' own, and the test items. Estimated variances
+    make the interval one of Student's t, with Welch's and Satterthwaite's degrees of freedom. No score is below the
+    floor or above the oracle's.
+    """
+    mean, variance, doubt = np.zeros((3, len(share)))
+    for part, weight in zip(parts, share.T, strict=True):
+        n = np.maximum(part.has.sum(axis=1), 1)
+        common, own = weight**2 * part.common / n, weight**2 * part.own / n
+        known = np.maximum(part.df, 1e-9)
+        mean += weight * np.nan_to_num(part.mean)
+        variance += np.nan_to_num(common + own + weight**2 * part.test)
+        doubt += np.nan_to_num(own**2 / known) + (common**2 / part.common_df if part.common_df else 0.0)
+    df = np.divide(variance**2, doubt, out=np.full_like(doubt, KNOWN), where=doubt > 0)
+    half = np.sqrt(variance) * special.stdtrit(df, 1 - LEVEL / 2)
+    return mean, (mean - half).clip(0.0, 1.0), (mean + half).clip(0.0, 1.0)

@@ -15,6 +15,7 @@ from pebench.leaderboard.ranking import FEWEST
 from pebench.leaderboard.reports import (
     claims,
     gates,
+    machines,
     notes,
     published,
     rates,
@@ -81,6 +82,7 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "variants": ("leaderboard/variants.md", lambda: variants.to_markdown(board())),
     "gates": ("suite/experiment/standard.md", lambda: gates.to_markdown(board())),
     "seeds": ("suite/experiment/standard.md", lambda: seeds.to_markdown(board().ranking)),
+    "machines": ("suite/experiment/standard.md", lambda: machines.to_markdown(PUBLISHED)),
     "rates": ("suite/experiment/standard.md", lambda: rates.to_markdown(read_all(PUBLISHED)[0])),
     "notes": ("suite/experiment/standard.md", lambda: bullets(notes.on_tasks(board()))),
     "rate-notes": ("suite/experiment/standard.md", lambda: bullets(notes.on_rates(read_all(PUBLISHED)[0]))),

@@ -51,8 +51,7 @@ class Resume:
             return Progress()
         lm.load_state_dict(state["model"])
         opt.load_state_dict(state["optimiser"])
-        device = next(lm.parameters()).device
-        losses = state["losses"].to(device).unbind()
+        losses = state["losses"].unbind()
         print(f"continues after step {state['step']}", file=sys.stderr)
         return Progress(state["step"], state["tokens"], state["seconds"], losses)
 

@@ -1,13 +1,14 @@
 """The workload that `throughput` times: a standard LM that trains, reads and decodes random bytes."""
 
 import time
+from contextlib import ExitStack
 
 import torch
 
 from pebench.encodings.base import Encoding
 from pebench.encodings.streams import stream
 from pebench.suite.experiment.profiles import Plan
-from pebench.suite.experiment.training import AdamW, loss
+from pebench.suite.experiment.training import AdamW, stepper
 from pebench.suite.lm.model import LM
 from pebench.suite.lm.precision import precision
 from pebench.tasks.base import Batch
@@ -20,9 +21,9 @@ class Timed:
     """A model under the clock. Every call returns the seconds of processor time (CPU) or wall time (GPU)."""
 
     def __init__(self, encoding: type[Encoding], plan: Plan, device: torch.device):
-        self.plan, self.device = plan, device
+        self.plan, self.device, self.held = plan, device, ExitStack()
         self.lm = LM(plan.size(VOCAB), encoding, plan.recipe.length, seed=0).to(device)
-        self.opt = AdamW(self.lm, plan.recipe)
+        self.step = self.held.enter_context(stepper(self.lm, AdamW(self.lm, plan.recipe), plan.recipe.clip))
 
     def bytes(self, rows: int, length: int) -> torch.Tensor:
         """Random tokens (rows, length), the same for every encoding."""
@@ -45,11 +46,7 @@ class Timed:
         self.lm.train()
         tokens = self.bytes(self.rows(length), length + 1)
         start = self.now()
-        with precision(self.device):
-            value = loss(self.lm, Batch(tokens[:, :-1], tokens[:, 1:]))
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(self.lm.parameters(), self.plan.recipe.clip, foreach=True)
-        self.opt.step(self.plan.recipe.learning_rate)
+        self.step(Batch(tokens[:, :-1], tokens[:, 1:]), self.plan.recipe.learning_rate)
         return self.now() - start
 
     @torch.no_grad()

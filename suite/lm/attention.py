@@ -112,16 +112,18 @@ def attend(encoding: Encoding, at: At, q: Tensor, k: Tensor, v: Tensor, keys: Ke
     """
     scale, whole = encoding.shape.scale, q.shape[-2] == k.shape[-2]
     own = encoding.kernel() == "own"
-    if not own and keys.columns.numel():
-        q, k = lifted(q, k, Columns(at.columns, keys.columns), scale)
-    if not own and q.shape[-2] == 1 and not torch.is_grad_enabled() and ops.usable(q, k, v):
+    columns = Columns(at.columns, keys.columns) if keys.columns.numel() and not own else None
+    one = q.shape[-2] == 1 and not own and not torch.is_grad_enabled()
+    if whole and not one and ops.usable(q, k) and ops.plain(v):
+        y = native(encoding, at, q, k, v.float(), keys, columns)
+        if y is not None:
+            return y.type_as(v)
+    if columns is not None:
+        q, k = lifted(q, k, columns, scale)
+    if one and ops.usable(q, k, v):
         bias = encoding.bias(at, keys)
         if bias is None or (bias.dim() == 3 and ops.plain(bias)):
             return ops.attention_step(q, k, v, scale, bias)
-    if whole and ops.usable(q, k) and ops.plain(v):
-        y = native(encoding, at, q, k, v.float(), keys)
-        if y is not None:
-            return y.type_as(v)
 
     def rows(q: Tensor, at: At, seen: int) -> Tensor | None:
         weights = encoding.weights(q, k[..., :seen, :].type_as(q), at, first(keys, seen))
@@ -152,14 +154,16 @@ def attend(encoding: Encoding, at: At, q: Tensor, k: Tensor, v: Tensor, keys: Ke
     return y
 
 
-def native(encoding: Encoding, at: At, q: Tensor, k: Tensor, v: Tensor, keys: Keys) -> Tensor | None:
+def native(
+    encoding: Encoding, at: At, q: Tensor, k: Tensor, v: Tensor, keys: Keys, columns: Columns | None
+) -> Tensor | None:
     """Attention of whole sequences by our own kernel, or None where it has no form of this encoding."""
     kernel, scale = encoding.kernel(), encoding.shape.scale
     if kernel == "own":
         form = encoding.valid_form(q, k, at, keys)
         return None if form is None or not ops.takes(form) else ops.attention(q, k, v, scale, form=form)
     if kernel == "fused":
-        return ops.attention(q, k, v, scale)
+        return ops.attention(q, k, v, scale, columns=columns)
     if (
         at.pos.dim() == 1
         and bool((at.pos.diff() == 1).all())
@@ -167,12 +171,12 @@ def native(encoding: Encoding, at: At, q: Tensor, k: Tensor, v: Tensor, keys: Ke
     ):
         table = encoding.by_distance(torch.arange(q.shape[2], device=q.device).float(), at.layer)
         if table is not None and ops.plain(table):
-            return ops.attention(q, k, v, scale, table=table)
+            return ops.attention(q, k, v, scale, table=table, columns=columns)
     if q.shape[1] * q.shape[2] ** 2 > (LEARNING_ELEMENTS if torch.is_grad_enabled() else BLOCK_ELEMENTS):
         return None  # the bias would be large: block by block
     bias = encoding.bias(at, keys)
     return (
-        ops.attention(q, k, v, scale, bias=bias)
+        ops.attention(q, k, v, scale, bias=bias, columns=columns)
         if bias is None or (bias.dim() == 3 and ops.plain(bias))
         else None
     )

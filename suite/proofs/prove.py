@@ -19,6 +19,7 @@ from torch.nn.functional import logsigmoid, pad, softplus
 
 from pebench.encodings import group
 from pebench.encodings.alibi import ALiBi
+from pebench.encodings.bam import BAM
 from pebench.encodings.base import (
     At,
     Encoding,
@@ -31,12 +32,16 @@ from pebench.encodings.base import (
     visible,
 )
 from pebench.encodings.cable import CABLE
+from pebench.encodings.carope import CARoPE
 from pebench.encodings.compose import Composition, compose
 from pebench.encodings.cope import CoPE
 from pebench.encodings.dape import DAPE
+from pebench.encodings.darope import DaRoPE
 from pebench.encodings.extension import METHODS, extended, ntk
 from pebench.encodings.fire import FIRE
+from pebench.encodings.fope import FoPE
 from pebench.encodings.fox import FoX
+from pebench.encodings.gape import GAPE
 from pebench.encodings.grape_a import GrapeAPhase, GrapeAQ, GrapeAQK
 from pebench.encodings.grape_ap import GrapeAP, GrapeAPStill
 from pebench.encodings.grape_m import GrapeM, GrapeMContextual
@@ -966,3 +971,206 @@ def every_encoding_at_zero_is_nope() -> float:
         (dict(encoding.named_buffers()) | dict(encoding.named_parameters()))[name].fill_(value)
         worst = max(worst, apart(attention(encoding), attention(make(NoPE))))
     return worst
+
+
+def basis_of(generator: Tensor) -> tuple[Tensor, Tensor]:
+    """An orthogonal E (8, 8) and frequencies (4,) of a skew matrix, so that exp(t A) = E R(t theta) E^T, in float64."""
+    values, vectors = torch.linalg.eigh(1j * generator)
+    frequencies, vectors = values[4:], math.sqrt(2) * vectors[:, 4:]
+    return torch.cat([vectors.real, vectors.imag], dim=-1), frequencies
+
+
+def turned_by(generator: Tensor, q: Tensor = Q, k: Tensor = K) -> Tensor:
+    """Attention weights of q and k, each turned by the exponential of its position times the generator (8, 8)."""
+    turns = torch.linalg.matrix_exp(POS[:, None, None].double() * generator)  # (T, d, d)
+    q, k = (torch.einsum("tcd,bhtd->bhtc", turns, x.double()) for x in (q, k))
+    return from_logits(q @ k.mT * SHAPE.scale)
+
+
+def in_a_basis(generator: Tensor) -> float:
+    """How far turning by a generator is from RoPE of the frequencies and in the basis that belong to it."""
+    basis, frequencies = basis_of(generator)
+    rope = make(RoPE)
+    rope.retune(frequencies.float())
+    return apart(
+        turned_by(generator), attention(rope, (Q.double() @ basis).float(), (K.double() @ basis).float())
+    )
+
+
+def skew(name: str) -> Tensor:
+    """A random skew matrix (8, 8) of float64."""
+    entries = 0.3 * draw(8, 8, name=name, dtype=torch.float64)
+    return entries - entries.mT
+
+
+@claim(
+    "LieRE in one dimension is RoPE with learned frequencies in a learned basis, which is GRAPE-M",
+    "arXiv:2406.10322",
+)
+def liere_in_one_dimension_is_grape_m() -> float:
+    return in_a_basis(skew("liere"))
+
+
+@claim(
+    "ComRoPE in one dimension, of blocks of four channels, is RoPE in a learned basis",
+    "arXiv:2506.03737, section 4",
+)
+def comrope_in_one_dimension_is_grape_m() -> float:
+    return in_a_basis(skew("comrope") * torch.block_diag(torch.ones(4, 4), torch.ones(4, 4)))
+
+
+def cayley(generator: Tensor) -> Tensor:
+    """The orthogonal matrix (I - S)(I + S)^-1 of a skew matrix."""
+    eye = torch.eye(8, dtype=generator.dtype)
+    return torch.linalg.solve(eye + generator, eye - generator)
+
+
+@claim(
+    "STRING in one dimension, RoPE after a Cayley matrix P, is turning by P^T A P",
+    "arXiv:2502.02562, section 4",
+)
+def string_in_one_dimension_is_grape_m() -> float:
+    first = cayley(skew("string")).mT
+    half = torch.diag(rope_frequencies(8).double())
+    zero = torch.zeros_like(half)
+    canonical = torch.cat([torch.cat([zero, -half], 1), torch.cat([half, zero], 1)])
+    sides = [(x.double() @ first.mT).float() for x in (Q, K)]
+    return apart(turned_by(first.mT @ canonical @ first), attention(make(RoPE), *sides))
+
+
+@claim(
+    "HARoPE with singular values of one is GRAPE-M", "HARoPE, from notes: a learned linear map before RoPE"
+)
+def orthogonal_harope_is_grape_m() -> float:
+    return harope(torch.ones(8, dtype=torch.float64))
+
+
+@claim(
+    "HARoPE with any singular values keeps the norms of queries, as GRAPE-M does",
+    "HARoPE, from notes: a learned linear map before RoPE",
+    expected=False,
+)
+def harope_is_grape_m() -> float:
+    return harope(torch.linspace(0.5, 2, 8, dtype=torch.float64))
+
+
+def harope(singular: Tensor) -> float:
+    """How far the norms of queries are changed by U diag(s) V^T and RoPE."""
+    linear = cayley(skew("left")) @ torch.diag(singular) @ cayley(skew("right"))
+    q = (Q.double() @ linear.mT).float()
+    return apart(make(RoPE).qk(q, q, HERE)[0].norm(dim=-1), Q.norm(dim=-1))
+
+
+@claim(
+    "FoX's bias is x-transformers' data-dependent ALiBi: differences of summed log gates", "arXiv:2503.02130"
+)
+def fox_is_data_dependent_alibi() -> float:
+    fox = make(FoX)
+    gates = torch.nn.functional.linear(X, fox.weight[0], fox.gate_bias[0]).mT  # (B, H, T)
+    total = logsigmoid(gates).cumsum(-1)
+    return apart(attention(fox), from_logits(content() + total[..., None] - total[:, :, None]))
+
+
+@claim("BAM of shape 1 at place 0 is ALiBi", "arXiv:2505.22842, lemma 2")
+def bam_holds_alibi() -> float:
+    return apart(attention(make(BAM, moved=False)), attention(make(ALiBi)))
+
+
+@claim("BAM of shape 1 at another place is ALiBi", "arXiv:2505.22842, lemma 2", expected=False)
+def displaced_bam_is_alibi() -> float:
+    bam = make(BAM, moved=False)
+    bam.middle.fill_(3.0)
+    return apart(attention(bam), attention(make(ALiBi)))
+
+
+@claim("BAM of scale 0 is NoPE", "arXiv:2505.22842, lemma 1")
+def bam_holds_nope() -> float:
+    bam = make(BAM)
+    bam.log_rate.fill_(-torch.inf)
+    return apart(attention(bam), attention(make(NoPE)))
+
+
+@claim("BAM at place 0 is KERPLE's power kernel", "arXiv:2505.22842; arXiv:2205.09921")
+def bam_at_its_query_is_kerple() -> float:
+    bam, kerple = make(BAM), make(KerplePower)
+    bam.middle.zero_()
+    power = bam.log_power[0].exp()
+    kerple.raw_power.copy_((power / 2).logit())
+    kerple.raw_rate.copy_((bam.log_rate[0].exp() ** power).expm1().log())
+    return apart(attention(bam), attention(kerple))
+
+
+@claim(
+    "CABLE without weights and with softplus for the ReLU is FoX with the signs of w turned",
+    "arXiv:2503.08067, v1",
+)
+def soft_cable_is_fox() -> float:
+    cable, fox = make(CABLE), make(FoX)
+    fox.weight.copy_(-cable.step)
+    fox.gate_bias.zero_()
+    step = softplus(torch.nn.functional.linear(X, cable.step[0])).mT.cumsum(-1)
+    return apart(attention(fox), from_logits(content() + step[:, :, None] - step[..., None]))
+
+
+@claim(
+    "CABLE as published, with weights of 1, is FoX with the signs of w turned",
+    "arXiv:2503.08067",
+    expected=False,
+)
+def cable_is_fox() -> float:
+    cable, fox = make(CABLE), make(FoX)
+    fox.weight.copy_(-cable.step)
+    fox.gate_bias.zero_()
+    x = X.clone()
+    x[..., 0] = 1.0
+    cable.weigh.zero_()
+    cable.weigh[..., 0] = math.log(math.e - 1)  # softplus of it is 1
+    return apart(attention(cable, x=x), attention(fox, x=x))
+
+
+@claim("CARoPE of one frequency for all tokens is RoPE with its powers", "arXiv:2507.23083, section 3")
+def steady_carope_is_rope() -> float:
+    carope, rope = make(CARoPE), make(RoPE)
+    carope.weight.zero_()
+    rope.retune((1 / (1 + math.log(2))) ** torch.arange(1.0, 5.0))
+    return apart(attention(carope), attention(rope))
+
+
+@claim("DaRoPE at its initial values is RoPE up to the training length", "DaRoPE, from notes")
+def darope_starts_as_rope() -> float:
+    return apart(attention(make(DaRoPE, moved=False)), attention(make(RoPE)))
+
+
+@claim("GAPE of closed landmarks, with equal query gates, is ALiBi", "arXiv:2605.10414, from notes")
+def gape_without_landmarks_is_alibi() -> float:
+    gape, alibi = make(GAPE, moved=False), make(ALiBi)
+    gape.query_gate.zero_()
+    gape.key_gate.zero_()
+    alibi.slopes.mul_(math.log(2) / 2)  # both gates are even
+    return apart(attention(gape), attention(alibi))
+
+
+@claim("FoPE whose mix is the identity is HoPE", "arXiv:2412.17739, section 4; arXiv:2410.21216")
+def unmixed_fope_is_hope() -> float:
+    fope = make(FoPE)
+    fope.mix.copy_(torch.eye(*fope.mix.shape[-2:]))
+    return apart(attention(fope), attention(make(HoPE)))
+
+
+@claim(
+    "An imaginary head of RoPE++ is RoPE of a query turned back by a quarter", "arXiv:2512.07525, section 3"
+)
+def imaginary_heads_are_rope_of_turned_queries() -> float:
+    rope = make(RoPE)
+    a, b = Q.chunk(2, dim=-1)
+    back = torch.cat([b, -a], dim=-1)
+    angle = (POS[:, None] * rope.frequencies).double()
+    cosine, sine = (torch.cat([x, x], dim=-1) for x in (angle.cos(), angle.sin()))
+
+    def half(x: Tensor) -> Tensor:
+        a, b = x.double().chunk(2, dim=-1)
+        return torch.cat([-b, a], dim=-1)
+
+    imaginary = Q * sine - half(Q) * cosine  # as OpenMOSS/rope_pp computes it
+    key = K * cosine + half(K) * sine
+    return apart(attention(rope, back), from_logits(imaginary @ key.mT * SHAPE.scale))

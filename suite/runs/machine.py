@@ -93,17 +93,26 @@ def git(root: Path, *command: str) -> str:
 
 
 def cores(root: Path = Path("/")) -> int:
-    """How many processors this process may use: those it may run on, and what its container's quota allows."""
+    """How many processors this process may use: those it may run on, by its container's quota and Slurm's grant."""
     own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    own = min(own, granted("SLURM_CPUS_PER_TASK") or own)
     quotas = [quota for group in control_groups(root) if (quota := processors_of(group))]
     return max(1, min(own, *(math.ceil(quota) for quota in quotas))) if quotas else own
 
 
 def memory(root: Path = Path("/")) -> int:
-    """How many bytes of memory this process may use: the machine's, or what its container may."""
+    """How many bytes of memory this process may use: the machine's, or what its container or Slurm grants."""
     names = ("memory.max", "memory.high", "memory.limit_in_bytes")
     limits = [number(group / name) for group in control_groups(root) for name in names]
+    each = granted("SLURM_MEM_PER_CPU") * (granted("SLURM_CPUS_PER_TASK") or 1)
+    limits += [2**20 * megabytes for megabytes in (granted("SLURM_MEM_PER_NODE"), each) if megabytes]
     return int(min([psutil.virtual_memory().total, *(limit for limit in limits if limit)]))
+
+
+def granted(name: str) -> int:
+    """A number of Slurm's environment; 0 where there is none: Slurm need not confine what it grants."""
+    said = os.environ.get(name, "")
+    return int(said) if said.isdigit() else 0
 
 
 def processors_of(group: Path) -> float | None:

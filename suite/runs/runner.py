@@ -1,53 +1,40 @@
-"""Runs the cells of a sweep: each in a process of its own, several at a time, and only those that are missing.
+"""Runs the cells of a sweep on the nodes of an engine, several at a time, and only those that are missing.
 
 Ctrl-C and kill -9 lose at most the cells that are running, and a second call continues. Two sweeps may share
 a folder: a cell is locked while it runs.
 """
 
 import contextlib
-import json
 import os
 import statistics
-import subprocess
-import sys
-import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, NamedTuple
 
-import psutil
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from pebench.encodings.registry import distinct
-from pebench.suite.experiment.clock import clock
 from pebench.suite.experiment.profiles import Profile
 from pebench.suite.results.metrics import counted
-from pebench.suite.results.record import Record, RecordError, make_folder, read, share, write
+from pebench.suite.results.record import Record, RecordError, make_folder, read, share
 from pebench.suite.runs import machine
-from pebench.suite.runs.cell import CERTIFICATE, Began, Cell, locked, provenance
+from pebench.suite.runs.cell import CERTIFICATE, Cell, locked
+from pebench.suite.runs.engine import Ended, Engine, Fault, Lost, Node, Running, SweepError
+from pebench.suite.runs.engines.local import HERE, Limits, Local
+from pebench.suite.runs.existing import AGAIN, existing, one_line
 from pebench.suite.runs.machine import cores
-from pebench.tasks.data.system import Lock, environment
+from pebench.tasks.data.system import Lock
 
-WORKER = ("-P", "-m", "pebench.suite.runs.worker")  # -P: nothing in the working directory is imported
 POLL = 0.1  # seconds
-# glibc keeps what a training step frees for the next one, rather than returning it: page faults take a tenth of a step.
-MALLOC = {
-    "MALLOC_TRIM_THRESHOLD_": "1000000000",
-    "MALLOC_MMAP_THRESHOLD_": "1000000000",
-    "MALLOC_TOP_PAD_": "67108864",
-}
 FEW = 5  # records of other runs say well enough how long a task takes
-STOPPED = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
-AGAIN = ("failed", "timed out", "out of memory")  # outcomes that another attempt may change
+RECENT = 99  # times of runs of this sweep that an estimate looks at, for each task
+ATTEMPTS = 3  # that a run gets whose process is lost while its node lives
 
-
-class SweepError(OSError):
-    """The sweep cannot go on: the records folder cannot be read or written."""
+Kind = tuple[str, str]  # profile and task: runs of one kind take about as long
 
 
 def cells(
@@ -74,15 +61,28 @@ def estimate(todo: list[Cell], records: Iterable[Record]) -> tuple[float, list[s
 
     By the median of the records of the same profile and task, on whatever machine those were made.
     """
-    known: dict[tuple[str, str], list[float]] = defaultdict(list)
+    return total(kinds(todo), times(records))
+
+
+def kinds(todo: Iterable[Cell]) -> Counter[Kind]:
+    """How many runs there are of each profile and task."""
+    return Counter((cell.profile, cell.task) for cell in todo)
+
+
+def times(records: Iterable[Record]) -> dict[Kind, float]:
+    """The median seconds of a measured run of each profile and task."""
+    known: dict[Kind, list[float]] = defaultdict(list)
     for record in records:
         seconds = record.provenance.get("seconds")
         if record.outcome == "measured" and isinstance(seconds, int | float):
             known[record.profile, record.task].append(seconds)
-    times = {key: statistics.median(values) for key, values in known.items()}
-    total = sum(times.get((cell.profile, cell.task), 0.0) for cell in todo)
-    unknown = {cell.task: None for cell in todo if (cell.profile, cell.task) not in times}
-    return total, list(unknown)
+    return {kind: statistics.median(values) for kind, values in known.items()}
+
+
+def total(todo: Counter[Kind], each: dict[Kind, float]) -> tuple[float, list[str]]:
+    """Seconds that these runs take one after the other, and the tasks of unknown time."""
+    seconds = sum(n * each.get(kind, 0.0) for kind, n in todo.items())
+    return seconds, list({task: None for profile, task in todo if (profile, task) not in each})
 
 
 def latest(chosen: list[Cell], folder: Path) -> Iterator[Record]:
@@ -105,93 +105,61 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def one_line(text: object) -> str:
-    """What an error says, which may be a page, in one line.
+class Queue:
+    """Runs that wait, in their order.
 
-    >>> one_line("sizes differ:\\n  3 and 4")
-    'sizes differ: 3 and 4'
+    A run that needs another run's checkpoint waits until that run has ended. If that run is not in this sweep,
+    or its checkpoint was not kept, the first run that needs it trains the model and the others wait.
     """
-    return " ".join(str(text).split())
 
+    def __init__(self, cells: Iterable[Cell], folder: Path):
+        self.folder = folder
+        self.waiting = OrderedDict.fromkeys(cells)
+        self.unfinished = set(self.waiting)  # waiting or running
+        self.borrowed = Counter[Cell | None]()  # bases of those that run
+        self.kinds = kinds(self.waiting)  # of those that wait
 
-def existing(cell: Cell, folder: Path) -> Record | None:
-    """The record that this cell has, if any. A file in its place that is no record is set aside, and said so.
-
-    OSError where the disk does not give the file: that says nothing of what is in it.
-    """
-    path = folder / cell.path
-    if not path.exists():
-        return None
-    try:
-        return read(path, folder)
-    except RecordError as e:
-        if isinstance(e.__cause__, OSError):
-            raise e.__cause__ from e
-        aside = path.with_suffix(".broken")
-        path.replace(aside)
-        message = f"{path} is no record ({one_line(e)}); set aside as {aside.name}, running it again"
-        Console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True)
+    def take(self) -> Cell | None:
+        """The first run that can start, which runs from now on; None where none can."""
+        for cell in self.waiting:
+            if self.free(cell):
+                del self.waiting[cell]
+                self.borrowed[cell.base] += 1
+                self.kinds[cell.profile, cell.task] -= 1
+                self.kinds += Counter()  # forgets what is zero
+                return cell
         return None
 
+    def free(self, cell: Cell) -> bool:
+        """Whether a run has all that it needs."""
+        base = cell.base
+        if base is None:
+            return True
+        return base not in self.unfinished and (
+            not self.borrowed[base] or (self.folder / base.checkpoint).exists()
+        )
 
-@dataclass
-class Job:
-    """A cell that is running."""
+    def end(self, cell: Cell) -> None:
+        """A run has ended."""
+        self.borrowed[cell.base] -= 1
+        self.borrowed += Counter()
+        self.unfinished.discard(cell)
 
-    cell: Cell
-    process: subprocess.Popen[str]
+    def back(self, cell: Cell) -> None:
+        """A run did not end, and is the next to start."""
+        self.borrowed[cell.base] -= 1
+        self.borrowed += Counter()
+        self.waiting[cell] = None
+        self.waiting.move_to_end(cell, last=False)
+        self.kinds[cell.profile, cell.task] += 1
+
+
+class Started(NamedTuple):
+    """A run that was started, its lock and its bar."""
+
+    run: Running
     lock: Lock
-    log: Path
     bar: TaskID
-    reader: threading.Thread = field(init=False)
-    started: float = field(default_factory=clock)
-    began: Began = field(default_factory=Began)
-    done: float = 0.0  # share
-    used: int = 0  # bytes, the most that were seen
-    seen: float = field(default_factory=clock)  # when it was last looked at
-    stopped: float = 0.0  # seconds in which it was stopped, and we were not
-    error: str = ""  # why the sweep cannot go on
-    ended: tuple[str, str] | None = None  # outcome and reason, where we killed it
-
-    def __post_init__(self) -> None:
-        self.reader = threading.Thread(target=self.read_messages, daemon=True)
-        self.reader.start()
-
-    def read_messages(self) -> None:
-        """Take in what the process reports, until it ends."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            message = json.loads(line)
-            if "error" in message:
-                self.error = message["error"]
-            else:
-                self.done = message["done"] / message["total"]
-
-    def seconds(self) -> float:
-        """How long it has been running; time in which it or the sweep was suspended does not count."""
-        return clock() - self.started - self.stopped
-
-    def look(self) -> tuple[bool, int]:
-        """Whether the process is stopped, and the bytes that it holds."""
-        process, now = psutil.Process(self.process.pid), clock()
-        stopped = process.status() in STOPPED
-        self.stopped += now - self.seen if stopped else 0
-        self.seen = now
-        return stopped, process.memory_info().rss
-
-    def kill(self, outcome: str, reason: str) -> None:
-        """Stop it, and remember why."""
-        self.ended = (outcome, reason)
-        self.process.kill()
-
-    def close(self) -> None:
-        """Wait for its end and its last messages, and close its pipes."""
-        self.process.wait()
-        self.reader.join()
-        for pipe in (self.process.stdin, self.process.stdout):
-            assert pipe is not None
-            with contextlib.suppress(BrokenPipeError):
-                pipe.close()
 
 
 @dataclass
@@ -206,14 +174,17 @@ class Sweep:
     device: str = "cpu"
     retry: bool = False  # run again what failed before
     save: bool = False  # the trained models too
+    engine: Engine | None = None  # default: this machine
     console: Console = field(default_factory=Console)
     outcomes: Counter[str] = field(default_factory=Counter)
-    records: list[Record] = field(default_factory=list)  # of the cells that are done
+    recent: dict[Kind, deque[float]] = field(default_factory=dict)  # seconds of cells that are done
     before: list[Record] = field(default_factory=list)  # of other runs, for their times
     share: int = field(init=False)  # bytes of one cell
+    out: dict[str, str] = field(default_factory=dict)  # nodes that are left out, and why
 
     def __post_init__(self) -> None:
         self.share = self.memory // self.jobs
+        self.lost = Counter[Cell]()  # attempts whose process was lost
 
     def run(self) -> Counter[str]:
         """Run what is missing; how many cells ended in which way, "kept" being those that had their record."""
@@ -223,14 +194,8 @@ class Sweep:
             if missing:
                 with contextlib.suppress(OSError):  # a file that another sweep moves away meanwhile
                     self.before = list(latest(missing, self.folder))
-                at_once = min(self.jobs, len(missing))
-                self.share = self.memory // at_once
-                about = (
-                    f"{counted(len(missing), 'run')} to make, {at_once} at a time; {self.left(missing, [])}"
-                )
-                self.console.print(about, highlight=False, soft_wrap=True)
-            with self.bars() as progress:
-                self.go(missing, progress)
+                self.share = self.memory // min(self.jobs, len(missing))
+                self.make(missing, self.engine or self.here())
         except KeyboardInterrupt:
             self.console.print("interrupted; a second call continues")
             raise
@@ -240,24 +205,50 @@ class Sweep:
             raise SweepError(f"cannot use the records folder {self.folder}: {e}") from e
         return self.outcomes
 
+    def here(self) -> Local:
+        """This machine as an engine."""
+        return Local(self.folder, self.jobs, self.device, Limits(self.timeout, self.share), self.tell)
+
+    def make(self, missing: list[Cell], engine: Engine) -> None:
+        """Make these runs on an engine, and say beforehand how many there are."""
+        try:
+            self.jobs = sum(node.slots for node in self.usable(engine))
+            at_once, queue = min(self.jobs, len(missing)), Queue(missing, self.folder)
+            left = self.left(queue.kinds, [])
+            self.tell(f"{counted(len(missing), 'run')} to make, {at_once} at a time; {left}")
+            with self.bars() as progress:
+                self.go(queue, engine, progress)
+        finally:
+            engine.close()
+
+    def tell(self, line: str) -> None:
+        """Print a line, as it is."""
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
     def wanted(self, cell: Cell) -> bool:
         """Whether the cell is to be run: it has no record, or a failed one that is to be tried again."""
         record = existing(cell, self.folder)
         if record is None or (self.retry and record.outcome in AGAIN):
             return True
         self.outcomes["kept" if record.outcome not in AGAIN else record.outcome] += 1
-        self.records.append(record)
+        self.remember(record)
         return False
 
-    def left(self, waiting: list[Cell], running: list[Job]) -> str:
+    def remember(self, record: Record) -> None:
+        """Keep how long a run took."""
+        for kind, seconds in times([record]).items():
+            self.recent.setdefault(kind, deque(maxlen=RECENT)).append(seconds)
+
+    def left(self, waiting: Counter[Kind], running: Iterable[Running]) -> str:
         """How long the rest takes, by the times of this sweep, or of runs before it; empty where nothing is left."""
+        running = list(running)
         if not waiting and not running:
             return ""
-        own = {(record.profile, record.task) for record in self.records if record.outcome == "measured"}
-        known = self.records + [r for r in self.before if (r.profile, r.task) not in own]
-        whole, unknown = estimate([*waiting, *(job.cell for job in running)], known)
-        done = sum(job.done * estimate([job.cell], known)[0] for job in running)
-        lanes = max(1, min(self.jobs, len(waiting) + len(running)))
+        own = {kind: statistics.median(seconds) for kind, seconds in self.recent.items()}
+        known = {**times(self.before), **own}
+        whole, unknown = total(waiting + kinds(run.cell for run in running), known)
+        done = sum(run.done * known.get((run.cell.profile, run.cell.task), 0.0) for run in running)
+        lanes = max(1, min(self.jobs, waiting.total() + len(running)))
         seconds = (whole - done) / lanes
         if unknown:
             rest = f"not yet known how much for {', '.join(unknown)}"
@@ -277,124 +268,123 @@ class Sweep:
             disable=not self.console.is_terminal,
         )
 
-    def go(self, missing: list[Cell], progress: Progress) -> None:
+    def go(self, queue: Queue, engine: Engine, progress: Progress) -> None:
         """The loop: start, watch, reap."""
-        whole = progress.add_task(counted(len(missing), "run"), total=len(missing), left="")
-        waiting, finished = list(missing), 0
-        running: list[Job] = []
+        many = len(queue.waiting)
+        whole, finished = progress.add_task(counted(many, "run"), total=many, left=""), 0
+        running: list[Started] = []
+        bases = {cell.base for cell in self.cells}
         try:
-            while waiting or running:
-                while len(running) < self.jobs and (cell := self.startable(waiting, running)):
-                    waiting.remove(cell)
-                    if job := self.start(cell, progress):
-                        running.append(job)
+            while queue.waiting or running:
+                for node in self.free(engine, running):
+                    if (cell := queue.take()) is None:
+                        break
+                    if started := self.start(cell, engine, node, self.save or cell in bases, progress):
+                        running.append(started)
                     else:
+                        queue.end(cell)
                         finished += 1
                 time.sleep(POLL)
-                for job in list(running):
-                    self.watch(job)
-                    progress.update(job.bar, completed=job.done)
-                    if job.process.poll() is not None:
-                        running.remove(job)
-                        progress.remove_task(job.bar)
-                        finished += 1
-                        record, left = self.reap(job), self.left(waiting, running)
-                        self.report(job, record, f"{finished}/{len(missing)}", left)
-                        progress.update(whole, left=left)
-                progress.update(whole, completed=finished + sum(job.done for job in running))
+                for started in list(running):
+                    run = started.run
+                    end = run.poll()
+                    progress.update(started.bar, completed=run.done)
+                    if end is None:
+                        continue
+                    running.remove(started)
+                    progress.remove_task(started.bar)
+                    started.lock.release()
+                    if not self.over(run, end, queue):
+                        continue
+                    finished += 1
+                    left = self.left(queue.kinds, (other.run for other in running))
+                    if isinstance(end, Ended):
+                        self.report(run, end.record, f"{finished}/{many}", left)
+                    progress.update(whole, left=left)
+                progress.update(whole, completed=finished + sum(each.run.done for each in running))
         finally:
-            for job in running:
-                job.process.kill()
-                job.close()
-                job.lock.release()
+            for started in running:
+                started.run.kill()
+                started.lock.release()
 
-    def startable(self, waiting: list[Cell], running: list[Job]) -> Cell | None:
-        """The first cell that can start.
+    def free(self, engine: Engine, running: list[Started]) -> Iterator[str]:
+        """A node for each run that can start now, the emptiest first."""
+        used = Counter(started.run.node for started in running)
+        room = {node.name: node.slots - used[node.name] for node in self.usable(engine)}
+        self.jobs = sum(room.values()) + len(running)
+        while (node := max(room, key=room.__getitem__, default=None)) is not None and room[node] > 0:
+            room[node] -= 1
+            yield node
 
-        A cell that needs another cell's checkpoint waits until that cell has run. If that cell is not in this sweep,
-        or its checkpoint was not kept, the first cell that needs it trains the model and the others wait.
-        """
-        unfinished = {*waiting, *(job.cell for job in running)}
-        borrowed = {job.cell.base for job in running}
-        for cell in waiting:
-            base = cell.base
-            if base is None:
-                return cell
-            if base not in unfinished and (base not in borrowed or (self.folder / base.checkpoint).exists()):
-                return cell
-        return None
+    def usable(self, engine: Engine) -> list[Node]:
+        """The nodes that get runs; each other one is named once. SweepError where all are left out."""
+        nodes = engine.nodes()
+        for node in nodes:
+            if node.fault and node.name not in self.out:
+                self.leave_out(node.name, node.fault)
+        usable = [node for node in nodes if node.name not in self.out]
+        if nodes and not usable:
+            raise SweepError(
+                "; ".join(
+                    f"{n.name}: {self.out[n.name]}" if n.name != HERE else self.out[HERE] for n in nodes
+                )
+            )
+        return usable
 
-    def start(self, cell: Cell, progress: Progress) -> Job | None:
-        """Start a cell's process; None where another sweep has it."""
+    def leave_out(self, node: str, why: str) -> None:
+        """Give a node no more runs, and name it once."""
+        if node not in self.out:
+            self.out[node] = why
+            if node != HERE:
+                self.tell(f"{node} is left out: {one_line(why)}")
+
+    def over(self, run: Running, end: Ended | Fault | Lost, queue: Queue) -> bool:
+        """Whether a run is done with; else it is back in the queue."""
+        if isinstance(end, Ended):
+            queue.end(run.cell)
+            self.outcomes[end.record.outcome] += 1
+            self.remember(end.record)
+            return True
+        if isinstance(end, Fault):
+            self.leave_out(run.node, end.why)
+            queue.back(run.cell)
+            return False
+        self.lost[run.cell] += end.alone
+        if self.lost[run.cell] < ATTEMPTS:
+            self.tell(f"{run.cell.title} starts again: {one_line(end.why)}")
+            queue.back(run.cell)
+            return False
+        self.tell(
+            f"{run.cell.title} has no record: its process was lost {ATTEMPTS} times: {one_line(end.why)}"
+        )
+        queue.end(run.cell)
+        self.outcomes["lost"] += 1
+        return True
+
+    def start(self, cell: Cell, engine: Engine, node: str, save: bool, progress: Progress) -> Started | None:
+        """Start a run; None where another sweep has it, or has just finished it."""
         lock = locked(cell, self.folder)
         if not lock.acquire(wait=False):
-            self.console.print(f"{cell.title} is being run by another sweep")
+            self.tell(f"{cell.title} is being run by another sweep")
             self.outcomes["elsewhere"] += 1
             return None
-        if not self.wanted(cell):  # another sweep has just finished it
+        share(lock.path)
+        if not self.wanted(cell):
             lock.release()
             return None
-        log = self.folder / cell.place.with_suffix(".log")
-        with log.open("w", encoding="utf-8") as errors:
-            process = spawn(errors)
-        for path in (lock.path, log):
-            share(path)
-        save = self.save or any(other.base == cell for other in self.cells)
-        assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it died at once: `reap` says why
-            process.stdin.write(order(cell, self.folder, self.device, save))
-            process.stdin.flush()
-        return Job(cell, process, lock, log, progress.add_task(cell.title, total=1, left=""))
+        run = engine.start(cell, node, save)
+        return Started(run, lock, progress.add_task(cell.title, total=1, left=""))
 
-    def watch(self, job: Job) -> None:
-        """Kill a cell that takes too long or too much."""
-        if job.ended or job.process.poll() is not None:
-            return
-        with contextlib.suppress(psutil.Error):
-            before = job.stopped
-            stopped, used = job.look()
-            job.used = max(job.used, used)
-            if used > self.share:
-                most = f"used {used / 2**30:.1f} GiB, more than {self.share / 2**30:.1f}"
-                job.kill("out of memory", most)
-                return
-            if stopped and not before:
-                remedy = f"`kill -CONT {job.process.pid}` lets it go on"
-                self.console.print(f"{job.cell.title} was stopped; {remedy}", markup=False, soft_wrap=True)
-        if job.seconds() > self.timeout:
-            job.kill("timed out", f"took longer than {self.timeout:.0f} s")
-
-    def reap(self, job: Job) -> Record:
-        """The record of a cell that has ended, which is written here where it could not do that itself."""
-        job.close()
-        if job.error:
-            job.lock.release()
-            raise SweepError(job.error)
-        record, code = existing(job.cell, self.folder), job.process.returncode
-        # A record stands however its process ended after writing it; one of an earlier attempt does not.
-        if record is None or (code != 0 and record.outcome in AGAIN):
-            outcome, reason = job.ended or ("failed", died(code, job.log))
-            made = provenance(job.cell, job.began, torch.device(self.device))
-            # That is where and when; memory and threads are those of the process that ended, not ours.
-            made |= {"peak_memory_bytes": job.used, "threads": 1, "seconds": round(job.seconds(), 2)}
-            record = job.cell.record(outcome=outcome, reason=reason, provenance=made)
-            write(record, self.folder)
-        job.lock.release()
-        self.outcomes[record.outcome] += 1
-        self.records.append(record)
-        return record
-
-    def report(self, job: Job, record: Record, place: str, left: str) -> None:
+    def report(self, run: Running, record: Record, place: str, left: str) -> None:
         """Print one line about a cell that has ended."""
-        took = f"{record.outcome} in {job.seconds():.0f} s"
+        where = f" on {run.node}" if run.node != HERE else ""
+        took = f"{record.outcome} in {run.seconds():.0f} s{where}"
         missing = [
             f"{name} not written ({why})" for name, why in record.provenance.get("missing", {}).items()
         ]
         about = ", ".join(filter(None, [one_line(record.reason), *map(one_line, missing)]))
         rest = "; ".join(filter(None, [took + (f": {about}" if about else ""), left]))
-        self.console.print(
-            f"[{place}] {job.cell.title} {rest}", markup=False, highlight=False, soft_wrap=True
-        )
+        self.tell(f"[{place}] {run.cell.title} {rest}")
 
 
 def sweep(
@@ -403,44 +393,6 @@ def sweep(
     """A sweep under the limits of its profile, on all processors; the memory is shared among the runs at a time."""
     memory = int(0.9 * machine.memory())
     return Sweep(chosen, folder, jobs or cores(), profile.timeout, memory, **options)
-
-
-def spawn(errors: IO[str]) -> subprocess.Popen[str]:
-    """A worker process that waits for its cell. Ctrl-C reaches us alone; we end the workers."""
-    return subprocess.Popen(
-        [sys.executable, *WORKER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        encoding="utf-8",
-        env={**MALLOC, **environment(OMP_NUM_THREADS="1", PYTHONUNBUFFERED="1")},
-        start_new_session=True,
-        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
-    )
-
-
-def order(cell: Cell, folder: Path, device: str = "cpu", save: bool = False) -> str:
-    """The line that tells a worker what to run."""
-    message = {
-        "encoding": cell.encoding,
-        "task": cell.task,
-        "profile": cell.profile,
-        "seed": cell.seed,
-        "corpus": os.fspath(cell.corpus) if cell.corpus else None,
-        "device": device,
-        "folder": os.fspath(folder),
-        "fingerprint": cell.fingerprint(),
-        "save": save,
-    }
-    return json.dumps(message) + "\n"
-
-
-def died(code: int, log: Path) -> str:
-    """Why a process ended without a record: the signal, or the last line that it wrote."""
-    if code < 0:
-        return f"killed by signal {-code}" + (" (often: the system ran out of memory)" if code == -9 else "")
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return f"ended with status {code}: {lines[-1] if lines else 'said nothing'}"
 
 
 def stale(records: Iterable[Record]) -> list[Path]:

@@ -1,7 +1,7 @@
 """The process of one cell: reads the cell from standard input, says how far it is, and writes the record.
 
-Whatever goes wrong in here becomes a record with its reason. The parent records what this process cannot:
-that it was killed, ran out of time or of memory.
+Whatever goes wrong in here becomes a record with its reason, but for faults of the machine: other code, no text, no
+GPU, a full disk. The parent records what this process cannot: that it was killed, ran out of time or of memory.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ import torch
 
 from pebench.suite.results.record import Record, write
 from pebench.suite.runs.cell import Began, Cell, clean, provenance, resume, run
+from pebench.tasks.data.wheels import CorpusError
 
 # What a disk does to a run through no fault of its own.
 FOLDER = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
@@ -41,7 +42,7 @@ class Sweep:
                 self.send({"done": done, "total": total})
 
     def end(self, why: str) -> int:
-        """Have it end; our exit code."""
+        """Say why this machine cannot make the run; our exit code."""
         with contextlib.suppress(AttributeError, OSError):
             os.set_blocking(self.pipe, True)
         self.send({"error": why})
@@ -52,7 +53,7 @@ class Sweep:
 
 
 def main() -> int:
-    """Run the cell that one line of JSON on standard input names. 0: a record is written; 3: the sweep must end."""
+    """Run the cell that a line of JSON on standard input names. 0: a record is written; 3: this machine cannot."""
     # What an encoding or a library prints must not disturb the protocol, be it from C.
     sweep = Sweep(os.dup(1))
     os.dup2(2, 1)
@@ -68,11 +69,15 @@ def main() -> int:
     folder = Path(order["folder"])
     if cell.fingerprint() != order["fingerprint"]:
         return sweep.end("the code has changed since this sweep began; start it again")
-    cell.look_up()
-    clean(cell, folder)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        return sweep.end("no CUDA device is available here")
     try:
+        cell.look_up()
+        clean(cell, folder)
         record = attempt(cell, device, sweep, folder, order["save"])
         write(record, folder)
+    except CorpusError as e:
+        return sweep.end(str(e))
     except OSError as e:
         return sweep.end(f"cannot use the records folder {folder}: cannot write the record: {e}")
     with contextlib.suppress(OSError):  # the record stands; a state that is left over is never read
@@ -87,12 +92,14 @@ def follow(parent: TextIO) -> None:
 
 
 def attempt(cell: Cell, device: torch.device, sweep: Sweep, folder: Path, save: bool) -> Record:
-    """The cell's record, whatever happens; OSError where the disk is to blame, which says nothing of the cell."""
+    """The cell's record. OSError or CorpusError where the machine is to blame, which says nothing of the cell."""
     began = Began()
     try:
         return run(cell, device, folder, sweep.progress, save)
     except MemoryError as e:
         outcome, reason = "out of memory", f"out of memory: {e}"
+    except CorpusError:
+        raise
     except Exception as e:
         if isinstance(e, OSError) and e.errno in FOLDER:
             raise

@@ -33,7 +33,8 @@ from pebench.suite.results.record import (
     write_whole,
 )
 from pebench.suite.runs.cell import CERTIFICATE, Cell
-from pebench.suite.runs.runner import one_line, sweep
+from pebench.suite.runs.existing import one_line
+from pebench.suite.runs.runner import sweep
 from pebench.suite.submissions.spread import UNKNOWN, Question, SeedSpread, by_question, spread_in
 from pebench.tasks.data.system import Lock
 

@@ -13,7 +13,8 @@ from pebench.suite.experiment.profiles import Profile
 from pebench.suite.results import card as cards
 from pebench.suite.results.record import RecordError, read, to_json, write_whole
 from pebench.suite.runs.cell import CERTIFICATE, Cell
-from pebench.suite.runs.runner import cells, existing
+from pebench.suite.runs.existing import existing
+from pebench.suite.runs.runner import cells
 
 
 class SubmitError(ValueError):

@@ -28,7 +28,8 @@ from pebench.suite.proofs.certificate import CHECKS
 from pebench.suite.results.names import name_problem, whole_problem
 from pebench.suite.results.record import Record, RecordError, Row, write
 from pebench.suite.runs.cell import Cell
-from pebench.suite.runs.runner import cells, order
+from pebench.suite.runs.engines.local import order
+from pebench.suite.runs.runner import cells
 from pebench.suite.submissions import submission
 from pebench.suite.submissions.template import TemplateError, encoding_file
 

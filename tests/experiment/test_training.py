@@ -20,7 +20,7 @@ from pebench.suite.experiment.resume import Resume
 from pebench.suite.experiment.training import AdamW, Diverged, Recipe, batch, loss, rate, train
 from pebench.suite.lm import precision
 from pebench.suite.lm.model import LM, Size
-from pebench.tasks.base import Batch, Score
+from pebench.tasks.base import Batch, Score, Task
 from pebench.tasks.copy import Copy
 
 SIZE = Size(1, 16, 2, Copy.vocab)
@@ -54,9 +54,10 @@ def test_every_encoding_trains_on_the_same_batches_also_after_a_restart(
 ) -> None:
     seen: list[torch.Tensor] = []
 
-    def watched(lm: LM, data: Batch) -> torch.Tensor:
+    def watched(task: Task, recipe: Recipe, seed: int, step: int) -> Batch:
+        data = batch(task, recipe, seed, step)
         seen.append(torch.cat([data.tokens, data.targets]))
-        return loss(lm, data)
+        return data
 
     def batches(encoding: str, restart: bool) -> list[torch.Tensor]:
         seen.clear()
@@ -67,7 +68,7 @@ def test_every_encoding_trains_on_the_same_batches_also_after_a_restart(
         train(LM(SIZE, cls, 9, 0), Copy(), RECIPE, 0, resume=Resume(path, "this") if restart else None)
         return [*seen]
 
-    monkeypatch.setattr(training, "loss", watched)
+    monkeypatch.setattr(training, "batch", watched)
     first = batches("nope", restart=False)
     assert len(first) == RECIPE.steps
     for encoding in ("fox", "randomized"):  # the second draws positions while it trains
@@ -234,11 +235,17 @@ def test_the_rate_warms_up_and_falls_to_a_tenth() -> None:
     assert rates[10:] == sorted(rates[10:], reverse=True)
 
 
-def test_training_under_bf16_ends_near_that_of_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_training_with_narrow_products_ends_near_that_with_float32(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = replace(RECIPE, steps=60, tokens=256, learning_rate=1e-2)
     losses = []
-    for fast in (False, True):
-        monkeypatch.setattr(precision, "fast_bf16", lambda device, fast=fast: fast)
+    if kind == "float16" and not precision.fast_fp16():
+        pytest.skip("this processor does not multiply in half precision")
+    for fast in ("", kind):
+        monkeypatch.setattr(precision, "fast_bf16", lambda device, fast=fast: fast == "bfloat16")
+        monkeypatch.setattr(precision, "fast_fp16", lambda fast=fast: fast == "float16")
         losses.append(train(LM(SIZE, resolve("alibi")[1], 9, 0), Copy(), recipe, 0).final_loss)
     assert losses[0] != losses[1]
     assert losses[0] == pytest.approx(losses[1], abs=0.03)

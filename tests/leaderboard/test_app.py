@@ -1,6 +1,7 @@
 import ast
 import contextlib
 import fcntl
+import json
 import os
 import pty
 import signal
@@ -64,6 +65,17 @@ def opened(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str) -> AppTest:
     return page
 
 
+def table_of(page: AppTest) -> dict[str, Any]:
+    """What table.js is given to draw."""
+    (table,) = page.get("bidi_component")
+    data: dict[str, Any] = json.loads(table.proto.json)
+    return data
+
+
+def names_of(page: AppTest) -> list[str]:
+    return [row["name"] for row in table_of(page)["rows"]]
+
+
 def said(page: AppTest) -> str:
     parts = (page.markdown, page.caption, page.title, page.warning, page.error, page.info)
     return "\n".join(str(element.value) for part in parts for element in part)
@@ -89,12 +101,12 @@ def test_a_hundred_thousand_rows_cost_the_server_little(monkeypatch, tmp_path):
     records = Sweep(skills, depths=[n / 200 for n in range(200)], tasks=STANDARD_TASKS).records()
     made = board.board_of(records, "QUICK", {"QUICK": len(records)}, [])
     assert len(made.scores) > 100_000
-    monkeypatch.setattr(widgets, "cached_board", lambda folder, profile, changed: made)
+    monkeypatch.setattr(widgets, "cached_board", lambda folders, profile, tasks, changed: made)
     opened(monkeypatch, tmp_path, "overview")  # libraries are imported
     begin = time.process_time()
     page = opened(monkeypatch, tmp_path, "overview")
     assert time.process_time() - begin < 1.5
-    assert len(page.dataframe[0].value) == 40
+    assert len(names_of(page)) == 40
 
 
 @pytest.mark.parametrize("name", app.ENTRIES)
@@ -132,15 +144,79 @@ def test_the_whole_app_starts_on_the_overview(monkeypatch, folder):
     assert page.title[0].value == "Positional encodings, ranked"
 
 
-def test_search_and_filters_narrow_the_table(monkeypatch, folder):
+def test_filters_narrow_the_table_and_a_link_carries_its_view(monkeypatch, folder):
     page = opened(monkeypatch, folder, "overview")
-    assert len(page.dataframe[0].value) == 11
-    page.text_input(key="search").set_value("grape").run()
-    assert set(page.dataframe[0].value["name"]) == {"grape_a_qk", "grape_ap", "grape_m_nonctx"}
+    assert len(names_of(page)) == 11
     page.selectbox(key="seeds").set_value(3).run()
-    assert len(page.dataframe[0].value) == 3
-    page.text_input(key="search").set_value("no such thing").run()
+    assert len(names_of(page)) == 11
+    page.button_group(key="family").set_value(["multiplicative"]).run()
+    assert set(names_of(page)) == {"rope", "grape_m_nonctx"}
+    page.button_group(key="kernel").set_value(["own"]).run()
     assert [info.value for info in page.info] == ["No encoding passes these filters."]
+    page = AppTest.from_function(one_page, default_timeout=TIMEOUT, args=("overview",))
+    page.query_params |= {"sort": "train_ratio", "order": "ascending", "search": "grape"}
+    page.run()
+    data = table_of(page)
+    assert (data["sort"], data["descending"], data["search"]) == ("train_ratio", False, "grape")
+    assert dict(page.query_params).items() >= {
+        ("sort", "train_ratio"),
+        ("order", "ascending"),
+        ("search", "grape"),
+    }
+
+
+def test_a_choice_of_tasks_ranks_again(monkeypatch, folder):
+    page = opened(monkeypatch, folder, "overview")
+    whole = {row["name"]: row["score"]["score"] for row in table_of(page)["rows"]}
+    page.button_group(key="tasks").set_value(["needle"]).run()
+    part = {row["name"]: row["score"]["score"] for row in table_of(page)["rows"]}
+    assert part != whole
+    assert "Ranked on Needle in a book alone." in said(page)
+    assert {row["tier"] for row in table_of(page)["rows"]} > {1}
+
+
+def test_a_task_is_told_with_an_item_and_ranked_alone(monkeypatch, folder):
+    monkeypatch.setenv(launch.FOLDER_VARIABLE, str(folder))
+    page = AppTest.from_function(one_page, default_timeout=TIMEOUT, args=("task",))
+    page.query_params["task"] = "needle"
+    page.run()
+    assert not page.exception
+    assert page.title[0].value == "Needle in a book"
+    assert "[" in page.code[0].value
+    assert "Right answer" in said(page)
+    assert len(names_of(page)) == 11
+
+
+def test_ones_own_row_is_marked_beside_the_published_ones(monkeypatch, folder, tmp_path):
+    monkeypatch.setattr(board, "PUBLISHED", folder)
+    mine = write_sweep(tmp_path, {"mine": 6.1})
+    monkeypatch.setenv(launch.FOLDER_VARIABLE, os.pathsep.join([str(mine), "published"]))
+    page = AppTest.from_function(one_page, default_timeout=TIMEOUT, args=("overview",)).run()
+    assert not page.exception
+    assert {row["name"] for row in table_of(page)["rows"] if row["own"]} == {"mine"}
+    assert len(names_of(page)) == 12
+
+
+def test_an_app_that_others_can_reach_reads_no_other_folder(monkeypatch, folder, tmp_path):
+    monkeypatch.setenv(launch.OPEN_VARIABLE, "1")
+    monkeypatch.setenv(launch.FOLDER_VARIABLE, str(folder))
+    page = AppTest.from_function(one_page, default_timeout=TIMEOUT, args=("overview",))
+    page.query_params["records"] = str(write_sweep(tmp_path, {"secret": 1.0}))
+    page.run()
+    assert "secret" not in names_of(page)
+    assert not [box for box in page.text_input if box.key == "records"]
+    assert "no choice named records" in said(page)
+
+
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [("127.0.0.1", False), ("localhost", False), ("::1", False), ("0.0.0.0", True), ("::", True)],
+)
+def test_it_knows_who_can_reach_it(host, reached):
+    assert launch.is_open(host) == reached
+    assert launch.options(8501, host)["server.address"] == host
+    with pytest.raises(launch.LaunchError, match=r"no address.*0\.0\.0\.0"):
+        launch.is_open("no.such.host.invalid")
 
 
 def test_a_link_reproduces_a_view(monkeypatch, folder):
@@ -175,6 +251,10 @@ WRONG = [  # page, what a link names that there is not, what is said instead
     ("positions", {"length": "7"}, "no text length “7” on this board. There are: 512, 256, 128, 64."),
     ("cost", {"cost": "money"}, "no cost “money”"),
     ("overview", {"family": "familiar"}, "no family “familiar”"),
+    ("overview", {"sort": "beauty"}, "no column “beauty”"),
+    ("overview", {"order": "up"}, "no order “up”"),
+    ("overview", {"tasks": "needles"}, "no task “needles” on this board. Did you mean needle"),
+    ("task", {"task": "cope"}, "no task “cope” on this board. Did you mean copy"),
     ("overview", {"certified": "perhaps"}, "no answer to certified “perhaps”"),
 ]
 
@@ -189,8 +269,8 @@ def test_a_link_to_what_there_is_not_says_so_and_shows_nothing_else(monkeypatch,
     assert not page.exception
     assert words in page.error[0].value.replace("\\", "")
     assert len(page.error) == 1
-    assert not page.dataframe
-    assert not page.get("plotly_chart")
+    for kind in ("arrow_data_frame", "dataframe", "plotly_chart", "bidi_component", "metric"):
+        assert not page.get(kind)
     assert {key: page.query_params[key] for key in link} == link  # a reload says it again
 
 
@@ -223,9 +303,9 @@ def test_another_folder_and_profile_can_be_opened(monkeypatch, folder, tmp_path)
     write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0}, profile="QUICK", seeds=2)
     page = opened(monkeypatch, folder, "overview")
     page.text_input(key="records").set_value(str(tmp_path)).run()
-    assert len(page.dataframe[0].value) == 2
+    assert len(names_of(page)) == 2
     page.selectbox(key="profile").set_value("SMOKE").run()
-    assert set(page.dataframe[0].value["name"]) == {"rope"}
+    assert names_of(page) == ["rope"]
     assert "One seed only" in said(page)
 
 
@@ -243,7 +323,7 @@ def test_a_new_record_shows_without_a_restart(monkeypatch, tmp_path):
     page = opened(monkeypatch, tmp_path, "overview")
     write_sweep(tmp_path, {"fox": 6.0}, seeds=1)
     page.run()
-    assert set(page.dataframe[0].value["name"]) == {"rope", "fox"}
+    assert set(names_of(page)) == {"rope", "fox"}
 
 
 ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow)
@@ -293,7 +373,7 @@ def test_a_taken_port_says_so():
 
 def test_a_missing_folder_starts_nothing(tmp_path):
     with pytest.raises(launch.LaunchError, match="pebench run"):
-        launch.run_app(tmp_path / "absent", None, False)
+        launch.run_app([tmp_path / "absent"], None, False)
 
 
 @pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["to the parent", "to the terminal's group"])
@@ -304,7 +384,7 @@ def test_a_signal_ends_the_app_and_leaves_nothing_behind(folder, tmp_path, send,
     script.write_text(
         "from pathlib import Path\n"
         "from pebench.leaderboard.app.launch import run_app\n"
-        f"raise SystemExit(run_app(Path({str(folder)!r}), {port}, False))\n",
+        f"raise SystemExit(run_app([Path({str(folder)!r})], {port}, False))\n",
         encoding="utf-8",
     )
     parent = subprocess.Popen(

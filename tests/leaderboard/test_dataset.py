@@ -1,6 +1,7 @@
 import csv
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,6 +15,8 @@ import pytest
 from httpx2 import ConnectError
 from typer.testing import CliRunner
 
+from pebench.leaderboard import table
+from pebench.leaderboard.board import board_of
 from pebench.leaderboard.export import dataset
 from pebench.leaderboard.export import hub as publish
 from pebench.leaderboard.export.dataset import DatasetError, build, export, tables
@@ -61,8 +64,9 @@ def test_an_encoding_has_its_source_and_the_hash_of_it(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", dataset.SCHEMAS)
 def test_the_columns_are_those_that_are_written_down(name: str, folder: Path) -> None:
-    found = pq.read_schema(folder / f"data/{name}.parquet")
-    assert found.remove_metadata().equals(dataset.SCHEMAS[name].remove_metadata())
+    if name != "answers":  # of which these records keep none
+        found = pq.read_schema(folder / f"data/{name}.parquet")
+        assert found.remove_metadata().equals(dataset.SCHEMAS[name].remove_metadata())
     for part in ([RECORDS[0]], [FAILED], [r for r in RECORDS if r.task == "certificate"][:1]):
         assert tables(part)[name].schema == dataset.SCHEMAS[name]
 
@@ -95,12 +99,12 @@ LOADS = """
 import sys
 from datasets import load_dataset
 folder = sys.argv[1]
-for name in ("scores", "runs", "encodings"):
+for name in ("leaderboard", "scores", "runs", "encodings", "published"):
     file = load_dataset("parquet", data_files=f"{folder}/data/{name}.parquet", split="train")
     whole = load_dataset(folder, name, split="train")
     assert whole.column_names == file.column_names and len(whole) == len(file), name
     assert whole.features == file.features, name
-    print(name, len(file), file.features["encoding"].dtype)
+    print(name, len(file), file.features["profile" if name == "published" else "encoding"].dtype)
 """
 
 
@@ -114,17 +118,57 @@ def test_datasets_loads_the_files_and_the_folder_without_a_network(folder: Path,
     )
     assert done.returncode == 0, done.stderr
     scores = pq.read_metadata(folder / "data/scores.parquet").num_rows
+    pairs = pq.read_metadata(folder / "data/published.parquet").num_rows
     assert done.stdout.splitlines() == [
+        "leaderboard 3 string",
         f"scores {scores} string",
         f"runs {len(RECORDS) + 1} string",
         "encodings 3 string",
+        f"published {pairs} string",
     ]
+
+
+def test_the_examples_of_the_card_run(folder: Path) -> None:
+    """Each block of Python, in the folder, as a reader would."""
+    pytest.importorskip("duckdb")
+    blocks = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    assert [next(word for word in ("datasets", "pandas", "duckdb") if word in block) for block in blocks] == [
+        "datasets",
+        "pandas",
+        "duckdb",
+    ]
+    for block in blocks:
+        done = subprocess.run(
+            [sys.executable, "-c", block], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_ranking_is_the_first_table_and_says_what_the_board_says(folder: Path) -> None:
+    rows = pq.read_table(folder / "data/leaderboard.parquet").to_pylist()
+    board = {e.name: e for e in board_of([*RECORDS, FAILED], "QUICK", {"QUICK": 1}, []).entries}
+    assert [row["encoding"] for row in rows] == list(board)
+    for row in rows:
+        entry = board[row["encoding"]]
+        assert (row["tier"], row["score"], row["score_low"]) == (entry.tier, entry.score, entry.low)
+    head = (folder / "README.md").read_text().split("---\n")[1]
+    assert "- config_name: leaderboard\n  default: true\n" in head
+    assert "answers" not in head  # these records keep none
+
+
+def test_answers_are_a_table_where_records_keep_them(tmp_path: Path) -> None:
+    said = {"condition": {"length": 64}, "item": 0, "said": "a b", "right": True}
+    frame = table.answer_table([SimpleNamespace(encoding="rope", task="copy", seed=0, answers=(said,))])  # type: ignore[list-item]
+    typed = dataset._typed(frame.assign(profile="QUICK"), dataset.SCHEMAS["answers"])
+    assert typed.to_pylist()[0]["said"] == "a b"
 
 
 def test_the_card_names_every_table_column_and_metric(folder: Path) -> None:
     text = (folder / "README.md").read_text()
     head, body = text.removeprefix("---\n").split("---\n", 1)
     for name, schema in dataset.SCHEMAS.items():
+        if name == "answers":
+            continue
         assert f"- config_name: {name}\n" in head
         assert f"path: data/{name}.parquet\n" in head
         assert all(f"| `{column}` |" in body for column in schema.names)
@@ -171,7 +215,9 @@ def test_nothing_of_somebody_else_is_published_with_the_results(tmp_path: Path) 
 def test_tables_are_exported_as_csv_and_parquet(tmp_path: Path) -> None:
     for kind in ("csv", "parquet"):
         files = export(RECORDS, tmp_path / kind, kind)
-        assert [f.name for f in files] == [f"{n}.{kind}" for n in ("encodings", "runs", "scores")]
+        assert [f.name for f in files] == [
+            f"{n}.{kind}" for n in ("encodings", "leaderboard", "published", "runs", "scores")
+        ]
     rows = list(csv.DictReader((tmp_path / "csv/scores.csv").read_text().splitlines()))
     assert len(rows) == pq.read_metadata(tmp_path / "parquet/scores.parquet").num_rows
     assert list(rows[0]) == dataset.SCHEMAS["scores"].names
@@ -272,13 +318,37 @@ def test_a_push_makes_the_repository_and_uploads_what_belongs_in_it(folder: Path
     assert given["allow_patterns"] == ["README.md", "croissant.json", "data/*.parquet"]
 
 
-def test_the_real_client_takes_the_calls_of_the_stand_in(folder: Path) -> None:
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A folder with the parts of a site."""
+    for part in ("README.md", "index.html", "assets/a.js", "badges/rope.svg", "data/board.json", "encodings/rope.html",
+                 "tasks/copy.html"):  # fmt: skip
+        (tmp_path / part).parent.mkdir(exist_ok=True)
+        (tmp_path / part).write_text("x")
+    return tmp_path
+
+
+@pytest.mark.usefixtures("online")
+def test_a_site_goes_to_a_static_space(folder: Path, site: Path) -> None:
+    hub = Hub()
+    publish.push("me/board", site, "the board", api=hub, space=True)  # type: ignore[arg-type]
+    (_, repo), (_, given) = hub.calls
+    assert (repo["repo_type"], repo["space_sdk"], given["repo_type"]) == ("space", "static", "space")
+    assert {"*.html", "tasks/*.html", "assets/*", "README.md"} <= set(given["allow_patterns"])
+    assert "README.md" not in given["delete_patterns"]
+    with pytest.raises(publish.PublishError, match="pebench site"):
+        publish.push("me/board", folder, "a dataset", api=hub, space=True)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("online")
+def test_the_real_client_takes_the_calls_of_the_stand_in(folder: Path, site: Path) -> None:
     import inspect
 
     from huggingface_hub import HfApi
 
     hub = Hub()
     publish.push("me/x", folder, "m", api=hub)  # type: ignore[arg-type]
+    publish.push("me/x", site, "m", api=hub, space=True)  # type: ignore[arg-type]
     for name, given in hub.calls:
         inspect.signature(getattr(HfApi, name)).bind(None, **given)
 

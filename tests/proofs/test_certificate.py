@@ -1,17 +1,22 @@
 import json
 import math
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from pebench.encodings.alibi import ALiBi
-from pebench.encodings.base import Encoding
+from pebench.encodings.base import At, Encoding, Shape, rope_frequencies, rotate
+from pebench.encodings.compose import composition
 from pebench.encodings.learned_ape import LearnedAPE
 from pebench.encodings.nope import NoPE
 from pebench.encodings.registry import names, resolve
 from pebench.encodings.rope import RoPE
+from pebench.encodings.ssmax import SSMax
 from pebench.suite.experiment.profiles import PROFILES
 from pebench.suite.proofs.certificate import (
     CHECKS,
@@ -20,12 +25,17 @@ from pebench.suite.proofs.certificate import (
     batch,
     cache_bytes,
     certify,
+    each_part_changes_the_result,
+    hides_the_future,
     largest,
+    learns_every_parameter,
     left_padding,
     model,
     moved_by,
     reach,
     reads_content,
+    run_check,
+    says_what_it_is,
     shifted,
     through_cache,
 )
@@ -76,6 +86,108 @@ def test_an_exception_is_a_failed_check_with_its_text() -> None:
     assert not hidden.passed
     assert hidden.detail.startswith("broken raised RuntimeError: ")
     assert "\n" not in hidden.detail
+
+
+BROKEN = '''
+from pebench.encodings.base import Encoding, rotate
+
+class Broken(Encoding):
+    """Fails inside of torch, calls below its own line."""
+    title, paper, family, formula = "Broken", "none", "none", "x"
+
+    def qk(self, q, k, at):
+        return rotate(q, at.pos[:3, None]), k
+'''
+
+
+def test_an_exception_is_told_with_the_line_of_the_encoding_s_file(tmp_path: Path) -> None:
+    (tmp_path / "broken_here.py").write_text(BROKEN)
+    cls = resolve(f"{tmp_path}/broken_here.py:Broken")[1]
+    for tried in (cls, SSMax.over(cls), composition("x", (cls, ALiBi))):
+        check = run_check(hides_the_future, "broken", tried, 0)
+        assert "(broken_here.py, line 9, in qk: `return rotate(q, at.pos[:3, None]), k`)" in check.detail
+        assert "\n" not in check.detail
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "`title` is to be set on the class"),
+        ("  ", "`title` is to be set on the class"),
+        (5, "`title` is to be set on the class, as a text"),
+        ("a\nb", r"`title` holds '\n'"),
+        ("a\x1b[2J", r"`title` holds '\x1b'"),
+        ("a\u202eb", r"`title` holds '\u202e'"),
+        ("a\u200bb", r"`title` holds '\u200b'"),
+        ("a\ud800b", r"`title` holds '\ud800'"),
+    ],
+)
+def test_a_text_that_no_page_can_show_is_refused(text: object, says: str) -> None:
+    class Titled(NoPE):
+        """Nothing."""
+
+        title = text  # type: ignore[assignment]
+
+    found = says_what_it_is(Titled, 0)
+    assert not found.passed
+    assert says in found.remedy
+
+
+def test_a_family_is_one_of_those_that_are_listed() -> None:
+    class Unknown(NoPE):
+        """Nothing."""
+
+        family = "rotations"  # type: ignore[assignment]
+
+    assert "the families are none, absolute, multiplicative" in says_what_it_is(Unknown, 0).remedy
+
+
+class Frozen(NoPE):
+    """A rotation by a library's frozen parameters."""
+
+    def __init__(self, shape: Shape):
+        super().__init__(shape)
+        self.frequencies = nn.Parameter(rope_frequencies(shape.head_dim), requires_grad=False)
+        self.places = nn.Parameter(torch.arange(4), requires_grad=False)
+
+    def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
+        angle = at.place * self.frequencies
+        return rotate(q, angle), rotate(k, angle)
+
+
+def test_frozen_parameters_need_no_gradient_and_stay_as_they_are() -> None:
+    found = learns_every_parameter(Frozen, 0)
+    assert found.passed
+    assert found.measured == "0 of 0 tensors"
+    assert torch.equal(model(Frozen, 0).encoding.get_parameter("frequencies"), rope_frequencies(16))
+
+
+def test_a_certificate_needs_no_docstrings() -> None:
+    code = """if True:
+        from pebench.encodings.registry import resolve
+        from pebench.suite.proofs.certificate import CHECKS, run_check
+        made = [run_check(check, *resolve("rope+fox+ssmax"), 0) for check in CHECKS[:2]]
+        print(all(check.passed and check.detail for check in made) or made)
+    """
+    done = subprocess.run([sys.executable, "-OO", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
+
+
+@pytest.mark.parametrize(
+    ("spec", "parts"),
+    [("rope+fox", "2 of 2"), ("rope+alibi+ssmax", "3 of 3"), ("rope", "no sum"), ("swan", "1 of 1")],
+)
+def test_every_part_of_a_sum_is_tried_alone(spec: str, parts: str) -> None:
+    found = each_part_changes_the_result(resolve(spec)[1], 0)
+    assert found.passed
+    assert found.measured.startswith(parts)
+
+
+def test_a_modifier_that_does_nothing_here_is_told() -> None:
+    found = each_part_changes_the_result(resolve("nope+randomized")[1], 0)
+    assert not found.passed
+    assert "the same without" in found.remedy
+    assert "randomized positions" in found.remedy
 
 
 def test_a_certificate_is_plain_data() -> None:

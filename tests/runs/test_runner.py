@@ -24,7 +24,10 @@ from pebench.suite.results.record import Record, Row, read_all, write
 from pebench.suite.runs import machine, runner
 from pebench.suite.runs.cell import CERTIFICATE, Cell, run
 from pebench.suite.runs.checkpoint import config
-from pebench.suite.runs.runner import Sweep, SweepError, cells, cores, estimate, existing, latest, states
+from pebench.suite.runs.engine import SweepError
+from pebench.suite.runs.engines import local
+from pebench.suite.runs.existing import existing
+from pebench.suite.runs.runner import Sweep, cells, cores, estimate, kinds, latest, states
 
 BAD = Path(__file__).parents[1] / "bad_encodings.py"
 
@@ -125,17 +128,19 @@ def test_the_time_is_the_median_of_the_same_profile_and_task() -> None:
 
 def test_the_rest_is_shared_among_the_runs_at_a_time(tmp_path: Path) -> None:
     rows = {"rows": (Row("exact", 0.5, 8),), "outcome": "measured", "reason": ""}
-    rest = Sweep([], tmp_path, jobs=4, timeout=1, memory=1, records=[made("copy", 600.0, **rows)])
+    rest = Sweep([], tmp_path, jobs=4, timeout=1, memory=1)
+    rest.remember(made("copy", 600.0, **rows))
     waiting = [Cell("rope", "copy", "SMOKE", seed) for seed in range(8)]
-    assert rest.left(waiting, []) == "about 20 min left"
-    assert rest.left(waiting[:1], []) == "about 10 min left"
-    assert rest.left([*waiting, Cell("rope", "sort", "SMOKE", 0)], []) == (
+    assert rest.left(kinds(waiting), []) == "about 20 min left"
+    assert rest.left(kinds(waiting[:1]), []) == "about 10 min left"
+    assert rest.left(kinds([*waiting, Cell("rope", "sort", "SMOKE", 0)]), []) == (
         "more than 20 min left, not yet known how much for sort"
     )
-    assert rest.left([Cell("rope", "sort", "SMOKE", 0)], []) == "not yet known how much for sort"
-    assert rest.left([], []) == ""
-    soon = replace(rest, records=[made("copy", 0.5, **rows)])
-    assert soon.left([waiting[0], Cell("rope", "sort", "SMOKE", 0)], []) == (
+    assert rest.left(kinds([Cell("rope", "sort", "SMOKE", 0)]), []) == "not yet known how much for sort"
+    assert rest.left(kinds([]), []) == ""
+    soon = Sweep([], tmp_path, jobs=4, timeout=1, memory=1)
+    soon.remember(made("copy", 0.5, **rows))
+    assert soon.left(kinds([waiting[0], Cell("rope", "sort", "SMOKE", 0)]), []) == (
         "not yet known how much for sort"
     )
 
@@ -151,10 +156,10 @@ def test_before_a_sweep_has_its_own_times_those_of_other_runs_tell_it(tmp_path: 
     # Five files, one of them torn; the oldest do not count.
     assert [record.seed for record in before] == [6, 5, 4, 3]
     rest = Sweep([], tmp_path, jobs=1, timeout=1, memory=1, before=before)
-    assert rest.left(new[:1], []) == "about 10 min left"
-    assert rest.left(new, []) == "more than 10 min left, not yet known how much for sort"
-    rest.records.append(made("copy", 60.0, **rows))
-    assert rest.left(new[:1], []) == "about 60 s left"
+    assert rest.left(kinds(new[:1]), []) == "about 10 min left"
+    assert rest.left(kinds(new), []) == "more than 10 min left, not yet known how much for sort"
+    rest.remember(made("copy", 60.0, **rows))
+    assert rest.left(kinds(new[:1]), []) == "about 60 s left"
 
 
 def test_a_sweep_uses_every_processor_and_shares_the_memory_among_what_runs(tmp_path: Path) -> None:
@@ -178,7 +183,7 @@ def test_in_a_pipe_each_run_is_a_line_as_soon_as_it_ends(tmp_path: Path) -> None
 
     pipe, long = Pipe(), "x" * 500 + "\n\n  y"
     quiet = Sweep([], tmp_path, 1, 1, 1, console=Console(file=pipe, width=40))
-    job = SimpleNamespace(cell=Cell("rope", "copy", "SMOKE", 0), seconds=lambda: 2.0)
+    job = SimpleNamespace(cell=Cell("rope", "copy", "SMOKE", 0), node=local.HERE, seconds=lambda: 2.0)
     quiet.report(job, replace(FAILED, reason=long), "3/9", "about 7 min left")
     assert pipe.getvalue() == f"[3/9] rope copy seed 0 failed in 2 s: {'x' * 500} y; about 7 min left\n"
     assert pipe.flushed == len(pipe.getvalue())
@@ -348,10 +353,10 @@ def test_a_training_that_was_killed_goes_on_to_an_equal_record(
     cell = Cell("fox", "copy", "SMOKE", 0)
     sweep(tmp_path / "whole", [cell])
     with (tmp_path / "log").open("w") as log, monkeypatch.context() as patched:
-        patched.setattr(runner, "WORKER", ("-c", KILLED))
-        killed = runner.spawn(log)
+        patched.setattr(local, "WORKER", ("-c", KILLED))
+        killed = local.spawn(log)
     assert killed.stdin
-    killed.stdin.write(runner.order(cell, tmp_path, save=True))
+    killed.stdin.write(local.order(cell, tmp_path, save=True))
     killed.stdin.flush()
     assert killed.wait() == -signal.SIGKILL
     killed.communicate()
@@ -490,7 +495,7 @@ def test_a_disk_that_is_full_when_the_model_is_saved_loses_no_run(
     """A record is smaller than a model, and its scores stand without one."""
     cell = Cell("nope", "copy", "SMOKE", 0)
     (tmp_path / "full.py").write_text(FULL)
-    monkeypatch.setattr(runner, "WORKER", (os.fspath(tmp_path / "full.py"),))
+    monkeypatch.setattr(local, "WORKER", (os.fspath(tmp_path / "full.py"),))
     text = io.StringIO()
     console = Console(file=text, width=300)
     full = Sweep([cell], tmp_path, 1, 120, 4 * 2**30, save=True, console=console)
@@ -519,7 +524,7 @@ def test_code_that_changes_under_a_sweep_ends_it(tmp_path: Path, monkeypatch: py
 
 
 def test_a_worker_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner.sys, "executable", "/bin/false")
+    monkeypatch.setattr(local.sys, "executable", "/bin/false")
     outcomes, text = sweep(tmp_path, [Cell("nope", "copy", "SMOKE", 0)])
     assert outcomes == {"failed": 1}
     assert "ended with status 1: said nothing" in text
@@ -534,7 +539,7 @@ def test_the_worker_speaks_lines_of_json(tmp_path: Path) -> None:
     )
     assert process.stdin
     assert process.stdout
-    process.stdin.write(runner.order(Cell("nope", "copy", "SMOKE", 0), tmp_path))
+    process.stdin.write(local.order(Cell("nope", "copy", "SMOKE", 0), tmp_path))
     process.stdin.flush()
     said = [json.loads(text) for text in process.stdout]
     process.stdin.close()
@@ -551,6 +556,6 @@ def test_a_worker_keeps_freed_memory_unless_the_user_says_otherwise(
     monkeypatch.delenv(name, raising=False)
     if own:
         monkeypatch.setenv(name, own)
-    monkeypatch.setattr(runner, "WORKER", ("-c", f"import os; print(os.environ['{name}'])"))
+    monkeypatch.setattr(local, "WORKER", ("-c", f"import os; print(os.environ['{name}'])"))
     with (tmp_path / "log").open("w") as errors:
-        assert runner.spawn(errors).communicate()[0].strip() == kept
+        assert local.spawn(errors).communicate()[0].strip() == kept

@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from pebench.suite import cli
 from pebench.tasks.data import tokens
 from pebench.tasks.data.corpus import CorpusError
 from pebench.tasks.data.tokens import END_OF_TEXT, Source, Tokens, held_out, identity, tokenise, tokenizer
@@ -149,3 +151,50 @@ def test_what_cannot_be_read_is_said(parquet: Path, tmp_path: Path, monkeypatch:
         tokenise(Source(str(parquet)), tmp_path / "a", shard=20_000)
     with pytest.raises(CorpusError, match="is cut"):
         tokens.opened(tmp_path / "a/train_000002.bin")
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pebench.suite.cli", "data", "tokenise", *words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_the_command_tokenises_local_text_and_says_which_it_is(parquet: Path, tmp_path: Path) -> None:
+    done = command(str(parquet), "--out", str(tmp_path / "shards"), "--tokens", "5k", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == identity(tmp_path / "shards")
+    assert 5000 <= json.loads(done.stdout)["tokens"] < 20_000
+    lines = tmp_path / "own.jsonl"
+    lines.write_text("".join(json.dumps({"body": text}) + "\n" for text in DOCUMENTS[:40]))
+    own = command(str(lines), "--out", str(tmp_path / "own"), "--text", "body")
+    assert own.stdout.startswith(f"{identity(tmp_path / 'own')['tokens']:,} tokens of own.jsonl ("), (
+        own.stderr
+    )
+    assert read(tmp_path / "own", "train")[0] == END_OF_TEXT
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["no-such-folder/here", "--out", "out"], 3, "neither a file or folder here nor a dataset"),
+        (["empty", "--out", "out"], 3, "has no *.parquet, *.jsonl, *.json or *.txt file"),
+        (["text", "--out", "out", "--tokens", "many"], 2, "is no number of tokens"),
+        (["text", "--out", "out", "--tokens", "0"], 2, "is no number of tokens"),
+        (["text", "--out", "out", "--text", "body"], 3, "no column 'body'; they have 'text'"),
+    ],
+)
+def test_the_command_says_what_is_wrong_with_its_words(
+    words: list[str], code: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.txt").write_text("A ship.\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    done = CliRunner().invoke(cli.app, ["data", "tokenise", *words])
+    found = cli.explained(done.exception) if isinstance(done.exception, Exception) else done.exit_code
+    assert found == code
+    assert said in " ".join(f"{done.output} {done.exception}".replace("│", " ").split())

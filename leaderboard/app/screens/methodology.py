@@ -22,27 +22,34 @@ METHOD = f"""
    every family and {ranking.MIN_COVERAGE:.0%} of the conditions. The order is that of the mean
    advantage over all others.
 4. **Intervals.** Each task trains models of its own, so its seeds count by themselves, and tasks may have
-   different numbers of them. A parametric bootstrap of {ranking.DRAWS} draws takes anew, for each task, what
-   a seed does to all encodings, what a run has of its own, and the sampling of the test answers. 95 % of
-   the draws lie in the interval; P(best) is the share of draws in which an encoding has the largest
-   advantage. A task with one seed is taken to vary as the others do; where all have one, the interval covers
-   test sampling only, and no P(best) is shown. A run that diverged counts as missing, and is named.
-5. **Few seeds.** Three seeds say little about how much an encoding varies. The estimate is therefore
-   drawn towards that of the other encodings by as much as those agree (Smyth, 2004), but never below
-   its own. An encoding with one seed is taken to vary as the others do: of one that varies several times more, a
-   difference can be named where there is none more often than in 5 % of boards.
+   different numbers of them. The 95 % confidence interval covers, for each task, the part that a seed gives to all
+   encodings, the part of a run alone, and the sampling of the test answers. P(best) is the share of
+   {ranking.DRAWS} draws of these parts in which an encoding has the largest advantage. A run that diverged counts as
+   missing, and is named.
+5. **Few seeds.** A rank, a tier, P(best) and a p-value need two seeds in every task that counts. An encoding with
+   fewer is a *preview*: a score without a place. Three seeds say little about how much an encoding varies. The
+   estimate is drawn towards the mean of all encodings, plus its standard error, by as much as their variances agree
+   (Smyth, 2004), but never below the encoding's own. A preview gets that mean. Where every encoding has one seed
+   there is no interval.
 6. **Test sampling.** A share of n answers is binomial; bits per byte are a mean of n terms that vary as
    much as their mean. All encodings and seeds answer the same test items: more seeds make this part no
    smaller, and taking it as independent between encodings makes the intervals wider, not narrower.
 7. **Tiers.** The best encoding begins the first tier. The first, from the best down, that a paired t-test
    separates from its tier's leader begins the next one, at {ranking.LEVEL:.0%} after Holm's correction over
-   *all* pairs (because the leader is chosen after looking). The leader is the tier's best with two seeds or more in
-   every task, unless that one is separable from one ahead of it. Encodings of a tier share a rank.
+   *all* pairs (because the leader is chosen after looking). The leader is the tier's best with the full number of
+   seeds, unless that one is separable from one ahead of it. Encodings of a tier share a rank.
 8. **Certificate.** An encoding that fails a check (it sees the future, its cached decoding differs ...)
    is listed with its numbers and gets no rank.
 9. **Gate.** *Learned* is the share of runs that pass the task's gate on the training distribution.
    Length curves leave out those that do not: a model that did not learn the task has nothing to
    extrapolate.
+10. **Tasks are a sample too.** P(best) *by tasks* also draws the tasks anew, within their families. A separated pair
+   does not survive another choice of tasks if 0 lies within 95 % of these draws. A family of one task borrows the
+   deviations of the other families' tasks.
+11. **Influence.** Equal weights are not equal influence: families with larger differences decide more. The board's
+   notes print each family's share of the variance; other orders are below and in `pebench board --order`.
+12. **Processors.** Another kind of processor rounds differently and trains another model from the same seed. A record
+   is *verified* if it came out equal on the same kind, or within seed spread on another.
 """
 
 SPREAD = {

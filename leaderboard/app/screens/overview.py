@@ -23,7 +23,7 @@ from pebench.leaderboard.printing import plain, unranked
 # A question, the page that answers it, and what its link says.
 QUESTIONS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("Which finds things in long texts?", "overview", {"tasks": ["needle", "recall", "latest"]}),
-    ("Which keeps its score beyond the training length?", "curves", {}),
+    ("Which keeps its score beyond the training length?", "overview", {"sort": "beyond"}),
     ("Which models language best?", "overview", {"tasks": ["language"]}),
     ("What does it cost?", "cost", {}),
     ("How does mine compare?", "submit", {}),
@@ -97,7 +97,7 @@ def chosen_filters(board: Board) -> views.Filter:
             kernels=many("Kernel", kernels, "kernel"),
             content=many("Positions see the content", ["yes", "no"], "content"),
             parameters=many("Has parameters of its own", ["yes", "no"], "parameters"),
-            seeds=links.pick("Seeds, at least", range(len(board.seeds) + 1), "seeds", what="number of seeds"),
+            seeds=links.pick("Seeds, at least", views.seed_numbers(board), "seeds", what="number of seeds"),
             certified=links.switch("Certificate passed", "certified"),
             verified=links.switch("Verified: some record was run again", "verified"),
         )

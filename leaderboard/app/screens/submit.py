@@ -18,8 +18,8 @@ SUBMIT = """
    others can run.
 6. **Fill in the card.** Authors, licence and BibTeX, in the `card.json` of that folder.
 7. **Send it** as a pull request. `pebench validate submissions/my_encoding` reviews it, running none of
-   it, and you can do so before. A record gets the mark *verified* when somebody else has run it again:
-   `pebench reproduce RECORD`.
+   it, and you can do so before. A record gets the mark *verified* when somebody else has run it again with
+   `pebench reproduce RECORD`: *equal* on the same kind of processor, *within seed spread* on another.
 """
 
 

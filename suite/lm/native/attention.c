@@ -5,31 +5,36 @@
    queries by keys is ever formed. */
 #include <stdlib.h>
 
-#include "vectors.h"
+#include "attention.h"
 
 #define HIDDEN -1e30f /* a logit whose weight is nothing; finite, so that no difference of two is NaN */
-
-/* One (B, H, T, width) tensor: strides of batch, head and token in floats; the last axis is dense. */
-typedef struct {
-    float *at;
-    int64_t batch, head, token;
-} View;
-
-static inline float *row(View x, int64_t b, int64_t h, int64_t t) {
-    return x.at + b * x.batch + h * x.head + t * x.token;
-}
 
 /* out[c][lane] = factor * x[lane][c]; lanes beyond `rows` are 0. */
 static void turn(const float *x, int64_t stride, int rows, int width, float factor, V *out) {
     float *to = (float *)out;
-    if (rows < LANES) memset(out, 0, sizeof(V) * width);
+    int c = 0;
+    if (rows < LANES)
+        memset(out, 0, sizeof(V) * width);
+    else
+        for (; c + LANES <= width; c += LANES) {
+            V lanes[LANES];
+            for (int lane = 0; lane < LANES; lane++) lanes[lane] = *(V *)(x + lane * stride + c) * factor;
+            transpose(lanes, out + c);
+        }
     for (int lane = 0; lane < rows; lane++)
-        for (int c = 0; c < width; c++) to[c * LANES + lane] = factor * x[lane * stride + c];
+        for (int i = c; i < width; i++) to[i * LANES + lane] = factor * x[lane * stride + i];
 }
 
 /* x[lane][c] = in[c][lane] * factor[lane] */
 static void turn_back(const V *in, V factor, int rows, int width, float *x, int64_t stride) {
-    for (int c = 0; c < width; c++) {
+    int c = 0;
+    for (; c + LANES <= width; c += LANES) {
+        V channels[LANES], lanes[LANES];
+        for (int i = 0; i < LANES; i++) channels[i] = in[c + i] * factor;
+        transpose(channels, lanes);
+        for (int lane = 0; lane < rows; lane++) *(V *)(x + lane * stride + c) = lanes[lane];
+    }
+    for (; c < width; c++) {
         V scaled = in[c] * factor;
         for (int lane = 0; lane < rows; lane++) x[lane * stride + c] = scaled[lane];
     }
@@ -100,8 +105,6 @@ static void spread(const V *s, const float *x, int n, int width, float *out) {
     if (c < width) spread_half(s, x, n, width, c, out);
 }
 
-static int up(int n, int to) { return (n + to - 1) / to * to; }
-
 /* The rows of some queries, dense and padded with zeros to `padded` columns. */
 static void rows_of(const float *x, int64_t stride, int rows, int width, int padded, float factor, float *out) {
     memset(out, 0, sizeof(float) * LANES * padded);
@@ -109,30 +112,11 @@ static void rows_of(const float *x, int64_t stride, int rows, int width, int pad
         for (int c = 0; c < width; c++) out[lane * padded + c] = factor * x[lane * stride + c];
 }
 
-static float *up_to_vector(char *memory) {
-    return (float *)(((uintptr_t)memory + sizeof(V) - 1) & ~(uintptr_t)(sizeof(V) - 1));
-}
-
-/* What one call works on; a mode is asked for by its tensors.
-   bias (H, S, up(T, LANES)), keys first, is added to the logits.
-   table (H, LANES + up(T, LANES)): key j gains what stands at LANES + i - j.
-   p, r, slopes: a path sum; key j gains the sum over j < l <= i of slope * log sigmoid(p_i . r_l * path_scale).
-   e (B, H, T, known): CoPE; key j gains e_i at c = the sum over j <= l <= i of sigmoid(logit_l), between whole numbers
-   in proportion, at most known - 1.
-   w, beta: PaTH; key j meets the query that tokens i, i - 1, ... j + 1 have reflected, x -= beta_l (w_l . x) w_l.
-   stick: no softmax; the weight of key j < i is sigmoid(logit_j) times the product of 1 - sigmoid(logit_l), j < l < i. */
-typedef struct {
-    View q, k, v, y, gy, gq, gk, gv, p, r, gp, gr, e, ge, w, beta, gw, gbeta;
-    float *lse, *bias, *gbias, *table, *gtable, *slopes;
-    int64_t batches, heads, tokens, width, value_width, path_width, known, stick;
-    float scale, path_scale;
-} Attention;
-
 /* For LANES queries: logits and then weights, their gradients, products, counts; rows of tensors, turned. For all keys of
    a head: gradients that the queries add to. */
 typedef struct {
-    V *s, *g, *z, *count, *q, *gq, *p, *y, *gy, *e, *ge;
-    float *rows, *gk, *gv, *gr, *gw, *gbeta;
+    V *s, *g, *z, *count, *q, *gq, *p, *y, *gy, *e, *ge, *c, *gc;
+    float *rows, *gk, *gv, *gr, *gw, *gbeta, *gkc;
 } Scratch;
 
 #if LANES == 16
@@ -148,6 +132,27 @@ int lanes(void) { return LANES; }
 
 /* x where the lane's query sees key j, else 0; the first query is `first`. */
 static inline V seen(V x, int j, int first) { return j > first ? choose(LANE >= j - first, x, fill(0)) : x; }
+
+static void add_columns(const Attention *a, Scratch *w, int64_t b, int64_t h, int first, int rows, int n) {
+    turn(row(a->qc, b, h, first), a->qc.token, rows, a->columns, 1, w->c);
+    for (int j = 0; j < n; j++) {
+        const float *key = row(a->kc, b, h, j);
+        for (int c = 0; c < a->columns; c++) w->s[j] += w->c[c] * key[c];
+    }
+}
+
+static void columns_backward(const Attention *a, Scratch *w, int64_t b, int64_t h, int first, int rows, int n) {
+    if (a->gkc.at)
+        for (int j = 0; j < n; j++)
+            for (int c = 0; c < a->columns; c++) w->gkc[j * a->columns + c] += sum(w->g[j] * w->c[c]);
+    if (!a->gqc.at) return;
+    memset(w->gc, 0, sizeof(V) * a->columns);
+    for (int j = 0; j < n; j++) {
+        const float *key = row(a->kc, b, h, j);
+        for (int c = 0; c < a->columns; c++) w->gc[c] += w->g[j] * key[c];
+    }
+    turn_back(w->gc, fill(1), rows, a->columns, row(a->gqc, b, h, first), a->gqc.token);
+}
 
 static void add_path(const Attention *a, Scratch *w, int64_t b, int64_t h, int first, int rows, int n) {
     turn(row(a->p, b, h, first), a->p.token, rows, a->path_width, a->path_scale, w->p);
@@ -269,6 +274,7 @@ static void logits(const Attention *a, Scratch *w, int64_t b, int64_t h, int fir
         walk(a, w, b, h, first, n);
     else
         products(w->q, row(a->k, b, h, 0), a->k.token, n, a->width, w->s);
+    if (a->columns) add_columns(a, w, b, h, first, rows, n);
     if (a->bias)
         for (int j = 0; j < n; j++) w->s[j] += *(V *)(a->bias + (h * a->tokens + j) * padded + first);
     if (a->table)
@@ -283,8 +289,8 @@ static void logits(const Attention *a, Scratch *w, int64_t b, int64_t h, int fir
 
 static int reserve(const Attention *a, Scratch *w, char **memory) {
     int keys = up(a->tokens, LANES), e = up(a->width, 8), d = up(a->value_width, 8), f = up(a->path_width, 8);
-    size_t vectors = 4 * (size_t)keys + 2 * e + f + 2 * d + 2 * a->known;
-    size_t floats = (size_t)keys * (e + d + f + a->width + 1) + LANES * (e > d ? (e > f ? e : f) : (d > f ? d : f));
+    size_t vectors = 4 * (size_t)keys + 2 * e + f + 2 * d + 2 * a->known + 2 * a->columns;
+    size_t floats = (size_t)keys * (e + d + f + a->width + 1 + a->columns) + LANES * (e > d ? (e > f ? e : f) : (d > f ? d : f));
     *memory = malloc((vectors + 1) * sizeof(V) + floats * sizeof(float));
     if (!*memory) return 1;
     w->s = (V *)up_to_vector(*memory);
@@ -298,12 +304,15 @@ static int reserve(const Attention *a, Scratch *w, char **memory) {
     w->gy = w->y + d;
     w->e = w->gy + d;
     w->ge = w->e + a->known;
-    w->gk = (float *)(w->ge + a->known);
+    w->c = w->ge + a->known;
+    w->gc = w->c + a->columns;
+    w->gk = (float *)(w->gc + a->columns);
     w->gv = w->gk + (size_t)keys * e;
     w->gr = w->gv + (size_t)keys * d;
     w->gw = w->gr + (size_t)keys * f;
     w->gbeta = w->gw + (size_t)keys * a->width;
-    w->rows = w->gbeta + keys;
+    w->gkc = w->gbeta + keys;
+    w->rows = w->gkc + (size_t)keys * a->columns;
     return 0;
 }
 
@@ -370,7 +379,7 @@ int attention_backward(const Attention *a) {
     int e = up(a->width, 8), d = up(a->value_width, 8), f = up(a->path_width, 8);
     for (int64_t b = 0; b < a->batches; b++)
         for (int64_t h = 0; h < a->heads; h++) {
-            memset(w.gk, 0, sizeof(float) * keys * (e + d + f + a->width + 1)); /* gv, gr, gw, gbeta follow */
+            memset(w.gk, 0, sizeof(float) * keys * (e + d + f + a->width + 1 + a->columns)); /* gv and so on follow */
             for (int first = 0; first < tokens; first += LANES) {
                 int n = first + LANES < tokens ? first + LANES : tokens, rows = n - first;
                 logits(a, &w, b, h, first, rows, n);
@@ -400,11 +409,13 @@ int attention_backward(const Attention *a) {
                     walk_backward(a, &w, b, h, first, rows, n);
                 else
                     products_backward(a, &w, b, h, first, rows, n);
+                if (a->columns) columns_backward(a, &w, b, h, first, rows, n);
                 if (a->p.at) path_backward(a, &w, b, h, first, rows, n);
             }
             give(w.gk, e, a->width, tokens, a->gk, b, h);
             give(w.gv, d, a->value_width, tokens, a->gv, b, h);
             if (a->p.at) give(w.gr, f, a->path_width, tokens, a->gr, b, h);
+            if (a->gkc.at) give(w.gkc, a->columns, a->columns, tokens, a->gkc, b, h);
             if (a->w.at) {
                 give(w.gw, a->width, a->width, tokens, a->gw, b, h);
                 give(w.gbeta, 1, 1, tokens, a->gbeta, b, h);

@@ -6,7 +6,7 @@ The definitions run wherever the kernels cannot (`usable`). The two agree to flo
 import contextlib
 import ctypes
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextvars import ContextVar
 from typing import Any, cast
 
@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.functional import pad
 
-from pebench.encodings.base import Broken, Counted, Form, Path, Reflected
+from pebench.encodings.base import Broken, Columns, Counted, Form, Path, Reflected
 from pebench.suite.lm.native.build import library
 
 EPS = 1e-6  # of the RMS norms
 ROWS = (torch.float32, torch.bfloat16)
 REMEDY = "run the forward pass within pebench.suite.lm.native.ops.definitions()"
-INPUTS = ("q", "k", "v", "p", "r", "e", "w", "beta")  # of attention, those that get gradients
+INPUTS = ("q", "k", "v", "p", "r", "e", "w", "beta", "qc", "kc")  # of attention, those that get gradients
+SHORT = 64  # tokens up to which a lane of a kernel is a (sequence, head)
 
 
 class View(ctypes.Structure):
@@ -49,6 +50,10 @@ VIEWS = (
     "beta",
     "gw",
     "gbeta",
+    "qc",
+    "kc",
+    "gqc",
+    "gkc",
 )
 
 
@@ -57,10 +62,20 @@ class Call(ctypes.Structure):
 
     _fields_ = [
         *((name, View) for name in VIEWS),
-        *((name, ctypes.c_void_p) for name in ("lse", "bias", "gbias", "table", "gtable", "slopes")),
+        *((name, ctypes.c_void_p) for name in ("lse", "bias", "gbias", "table", "gtable", "slopes", "kept")),
         *(
             (name, ctypes.c_int64)
-            for name in ("batches", "heads", "tokens", "width", "value_width", "path_width", "known", "stick")
+            for name in (
+                "batches",
+                "heads",
+                "tokens",
+                "width",
+                "value_width",
+                "path_width",
+                "known",
+                "stick",
+                "columns",
+            )
         ),
         *((name, ctypes.c_float) for name in ("scale", "path_scale")),
     ]
@@ -192,6 +207,21 @@ class Forgets:
     def save_for_backward(self, *tensors: Tensor | None) -> None: ...
 
     def set_materialize_grads(self, value: bool) -> None: ...
+
+
+class Context:
+    """What an autograd function keeps from its forward pass to its backward pass, where autograd does not call it."""
+
+    like: Any
+    names: Any
+    numbers: Any
+    saved_tensors: tuple[Tensor | None, ...] = ()
+
+    def __init__(self, needs_input_grad: tuple[bool, ...]):
+        self.needs_input_grad = needs_input_grad
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None:
+        self.saved_tensors = tensors
 
 
 def keep(ctx: Any, *tensors: Tensor | None) -> None:
@@ -379,7 +409,43 @@ def described(
         call.path_scale = 1 / call.path_width
     if "e" in inputs:
         call.known = inputs["e"].shape[-1]
+    if "qc" in inputs:
+        call.columns = inputs["qc"].shape[-1]
+    if is_short(t, inputs, bias, stick):
+        call.kept = call.lse
     return call
+
+
+def is_short(tokens: int, inputs: Collection[str], bias: Tensor | None, stick: bool) -> bool:
+    """Whether short.c computes this: a lane for each (sequence, head)."""
+    return tokens <= SHORT and bias is None and not stick and not {"e", "w"} & set(inputs)
+
+
+def room_to_keep(q: Tensor, inputs: Collection[str], short: bool) -> Tensor:
+    """Room for what attention keeps for its backward pass: all weights of short sequences, else a sum for each row."""
+    b, h, t, _ = q.shape
+    return q.new_empty(short_kept(b * h, t, "p" in inputs) if short else b * h * t)
+
+
+@functools.cache
+def short_kept(heads: int, tokens: int, path: bool) -> int:
+    """How many numbers short.c keeps."""
+    found = cast(ctypes.CDLL, library())["short_kept"]
+    found.argtypes, found.restype = [ctypes.c_int64] * 3, ctypes.c_int64
+    return int(found(heads, tokens, path))
+
+
+_attends: ContextVar[Callable[..., Tensor] | None] = ContextVar("attends", default=None)
+
+
+@contextlib.contextmanager
+def attending(call: Callable[..., Tensor]) -> Iterator[None]:
+    """Within, `call` is what `attention` calls in the place of `AttentionKernel`, with the same arguments."""
+    before = _attends.set(call)
+    try:
+        yield
+    finally:
+        _attends.reset(before)
 
 
 class AttentionKernel(torch.autograd.Function):
@@ -400,10 +466,12 @@ class AttentionKernel(torch.autograd.Function):
         inputs = {name: dense(x) for name, x in pairs if x is not None}
         b, h, t, _ = q.shape
         y = v.new_empty(b, t, h, v.shape[-1]).transpose(1, 2)  # as the model reads it
-        lse = q.new_empty(b, h, t)
+        short = is_short(t, inputs, bias, stick)
+        lse = room_to_keep(q, inputs, short)
         keys_first = None if bias is None else by_key(bias)
         padded = None if table is None else pad(table, (lanes(), -t % lanes()))
-        run("attention_forward", described(inputs, y, lse, keys_first, padded, slopes, scale, stick))
+        call = described(inputs, y, lse, keys_first, padded, slopes, scale, stick)
+        run("short_forward" if short else "attention_forward", call)
         ctx.names, ctx.numbers = tuple(inputs), (scale, stick)
         keep(ctx, lse, keys_first, padded, slopes, y, *inputs.values())
         return y
@@ -420,13 +488,15 @@ class AttentionKernel(torch.autograd.Function):
         gy = dense(gy)
         call.gy = view(gy)
         given = {name: x.new_empty(x.shape) for name, x in inputs.items()}
+        needed = dict(zip(INPUTS, ctx.needs_input_grad[5:], strict=True))
         for name, g in given.items():
-            setattr(call, f"g{name}", view(g))
+            if needed[name] or name not in ("qc", "kc"):  # a kernel writes all gradients but those of columns
+                setattr(call, f"g{name}", view(g))
         gbias = torch.zeros_like(keys_first) if ctx.needs_input_grad[3] else None
         call.gbias = None if gbias is None else address(gbias)
         gtable = torch.zeros_like(padded) if ctx.needs_input_grad[4] else None
         call.gtable = None if gtable is None else address(gtable)
-        run("attention_backward", call)
+        run("short_backward" if call.kept else "attention_backward", call)
         t = gy.shape[2]
         gbias = None if gbias is None else gbias[..., :t].mT
         gtable = None if gtable is None else gtable[:, lanes() : lanes() + t]
@@ -455,12 +525,13 @@ def attention(
     bias: Tensor | None = None,
     table: Tensor | None = None,
     form: Form | None = None,
+    columns: Columns | None = None,
 ) -> Tensor:
     """Causal attention of q and k (B, H, T, e) over v (B, H, T, d), as many queries as keys: (B, H, T, d).
 
-    `bias` (H or 1, T, T) is added to the logits, and so is `table` (H or 1, T), by distance; a form replaces q and k,
-    and says what becomes of them. Only where `usable`; what else is given may be `plain` of any dtype. RuntimeError
-    where a shape does not fit.
+    `bias` (H or 1, T, T) is added to the logits, so is `table` (H or 1, T), by distance, and so is the product of
+    `columns`; a form replaces q and k, and says what becomes of them. Only where `usable`; what else is given may be
+    `plain` of any dtype. RuntimeError where a shape does not fit.
     """
     stick, slopes, rest = False, None, dict.fromkeys(INPUTS[3:])
     match form:
@@ -472,8 +543,10 @@ def attention(
             q, k, rest["w"], rest["beta"] = form
         case Broken():
             q, k, stick = form.q, form.k, True
+    if columns is not None:
+        rest["qc"], rest["kc"] = columns
     b, h, t, _ = v.shape
-    widths = {"k": q, "r": rest["p"], "w": q}  # those that must be as wide as another one
+    widths = {"k": q, "r": rest["p"], "w": q, "kc": rest["qc"]}  # those that must be as wide as another one
     given = dict(zip(INPUTS, (q, k, v, *rest.values()), strict=True))
     read = (
         None if x is None else fitted(x, b, h, t, x.shape[-1] if same is None else same.shape[-1])
@@ -482,7 +555,8 @@ def attention(
     slopes = None if slopes is None else fitted(slopes, h).contiguous()
     bias = None if bias is None else fitted(bias, h, t, t)
     table = None if table is None else fitted(table, h, t)
-    return apply(AttentionKernel, scale, stick, slopes, bias, table, *read)
+    call = _attends.get() or functools.partial(apply, AttentionKernel)
+    return call(scale, stick, slopes, bias, table, *read)
 
 
 def takes(form: Form) -> bool:

@@ -21,13 +21,56 @@ typedef float H __attribute__((vector_size(2 * LANES), aligned(4), may_alias)); 
 typedef uint32_t U __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef uint16_t B __attribute__((vector_size(2 * LANES), aligned(2), may_alias)); /* bfloat16: the upper half of a float */
 
-static inline V fill(float x) { return (V){} + x; }
+static inline V fill(float x) { return x - (V){}; } /* x + 0 would be an addition */
 
 static inline V choose(I mask, V yes, V no) { return (V)(((I)yes & mask) | ((I)no & ~mask)); }
 
 static inline V larger(V a, V b) { return choose(a > b, a, b); }
 
 static inline V smaller(V a, V b) { return choose(a < b, a, b); }
+
+#if !defined(__clang__) /* which has no __builtin_shuffle */
+/* A riffle of all numbers of LANES vectors: those of the first half of them between those of the second. */
+static inline void riffle(const V *x, V *y) {
+#define LOW(n) n, n + LANES
+#define HIGH(n) n + LANES / 2, n + LANES + LANES / 2
+#if LANES == 16
+    const I low = {LOW(0), LOW(1), LOW(2), LOW(3), LOW(4), LOW(5), LOW(6), LOW(7)};
+    const I high = {HIGH(0), HIGH(1), HIGH(2), HIGH(3), HIGH(4), HIGH(5), HIGH(6), HIGH(7)};
+#elif LANES == 8
+    const I low = {LOW(0), LOW(1), LOW(2), LOW(3)}, high = {HIGH(0), HIGH(1), HIGH(2), HIGH(3)};
+#else
+    const I low = {LOW(0), LOW(1)}, high = {HIGH(0), HIGH(1)};
+#endif
+#undef LOW
+#undef HIGH
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES / 2; i++) {
+        y[2 * i] = __builtin_shuffle(x[i], x[i + LANES / 2], low);
+        y[2 * i + 1] = __builtin_shuffle(x[i], x[i + LANES / 2], high);
+    }
+}
+
+#endif
+
+/* y[lane][i] = x[i][lane]: as many riffles as LANES is a power of two. */
+static inline void transpose(const V *x, V *y) {
+#if defined(__clang__)
+    for (int i = 0; i < LANES; i++)
+        for (int lane = 0; lane < LANES; lane++) y[lane][i] = x[i][lane];
+#elif LANES == 4
+    V z[LANES];
+    riffle(x, z), riffle(z, y);
+#else
+    V z[LANES], u[LANES];
+    riffle(x, z), riffle(z, u);
+#if LANES == 8
+    riffle(u, y);
+#else
+    riffle(u, z), riffle(z, y);
+#endif
+#endif
+}
 
 static inline V widen(const uint16_t *x) { return (V)(__builtin_convertvector(*(B *)x, U) << 16); }
 
@@ -43,6 +86,12 @@ static inline float sum(V x) {
     for (int n = LANES / 4; n > 0; n /= 2)
         for (int lane = 0; lane < n; lane++) h[lane] += h[lane + n];
     return h[0];
+}
+
+static inline float greatest(V x) {
+    float top = x[0];
+    for (int lane = 1; lane < LANES; lane++) top = x[lane] > top ? x[lane] : top;
+    return top;
 }
 
 static inline float dot(const float *x, const float *y, int64_t width) {

@@ -1,0 +1,34 @@
+import torch
+from torch import Tensor, nn
+
+from pebench.encodings.base import Encoding, Shape, alibi_slopes
+from pebench.encodings.registry import register
+
+
+@register("bam")
+class BAM(Encoding):
+    """The log of a generalised Gaussian prior over distances (Bianchessi et al., 2025).
+
+    Each head of each layer learns its place, scale and shape. Shape 1 at place 0 is ALiBi, scale 0 is NoPE. They start
+    as ALiBi: only the beginning of the paper could be read, and not its initial values.
+    """
+
+    title = "Bayesian attention, generalised Gaussian prior (BAM)"
+    paper = "arXiv:2505.22842"
+    family = "additive"
+    formula = r"\ell_{ij} = q_i^\top k_j / \sqrt d - \big|\alpha_h\,(i-j-\mu_h)\big|^{\beta_h}"
+    relative = True
+
+    nearest = 1e-12  # |x|^b has no slope in b at x = 0
+
+    def __init__(self, shape: Shape):
+        super().__init__(shape)
+        self.log_rate = nn.Parameter(alibi_slopes(shape.heads).log().repeat(shape.layers, 1))
+        self.log_power, self.middle = (nn.Parameter(torch.zeros(shape.layers, shape.heads)) for _ in range(2))
+
+    def by_distance(self, far: Tensor, layer: int) -> Tensor:
+        heads = (-1, *[1] * far.dim())
+        rate, power, middle = (
+            p[layer].view(heads) for p in (self.log_rate.exp(), self.log_power.exp(), self.middle)
+        )
+        return -((rate * (far - middle)).abs().clamp(min=self.nearest).log() * power).exp()

@@ -1,0 +1,46 @@
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from pebench.encodings.base import At, Columns, Encoding, Shape, alibi_slopes
+from pebench.encodings.registry import register
+
+
+@register("gape")
+class GAPE(Encoding):
+    """A query says how fast keys fade with distance, and a key how much of that it is spared (Ali et al., 2026).
+
+    The product of the two gates, where GRAPE-A-QK has their sum. The paper could not be read: the bias is as in notes
+    on it, with the text's length as the training length. Which functions the gates are (softplus and sigmoid of
+    projections of q and k over sqrt(d)), and how they start (N(0, 0.02), slopes of ALiBi), is our choice.
+    The paper adds the bias to RoPE: `rope+gape`.
+    """
+
+    title = "Gated adaptive positional encoding (GAPE)"
+    paper = "arXiv:2605.10414"
+    family = "additive"
+    formula = (
+        r"\ell_{ij} = q_i^\top k_j / \sqrt d - \Gamma_h\, \mathrm{sp}(u_h^\top q_i/\sqrt d)\, "
+        r"\big(1 - \sigma(w_h^\top k_j/\sqrt d)\big)\,(i-j)/L"
+    )
+    relative = True
+
+    def __init__(self, shape: Shape):
+        super().__init__(shape)
+        self.query_gate, self.key_gate = (
+            nn.Parameter(0.02 * torch.randn(shape.layers, shape.heads, shape.head_dim)) for _ in range(2)
+        )
+        strength = (shape.train_length * alibi_slopes(shape.heads)).log()
+        self.log_strength = nn.Parameter(strength.repeat(shape.layers, 1))
+
+    def columns(self, q: Tensor, k: Tensor, at: At) -> Columns:
+        query, key = (
+            torch.einsum("bhtd,hd->bht", x.float(), gate[at.layer])[..., None] * self.shape.scale
+            for x, gate in ((q, self.query_gate), (k, self.key_gate))
+        )
+        faded = self.log_strength[at.layer].exp()[:, None, None] / self.shape.train_length * softplus(query)
+        spared, place = key.sigmoid(), at.place.float()
+        # -(i - j)(1 - l_j) is j (1 - l_j) + i l_j, less a number of the row.
+        return Columns(
+            torch.cat([faded, faded * place], dim=-1), torch.cat([place * (1 - spared), spared], dim=-1)
+        )

@@ -1,0 +1,48 @@
+import torch
+from torch import Tensor
+
+from pebench.encodings.base import At, Encoding, Keys, Shape, distance, visible
+from pebench.encodings.registry import register
+
+
+@register("wavelet")
+class Wavelet(Encoding):
+    """The query meets a Ricker wavelet of the distance in each channel, of its own scale and shift (Oka et al., 2025).
+
+    Relative positions in the keys (`shaw`) with a fixed table in the place of a learned one. Scales are 1, 2 ... 128,
+    and each has d/8 shifts 0, 1, 2 ... Only the paper's abstract could be read: this grid is from memory. Beyond
+    eight of the largest scales every wavelet is 0 in float32.
+    """
+
+    title = "Wavelets of the distance in the keys"
+    paper = "arXiv:2502.02004"
+    family = "additive"
+    formula = (
+        r"\ell_{ij} = q_i^\top \big(k_j + p_{i-j}\big) / \sqrt d,\quad "
+        r"p_{\Delta,c} = \frac{1}{\sqrt{a_c}} \psi\Big(\frac{\Delta - b_c}{a_c}\Big),\quad "
+        r"\psi(t) = \frac{2}{\sqrt 3\,\pi^{1/4}} (1 - t^2)\, e^{-t^2/2}"
+    )
+    relative = True
+
+    scales = 8
+
+    def __init__(self, shape: Shape):
+        super().__init__(shape)
+        shifts = -(-shape.head_dim // self.scales)
+        channel = torch.arange(shape.head_dim)
+        scale, shift = 2.0 ** (channel // shifts), channel % shifts
+        self.last = int(8 * 2 ** (self.scales - 1)) + shifts
+        t = (torch.arange(self.last + 1)[:, None] - shift) / scale
+        wave = 2 / (3**0.5 * torch.pi**0.25) * (1 - t.square()) * (-t.square() / 2).exp() / scale.sqrt()
+        wave[-1] = 0.0
+        self.register_buffer("table", wave, persistent=False)
+        self.table: Tensor
+
+    def weights(self, q: Tensor, k: Tensor, at: At, keys: Keys) -> Tensor:
+        far = distance(at.pos, keys.pos).clamp(max=self.last).long()
+        by_distance = q.float() @ self.table.mT  # (B, H, T, last + 1)
+        position = by_distance.gather(
+            -1, (far if far.dim() == 2 else far[:, None]).expand(*q.shape[:2], -1, -1)
+        )
+        logits = ((q @ k.mT).float() + position) * self.shape.scale
+        return logits.masked_fill(~visible(at, keys), -torch.inf).softmax(-1)

@@ -1,0 +1,181 @@
+/* The parts of a training step between which an encoding comes in, in one kind of number; see step.c.
+
+   Tokens go through a part in tiles, so that what lies between two products stays in the cache. */
+
+/* Rows of floats to what products read: to A's kind, or to B's. */
+INLINE void NAME(to_left)(const float *x, int64_t n, Left *to) {
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) NAME(left)(*(V *)(x + i), to + i);
+    for (; i < n; i++) to[i] = NAME(one_left)(x[i]);
+}
+
+INLINE void NAME(to_right)(const float *x, int64_t n, Right *to) {
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) NAME(right)(*(V *)(x + i), to + i);
+    for (; i < n; i++) to[i] = x[i];
+}
+
+/* h = x * gain / rms(x) of a row, which it also writes as A and as B; returns 1 / rms. */
+INLINE float NAME(norm)(const float *restrict x, const float *restrict gain, int64_t width, float *restrict h, Left *left,
+                        Right *right) {
+    float inverse = 1.0f / sqrtf(dot(x, x, width) / width + EPS);
+    for (int64_t c = 0; c < width; c++) h[c] = x[c] * inverse * gain[c];
+    NAME(to_left)(h, width, left);
+    NAME(to_right)(h, width, right);
+    return inverse;
+}
+
+/* Pack the matrices of a block, each for its product and for that of the gradient. */
+void NAME(step_pack)(const Block *b) {
+    int64_t w = b->width, hidden = b->hidden;
+    NAME(pack)(b->qkv, 1, w, w, 3 * w, b->qkv_forth);
+    NAME(pack)(b->qkv, w, 1, 3 * w, w, b->qkv_back);
+    NAME(pack)(b->out, 1, w, w, w, b->out_forth);
+    NAME(pack)(b->out, w, 1, w, w, b->out_back);
+    NAME(pack)(b->gate_up, 1, w, w, 2 * hidden, b->gate_up_forth);
+    NAME(pack)(b->gate_up, w, 1, 2 * hidden, w, b->gate_up_back);
+    NAME(pack)(b->down, 1, hidden, hidden, w, b->down_forth);
+    NAME(pack)(b->down, hidden, 1, w, hidden, b->down_back);
+}
+
+/* From the block's input to q, k and v. */
+void NAME(step_read)(const Block *b) {
+    int64_t w = b->width;
+    for (int64_t from = 0; from < b->rows; from += TILE) {
+        int64_t n = least(TILE, b->rows - from);
+        Left *left = b->room_left;
+        for (int64_t i = 0; i < n; i++) {
+            float *h = b->h ? b->h + (from + i) * w : b->room;
+            b->inverse1[from + i] = NAME(norm)(b->x + (from + i) * w, b->gain1, w, h, left + i * w,
+                                               (Right *)b->h1 + (from + i) * w);
+        }
+        NAME(times)(n, 3 * w, w, left, b->qkv_forth, b->all + from * 3 * w, 3 * w, 0);
+        split(b, from, n);
+    }
+}
+
+/* From what attention read to the next block's input. */
+void NAME(step_write)(const Block *b) {
+    int64_t w = b->width, hidden = b->hidden;
+    for (int64_t from = 0; from < b->rows; from += TILE) {
+        int64_t n = least(TILE, b->rows - from);
+        Left *left = b->room_left;
+        float *x1 = b->x1 + from * w, *next = b->next + from * w;
+        NAME(to_left)(b->y + from * w, n * w, left);
+        memcpy(x1, b->x + from * w, sizeof(float) * n * w);
+        NAME(times)(n, w, w, left, b->out_forth, x1, w, 1);
+        for (int64_t i = 0; i < n; i++)
+            b->inverse2[from + i] = NAME(norm)(x1 + i * w, b->gain2, w, b->room, left + i * w,
+                                               (Right *)b->h2 + (from + i) * w);
+        Right *kept = (Right *)b->up + from * 2 * hidden;
+        float *up = sizeof(Right) == sizeof(float) ? (float *)kept : b->room;
+        NAME(times)(n, 2 * hidden, w, left, b->gate_up_forth, up, 2 * hidden, 0);
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t c = 0; c < hidden; c += LANES) {
+                const float *at = up + 2 * i * hidden + c;
+                V gate = *(V *)at;
+                NAME(left)(gate * sigmoid(gate) * *(V *)(at + hidden), left + i * hidden + c);
+            }
+        if (sizeof(Right) < sizeof(float)) NAME(to_right)(up, n * 2 * hidden, kept);
+        memcpy(next, x1, sizeof(float) * n * w);
+        NAME(times)(n, w, hidden, left, b->down_forth, next, w, 1);
+    }
+}
+
+/* The gradient of x by way of h = x * gain / rms(x) is added to gx, and the gain's to `ggain`. */
+INLINE void NAME(norm_back)(const float *restrict gh, const float *restrict x, const float *restrict gain, float inverse,
+                            int64_t width, float *restrict room, float *restrict gx, float *restrict ggain) {
+    for (int64_t c = 0; c < width; c++) {
+        room[c] = gh[c] * gain[c];
+        ggain[c] += gh[c] * x[c] * inverse;
+    }
+    float back = dot(room, x, width) * inverse * inverse / width;
+    for (int64_t c = 0; c < width; c++) gx[c] += inverse * (room[c] - x[c] * back);
+}
+
+/* From gx, the gradient of the next block's input, to gy, that of what attention read; gx becomes that of x1. */
+void NAME(step_write_back)(const Block *b) {
+    int64_t w = b->width, hidden = b->hidden, g = b->gradient;
+    Left *left = b->room_left, *gup = left + TILE * w;
+    Right *mid = b->room_right, *panel = mid + TILE * hidden;
+    for (int64_t from = 0; from < b->rows; from += TILE) {
+        int64_t n = least(TILE, b->rows - from);
+        float *gx = b->gx + from * w, *gmid = b->room, *gh = b->room;
+        const Right *up = (Right *)b->up + from * 2 * hidden, *h2 = (Right *)b->h2 + from * w;
+        NAME(to_left)(gx, n * w, left);
+        NAME(times)(n, hidden, w, left, b->down_back, gmid, hidden, 0);
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t c = 0; c < hidden; c += LANES) {
+                const Right *at = up + 2 * i * hidden + c;
+                V gate = NAME(wide)(at), above = NAME(wide)(at + hidden), gm = *(V *)(gmid + i * hidden + c);
+                V s = sigmoid(gate), passed = gate * s;
+                NAME(right)(passed * above, mid + i * hidden + c);
+                NAME(left)(gm * above * s * (1.0f + gate * (1.0f - s)), gup + 2 * i * hidden + c);
+                NAME(left)(gm * passed, gup + (2 * i + 1) * hidden + c);
+            }
+        NAME(gather)(n, w, hidden, left, mid, panel, b->down + g);
+        NAME(times)(n, w, 2 * hidden, gup, b->gate_up_back, gh, w, 0);
+        NAME(gather)(n, 2 * hidden, w, gup, h2, panel, b->gate_up + g);
+        for (int64_t i = 0; i < n; i++)
+            NAME(norm_back)(gh + i * w, b->x1 + (from + i) * w, b->gain2, b->inverse2[from + i], w, b->room + TILE * w,
+                            gx + i * w, b->gain2 + g);
+        NAME(to_left)(gx, n * w, left);
+        NAME(times)(n, w, w, left, b->out_back, b->gy + from * w, w, 0);
+        NAME(to_right)(b->y + from * w, n * w, mid);
+        NAME(gather)(n, w, w, left, mid, panel, b->out + g);
+    }
+}
+
+/* From the gradients of q, k, v and h, where an encoding read h, to that of the block's input. */
+void NAME(step_read_back)(const Block *b) {
+    int64_t w = b->width, g = b->gradient;
+    Left *left = b->room_left;
+    for (int64_t from = 0; from < b->rows; from += TILE) {
+        int64_t n = least(TILE, b->rows - from);
+        float *gall = b->room, *gh = gall + TILE * 3 * w;
+        split_back(b, from, n, gall);
+        NAME(to_left)(gall, n * 3 * w, left);
+        if (b->gh) memcpy(gh, b->gh + from * w, sizeof(float) * n * w);
+        NAME(times)(n, w, 3 * w, left, b->qkv_back, gh, w, b->gh != 0);
+        NAME(gather)(n, 3 * w, w, left, (Right *)b->h1 + from * w, b->room_right, b->qkv + g);
+        for (int64_t i = 0; i < n; i++)
+            NAME(norm_back)(gh + i * w, b->x + (from + i) * w, b->gain1, b->inverse1[from + i], w, gall,
+                            b->gx + (from + i) * w, b->gain1 + g);
+    }
+}
+
+void NAME(step_pack_head)(const Head *a) {
+    NAME(pack)(a->embedding, 1, a->width, a->width, a->vocab, a->forth);
+    NAME(pack)(a->embedding, a->width, 1, a->vocab, a->width, a->back);
+}
+
+/* The final norm, the logits of the tokens with a target, cross-entropy, and the way back to gx; returns the mean loss.
+   Gradients are multiplied by `scale`. */
+float NAME(step_head)(const Head *a) {
+    int64_t w = a->width, vocab = a->vocab, padded = (vocab + LANES - 1) / LANES * LANES, g = a->gradient;
+    double loss = 0;
+    Left *left = a->room_left;
+    Right *h = a->room_right, *panel = h + TILE * w;
+    float *logits = a->room, *room = logits + TILE * (padded > w ? padded : w), inverse[TILE];
+    int64_t at[TILE];
+    memset(a->gx, 0, sizeof(float) * a->rows * w);
+    for (int64_t next = 0; next < a->rows;) {
+        int64_t n = 0;
+        for (; next < a->rows && n < TILE; next++)
+            if (a->targets[next] != a->ignored) at[n++] = next;
+        for (int64_t i = 0; i < n; i++)
+            inverse[i] = NAME(norm)(a->x + at[i] * w, a->gain, w, room, left + i * w, h + i * w);
+        NAME(times)(n, vocab, w, left, a->forth, logits, padded, 0);
+        for (int64_t i = 0; i < n; i++) {
+            float *z = logits + i * padded;
+            loss += cross_entropy(z, vocab, padded, a->targets[at[i]], a->scale / a->asked);
+            NAME(to_left)(z, vocab, left + i * vocab);
+        }
+        float *gh = logits;
+        NAME(times)(n, w, vocab, left, a->back, gh, w, 0);
+        NAME(gather)(n, vocab, w, left, h, panel, a->embedding + g);
+        for (int64_t i = 0; i < n; i++)
+            NAME(norm_back)(gh + i * w, a->x + at[i] * w, a->gain, inverse[i], w, room, a->gx + at[i] * w, a->gain + g);
+    }
+    return loss / a->asked;
+}

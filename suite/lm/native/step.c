@@ -1,0 +1,283 @@
+/* A training step of the standard block in parts, each from one place where an encoding may come in to the next.
+   suite/lm/step.py calls them in order. One thread, no state.
+
+   Values and sums are float32. What products read is float32, or half precision where the processor multiplies it. */
+#include "vectors.h"
+
+#define TILE 96 /* tokens; a multiple of the rows that a product keeps in registers */
+#define EPS 1e-6f
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 16")
+
+INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* One block: parameters, each with its gradient `gradient` floats further; what one step keeps of `rows` tokens; and
+   room for a tile. `h` and `gh` only where an encoding reads the normalised input; `turns` only with a rotation. */
+typedef struct {
+    int64_t batches, tokens, rows, width, heads, hidden, gradient;
+    float *gain1, *qkv, *temperature, *out, *gain2, *gate_up, *down;
+    void *qkv_forth, *qkv_back, *out_forth, *out_back, *gate_up_forth, *gate_up_back, *down_forth, *down_back;
+    float *x, *x1, *next, *all, *q, *k, *v, *y, *inverse1, *inverse2, *ratio, *h;
+    void *h1, *h2, *up;
+    float *gx, *gq, *gk, *gv, *gy, *gh, *turns;
+    float *room;
+    void *room_left, *room_right;
+} Block;
+
+/* The embedding, also the matrix of the logits, with the final norm. */
+typedef struct {
+    int64_t rows, width, vocab, asked, ignored, gradient;
+    const int64_t *tokens, *targets;
+    float *embedding, *gain;
+    void *forth, *back;
+    float *first, *x, *gx;
+    float *room;
+    void *room_left, *room_right;
+    float scale;
+} Head;
+
+/* Embed the tokens and count the targets; 1 where one of either is not in the vocabulary. */
+int step_embed(Head *a) {
+    a->asked = 0;
+    for (int64_t i = 0; i < a->rows; i++) {
+        int64_t token = a->tokens[i], target = a->targets[i];
+        int asked = target != a->ignored;
+        if (token < 0 || token >= a->vocab || (asked && (target < 0 || target >= a->vocab))) return 1;
+        memcpy(a->first + i * a->width, a->embedding + token * a->width, sizeof(float) * a->width);
+        a->asked += asked;
+    }
+    return 0;
+}
+
+void step_embed_back(const Head *a) {
+    for (int64_t i = 0; i < a->rows; i++) {
+        float *to = a->embedding + a->gradient + a->tokens[i] * a->width;
+        for (int64_t c = 0; c < a->width; c++) to[c] += a->gx[i * a->width + c];
+    }
+}
+
+/* out = x * factor, its planes (m, m + d/2) rotated by the angles whose cosines and sines `turn` holds. */
+INLINE void rotated(const float *restrict x, float factor, const float *restrict turn, int64_t d, float *restrict out) {
+    const float *sine = turn + d / 2, *y = x + d / 2;
+    for (int64_t m = 0; m < d / 2; m++) {
+        float a = x[m] * factor, b = y[m] * factor;
+        out[m] = a * turn[m] - b * sine[m];
+        out[m + d / 2] = a * sine[m] + b * turn[m];
+    }
+}
+
+INLINE void rotated_back(const float *restrict g, const float *restrict turn, int64_t d, float *restrict out) {
+    const float *sine = turn + d / 2, *f = g + d / 2;
+    for (int64_t m = 0; m < d / 2; m++) {
+        out[m] = g[m] * turn[m] + f[m] * sine[m];
+        out[m + d / 2] = f[m] * turn[m] - g[m] * sine[m];
+    }
+}
+
+INLINE void scaled(const float *restrict x, float factor, int64_t d, float *restrict out) {
+    for (int64_t c = 0; c < d; c++) out[c] = x[c] * factor;
+}
+
+/* The gradient of x by way of x * factor / rms(x), from that of x / rms(x); `back` is their product over d and rms^2. */
+INLINE void normed_back(const float *restrict g, const float *restrict x, float factor, float back, int64_t d,
+                        float *restrict gx) {
+    for (int64_t c = 0; c < d; c++) gx[c] = factor * (g[c] - x[c] * back);
+}
+
+/* (rows, 3, heads, d) to q, k, v (batches, heads, tokens, d): q and k over their rms, q times a number for each head. */
+INLINE void split_heads(const Block *b, int64_t from, int64_t n, int64_t d) {
+    int64_t w = b->width, T = b->tokens;
+    for (int64_t i = from; i < from + n; i++) {
+        float *ratio = b->ratio + 2 * i * b->heads;
+        int64_t place = i / T * b->heads * T + i % T;
+        const float *turn = b->turns ? b->turns + i % T * d : 0;
+        for (int64_t h = 0; h < b->heads; h++, ratio += 2) {
+            const float *x = b->all + 3 * i * w + h * d, *y = x + w;
+            int64_t to = (place + h * T) * d;
+            ratio[0] = 1.0f / sqrtf(dot(x, x, d) / d + EPS);
+            ratio[1] = 1.0f / sqrtf(dot(y, y, d) / d + EPS);
+            float rq = ratio[0] * b->temperature[h], rk = ratio[1];
+            if (turn) {
+                rotated(x, rq, turn, d, b->q + to);
+                rotated(y, rk, turn, d, b->k + to);
+            } else {
+                scaled(x, rq, d, b->q + to);
+                scaled(y, rk, d, b->k + to);
+            }
+            memcpy(b->v + to, y + w, sizeof(float) * d);
+        }
+    }
+}
+
+INLINE void split_heads_back(const Block *b, int64_t from, int64_t n, float *gall, int64_t d) {
+    int64_t w = b->width, T = b->tokens;
+    float *gtemperature = b->temperature + b->gradient, gq[d], gk[d];
+    for (int64_t i = from; i < from + n; i++, gall += 3 * w) {
+        const float *ratio = b->ratio + 2 * i * b->heads;
+        int64_t place = i / T * b->heads * T + i % T;
+        const float *turn = b->turns ? b->turns + i % T * d : 0;
+        for (int64_t h = 0; h < b->heads; h++, ratio += 2) {
+            const float *x = b->all + 3 * i * w + h * d, *y = x + w;
+            float *gx = gall + h * d, *gy = gx + w;
+            int64_t at = (place + h * T) * d;
+            if (turn) {
+                rotated_back(b->gq + at, turn, d, gq);
+                rotated_back(b->gk + at, turn, d, gk);
+            } else {
+                memcpy(gq, b->gq + at, sizeof gq);
+                memcpy(gk, b->gk + at, sizeof gk);
+            }
+            float along = dot(gq, x, d), r = ratio[0], s = ratio[1], rt = r * b->temperature[h];
+            gtemperature[h] += along * r;
+            float back = along * r * r / d, other = dot(gk, y, d) * s * s / d;
+            normed_back(gq, x, rt, back, d, gx);
+            normed_back(gk, y, s, other, d, gy);
+            memcpy(gy + w, b->gv + at, sizeof(float) * d);
+        }
+    }
+}
+
+/* The usual head widths as constants: their loops become a few vectors. */
+#define BY_WIDTH(call, ...)                          \
+    switch (b->width / b->heads) {                   \
+    case 16: call(__VA_ARGS__, 16); break;           \
+    case 32: call(__VA_ARGS__, 32); break;           \
+    case 64: call(__VA_ARGS__, 64); break;           \
+    default: call(__VA_ARGS__, b->width / b->heads); \
+    }
+
+static void split(const Block *b, int64_t from, int64_t n) { BY_WIDTH(split_heads, b, from, n) }
+
+static void split_back(const Block *b, int64_t from, int64_t n, float *gall) {
+    BY_WIDTH(split_heads_back, b, from, n, gall)
+}
+
+/* The loss of one token; its logits become their gradient times `factor`. */
+static float cross_entropy(float *z, int64_t vocab, int64_t padded, int64_t target, float factor) {
+    for (int64_t c = vocab; c < padded; c++) z[c] = -1e30f;
+    V tops = *(V *)z, all = {};
+    for (int64_t c = LANES; c < padded; c += LANES) tops = larger(tops, *(V *)(z + c));
+    float top = greatest(tops), wanted = z[target];
+    for (int64_t c = 0; c < padded; c += LANES) all += *(V *)(z + c) = exponential(*(V *)(z + c) - top);
+    float total = sum(all);
+    for (int64_t c = 0; c < padded; c += LANES) *(V *)(z + c) *= factor / total;
+    z[target] -= factor;
+    return logf(total) + top - wanted;
+}
+
+#define NAME(x) x##_float
+#define Left float
+#define Right float
+#define Sums V
+#define SPREAD(x) ((x) - (V){}) /* not x + 0: that is another number for -0, and an addition */
+#define WIDTH LANES
+#if LANES == 16
+#define ROWS 6
+#define VECTORS 4
+#else /* half as many registers */
+#define ROWS 4
+#define VECTORS 2
+#endif
+#define DEPTH (INT64_C(1) << 40)
+
+INLINE void put_float(V sums, float *c, int add) { *(V *)c = add ? (V)(*(V *)c + sums) : sums; }
+INLINE void left_float(V x, float *to) { *(V *)to = x; }
+INLINE void right_float(V x, float *to) { *(V *)to = x; }
+INLINE V wide_float(const float *x) { return *(V *)x; }
+INLINE float one_left_float(float x) { return x; }
+
+#include "products.h"
+/**/
+#include "block.h"
+
+#if defined(__AVX512FP16__)
+#include <immintrin.h> /* compilers convert vectors of halves number by number */
+
+#undef NAME
+#undef Left
+#undef Right
+#undef Sums
+#undef SPREAD
+#undef WIDTH
+#undef ROWS
+#undef VECTORS
+#undef DEPTH
+#undef PANEL
+
+typedef _Float16 Half __attribute__((vector_size(64), aligned(2), may_alias));
+
+/* Sums of 32 products in half precision, twice as fast as in float32; then they join a float32. A number of A is kept
+   twice, side by side: to broadcast 32 bits is part of a load, to broadcast 16 is not. */
+#define NAME(x) x##_half
+#define Left uint32_t
+#define Right _Float16
+#define Sums Half
+#define SPREAD(x) ((Half)((x) - (U){}))
+#define WIDTH 32
+#define ROWS 12
+#define VECTORS 2
+#define DEPTH 32
+
+INLINE V wide_half(const _Float16 *x) { return (V)_mm512_cvtph_ps(_mm256_loadu_si256((__m256i *)x)); }
+INLINE __m256i halves(V x) { return _mm512_cvtps_ph((__m512)x, _MM_FROUND_TO_NEAREST_INT); }
+INLINE void put_half(Half sums, float *c, int add) {
+    V low = wide_half((_Float16 *)&sums), high = wide_half((_Float16 *)&sums + LANES);
+    *(V *)c = add ? (V)(*(V *)c + low) : low;
+    *(V *)(c + LANES) = add ? (V)(*(V *)(c + LANES) + high) : high;
+}
+INLINE void right_half(V x, _Float16 *to) { _mm256_storeu_si256((__m256i *)to, halves(x)); }
+INLINE void left_half(V x, uint32_t *to) {
+    U bits = (U)_mm512_cvtepu16_epi32(halves(x));
+    *(U *)to = bits | bits << 16;
+}
+INLINE uint32_t one_left_half(float x) {
+    _Float16 rounded = x;
+    uint16_t bits;
+    memcpy(&bits, &rounded, sizeof bits);
+    return bits | (uint32_t)bits << 16;
+}
+
+#include "products.h"
+/**/
+#include "block.h"
+#endif
+
+/* Which kinds of number this processor multiplies fast. */
+int step_half(void) {
+#if defined(__AVX512FP16__)
+    return 1;
+#else
+    return 0;
+#endif
+}
+
+static void adamw(float *restrict p, const float *restrict g, float *restrict mean, float *restrict square, int64_t n,
+                  float factor, float rate, float root, float keep, float beta1, float beta2, float eps) {
+    for (int64_t i = 0; i < n; i++) {
+        float grad = g[i] * factor;
+        mean[i] = beta1 * mean[i] + (1 - beta1) * grad;
+        square[i] = beta2 * square[i] + (1 - beta2) * grad * grad;
+        p[i] = p[i] * keep - rate * mean[i] / (sqrtf(square[i]) * root + eps);
+    }
+}
+
+/* Clip the gradients of n parameters to `clip` and take a step of AdamW: p -= rate * mean / (root * sqrt(square) + eps),
+   where rate and root hold the corrections of the running means. The first `decayed` parameters are first multiplied by
+   `keep`. Returns the norm; where it is not finite, nothing changes. */
+float step_update(float *p, const float *g, float *mean, float *square, int64_t n, int64_t decayed, float scale,
+                  float clip, float rate, float root, float keep, float beta1, float beta2, float eps) {
+    double squares = 0;
+    for (int64_t i = 0; i < n; i += 4096) {
+        V a = {};
+        int64_t end = least(n, i + 4096), j = i;
+        for (; j + LANES <= end; j += LANES) a += *(V *)(g + j) * *(V *)(g + j);
+        squares += sum(a);
+        for (; j < end; j++) squares += (double)g[j] * g[j];
+    }
+    float norm = sqrt(squares) / scale, factor = clip / (norm + 1e-6f);
+    if (!isfinite(norm)) return norm;
+    factor = (factor < 1 ? factor : 1) / scale;
+    adamw(p, g, mean, square, decayed, factor, rate, root, keep, beta1, beta2, eps);
+    adamw(p + decayed, g + decayed, mean + decayed, square + decayed, n - decayed, factor, rate, root, 1, beta1, beta2, eps);
+    return norm;
+}

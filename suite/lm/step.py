@@ -1,0 +1,283 @@
+"""The native training step of the standard LM: forward, backward, clipping and AdamW, without autograd between them.
+
+Parameters, gradients and moments lie in flat buffers, what a step keeps in one arena. Each layer is two parts in C
+(suite/lm/native/step.c), and between them the encoding (suite/lm/middle.py). The model in PyTorch defines what is
+computed, and runs wherever `serves` says no.
+"""
+
+import ctypes
+import functools
+import math
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from pebench.suite.lm import precision
+from pebench.suite.lm.middle import Arena, LayerCall, Middle, Place
+from pebench.suite.lm.model import LM, Attention, Block, LengthError, RMSNorm, SwiGLU
+from pebench.suite.lm.native import ops
+from pebench.suite.lm.native.build import library
+from pebench.tasks.base import IGNORE, Batch
+
+TILE, PANEL = 96, 64  # tokens, columns: at least those of step.c
+ROUND = 16  # parameters begin at multiples of so many floats
+SPREAD = 16  # the gradient of one token's loss, in half precision: small ones must not vanish
+
+
+class HeadCall(ctypes.Structure):
+    """The arguments of embedding and head: `Head` of step.c."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("rows", "width", "vocab", "asked", "ignored", "gradient")),
+        *((name, ctypes.c_void_p) for name in ("tokens", "targets", "embedding", "gain", "forth", "back")),
+        *((name, ctypes.c_void_p) for name in ("first", "x", "gx", "room", "room_left", "room_right")),
+        ("scale", ctypes.c_float),
+    ]  # fmt: skip
+
+
+class AdamW(Protocol):
+    """What the step takes over of an optimiser: lists with an entry for each parameter."""
+
+    parameters: list[Tensor]
+    decays: list[float]  # one rate, or 0
+    means: list[Tensor]
+    squares: list[Tensor]
+    steps: list[Tensor]
+    betas: tuple[float, float]
+    eps: float
+
+
+class Flat:
+    """All parameters that an optimiser trains, its moments and the gradients, each kind in one buffer."""
+
+    def __init__(self, opt: AdamW):
+        self.opt, self.decay = opt, max(opt.decays)
+        order = sorted(range(len(opt.parameters)), key=lambda n: opt.decays[n] == 0)  # those that decay first
+        ends = list(accumulate((-(-opt.parameters[n].numel() // ROUND) * ROUND for n in order), initial=0))
+        self.decayed = ends[sum(decay > 0 for decay in opt.decays)]
+        self.values, self.gradients, self.means, self.squares = (torch.zeros(ends[-1]) for _ in range(4))
+        self.count = torch.stack(opt.steps).amax()
+        for n, start in zip(order, ends[:-1], strict=True):
+            p = opt.parameters[n]
+
+            def here(buffer: Tensor, p: Tensor = p, start: int = start) -> Tensor:
+                return buffer[start : start + p.numel()].view(p.shape)
+
+            opt.means[n], opt.squares[n] = (
+                here(self.means).copy_(opt.means[n]),
+                here(self.squares).copy_(opt.squares[n]),
+            )
+            p.data, p.grad = here(self.values).copy_(p.detach()), here(self.gradients)
+            opt.steps[n] = self.count
+
+    def distance(self) -> int:
+        """How many floats from a parameter to its gradient."""
+        return (self.gradients.data_ptr() - self.values.data_ptr()) // 4
+
+    def update(self, scale: float, clip: float, rate: float) -> float:
+        """Clip and take a step of AdamW; the norm of the gradients. Where it is not finite, nothing is done."""
+        (beta1, beta2), count = self.opt.betas, self.count.item() + 1
+        norm: float = updating()(
+            *(x.data_ptr() for x in (self.values, self.gradients, self.means, self.squares)),
+            self.values.numel(), self.decayed, scale, clip, rate / (1 - beta1**count), (1 - beta2**count) ** -0.5,
+            1 - rate * self.decay, beta1, beta2, self.opt.eps,
+        )  # fmt: skip
+        if math.isfinite(norm):
+            self.count += 1
+        return norm
+
+    def release(self) -> None:
+        """Give every parameter and every moment memory of its own again."""
+        for p in self.opt.parameters:
+            p.data, p.grad = p.detach().clone(), None
+        for kind in (self.opt.means, self.opt.squares, self.opt.steps):
+            kind[:] = [x.clone() for x in kind]
+
+
+@functools.cache
+def part(name: str) -> Any:
+    """A function of step.c that takes one structure."""
+    found = cast(ctypes.CDLL, library())[name]
+    found.argtypes = [ctypes.POINTER(HeadCall if "head" in name or "embed" in name else LayerCall)]
+    found.restype = ctypes.c_float if name.startswith("step_head") else ctypes.c_int
+    return found
+
+
+@functools.cache
+def updating() -> Any:
+    """`step_update` of step.c."""
+    found = cast(ctypes.CDLL, library())["step_update"]
+    found.argtypes = [*[ctypes.c_void_p] * 4, *[ctypes.c_int64] * 2, *[ctypes.c_float] * 8]
+    found.restype = ctypes.c_float
+    return found
+
+
+@dataclass
+class Layout:
+    """Where a step over batches of one shape keeps what, and what its parts in C and the encoding are told of it."""
+
+    layers: list[LayerCall]
+    head: HeadCall
+    places: list[Place]
+    first: Tensor  # (B, T, D), the embeddings
+    gx: Tensor  # (B, T, D), their gradient in the end
+
+
+class NativeStep:
+    """Takes training steps of a model that `serves` accepts, and of its optimiser."""
+
+    def __init__(self, lm: LM, opt: AdamW, clip: float):
+        self.lm, self.clip = lm, clip
+        self.flat = Flat(opt)
+        self.middle = Middle(lm)
+        self.layouts: dict[tuple[int, int, bool], Layout] = {}
+        self.memory = torch.empty(0, dtype=torch.uint8)
+
+    def __call__(self, data: Batch, rate: float) -> tuple[float, float]:
+        """Loss and norm of the gradients; the step is taken where both are finite.
+
+        A step that overflows in half precision is computed again in float32, with the same random numbers.
+        """
+        half = multiplies_half()
+        state = torch.get_rng_state() if half else None
+        loss, norm = self.attempt(data, rate, half)
+        if state is not None and not (math.isfinite(loss) and math.isfinite(norm)):
+            torch.set_rng_state(state)
+            loss, norm = self.attempt(data, rate, False)
+        return loss, norm
+
+    def attempt(self, data: Batch, rate: float, half: bool) -> tuple[float, float]:
+        """A step with products in this precision."""
+        loss, scale = self.gradients(*data, half)
+        return loss, self.flat.update(scale, self.clip, rate) if math.isfinite(loss) else math.nan
+
+    def gradients(self, tokens: Tensor, targets: Tensor, half: bool) -> tuple[float, float]:
+        """Forward and backward. The loss, and the factor by which all gradients are too large."""
+        limit = self.lm.encoding.max_length
+        if limit is not None and tokens.shape[1] > limit:
+            raise LengthError(f"{tokens.shape[1]} tokens, but this encoding is defined up to {limit}")
+        tokens, targets = tokens.contiguous(), targets.contiguous()
+        batches, length = tokens.shape
+        layout, kind = self.layout(batches, length, half), "half" if half else "float"
+        head, layers = layout.head, list(zip(layout.layers, layout.places, strict=True))
+        head.tokens, head.targets = tokens.data_ptr(), targets.data_ptr()
+        if part("step_embed")(head):
+            raise IndexError(f"a token or a target is not in 0 to {self.lm.size.vocab - 1}")
+        scale = head.scale = float(SPREAD * 2 ** (head.asked - 1).bit_length()) if half else 1.0
+        self.flat.gradients.zero_()
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            self.middle.begin(tokens, layout.first, layout.places)
+            for layer, (call, place) in enumerate(layers):
+                part(f"step_pack_{kind}")(call)
+                part(f"step_read_{kind}")(call)
+                self.middle.forward(layer, place)
+                part(f"step_write_{kind}")(call)
+            part(f"step_pack_head_{kind}")(head)
+            loss = part(f"step_head_{kind}")(head)
+            for layer, (call, place) in reversed(list(enumerate(layers))):
+                part(f"step_write_back_{kind}")(call)
+                self.middle.backward(layer, place)
+                part(f"step_read_back_{kind}")(call)
+            self.middle.end(layout.gx)
+            part("step_embed_back")(head)
+        return loss, scale
+
+    def release(self) -> None:
+        """Give the parameters memory of their own again; no step can follow."""
+        self.flat.release()
+
+    def layout(self, batches: int, tokens: int, half: bool) -> Layout:
+        """The layout of batches of this shape, kept from the last time."""
+        key = batches, tokens, half
+        if key not in self.layouts:
+            arena = Arena(self.memory)
+            layout = self.laid_out(arena, *key)
+            if arena.used > len(self.memory):
+                self.layouts.clear()  # they point into the old memory
+                self.memory = torch.empty(arena.used, dtype=torch.uint8)
+                layout = self.laid_out(Arena(self.memory), *key)
+            self.layouts[key] = layout
+        return self.layouts[key]
+
+    def laid_out(self, arena: Arena, batches: int, tokens: int, half: bool) -> Layout:
+        size, rows, each = self.lm.size, batches * tokens, 2 if half else 4
+        width, hidden, heads, vocab = size.width, size.hidden, size.heads, size.vocab
+        take, distance = arena.take, self.flat.distance()
+        wide = max(width, vocab + PANEL)
+        room = {
+            "room": take(TILE, max(2 * hidden, 4 * width, wide) + width),
+            "room_left": take(TILE, max(3 * width, width + 2 * hidden, wide)),
+            "room_right": take(TILE, hidden + PANEL, each=each),
+        }
+        gradients = {name: take(rows, width) for name in ("gx", "gq", "gk", "gv", "gy")}
+
+        def packed(name: str, matrix: Tensor) -> dict[str, int]:
+            out, into = matrix.shape
+            sizes = {"forth": (into, -(-out // PANEL)), "back": (out, -(-into // PANEL))}
+            return {f"{name}{way}": take(*s, PANEL, each=each) for way, s in sizes.items()}
+
+        first = x = take(rows, width)
+        layers, places = [], []
+        for block in cast(list[Block], list(self.lm.blocks)):
+            matrices = {
+                "qkv": block.attention.qkv.weight, "out": block.attention.out.weight,
+                "gate_up": block.mlp.gate_up.weight, "down": block.mlp.down.weight,
+            }  # fmt: skip
+            others = {
+                "gain1": block.norm1.weight,
+                "gain2": block.norm2.weight,
+                "temperature": block.attention.temperature,
+            }
+            call = LayerCall(
+                batches=batches, tokens=tokens, rows=rows, width=width, heads=heads, hidden=hidden, gradient=distance,
+                **{name: p.data_ptr() for name, p in (matrices | others).items()},
+                **{key: at for name, m in matrices.items() for key, at in packed(f"{name}_", m).items()},
+                **{name: take(rows, width) for name in ("x1", "next", "q", "k", "v", "y")},
+                x=x, all=take(rows, 3 * width), inverse1=take(rows), inverse2=take(rows), ratio=take(rows, 2 * heads),
+                h1=take(rows, width, each=each), h2=take(rows, width, each=each), up=take(rows, 2 * hidden, each=each),
+                **gradients, **room,
+            )  # fmt: skip
+            if not self.middle.silent:
+                call.h = take(rows, width)
+            x = call.next
+            layers.append(call)
+            places.append(Place(arena, call))
+        head = HeadCall(
+            rows=rows, width=width, vocab=vocab, ignored=IGNORE, gradient=distance,
+            embedding=self.lm.embedding.weight.data_ptr(), gain=self.lm.norm.weight.data_ptr(),
+            **packed("", self.lm.embedding.weight), first=first, x=x, gx=gradients["gx"], **room,
+        )  # fmt: skip
+        shape = batches, tokens, width
+        return Layout(
+            layers, head, places, arena.tensor(first, *shape), arena.tensor(gradients["gx"], *shape)
+        )
+
+
+def multiplies_half() -> bool:
+    """Whether products are in half precision: where the processor has it and the compiler could ask for it."""
+    return precision.fast_fp16() and bool(cast(ctypes.CDLL, library()).step_half())
+
+
+def serves(lm: nn.Module) -> bool:
+    """Whether the native step can train this model: the standard block as it stands here, in float32 on one CPU thread.
+
+    A model with modules of other classes, with hooks on its modules or with frozen parameters trains in PyTorch.
+    """
+    if type(lm) is not LM or not ops.usable(*lm.parameters()):
+        return False
+    if precision.fast_bf16(torch.device("cpu")) and not multiplies_half():
+        return False  # PyTorch's products are in bfloat16 there
+    inside = set(lm.encoding.modules())
+    standard = (LM, Block, Attention, RMSNorm, SwiGLU, nn.Linear, nn.Embedding, nn.ModuleList)
+    return all(p.requires_grad for p in lm.parameters()) and all(
+        not hooked(m) and (m in inside or type(m) in standard) for m in lm.modules()
+    )
+
+
+def hooked(module: nn.Module) -> bool:
+    """Whether calling this module would do more than its class says."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return any(getattr(module, kind) for kind in kinds) or "forward" in vars(module)

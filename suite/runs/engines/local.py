@@ -1,0 +1,216 @@
+"""Runs on this machine: each in a process of its own, with a limit of time and of memory."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import psutil
+import torch
+
+from pebench.suite.experiment.clock import clock
+from pebench.suite.results.record import Record, make_folder, share, write
+from pebench.suite.runs.cell import Began, Cell, provenance
+from pebench.suite.runs.engine import Ended, Fault, Node
+from pebench.suite.runs.existing import AGAIN, existing
+from pebench.tasks.data.system import environment
+
+WORKER = ("-P", "-m", "pebench.suite.runs.worker")  # -P: nothing in the working directory is imported
+HERE = "this machine"
+# glibc keeps what a training step frees for the next one, rather than returning it: page faults take a tenth of a step.
+MALLOC = {
+    "MALLOC_TRIM_THRESHOLD_": "1000000000",
+    "MALLOC_MMAP_THRESHOLD_": "1000000000",
+    "MALLOC_TOP_PAD_": "67108864",
+}
+STOPPED = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one run may take: seconds, and bytes of memory."""
+
+    timeout: float
+    memory: int
+
+
+@dataclass
+class Job:
+    """A run in a process of this machine."""
+
+    cell: Cell
+    folder: Path
+    device: str
+    limits: Limits
+    process: subprocess.Popen[str]
+    log: Path
+    tell: Callable[[str], None]
+    node: str = HERE
+    reader: threading.Thread = field(init=False)
+    started: float = field(default_factory=clock)
+    began: Began = field(default_factory=Began)
+    done: float = 0.0  # share
+    used: int = 0  # bytes, the most that were seen
+    seen: float = field(default_factory=clock)  # when it was last looked at
+    stopped: float = 0.0  # seconds in which it was stopped, and we were not
+    error: str = ""  # why this machine cannot make the run
+    ended: tuple[str, str] | None = None  # outcome and reason, where we killed it
+
+    def __post_init__(self) -> None:
+        self.reader = threading.Thread(target=self.read_messages, daemon=True)
+        self.reader.start()
+
+    def read_messages(self) -> None:
+        """Take in what the process reports, until it ends."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            message = json.loads(line)
+            if "error" in message:
+                self.error = message["error"]
+            else:
+                self.done = message["done"] / message["total"]
+
+    def seconds(self) -> float:
+        """How long it has been running; time in which it or the sweep was suspended does not count."""
+        return clock() - self.started - self.stopped
+
+    def poll(self) -> Ended | Fault | None:
+        """How it ended; None while it runs. One that takes too long or too much is killed."""
+        self.watch()
+        if self.process.poll() is None:
+            return None
+        self.close()
+        return Fault(self.error) if self.error else Ended(self.record())
+
+    def look(self) -> tuple[bool, int]:
+        """Whether the process is stopped, and the bytes that it holds."""
+        process, now = psutil.Process(self.process.pid), clock()
+        stopped = process.status() in STOPPED
+        self.stopped += now - self.seen if stopped else 0
+        self.seen = now
+        return stopped, process.memory_info().rss
+
+    def watch(self) -> None:
+        """Kill a run that takes too long or too much."""
+        if self.ended or self.process.poll() is not None:
+            return
+        with contextlib.suppress(psutil.Error):
+            before = self.stopped
+            stopped, used = self.look()
+            self.used = max(self.used, used)
+            if used > self.limits.memory:
+                most = f"used {used / 2**30:.1f} GiB, more than {self.limits.memory / 2**30:.1f}"
+                self.end("out of memory", most)
+                return
+            if stopped and not before:
+                remedy = f"`kill -CONT {self.process.pid}` lets it go on"
+                self.tell(f"{self.cell.title} was stopped; {remedy}")
+        if self.seconds() > self.limits.timeout:
+            self.end("timed out", f"took longer than {self.limits.timeout:.0f} s")
+
+    def end(self, outcome: str, reason: str) -> None:
+        """Stop it, and remember why."""
+        self.ended = (outcome, reason)
+        self.process.kill()
+
+    def kill(self) -> None:
+        """Stop it, and wait for its end."""
+        self.process.kill()
+        self.close()
+
+    def close(self) -> None:
+        """Wait for its end and its last messages, and close its pipes."""
+        self.process.wait()
+        self.reader.join()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+
+    def record(self) -> Record:
+        """The record of a run that has ended, which is written here where it could not do that itself."""
+        record, code = existing(self.cell, self.folder), self.process.returncode
+        # A record stands however its process ended after writing it; one of an earlier attempt does not.
+        if record is None or (code != 0 and record.outcome in AGAIN):
+            outcome, reason = self.ended or ("failed", died(code, self.log))
+            made = provenance(self.cell, self.began, torch.device(self.device))
+            # That is where and when; memory and threads are those of the process that ended, not ours.
+            made |= {"peak_memory_bytes": self.used, "threads": 1, "seconds": round(self.seconds(), 2)}
+            record = self.cell.record(outcome=outcome, reason=reason, provenance=made)
+            write(record, self.folder)
+        return record
+
+
+@dataclass
+class Local:
+    """This machine."""
+
+    folder: Path
+    jobs: int
+    device: str
+    limits: Limits
+    tell: Callable[[str], None] = print
+
+    def nodes(self) -> list[Node]:
+        """This one."""
+        return [Node(HERE, self.jobs)]
+
+    def start(self, cell: Cell, node: str, save: bool) -> Job:
+        """Start a run's process."""
+        log = self.folder / cell.place.with_suffix(".log")
+        make_folder(log.parent)
+        with log.open("w", encoding="utf-8") as errors:
+            process = spawn(errors)
+        share(log)
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it died at once: `record` says why
+            process.stdin.write(order(cell, self.folder, self.device, save))
+            process.stdin.flush()
+        return Job(cell, self.folder, self.device, self.limits, process, log, self.tell)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def spawn(errors: IO[str]) -> subprocess.Popen[str]:
+    """A worker process that waits for its cell. Ctrl-C reaches us alone; we end the workers."""
+    return subprocess.Popen(
+        [sys.executable, *WORKER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        encoding="utf-8",
+        env={**MALLOC, **environment(OMP_NUM_THREADS="1", PYTHONUNBUFFERED="1")},
+        start_new_session=True,
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
+    )
+
+
+def order(cell: Cell, folder: Path, device: str = "cpu", save: bool = False) -> str:
+    """The line that tells a worker what to run."""
+    message = {
+        "encoding": cell.encoding,
+        "task": cell.task,
+        "profile": cell.profile,
+        "seed": cell.seed,
+        "corpus": os.fspath(cell.corpus) if cell.corpus else None,
+        "device": device,
+        "folder": os.fspath(folder),
+        "fingerprint": cell.fingerprint(),
+        "save": save,
+    }
+    return json.dumps(message) + "\n"
+
+
+def died(code: int, log: Path) -> str:
+    """Why a process ended without a record: the signal, or the last line that it wrote."""
+    if code < 0:
+        return f"killed by signal {-code}" + (" (often: the system ran out of memory)" if code == -9 else "")
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return f"ended with status {code}: {lines[-1] if lines else 'said nothing'}"

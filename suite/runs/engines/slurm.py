@@ -1,0 +1,238 @@
+"""Runs on a Slurm cluster: an array over the list of missing runs. The records folder is one that all nodes share."""
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from pebench.suite.experiment.profiles import PROFILES
+from pebench.suite.results.metrics import counted
+from pebench.suite.results.record import RUNNING, make_folder, write_whole
+from pebench.suite.runs.cell import Cell
+from pebench.suite.runs.engine import SweepError
+from pebench.suite.runs.existing import AGAIN, existing
+from pebench.suite.runs.preflight import state
+from pebench.suite.runs.runner import sweep
+from pebench.tasks.data.system import environment
+
+FOLDER = Path(RUNNING, "slurm")  # in the records folder: lists, logs, and the nodes that are left out
+MEMORY = "2G"  # of a run, where no option of the user's says more
+PATIENCE = 120  # seconds that Slurm may take to answer, and a node to be free for its facts
+
+
+@dataclass(frozen=True)
+class Options:
+    """How runs are submitted."""
+
+    device: str = "cpu"
+    gpus: float | None = None
+    partition: str | None = None
+    time: str | None = None
+    at_once: int | None = None  # runs at a time
+    sbatch: tuple[str, ...] = ()  # further options of sbatch
+
+    def words(self) -> list[str]:
+        """The options of sbatch."""
+        named = {
+            "--partition": self.partition,
+            "--time": self.time,
+            "--gpus": gpus_of(self.device, self.gpus),
+        }
+        given = [f"{option}={value}" for option, value in named.items() if value]
+        mine = [] if any(word.startswith("--mem") for word in self.sbatch) else [f"--mem={MEMORY}"]
+        return ["--requeue", "--cpus-per-task=1", *mine, *given, *self.sbatch]
+
+
+def gpus_of(device: str, gpus: float | None) -> str:
+    """The whole number of GPUs of a run; empty where it takes none. SweepError for a share of one."""
+    wanted = gpus if gpus is not None else float(device.startswith("cuda"))
+    if wanted != int(wanted):
+        raise SweepError(
+            f"Slurm gives whole GPUs, not {wanted:g}; Ray shares them: --engine ray --gpus {wanted:g}"
+        )
+    return f"{int(wanted)}" if wanted else ""
+
+
+def slurm(*words: str, timeout: float = PATIENCE) -> str:
+    """What a command of Slurm prints. SweepError where it fails, or there is no Slurm."""
+    if shutil.which(words[0]) is None:
+        raise SweepError(f"there is no {words[0]} here; run this on a machine from which Slurm takes jobs")
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=timeout)
+    except subprocess.CalledProcessError as e:
+        lines = (e.stderr or e.stdout).strip().splitlines()
+        raise SweepError(f"{words[0]}: {lines[-1] if lines else f'ended with status {e.returncode}'}") from e
+    except subprocess.TimeoutExpired:
+        raise SweepError(f"{words[0]} did not answer in {timeout:.0f} s; is slurmctld running?") from None
+    return done.stdout
+
+
+def command(*words: str) -> str:
+    """A shell command of this pebench on a node."""
+    return shlex.join([sys.executable, "-P", "-m", "pebench.suite.cli", *words])
+
+
+def submit_runs(cells: list[Cell], folder: Path, options: Options, retry: bool, save: bool) -> str:
+    """Submit the missing runs as arrays, and say how to watch and to stop them.
+
+    Runs that measure another run's model form an array of their own, which waits for the other one.
+    """
+    folder = folder.resolve()
+    words = options.words()
+    records = {cell: existing(cell, folder) for cell in cells}
+    missing = [c for c, r in records.items() if r is None or (retry and r.outcome in AGAIN)]
+    if not missing:
+        return f"{counted(len(cells), 'run')} in {folder}: nothing is missing"
+    largest = array_size()
+    for old in (folder / FOLDER).glob("*.fault"):  # a node may have been mended since
+        old.unlink(missing_ok=True)
+    bases = {cell.base for cell in missing}
+    jobs: list[str] = []
+    for waits, part in ((False, [c for c in missing if not c.base]), (True, [c for c in missing if c.base])):
+        after = (f"--dependency=afterany:{':'.join(jobs)}",) if waits and jobs else ()
+        for start in range(0, len(part), largest):
+            orders = [
+                ordered(c, options.device, save or c in bases, retry) for c in part[start : start + largest]
+            ]
+            jobs.append(submit(write_list(folder, orders, words), range(len(orders)), options.at_once, after))
+    numbers = " ".join(jobs)
+    return (
+        f"{counted(len(missing), 'run')} submitted as job {numbers}\n"
+        f"`pebench status --records {shlex.quote(os.fspath(folder))}` shows them, `squeue --job={','.join(jobs)}` "
+        f"the queue, `scancel {numbers}` stops them; the same command submits what is missing then"
+    )
+
+
+def array_size() -> int:
+    """The most tasks of one array on this cluster."""
+    found = re.search(r"MaxArraySize\s*=\s*(\d+)", slurm("scontrol", "show", "config"))
+    return max(1, int(found[1]) - 1) if found else 1000
+
+
+def ordered(cell: Cell, device: str, save: bool, retry: bool) -> dict[str, Any]:
+    """A run of a list."""
+    encoding = cell.encoding
+    if ".py" in encoding:
+        encoding = os.path.abspath(os.path.expanduser(encoding))
+    return {
+        "encoding": encoding,
+        "task": cell.task,
+        "profile": cell.profile,
+        "seed": cell.seed,
+        "corpus": os.fspath(cell.corpus) if cell.corpus else None,
+        "fingerprint": cell.fingerprint(),
+        "device": device,
+        "save": save,
+        "retry": retry,
+    }
+
+
+def write_list(folder: Path, orders: list[dict[str, Any]], words: list[str]) -> Path:
+    """Write a list of runs, with the options that a task needs to submit itself again."""
+    place = folder / FOLDER
+    make_folder(place)
+    listing = place / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{len(list(place.glob('*.json')))}.json"
+    write_whole(listing, json.dumps({"sbatch": words, "runs": orders}, indent=1).encode())
+    return listing
+
+
+def submit(
+    listing: Path, numbers: range | list[int], at_once: int | None = None, more: tuple[str, ...] = ()
+) -> str:
+    """Submit runs of a list as an array; the job's number."""
+    words: list[str] = json.loads(listing.read_text())["sbatch"]
+    array = f"{numbers[0]}-{numbers[-1]}" if isinstance(numbers, range) else ",".join(map(str, numbers))
+    log = listing.with_suffix("") / "%a.log"
+    make_folder(log.parent)
+    return slurm(
+        "sbatch", "--parsable", "--job-name=pebench", f"--array={array}" + (f"%{at_once}" if at_once else ""),
+        f"--output={log}", "--open-mode=append", *words, *more,
+        f"--wrap=exec {command('cell', os.fspath(listing))} $SLURM_ARRAY_TASK_ID",
+    ).strip().partition(";")[0]  # fmt: skip
+
+
+def run_one(listing: Path, number: int, console: Console) -> int:
+    """Make a run of a list here; the exit code. A node that cannot is left out, and the run goes back to the queue."""
+    orders = json.loads(listing.read_text(encoding="utf-8"))["runs"]
+    if number >= len(orders):
+        raise SweepError(f"{listing} has {counted(len(orders), 'run')}, from 0: there is no {number}")
+    order = orders[number]
+    corpus = Path(order["corpus"]) if order["corpus"] else None
+    folder = listing.resolve().parents[2]
+    cell = Cell(order["encoding"], order["task"], order["profile"], order["seed"], corpus)
+    faults = state([(cell, order["fingerprint"])], order["device"], folder)["faults"]
+    if not faults:
+        options = {
+            "device": order["device"],
+            "retry": order["retry"],
+            "save": order["save"],
+            "console": console,
+        }
+        try:
+            outcomes = sweep(PROFILES[cell.profile], [cell], folder, 1, **options).run()
+        except SweepError as e:
+            faults = [str(e)]
+        else:
+            return 4 if any(outcomes[name] for name in AGAIN) else 0
+    node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+    console.print(f"{node} is left out: {'; '.join(faults)}", markup=False, highlight=False, soft_wrap=True)
+    if "SLURM_ARRAY_JOB_ID" in os.environ:
+        with contextlib.suppress(FileExistsError), (listing.parent / f"{node}.fault").open("x") as file:
+            file.write("; ".join(faults))
+        others = ",".join(sorted(name for name, _ in left_out(folder)))
+        job = submit(listing, [number], more=(f"--exclude={others}",))
+        console.print(f"the run is in the queue again, as job {job}")
+    return 3
+
+
+def left_out(folder: Path) -> Iterator[tuple[str, str]]:
+    """The nodes that could make no runs of the last submission to this folder, and why."""
+    for file in sorted((folder / FOLDER).glob("*.fault")):
+        with contextlib.suppress(OSError):
+            yield file.stem, file.read_text().strip()
+
+
+def states_of_nodes(
+    cells: list[Cell], device: str, gpus: float | None, partition: str | None
+) -> dict[str, Any]:
+    """The facts and faults of each node of a partition, each asked by a job of a minute."""
+    where = [f"--partition={partition}"] if partition else []
+    names = sorted(set(slurm("sinfo", "--noheader", "--Node", "--format=%N", *where).split()))
+    if not names:
+        raise SweepError(f"Slurm has no node{f' in {partition}' if partition else ''}; `sinfo` lists them")
+    profile = cells[0].profile
+    asked = [word for c in dict.fromkeys(c.encoding for c in cells) for word in ("-e", c)]
+    asked += [word for t in dict.fromkeys(c.task for c in cells) for word in ("-t", t)]
+    asked += [word for c in {c.corpus for c in cells if c.corpus} for word in ("--corpus", os.fspath(c))]
+    number = gpus_of(device, gpus)
+    where += [f"--gpus={number}"] if number else []
+    line = shlex.split(command("nodes", "--json", "--profile", profile, "--device", device, *asked))
+    ask = ("srun", "--quiet", "--nodes=1", "--ntasks=1", f"--immediate={PATIENCE}")
+    jobs = {
+        name: subprocess.Popen(
+            [*ask, f"--nodelist={name}", *where, *line],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
+        )
+        for name in names
+    }  # fmt: skip
+    found = {}
+    for name, job in jobs.items():
+        out, errors = job.communicate()
+        try:
+            found[name] = {key: value for key, value in json.loads(out)[0].items() if key != "node"}
+        except (ValueError, IndexError):
+            lines = errors.strip().splitlines()
+            found[name] = {"faults": [lines[-1] if lines else f"srun ended with status {job.returncode}"]}
+    return found

@@ -1,0 +1,115 @@
+"""Facts that a node states before it gets runs, and the faults for which it gets none."""
+
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pebench.encodings.registry import EncodingError, UnknownName
+from pebench.suite.lm.native.build import served, serving
+from pebench.suite.lm.precision import fast_bf16
+from pebench.suite.runs.cell import Cell
+from pebench.suite.runs.machine import cores, hardware, memory, processor
+from pebench.tasks.data.corpus import byte_tensor
+from pebench.tasks.data.wheels import CorpusError
+from pebench.tasks.lm_eval import questions
+
+LEAST_DISK = 64 * 2**20  # bytes that a run may write: its record, its model, its state
+LEAST_MEMORY = 512 * 2**20  # bytes that PyTorch and the smallest run need
+
+
+def kinds(cells: Iterable[Cell]) -> list[Cell]:
+    """One run of each encoding and task: no seed is part of a fingerprint."""
+    return list(dict.fromkeys(replace(cell, seed=0) for cell in cells))
+
+
+def expected(cells: Iterable[Cell]) -> list[tuple[Cell, str]]:
+    """Each kind of these runs with its fingerprint here."""
+    return [(cell, cell.fingerprint()) for cell in kinds(cells)]
+
+
+def state(asked: list[tuple[Cell, str]], device: str = "cpu", folder: Path | None = None) -> dict[str, Any]:
+    """The facts of this machine, and under `faults` why it cannot make these runs; empty where it can.
+
+    `asked` pairs each kind of run with the fingerprint that it must have. `folder` is where runs write, by default
+    the folder of temporary files.
+    """
+    where = torch.device(device)
+    folder = folder or Path(tempfile.gettempdir())
+    faults = [*data_faults(asked), *code_faults(asked), *disk_faults(folder)]
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    usable = where.type != "cuda" or gpus > (where.index or 0)
+    if not usable:
+        faults.append(f"no device {device}: PyTorch finds {gpus} GPUs")
+    if memory() < LEAST_MEMORY:
+        faults.append(f"{memory() / 2**20:.0f} MiB of memory, fewer than {LEAST_MEMORY / 2**20:.0f}")
+    serving()
+    return {
+        "torch": torch.__version__,
+        "processor": processor(),
+        "device": hardware(where) if usable else "none",
+        "precision": ("bfloat16" if fast_bf16(where) else "float32") if usable else "unknown",
+        "kernels": served().get("kernels", "pytorch"),
+        "processors": cores(),
+        "memory": memory(),
+        "gpus": gpus,
+        "faults": faults,
+    }
+
+
+def data_faults(asked: list[tuple[Cell, str]]) -> list[str]:
+    """Why the data of these runs cannot be read here. Texts are verified by their hash."""
+    faults = []
+    for corpus in {cell.corpus for cell, _ in asked if cell.reads_text}:
+        try:
+            byte_tensor("valid", corpus)
+        except CorpusError as e:
+            faults.append(str(e))
+    if any(cell.task == "harness_grape" for cell, _ in asked):
+        try:
+            for name in questions.SOURCES:
+                questions.questions(name)
+        except CorpusError as e:
+            faults.append(str(e))
+    return faults
+
+
+def code_faults(asked: list[tuple[Cell, str]]) -> list[str]:
+    """Which runs would be of other code here, in one line."""
+    other, missing = [], []
+    for cell, fingerprint in asked:
+        try:
+            if cell.fingerprint() != fingerprint:
+                other.append(f"{cell.name} {cell.task}")
+        except CorpusError:  # `data_faults` says so
+            continue
+        except (EncodingError, UnknownName, KeyError) as e:
+            missing.append(f"{cell.encoding} {cell.task}: {e}")
+    said = []
+    if other:
+        more = f" and {len(other) - 1} more" if len(other) > 1 else ""
+        said.append(f"other code, text or plan than the sweep's: {other[0]}{more}")
+    return [*said, *missing[:1]]
+
+
+def disk_faults(folder: Path) -> list[str]:
+    """Why runs cannot write here."""
+    try:
+        free = shutil.disk_usage(folder).free
+        if free < LEAST_DISK:
+            return [f"{free / 2**20:.0f} MiB free in {folder}, fewer than {LEAST_DISK / 2**20:.0f}"]
+        with tempfile.NamedTemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+            file.flush()
+    except OSError as e:
+        return [f"cannot write to {folder}: {e.strerror or e}"]
+    return []
+
+
+def kind_of(facts: dict[str, Any]) -> tuple[str, str]:
+    """The precision class of a machine: records of two classes differ by more than rounding of sums."""
+    return facts["precision"], facts["torch"]
