@@ -430,22 +430,6 @@ def repo(e: Any, at: Inputs) -> Tensor:
     return rotary(at, place[..., None] * spectrum(at.q.shape[-1], at.q))
 
 
-def tra(e: Any, at: Inputs) -> Tensor:
-    """Opper et al., 2025, row by row: what has a positive logit is kept, and counted from the key to the query."""
-    gate = (
-        (torch.einsum("btw,hw->bht", at.x, of(e.weight, at)) + of(e.gate_bias, at)[:, None]).sigmoid().log()
-    )
-    rows = []
-    for i in range(at.q.shape[-2]):
-        score = at.scores[:, :, i, : i + 1]
-        kept = score > 0
-        count = torch.stack([kept[..., j:].sum(-1) for j in range(i + 1)], dim=-1)
-        power = torch.where(kept, (score + gate[:, :, i, None] * count).exp(), 0.0)
-        weights = power / power.sum(-1, keepdim=True).clamp(min=1e-300)
-        rows.append(torch.einsum("bhj,bhjd->bhd", weights, at.v[:, :, : i + 1]))
-    return torch.stack(rows, dim=-2)
-
-
 def dape_v2(e: Any, at: Inputs) -> Tensor:
     """Zheng et al., 2024: two convolutions over keys j - 1, j, j + 1 of [s; b], nothing read from the future."""
     past = torch.ones(at.scores.shape[-2:], dtype=at.q.dtype).tril()
@@ -560,7 +544,6 @@ DEFINITIONS: dict[str, Definition] = {
     "shaw": shaw,
     "stick_breaking": stick_breaking,
     "t5_bias": t5_bias,
-    "tra": tra,
     "transformer_xl": transformer_xl,
     "wavelet": wavelet,
     "xpos": xpos,

@@ -171,7 +171,7 @@ def test_python_starts_with_the_root_on_its_path() -> None:
     assert encoded == "c3a9"
 
 
-@pytest.mark.parametrize("file", [file for file in MODULES if ">>>" in file.read_text()], ids=dotted)
+@pytest.mark.parametrize("file", [file for file in MODULES if ">>> " in file.read_text()], ids=dotted)
 def test_docstring_examples_run(file: Path) -> None:
     result = doctest.testmod(importlib.import_module(f"pebench.{dotted(file)}"))
     assert result.attempted > 0

@@ -13,6 +13,7 @@ from pebench.leaderboard.board import PUBLISHED, Board, make_board
 from pebench.leaderboard.printing import plain, to_markdown
 from pebench.leaderboard.ranking import FEWEST
 from pebench.leaderboard.reports import (
+    atlas,
     claims,
     gates,
     machines,
@@ -81,6 +82,7 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
         lambda: validity.to_markdown(validity.validity(board(), published.read())),
     ),
     "method": ("docs/ranks.md", lambda: METHOD),
+    "map": ("docs/map.md", lambda: atlas.to_markdown(board())),
     "variants": ("leaderboard/variants.md", lambda: variants.to_markdown(board())),
     "gates": ("suite/experiment/standard.md", lambda: gates.to_markdown(board())),
     "seeds": ("suite/experiment/standard.md", lambda: seeds.to_markdown(board().ranking)),

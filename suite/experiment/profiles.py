@@ -144,7 +144,7 @@ def second(layers: int, width: int, heads: int, rate: float) -> dict[str, Plan]:
         return Plan(layers, width, heads, recipe, multiples, examples)
 
     return {
-        "copy_unique": plan(64, 1000),
+        "copy_unique": plan(32, 2500, (1, 1.25, 1.5, 2, 3)),
         "copy_repeat": plan(16, 1200),
         "recall_again": plan(12, 1500, FAR),
         "flipflop_error": plan(72, 700, (1, 2, 4)),

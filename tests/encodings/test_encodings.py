@@ -336,7 +336,7 @@ def test_distance_follows_positions_and_visibility_follows_places() -> None:
     assert seen.tolist() == [[True, True, False], [True, True, True]]
 
 
-UNLIKE_THEMSELVES = ("stick_breaking", "shaw", "kv_shift", "canon", "output_gate", "tra")  # or of nothing
+UNLIKE_THEMSELVES = ("stick_breaking", "shaw", "kv_shift", "canon", "output_gate")  # or of nothing
 
 
 @pytest.mark.parametrize("name", names())

@@ -385,8 +385,14 @@ def test_a_node_that_is_killed_whole_costs_no_record(tmp_path: Path) -> None:
 
 def workers_of(cluster: RayCluster) -> list[int]:
     """The workers of runs on the nodes of a cluster."""
-    nodes = [pid for pid in psutil.pids() if cluster.node_of(pid)]
-    return [pid for pid in nodes if "pebench.suite.runs.worker" in " ".join(psutil.Process(pid).cmdline())]
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if "pebench.suite.runs.worker" in process.cmdline() and cluster.node_of(process.pid):
+                found.append(process.pid)
+        except psutil.Error:  # it has just ended
+            continue
+    return found
 
 
 @pytest.mark.engines

@@ -159,6 +159,7 @@ def bam_holds_nope() -> float:
 def bam_at_its_query_is_kerple() -> float:
     bam, kerple = make(BAM), make(KerplePower)
     bam.middle.zero_()
+    bam.log_power.mul_(0.5)  # so that all powers are below KERPLE's 2
     power = bam.log_power[0].exp()
     kerple.raw_power.copy_((power / 2).logit())
     kerple.raw_rate.copy_((bam.log_rate[0].exp() ** power).expm1().log())
