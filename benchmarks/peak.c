@@ -4,7 +4,8 @@
 #define CHAINS 12 /* enough to hide the latency, few enough for 16 registers */
 
 float peak(int64_t turns, float factor) {
-    V x[CHAINS] = {};
+    V x[CHAINS];
+    for (int u = 0; u < CHAINS; u++) x[u] = fill(u); /* alike, they would be one chain to the compiler */
     for (int64_t i = 0; i < turns; i++)
 #pragma GCC unroll 12
         for (int u = 0; u < CHAINS; u++) x[u] = x[u] * factor + factor;

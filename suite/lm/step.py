@@ -72,6 +72,17 @@ class Flat:
             )
             p.data, p.grad = here(self.values).copy_(p.detach()), here(self.gradients)
             opt.steps[n] = self.count
+        self.addresses = [p.data_ptr() for p in opt.parameters]
+
+    def check(self) -> None:
+        """RuntimeError where a parameter or its gradient is here no more: the parts in C would write elsewhere."""
+        far = 4 * self.distance()
+        for p, at in zip(self.opt.parameters, self.addresses, strict=True):
+            if p.data_ptr() != at or p.grad is None or p.grad.data_ptr() != at + far:
+                raise RuntimeError(
+                    "a parameter was moved or its gradient dropped since the native step took it over; "
+                    "after `release`, `.to` or `zero_grad` make a new step"
+                )
 
     def distance(self) -> int:
         """How many floats from a parameter to its gradient."""
@@ -156,6 +167,7 @@ class NativeStep:
 
     def gradients(self, tokens: Tensor, targets: Tensor, half: bool) -> tuple[float, float]:
         """Forward and backward. The loss, and the factor by which all gradients are too large."""
+        self.flat.check()
         limit = self.lm.encoding.max_length
         if limit is not None and tokens.shape[1] > limit:
             raise LengthError(f"{tokens.shape[1]} tokens, but this encoding is defined up to {limit}")

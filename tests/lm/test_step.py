@@ -198,6 +198,17 @@ def test_a_loss_that_is_not_finite_changes_nothing() -> None:
     assert all(torch.equal(x, before[name]) for name, x in lm.state_dict().items())
 
 
+def test_a_step_whose_parameters_were_moved_refuses() -> None:
+    lm = LM(Size(1, 16, 2, 7), NoPE, 9, 0)
+    with stepper(lm, AdamW(lm, RECIPE), 1.0) as take:
+        take(data(lm.size, 2, 5), 1e-2)
+        lm.zero_grad()
+        with pytest.raises(RuntimeError, match="make a new step"):
+            take(data(lm.size, 2, 5), 1e-2)
+    with pytest.raises(RuntimeError, match="make a new step"):  # released
+        take(data(lm.size, 3, 5), 1e-2)
+
+
 @pytest.mark.parametrize("bad", [-1, 7])
 def test_tokens_beyond_the_vocabulary_are_refused(bad: int) -> None:
     lm = LM(Size(1, 16, 2, 7), NoPE, 9, 0)

@@ -1,0 +1,274 @@
+"""A fair trial of recipes: AdamW and Muon, tuned with equal effort, with batches of 512 and 1024 tokens.
+
+    python -m benchmarks.recipes --out recipes.jsonl
+
+For each task, encoding, optimiser and batch, every rate is tried with every schedule on seed 0, and the best gate on
+validation at the training length is chosen. The chosen recipe is trained with every seed,
+for the profile's steps and for twice as many. Reported: steps and processor seconds to the gate, and the score kept
+beyond the training length, on the validation split. No test example is read.
+
+Every training is a line of the file when it is done. The same command goes on where it was stopped, and prints the
+table when all is there; `--table` prints the table of what there is.
+"""
+
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+import typer
+from torch import Tensor, nn
+
+from pebench.encodings.registry import resolve
+from pebench.encodings.streams import stream
+from pebench.suite.experiment import training
+from pebench.suite.experiment.measure import function, gate, measure
+from pebench.suite.experiment.profiles import STANDARD, Plan
+from pebench.suite.experiment.training import AdamW, Recipe, batch, reseed, stepper
+from pebench.suite.lm.model import LM
+from pebench.tasks import make
+from pebench.tasks.base import Batch, Task
+
+RATES = {"adamw": (0.5, 1.0, 2.0), "muon": (1.0, 5 / 3, 10 / 3)}  # times the profile's rate: as many for each
+SCHEDULES = ("cosine", "trapezoid")
+CHECKS = 10  # gates on the way
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan et al., 2024, "Muon": the quintic, five times
+MOMENTUM = 0.95
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training; two are the same if all of this is."""
+
+    task: str
+    encoding: str
+    optimiser: str
+    tokens: int  # of a batch
+    factor: float  # of the profile's rate
+    schedule: str
+    steps: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training came to. Scores are normalised, of validation examples."""
+
+    gate: float
+    passed: int | None  # steps until the gate was first passed
+    seconds: float  # of processor time, training alone
+    to_gate: float | None  # of which until the gate was first passed
+    kept: dict[str, float]  # score by length
+
+
+def orthogonal(g: Tensor) -> Tensor:
+    """The nearest matrix with singular values around one: five quintic Newton-Schulz steps."""
+    x = g.mT if len(g) > g.shape[1] else g
+    x = x / (x.norm() + 1e-7)
+    a, b, c = NEWTON_SCHULZ
+    for _ in range(5):
+        square = x @ x.mT
+        x = a * x + (b * square + c * square @ square) @ x
+    return x.mT if len(g) > g.shape[1] else x
+
+
+class Muon(AdamW):
+    """Muon (Jordan et al., 2024) on the matrices of the blocks, AdamW on all else at the profile's rate.
+
+    An update is the orthogonalised momentum times 0.2 sqrt(larger side), the size of AdamW's (Liu et al., 2025,
+    arXiv:2502.16982). q, k and v, and gate and up, are matrices of their own. Weight decay is the profile's.
+    """
+
+    def __init__(self, lm: LM, recipe: Recipe, others: float):
+        super().__init__(lm, recipe)
+        self.others, self.decay = others, recipe.weight_decay
+        self.parts = {
+            p: 3 if name.endswith("qkv.weight") else 2 if name.endswith("gate_up.weight") else 1
+            for name, p in lm.named_parameters()
+            if p.dim() == 2 and name.startswith("blocks.")
+        }
+        self.momenta = {p: torch.zeros_like(p) for p in self.parts}
+
+    @torch.no_grad()
+    def step(self, learning_rate: float) -> None:
+        """One step; `learning_rate` is Muon's, and that of the other parameters follows its schedule."""
+        for p, parts in self.parts.items():
+            assert p.grad is not None
+            momentum = self.momenta[p].mul_(MOMENTUM).add_(p.grad)
+            update = [
+                orthogonal(m) * 0.2 * max(m.shape) ** 0.5 for m in (p.grad + MOMENTUM * momentum).chunk(parts)
+            ]
+            p.mul_(1 - learning_rate * self.decay).sub_(learning_rate * torch.cat(update))
+            p.grad = None
+        super().step(learning_rate * self.others)
+
+
+def trapezoid(step: int, recipe: Recipe) -> float:
+    """The share of the peak rate: a linear warm-up, flat, and a linear fall to a tenth over the last fifth."""
+    warm = max(1, round(recipe.warmup * recipe.steps))
+    left = (recipe.steps - step) / max(1, recipe.steps // 5)
+    return min((step + 1) / warm, 1.0, 0.1 + 0.9 * min(1.0, left))
+
+
+def run(trial: Trial) -> Outcome:
+    """Train, with gates on the way, and measure."""
+    plan, task = STANDARD.plans[trial.task], make(trial.task)
+    assert isinstance(task, Task)
+    rate = trial.factor * plan.recipe.learning_rate
+    recipe = replace(plan.recipe, tokens=trial.tokens, steps=trial.steps, learning_rate=rate)
+    lm = LM(plan.size(task.vocab), resolve(trial.encoding)[1], task.context(recipe.length), trial.seed)
+    share = training.rate if trial.schedule == "cosine" else trapezoid
+    spent, passed, to_gate = 0.0, None, None
+    with taken(lm, recipe, trial.optimiser, plan.recipe.learning_rate / rate) as take:
+        for step, data in batches(task, recipe, trial.seed):
+            due = step and passed is None and not step % max(1, recipe.steps // CHECKS)
+            if due and validated(lm, task, plan) >= task.gate:
+                passed, to_gate = step, spent
+            lm.train()
+            lm.progress.fill_(step / recipe.steps)
+            start = time.process_time()
+            take(data, rate * share(step, recipe))
+            spent += time.process_time() - start
+    at = validated(lm, task, plan)
+    if passed is None and at >= task.gate:
+        passed, to_gate = recipe.steps, spent
+    return Outcome(at, passed, spent, to_gate, beyond(lm, task, plan))
+
+
+def batches(task: Task, recipe: Recipe, seed: int) -> Iterator[tuple[int, Batch]]:
+    """The batches of a training, each after the seed of its step."""
+    for step in range(recipe.steps):
+        reseed(torch.device("cpu"), stream(seed, f"train:{step}"))
+        yield step, batch(task, recipe, seed, step)
+
+
+@contextmanager
+def taken(
+    lm: LM, recipe: Recipe, optimiser: str, others: float
+) -> Iterator[Callable[[Batch, float], object]]:
+    """What takes a step with this optimiser."""
+    if optimiser == "adamw":
+        with stepper(lm, AdamW(lm, recipe), recipe.clip) as step:
+            yield step
+        return
+    muon = Muon(lm, recipe, others)
+
+    def take(data: Batch, rate: float) -> None:
+        training.loss(lm, data).backward()
+        nn.utils.clip_grad_norm_(lm.parameters(), recipe.clip, foreach=True)
+        muon.step(rate)
+
+    yield take
+
+
+def validated(lm: LM, task: Task, plan: Plan) -> float:
+    """The gate on validation examples at the training length."""
+    lm.progress.fill_(1.0)
+    conditions = task.conditions(plan.recipe.length, (1,))
+    return gate(task, function(lm, torch.device("cpu")), conditions, plan.examples).value
+
+
+def beyond(lm: LM, task: Task, plan: Plan) -> dict[str, float]:
+    """The mean score on validation examples by length, at the profile's lengths."""
+    scores: dict[str, list[float]] = {}
+    model = function(lm, torch.device("cpu"))
+    for condition in task.conditions(plan.recipe.length, plan.multiples):
+        rows = measure(task, model, condition, plan.examples, "valid")
+        scores.setdefault(str(condition["length"]), []).extend(r.score for r in rows if r.score is not None)
+    return {length: statistics.mean(values) for length, values in scores.items() if values}
+
+
+class Done:
+    """The trainings of a file, to which new ones are added one by one."""
+
+    def __init__(self, path: Path):
+        self.path, self.found = path, dict[Trial, Outcome]()
+        for line in path.read_text().splitlines() if path.exists() else []:
+            try:
+                trial, outcome = json.loads(line)
+                self.found[Trial(**trial)] = Outcome(**outcome)
+            except (ValueError, TypeError):  # the line at which the last run was killed
+                print(f"{path}: an unfinished line is left out")
+
+    def get(self, trial: Trial) -> Outcome:
+        """Of a training that was done, or is done now."""
+        if trial not in self.found:
+            outcome = self.found[trial] = run(trial)
+            with self.path.open("a") as file:
+                file.write(json.dumps([asdict(trial), asdict(outcome)]) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            print(f"{trial}: gate {outcome.gate:.3f}, {outcome.seconds:.0f} s", flush=True)
+        return self.found[trial]
+
+
+def tuned(done: Done, first: Trial) -> Trial:
+    """The best of all rates and schedules, by the gate of seed 0."""
+    tried = [
+        replace(first, factor=factor, schedule=schedule)
+        for factor in RATES[first.optimiser]
+        for schedule in SCHEDULES
+    ]
+    return max(tried, key=lambda trial: done.get(trial).gate)
+
+
+def row(trial: Trial, outcomes: list[Outcome]) -> str:
+    """A row of the table: the median over seeds, and how many of them passed."""
+    passed = [o.passed for o in outcomes if o.passed is not None]
+    seconds = [o.to_gate for o in outcomes if o.to_gate is not None]
+    kept = {
+        length: statistics.median(o.kept[length] for o in outcomes if length in o.kept)
+        for length in outcomes[0].kept
+    }
+    reached = f"{statistics.median(passed):.0f} | {statistics.median(seconds):.0f} s" if passed else "- | -"
+    far = ", ".join(f"{length}: {score:.2f}" for length, score in kept.items())
+    return (
+        f"| {trial.task} | {trial.encoding} | {trial.optimiser} | {trial.tokens} | {trial.factor:.2g} {trial.schedule} "
+        f"| {trial.steps} | {statistics.median(o.gate for o in outcomes):.3f} ({len(passed)}/{len(outcomes)}) "
+        f"| {reached} | {far} |"
+    )
+
+
+HEADER = (
+    "| task | encoding | optimiser | batch | rate, schedule | steps | gate (passed) | steps to it | seconds to it "
+    "| kept |\n"
+    "|---|---|---|---|---|---|---|---|---|---|"
+)
+
+
+def main(
+    out: Path = Path("recipes.jsonl"),
+    tasks: str = "copy,recall,needle,sort,language",
+    encodings: str = "rope,alibi,fox,grape_a_qk,nope",
+    tokens: str = "512,1024",
+    seeds: int = 3,
+    share: float = 1.0,
+    table: bool = False,
+) -> None:
+    """Run what is missing, then print the table. `--share 0.01` is a trial of the trial: a hundredth of the steps."""
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(1)
+    done, rows = Done(out), []
+    for task in tasks.split(","):
+        steps = max(CHECKS, round(share * STANDARD.plans[task].recipe.steps))
+        for encoding in encodings.split(","):
+            for optimiser in RATES:
+                for size in map(int, tokens.split(",")):
+                    first = Trial(task, encoding, optimiser, size, 1.0, "cosine", steps, 0)
+                    if table and first not in done.found:
+                        continue
+                    best = tuned(done, first)
+                    for times in (1, 2):
+                        trials = [replace(best, steps=times * steps, seed=seed) for seed in range(seeds)]
+                        if not table or all(trial in done.found for trial in trials):
+                            rows.append(row(trials[0], [done.get(trial) for trial in trials]))
+    print("\n".join([HEADER, *rows]))
+
+
+if __name__ == "__main__":
+    typer.run(main)
