@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RECORDS ?= records
 
-.PHONY: leaderboard test app docs lint lock browser engines clean
+.PHONY: leaderboard test test-engines app docs lint lock browser engines clean
 .DEFAULT_GOAL := help
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo "make app           browse the results in the browser"
 	@echo "make test          set up, check style and types, run all quick tests"
 	@echo "make engines       install what the tests of clusters need: Ray, Slurm"
+	@echo "make test-engines  run the tests of clusters"
 	@echo "make docs          build the documentation into build/site, without a network"
 
 leaderboard: $(VENV)/ready
@@ -25,6 +26,9 @@ app: $(VENV)/ready
 # One process a core, each with one thread; worksteal, because a few tests take minutes and most none.
 test: lint browser
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+
+# Sweeps on a Ray cluster of three nodes and on a one-machine Slurm: minutes, one test at a time.
+test-engines: engines
 	$(BIN)/python -m pytest -m engines -rs
 
 docs: $(VENV)/ready

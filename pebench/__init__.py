@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pebench.suite.lm.model import LM as LM
     from pebench.suite.lm.model import Size as Size
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
 __all__ = [
     "LM",
     "Encoding",

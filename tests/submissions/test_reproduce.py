@@ -231,10 +231,6 @@ def test_speeds_are_not_compared() -> None:
     ("change", "says"),
     [
         ({"encoding": "no_such"}, "no encoding 'no_such' is registered here"),
-        ({"encoding": "evil.py"}, "no encoding 'evil.py' is registered here"),
-        ({"encoding": "evil.py@yarn"}, "no encoding 'evil.py@yarn' is registered here"),
-        ({"encoding": "rope@evil.py"}, "no encoding 'rope@evil.py' is registered here"),
-        ({"encoding": "rope+evil.py"}, "is registered here"),
         ({"profile": "HUGE"}, "no task 'copy' of profile 'HUGE'"),
         ({"task": "win"}, "no task 'win'"),
         ({"fingerprint": "0" * 64}, "of other code than this; git checkout 0123456789"),
@@ -252,10 +248,15 @@ def test_what_cannot_be_run_again_says_why(
     change: dict, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "evil.py").write_text("raise SystemExit('executed')")
     with pytest.raises(ReproduceError, match=says) as caught:
         cell_of(replace(MADE, **change))
     assert "rm -rf" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["evil.py", "evil.py@yarn", "rope@evil.py", "rope+evil.py"])
+def test_a_record_names_no_file(name: str) -> None:
+    with pytest.raises(RecordError, match="is not a name"):
+        replace(MADE, encoding=name)
 
 
 def test_an_encoding_in_a_file_is_loaded_only_where_the_user_names_it(tmp_path: Path) -> None:
