@@ -162,7 +162,7 @@ def quoted(sentence: str) -> str:
 
 def plain_spaced(text: str) -> str:
     """Escaped text that keeps the spaces at its ends."""
-    ends = [" " * (text[:1] == " "), " " * (text[-1:] == " " and len(text) > 1)]
+    ends = [" " if text[:1] == " " else "", " " if text[-1:] == " " and len(text) > 1 else ""]
     return plain(text).join(ends)
 
 

@@ -342,7 +342,8 @@ UNLIKE_THEMSELVES = ("stick_breaking", "shaw", "kv_shift", "canon", "output_gate
 @pytest.mark.parametrize("name", names())
 def test_one_token_attends_to_itself_or_to_nothing(name: str) -> None:
     e = made(name)
-    at = inputs(e, 1, first=0)
+    pos = e.positions(torch.arange(1), torch.zeros(2, 1, dtype=torch.long), {})
+    at = inputs(e, 1)._replace(pos=pos)
     y = fast(e, at)
     assert y.shape == at.v.shape
     assert torch.allclose(y, at.v, atol=1e-5) or name in UNLIKE_THEMSELVES

@@ -476,7 +476,7 @@ def test_the_cost_figure_names_its_front_and_rope(board):
     frame = views.cost_quality(board, "train_ratio")
     told = str(figures.cost_quality(frame, "cost").to_dict())
     assert frame["front"].any()
-    for name in {"rope", *frame.loc[frame["front"], "name"]}:
+    for name in {"rope", *frame.loc[frame["front"], "encoding"]}:
         assert name in told
 
 

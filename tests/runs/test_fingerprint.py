@@ -342,7 +342,7 @@ ROPES = {"rope", "rope+fox", "rope@yarn", "hope"}
 def test_a_change_of_each_kind_of_file_makes_stale_what_depends_on_it(tree: Path) -> None:
     every = {*ROPES, "alibi", *LEARNED, "throughput", "certificate", "cell"}
     kinds: list[tuple[str, str, str, set[str]]] = [
-        ("encodings/fox.py", "class FoX(Encoding):", "class FoX(Encoding):\n    speed = 2", {"rope+fox"}),
+        ("encodings/fox.py", "class FoX(Forgetting):", "class FoX(Forgetting):\n    speed = 2", {"rope+fox"}),
         ("encodings/extension.py", "0.1 * math.log", "0.2 * math.log", {"rope@yarn", "cell"}),
         (
             "tasks/copy.py",
