@@ -12,7 +12,8 @@ class CARoPE(Encoding):
 
     The frequency 1 / (softplus(w.x) + 1) lies in (0, 1), where RoPE has 10000^(-2/d). Steps up to and including the
     token itself are summed. Weights start at N(0, 0.02): the frequency is about 0.59 at first, and later planes are
-    nearly still. The paper reads the token embedding; here each layer reads its own input.
+    nearly still. The formula is from research notes on the paper. The paper reads the token embedding; here each layer
+    reads its own input.
     """
 
     title = "Context-aware RoPE (CARoPE)"

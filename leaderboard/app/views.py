@@ -9,7 +9,7 @@ import pandas as pd
 
 from pebench.leaderboard import about, ranking, table
 from pebench.leaderboard.board import COSTS, Board, Entry
-from pebench.leaderboard.printing import to_frame
+from pebench.leaderboard.printing import plain, to_frame
 from pebench.leaderboard.reports.validity import Validity
 from pebench.suite.results.metrics import METRICS, counted
 
@@ -450,3 +450,19 @@ def _sure(row: Any) -> str:
         if more > 0
         else (f"{pair}: not separated, though {row.seeds} seeds are enough four times out of five.")
     )
+
+
+def following(turn: int) -> int:
+    """The number of the next state of a table, which tells it from the one before."""
+    return turn + 1
+
+
+def quoted(sentence: str) -> str:
+    """A generated sentence as Markdown: what stands in backticks stays code, all else is plain text."""
+    return "".join(f"`{part}`" if n % 2 else plain_spaced(part) for n, part in enumerate(sentence.split("`")))
+
+
+def plain_spaced(text: str) -> str:
+    """Escaped text that keeps the spaces at its ends."""
+    ends = [" " if text[:1] == " " else "", " " if text[-1:] == " " and len(text) > 1 else ""]
+    return plain(text).join(ends)

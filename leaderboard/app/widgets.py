@@ -32,8 +32,8 @@ HOME = Path(__file__).parent
 TABLE = st.components.v2.component(
     "pebench.table",
     html='<div class="pebench-table"></div>',
-    css=(HOME / "table.css").read_text(encoding="utf-8"),
-    js=(HOME / "table.js").read_text(encoding="utf-8"),
+    css=HOME.joinpath("table.css").read_text(encoding="utf-8"),
+    js=HOME.joinpath("table.js").read_text(encoding="utf-8"),
 )
 FOLDERS = f"One or more, with {os.pathsep!r} between them; `published` is the published leaderboard."
 PICTURES = ("svg", "png")
@@ -141,7 +141,7 @@ def in_short(board: Board) -> list[str]:
 
 @functools.lru_cache(maxsize=8)
 def _in_short(folders: tuple[str, ...], profile: str, changed: int) -> tuple[str, ...]:
-    return tuple(map(quoted, sentences.in_short(cached_board(folders, profile, (), changed))))
+    return tuple(map(views.quoted, sentences.in_short(cached_board(folders, profile, (), changed))))
 
 
 def validity(board: Board) -> Validity:
@@ -153,17 +153,6 @@ def validity(board: Board) -> Validity:
 @functools.lru_cache(maxsize=8)
 def _validity(folders: tuple[str, ...], profile: str, changed: int) -> Validity:
     return make_validity(cached_board(folders, profile, (), changed), read(FILE))
-
-
-def quoted(sentence: str) -> str:
-    """A generated sentence as Markdown: what stands in backticks stays code, all else is plain text."""
-    return "".join(f"`{part}`" if n % 2 else plain_spaced(part) for n, part in enumerate(sentence.split("`")))
-
-
-def plain_spaced(text: str) -> str:
-    """Escaped text that keeps the spaces at its ends."""
-    ends = [" " if text[:1] == " " else "", " " if text[-1:] == " " and len(text) > 1 else ""]
-    return plain(text).join(ends)
 
 
 def page_address(page: str, profile: str) -> Callable[[str], str]:
@@ -180,7 +169,9 @@ def show_table(data: dict[str, Any], key: str) -> None:
         sort = links.match(given.get("sort", data["sort"]), columns, "column", "sort", str)
         down = links.match(given.get("order", ORDERS[1]), ORDERS, "order", "order", str) == ORDERS[1]
         view |= {"sort": sort, "descending": down, "search": given.get("search", "")}
-        state[f"{key}-turn"] = state.get(f"{key}-turn", 0) + 1  # the browser takes the address's view
+        state[f"{key}-turn"] = views.following(
+            state.get(f"{key}-turn", 0)
+        )  # the browser takes the address's view
 
     def changed() -> None:
         view.update(state[key]["view"])

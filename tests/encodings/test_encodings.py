@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -29,6 +30,7 @@ from pebench.encodings.streams import build
 from pebench.encodings.t5_bias import bucket
 from pebench.encodings.wrapper import Wrapper
 from pebench.suite.lm.attention import layer, lifted
+from pebench.suite.lm.model import LM, Size
 from tests.references import DEFINITIONS, Inputs, attention
 
 Gradients = dict[str, Tensor]
@@ -343,7 +345,7 @@ UNLIKE_THEMSELVES = ("stick_breaking", "shaw", "kv_shift", "canon", "output_gate
 def test_one_token_attends_to_itself_or_to_nothing(name: str) -> None:
     e = made(name)
     pos = e.positions(torch.arange(1), torch.zeros(2, 1, dtype=torch.long), {})
-    at = inputs(e, 1)._replace(pos=pos)
+    at = replace(inputs(e, 1), pos=pos)
     y = fast(e, at)
     assert y.shape == at.v.shape
     assert torch.allclose(y, at.v, atol=1e-5) or name in UNLIKE_THEMSELVES
@@ -361,3 +363,13 @@ def test_a_card_says_what_a_reader_needs(name: str) -> None:
 def test_attention_is_causal_by_definition() -> None:
     v = torch.eye(4)[None, None]
     assert torch.equal(attention(torch.zeros(1, 1, 4, 4), v)[0, 0].triu(1), torch.zeros(4, 4))
+
+
+def test_drope_is_rope_until_it_drops_its_rotation() -> None:
+    tokens = torch.arange(12)[None]
+    size = Size(2, 32, 2, 16)
+    rope, drope, nope = (LM(size, resolve(name)[1], 16, 0) for name in ("rope", "drope", "nope"))
+    with torch.no_grad():
+        assert torch.allclose(drope(tokens), nope(tokens), atol=1e-5)
+        drope.progress.fill_(0.87)
+        assert torch.equal(drope(tokens), rope(tokens))

@@ -10,7 +10,6 @@ from pebench.leaderboard.app.widgets import (
     narrowed,
     open_board,
     page_address,
-    quoted,
     show_table,
     validity,
 )
@@ -34,7 +33,7 @@ def show() -> None:
     else:
         st.caption(views.sizes(facts))
         for paragraph in facts.rule.split("\n\n"):
-            st.markdown(quoted(paragraph))
+            st.markdown(views.quoted(paragraph))
         items(board, name)
     ranking(board, name)
     curve(board, name)
