@@ -358,7 +358,7 @@ board = make_board(folder / "records")
 to_json(board), to_markdown(board)
 for name in ("my_idea",):
     views.one(board, name), views.compare(board, name, ["rope"])
-cached_board(str(folder / "records"), None, 0)
+cached_board((str(folder / "records"),), None, (), 0)
 
 from streamlit.testing.v1 import AppTest
 
