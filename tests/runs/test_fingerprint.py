@@ -339,6 +339,7 @@ LEARNED = {"copy", "needle", "language", "harness"}
 ROPES = {"rope", "rope+fox", "rope@yarn", "hope"}
 
 
+@pytest.mark.slow
 def test_a_change_of_each_kind_of_file_makes_stale_what_depends_on_it(tree: Path) -> None:
     every = {*ROPES, "alibi", *LEARNED, "throughput", "certificate", "cell"}
     kinds: list[tuple[str, str, str, set[str]]] = [
