@@ -9,6 +9,7 @@ constant, default and operator. Not followed: names in strings, what `getattr` f
 """
 
 import ast
+import functools
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -151,7 +152,7 @@ class Code:
         """The module of this name; None where it is not followed."""
         if name not in self.modules:
             text = self.read(name)
-            self.modules[name] = None if text is None else Module.parse(name, text)
+            self.modules[name] = None if text is None else _parsed(name, text)
         return self.modules[name]
 
     def find(self, module: str, name: str) -> Place | str | None:
@@ -209,6 +210,9 @@ class Code:
                 words.aliases |= dict(imports(statement, place.module))
             self.said[place] = ("\n".join(words.say(s, frozenset()) for s in statements), words.used)
         return self.said[place]
+
+
+_parsed = functools.cache(Module.parse)  # a module is parsed once for all tasks, and is never written to
 
 
 @dataclass
