@@ -44,7 +44,12 @@ UNCOUNTED = (
     "pebench.tasks.data.corpus",
     "pebench.tasks.data.wheels",
 )
-KERNELS = ("pebench.suite.lm.native", "pebench.suite.lm.precision")  # count for timings only
+KERNELS = (  # count for timings only
+    "pebench.suite.lm.native",
+    "pebench.suite.lm.precision",
+    "pebench.suite.lm.step",
+    "pebench.suite.lm.middle",
+)
 EXTENSION = ("pebench.encodings.extension",)  # counts for the encodings that it extends
 QUESTIONS = Path(tasks.__file__).parent / "lm_eval"
 
