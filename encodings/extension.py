@@ -258,6 +258,10 @@ class Regrouped(Extended):
     def chosen(self, at: At, keys: Keys) -> Tensor:
         """The number (T, S) or (B, T, S), int64, of each pair's view."""
 
+    def hidden(self, at: At, keys: Keys) -> Tensor | None:
+        """Which earlier keys no query sees, bool (T, S) or (B, T, S); None where all are seen."""
+        return None
+
     @classmethod
     def over(cls, inner: type[Encoding]) -> type[Self]:
         if inner.defines("weights"):
@@ -314,7 +318,10 @@ class Regrouped(Extended):
         chosen = self.chosen(at, keys)
         chosen = (chosen if chosen.dim() == 2 else chosen[:, None]).expand(logits.shape[1:])
         mine = logits.gather(0, chosen[None])[0]
-        return mine.masked_fill(~visible(at, keys), -torch.inf).softmax(-1)
+        shown, hidden = visible(at, keys), self.hidden(at, keys)
+        if hidden is not None:
+            shown = shown & ~(hidden if hidden.dim() == 2 else hidden[:, None])
+        return mine.masked_fill(~shown, -torch.inf).softmax(-1)
 
     def seen(
         self, view: View, q: Tensor, k: Tensor, q_columns: Tensor, k_columns: Tensor, at: At, keys: Keys

@@ -1,4 +1,3 @@
-import torch
 from torch import Tensor
 
 from pebench.encodings.base import At, Keys, distance
@@ -31,10 +30,3 @@ class Streaming(Windowed):
 
     def hidden(self, at: At, keys: Keys) -> Tensor:
         return (distance(at.pos, keys.pos) >= self.window) & (keys.pos >= self.sinks)[..., None, :]
-
-    def seen(
-        self, view: View, q: Tensor, k: Tensor, q_columns: Tensor, k_columns: Tensor, at: At, keys: Keys
-    ) -> Tensor:
-        logits = super().seen(view, q, k, q_columns, k_columns, at, keys)
-        hidden = self.hidden(at, keys)
-        return logits.masked_fill(hidden if hidden.dim() == 2 else hidden[:, None], -torch.inf)
