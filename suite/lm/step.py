@@ -256,7 +256,7 @@ class NativeStep:
                 call.h = take(rows, width)
             x = call.next
             layers.append(call)
-            places.append(Place(arena, call))
+            places.append(Place(arena, call, self.middle.silent))
         head = HeadCall(
             rows=rows, width=width, vocab=vocab, ignored=IGNORE, gradient=distance,
             embedding=self.lm.embedding.weight.data_ptr(), gain=self.lm.norm.weight.data_ptr(),
