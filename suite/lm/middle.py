@@ -16,7 +16,7 @@ from pebench.encodings.base import At, Encoding
 from pebench.encodings.rope import Rotary
 from pebench.suite.lm.attention import layer as hooks
 from pebench.suite.lm.model import LM
-from pebench.suite.lm.native import ops
+from pebench.suite.lm.native import declared, ops
 
 
 class LayerCall(ctypes.Structure):
@@ -58,7 +58,7 @@ class Arena:
 class Place:
     """What one layer's encoding reads and writes, as tensors over the arena."""
 
-    def __init__(self, arena: Arena, call: LayerCall, silent: bool):
+    def __init__(self, arena: Arena, call: LayerCall):
         self.call, self.y_at = call, call.y
         b, t, w, heads = call.batches, call.tokens, call.width, call.heads
         d = w // heads
@@ -66,10 +66,10 @@ class Place:
         self.inputs, self.gradients = (
             {name: arena.tensor(getattr(call, g + name), b, heads, t, d) for name in "qkv"} for g in ("", "g")
         )
-        self.h = None if silent else arena.tensor(call.h, b, t, w)
+        self.h = arena.tensor(call.h, b, t, w) if call.h else None
         self.y, self.gy = (arena.tensor(at, b, t, heads, d).transpose(1, 2) for at in (call.y, call.gy))
         short = ops.is_short(t, (), None, False)
-        room = ops.short_kept(b * heads, t, not silent) if short else b * heads * t
+        room = ops.short_kept(b * heads, t, True) if short else b * heads * t
         kept = arena.take(room)
         self.kept = arena.tensor(kept, room)
         self.views = {
@@ -172,16 +172,24 @@ class Middle:
 
     def __init__(self, lm: LM):
         self.lm, self.encoding, kind = lm, lm.encoding, type(lm.encoding)
-        seen = ("positions", "columns", "values", "output", "weights", "bias", "by_distance")
         self.rotary = kind.qk is Rotary.qk
-        self.silent = (self.rotary or not kind.defines("qk")) and not any(map(kind.defines, seen))
+        others = any(map(kind.defines, declared.HOOKS[2:])) or kind.defines("positions")
+        self.silent = (self.rotary or not kind.defines("qk")) and not others
+        self.declarer = declared.declarer(lm.encoding)
+        self.by_hooks = not self.silent and self.declarer is None
+        self.reads_input = self.by_hooks or (self.declarer is not None and self.declarer.reads_input)
 
-    def begin(self, tokens: Tensor, x: Tensor, places: list[Place]) -> None:
+    def laid(self, arena: Arena, places: list[Place]) -> declared.Declarer | None:
+        """What computes the declarations of the encoding in these places, where its hooks need not run."""
+        if self.declarer is None:
+            return None
+        return self.declarer(self.encoding, arena, [p.call for p in places], [p.attention for p in places])
+
+    def begin(self, tokens: Tensor, x: Tensor, places: list[Place], own: declared.Declarer | None) -> None:
         """Positions of the tokens (B, T), rotations, and what is added to the embeddings x (B, T, D), in place."""
+        self.own, self.readings, self.embedded = own, list[Reading](), None
         self.order = torch.arange(x.shape[1])
         self.pos = self.encoding.positions(self.order, tokens, {})
-        self.readings: list[Reading] = []
-        self.embedded = None
         leaf = x.data.requires_grad_()
         with torch.enable_grad():
             out = self.encoding.embed(leaf, self.pos)
@@ -195,9 +203,13 @@ class Middle:
             turns = self.turns.data_ptr()
         for place in places:
             place.call.turns = turns
+        if own:
+            own.begin()
 
     def end(self, gx: Tensor) -> None:
         """From the gradient of what `embed` returned to that of the embeddings, in place."""
+        if self.own:
+            self.own.end()
         if self.embedded is not None:
             leaf, out = self.embedded
             out.backward(gx)
@@ -206,17 +218,20 @@ class Middle:
 
     def forward(self, n: int, place: Place) -> None:
         """From q, k and v of layer n to what attention read."""
-        if self.silent:
-            ops.go(place.attention, "forward")
+        if self.by_hooks:
+            self.readings.append(Reading(place))
+            self.readings[-1].forward(self.encoding, n, self.order, self.pos, self.lm.progress)
             return
-        reading = Reading(place)
-        reading.forward(self.encoding, n, self.order, self.pos, self.lm.progress)
-        self.readings.append(reading)
+        if self.own:
+            self.own.forth(n)
+        ops.go(place.attention, "forward")
 
     def backward(self, n: int, place: Place) -> None:
         """From the gradient of what attention read to those of q, k, v and the normalised input."""
-        if self.silent:
-            ops.go(place.attention, "backward")
+        if self.by_hooks:
+            self.last = self.readings.pop()  # the block reads its gradients after this
+            self.last.backward()
             return
-        self.last = self.readings.pop()  # the block reads its gradients after this
-        self.last.backward()
+        ops.go(place.attention, "backward")
+        if self.own:
+            self.own.back(n)
