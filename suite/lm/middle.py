@@ -135,10 +135,9 @@ class Reading:
     def attended(self, *arguments: Any) -> Tensor:
         """What `ops.attention` calls, once in a layer."""
         assert self.call is None
-        inputs = dict(zip(ops.INPUTS, arguments[5:], strict=True))
-        self.call = Attended(
-            self.place, self.leaves, *arguments[:5], {name: x for name, x in inputs.items() if x is not None}
-        )
+        scale, stick, slopes, bias, table, *inputs = arguments
+        given = {name: x for name, x in zip(ops.INPUTS, inputs, strict=True) if x is not None}
+        self.call = Attended(self.place, self.leaves, scale, stick, slopes, bias, table, given)
         return self.call.y
 
     def forward(self, encoding: Encoding, layer: int, order: Tensor, pos: Tensor, progress: Tensor) -> None:

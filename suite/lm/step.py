@@ -281,9 +281,10 @@ def multiplies_half() -> bool:
 def serves(lm: nn.Module) -> bool:
     """Whether the native step can train this model: the standard block as it stands here, in float32 on one CPU thread.
 
-    A model with modules of other classes, with hooks on its modules or with frozen parameters trains in PyTorch.
+    A model with modules of other classes, with hooks on its modules or on all, or with frozen parameters trains in
+    PyTorch.
     """
-    if type(lm) is not LM or not ops.usable(*lm.parameters()):
+    if type(lm) is not LM or nn.modules.module._has_any_global_hook() or not ops.usable(*lm.parameters()):
         return False
     if precision.fast_bf16(torch.device("cpu")) and not multiplies_half():
         return False  # PyTorch's products are in bfloat16 there

@@ -136,63 +136,90 @@ INLINE float direction(const Declared *a, const float *gate, int64_t d, float *t
     return norm;
 }
 
-INLINE void slopes(const Declared *a, int64_t d) {
-    int64_t T = a->tokens, n = a->batches * a->heads, columns = a->of_query + 2 * a->of_key;
-    float unit[d], root = 1 / sqrtf(d), *s = a->room;
-    for (int64_t i = 0; i < n; i++) {
-        int64_t h = i % a->heads;
-        float slope = softplus(a->slope[h]) * a->fixed[h], *left = a->left + i * T * columns, *right = a->right + i * T * columns;
-        for (int side = 0; side < 2; side++) {
-            if (!(side ? a->of_key : a->of_query)) continue;
-            const float *x = (side ? a->k : a->q) + i * T * d;
-            float *score = a->kept + (side * n + i) * T;
-            direction(a, (side ? a->bias : a->weight) + h * d, d, unit);
-            for (int64_t t = 0; t < T; t++) score[t] = along(x + t * d, unit, d) * root;
-            for (int64_t t = 0; t < T; t += LANES) *(V *)(s + t) = -slope * log_sigmoid(-*(V *)(score + t));
-            for (int64_t t = 0; t < T; t++) {
-                float *l = left + t * columns, *r = right + t * columns;
-                if (!side) l[0] = s[t], r[0] = t;
-                else {
-                    l += a->of_query, r += a->of_query;
-                    l[0] = 1, l[1] = -t, r[0] = t * s[t], r[1] = s[t];
-                }
-            }
+/* score[t] = factor * x_t . unit. LANES tokens at once where vectors hold a row; up to LANES scores more are written. */
+INLINE void scores(const float *x, const float *unit, int64_t d, int64_t tokens, float factor, float *score) {
+    if (d % LANES) {
+        for (int64_t t = 0; t < tokens; t++) score[t] = along(x + t * d, unit, d) * factor;
+        return;
+    }
+    for (int64_t t = 0; t < tokens; t += LANES) {
+        V rows[LANES], columns[LANES], total = {};
+        for (int64_t i = 0; i < LANES; i++) {
+            const float *at = x + least(t + i, tokens - 1) * d;
+            rows[i] = *(V *)at * *(V *)unit;
+            for (int64_t c = LANES; c < d; c += LANES) rows[i] += *(V *)(at + c) * *(V *)(unit + c);
         }
+        transpose(rows, columns);
+        for (int i = 0; i < LANES; i++) total += columns[i];
+        *(V *)(score + t) = total * factor;
     }
 }
 
-INLINE void slopes_back(const Declared *a, int64_t d) {
-    int64_t T = a->tokens, n = a->batches * a->heads, columns = a->of_query + 2 * a->of_key;
-    float unit[d], gunit[d], root = 1 / sqrtf(d), *passed = a->room;
-    for (int64_t i = 0; i < n; i++) {
-        int64_t h = i % a->heads;
-        float slope = softplus(a->slope[h]) * a->fixed[h];
-        double gslope = 0;
-        for (int side = 0; side < 2; side++) {
-            if (!(side ? a->of_key : a->of_query)) continue;
-            const float *x = (side ? a->k : a->q) + i * T * d, *score = a->kept + (side * n + i) * T;
-            const float *g = (side ? a->gright + a->of_query : a->gleft) + i * T * columns;
-            float *gx = (side ? a->gk : a->gq) + i * T * d, *gate = (side ? a->bias : a->weight) + h * d;
-            float norm = direction(a, gate, d, unit), *grown = passed + T + LANES;
-            for (int64_t t = 0; t < T; t += LANES) {
-                V z = *(V *)(score + t);
-                *(V *)(passed + t) = sigmoid(z) * slope * root;
-                *(V *)(grown + t) = -log_sigmoid(-z);
+/* The first n of LANES numbers, then zeros. */
+INLINE V within(const float *x, int64_t n) {
+    V found = {};
+    memcpy(&found, x, sizeof(float) * n);
+    return found;
+}
+
+INLINE void add(const float *restrict x, float factor, int64_t d, float *restrict to) {
+    for (int64_t c = 0; c < d; c++) to[c] += factor * x[c];
+}
+
+/* Where the scores of one side and one (sequence, head) begin. */
+INLINE float *scores_of(const Declared *a, int side, int64_t i) {
+    return a->kept + (side * a->batches * a->heads + i) * (a->tokens + LANES);
+}
+
+INLINE void slopes(const Declared *a, int64_t d) {
+    int64_t T = a->tokens, columns = a->of_query + 2 * a->of_key;
+    float unit[d], root = 1 / sqrtf(d), *s = a->room;
+    for (int64_t h = 0; h < a->heads; h++)
+        for (int side = !a->of_query; side < 1 + a->of_key; side++) {
+            float slope = softplus(a->slope[h]) * a->fixed[h];
+            direction(a, (side ? a->bias : a->weight) + h * d, d, unit);
+            for (int64_t i = h; i < a->batches * a->heads; i += a->heads) {
+                float *score = scores_of(a, side, i), *left = a->left + i * T * columns, *right = a->right + i * T * columns;
+                scores((side ? a->k : a->q) + i * T * d, unit, d, T, root, score);
+                for (int64_t t = 0; t < T; t += LANES) *(V *)(s + t) = -slope * log_sigmoid(-*(V *)(score + t));
+                if (side) left += a->of_query, right += a->of_query;
+                for (int64_t t = 0; t < T; t++, left += columns, right += columns) {
+                    if (side) left[0] = 1, left[1] = -t, right[0] = t * s[t], right[1] = s[t];
+                    else left[0] = s[t], right[0] = t;
+                }
             }
+        }
+}
+
+INLINE void slopes_back(const Declared *a, int64_t d) {
+    int64_t T = a->tokens, columns = a->of_query + 2 * a->of_key;
+    float unit[d], gunit[d], root = 1 / sqrtf(d), *gs = a->room;
+    for (int64_t h = 0; h < a->heads; h++)
+        for (int side = !a->of_query; side < 1 + a->of_key; side++) {
+            float slope = softplus(a->slope[h]) * a->fixed[h], *gate = (side ? a->bias : a->weight) + h * d;
+            float norm = direction(a, gate, d, unit);
+            V gslope = {};
             memset(gunit, 0, sizeof gunit);
-            for (int64_t t = 0; t < T; t++) {
-                float gs = side ? t * g[t * columns] + g[t * columns + 1] : g[t * columns], gscore = gs * passed[t];
-                gslope += gs * grown[t];
-                for (int64_t c = 0; c < d; c++) {
-                    gunit[c] += gscore * x[t * d + c];
-                    gx[t * d + c] += gscore * unit[c];
+            for (int64_t i = h; i < a->batches * a->heads; i += a->heads) {
+                const float *x = (side ? a->k : a->q) + i * T * d, *score = scores_of(a, side, i);
+                const float *g = (side ? a->gright + a->of_query : a->gleft) + i * T * columns;
+                float *gx = (side ? a->gk : a->gq) + i * T * d;
+                for (int64_t t = 0; t < T; t++, g += columns) gs[t] = side ? t * g[0] + g[1] : g[0];
+                memset(gs + T, 0, sizeof(V)); /* what stands there counts for nothing */
+                for (int64_t t = 0; t < T; t += LANES) {
+                    V z = t + LANES > T ? within(score + t, T - t) : *(V *)(score + t), *to = (V *)(gs + t);
+                    gslope += *to * -log_sigmoid(-z);
+                    *to *= sigmoid(z) * (slope * root);
+                }
+                for (int64_t t = 0; t < T; t++) {
+                    add(x + t * d, gs[t], d, gunit);
+                    add(unit, gs[t], d, gx + t * d);
                 }
             }
             float back = a->free ? 0 : along(gunit, unit, d);
             for (int64_t c = 0; c < d; c++) gate[a->gradient + c] += (gunit[c] - unit[c] * back) / norm;
+            a->slope[a->gradient + h] += sum(gslope) * a->fixed[h] / (1 + expf(-a->slope[h]));
         }
-        a->slope[a->gradient + h] += gslope * a->fixed[h] / (1 + expf(-a->slope[h]));
-    }
 }
 
 void declared_slopes(const Declared *a) {

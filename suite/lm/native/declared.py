@@ -223,7 +223,7 @@ class Gated(Computed):
         rows = call.batches * tokens
         for name in ("left", "right", "gleft", "gright"):
             setattr(call, name, room.take(rows, heads, n))
-        call.kept, call.room = room.take(2, rows, heads), room.take(2, tokens + ops.lanes())
+        call.kept, call.room = room.take(2, call.batches * heads, tokens + LANES), room.take(tokens + LANES)
         along = n * heads * tokens, n * tokens, n
         attention.qc, attention.kc = ops.View(call.left, *along), ops.View(call.right, *along)
         attention.gqc, attention.gkc = ops.View(call.gleft, *along), ops.View(call.gright, *along)
@@ -267,7 +267,8 @@ def declarer(encoding: Encoding) -> type[Declarer] | None:
     return next((kind for kind in kinds if kind.serves(encoding)), None)
 
 
-ONE = torch.ones(16)  # a vector may be read where one number is meant
+LANES = 16  # at least those of a vector
+ONE = torch.ones(LANES)  # a vector may be read where one number is meant
 
 
 def constant(slopes: Tensor, encoding: Encoding) -> bool:
