@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 
 from pebench.encodings.registry import UnknownName, names, resolve
 from pebench.suite.experiment.profiles import Profile
+from pebench.suite.experiment.sharing import Sharing
 from pebench.suite.results.record import CERTIFICATE
 from pebench.tasks import TASKS
 from pebench.tasks.data.corpus import byte_tensor
@@ -44,11 +46,17 @@ def demand_data(tasks: Sequence[str], corpus: Path | None = None) -> None:
             questions.questions(name)
 
 
-def demand_device(name: str) -> None:
-    """EnvironmentProblem with the remedy where there is no such device."""
+def demand_device(name: str, sharing: Sharing | None = None) -> None:
+    """EnvironmentProblem with the remedy where there is no such device, or a rank would have none."""
     try:
         device = torch.device(name)
     except RuntimeError:
         raise EnvironmentProblem(f"no device {name!r}; there are cpu, cuda, cuda:1 ...") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise EnvironmentProblem("no CUDA device is available here; run with --device cpu")
+    if sharing and not dist.is_available():
+        raise EnvironmentProblem("this PyTorch is built without torch.distributed; run without --ranks")
+    if sharing and device.type == "cuda" and sharing.ranks > torch.cuda.device_count():
+        raise EnvironmentProblem(
+            f"{sharing.ranks} ranks need a GPU each, and PyTorch finds {torch.cuda.device_count()}; give fewer --ranks"
+        )

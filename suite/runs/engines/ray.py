@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pebench.suite.experiment.clock import clock
+from pebench.suite.experiment.sharing import Sharing
 from pebench.suite.results.record import RecordError
 from pebench.suite.runs.cell import Cell
 from pebench.suite.runs.engine import Ended, Fault, Lost, Node, SweepError
@@ -125,6 +126,7 @@ class Ray:
     gpus: float = 1.0  # of a run on a GPU: a share, or several
     mixed: bool = False  # nodes of different precision or torch in one sweep
     jobs: int | None = None  # runs at a time on one node, at most
+    sharing: Sharing | None = None  # of each training among ranks, all on one node
     ray: Any = None
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)  # of each node that has stated them
     asked: dict[str, tuple[Any, float]] = field(default_factory=dict)  # nodes that are asked, and since when
@@ -183,13 +185,23 @@ class Ray:
         """The resource that a run takes."""
         return "GPU" if self.device.startswith("cuda") else "processor"
 
+    @property
+    def ranks(self) -> int:
+        """The processors of a run."""
+        return self.sharing.ranks if self.sharing else 1
+
+    @property
+    def each(self) -> float:
+        """The GPUs of a run: one for each rank, or the share that was asked for."""
+        return float(self.ranks) if self.sharing else self.gpus
+
     def alive(self) -> Iterator[tuple[str, tuple[str, int]]]:
         """Ray's id of each node that can hold a run, with its name and how many it holds."""
         for node in self.ray.nodes():
             resources = node["Resources"]
-            slots = int(resources.get("CPU", 0))
+            slots = int(resources.get("CPU", 0)) // self.ranks
             if self.unit == "GPU":
-                slots = min(slots, int(resources.get("GPU", 0) / self.gpus + 1e-9))
+                slots = min(slots, int(resources.get("GPU", 0) / self.each + 1e-9))
             slots = min(slots, self.jobs or slots)
             if node["Alive"] and slots:
                 yield node["NodeID"], (f"{node['NodeManagerHostname']}/{node['NodeID'][:8]}", slots)
@@ -198,7 +210,7 @@ class Ray:
         """Where a task runs and what it takes: on this node alone, and once."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        gpus = {"num_gpus": self.gpus} if self.unit == "GPU" else {}
+        gpus = {"num_gpus": self.each} if self.unit == "GPU" else {}
         here = NodeAffinitySchedulingStrategy(node, soft=False)
         return {"num_cpus": processors, "max_retries": 0, "scheduling_strategy": here, **gpus}
 
@@ -258,9 +270,9 @@ class Ray:
         slots = next(n.slots for n in self.known if n.name == node)
         parcel = Parcel(
             Sent.of(cell.encoding), cell.task, cell.profile, cell.seed, cell.corpus, cell.fingerprint(),
-            files, save, self.device, self.timeout, slots,
+            files, save, self.device, self.timeout, slots, self.sharing,
         )  # fmt: skip
-        task = self.ray.remote(**self.options(self.names[node], 1), num_returns="streaming")(make)
+        task = self.ray.remote(**self.options(self.names[node], self.ranks), num_returns="streaming")(make)
         return Remote(cell, node, self, task.remote(parcel), files)
 
     def close(self) -> None:
