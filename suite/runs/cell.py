@@ -44,13 +44,20 @@ from pebench.suite.runs.fingerprint import encoding_code, fingerprint, shared_co
 from pebench.suite.runs.machine import commit, hardware, peak_memory, processor
 from pebench.tasks import TASKS, make
 from pebench.tasks.base import Task
+from pebench.tasks.data import tokens
 from pebench.tasks.data.corpus import identity
 from pebench.tasks.data.system import Lock
+from pebench.tasks.language_tokens import TokenTask
 from pebench.tasks.throughput import Throughput
 
-SAVED = ("language",)  # tasks whose models are saved unasked
+SAVED = ("language", "language_tokens")  # tasks whose models are saved unasked
 RANKS = ".ranks"  # ends the name of the folder in which ranks keep the state of their training
-ASKS = {"harness": "language", "harness_grape": "language"}  # tasks that measure the model of another one
+ASKS = {
+    "harness": "language",
+    "harness_grape": "language",
+    "needle_tokens": "language_tokens",
+    "harness_tokens": "language_tokens",
+}  # tasks that measure the model of another one
 
 
 @dataclass(frozen=True)
@@ -152,7 +159,10 @@ class Cell:
 
     @cached_property
     def text(self) -> dict[str, str]:
-        """Name and sha256 of the text that the task reads; empty where it reads none."""
+        """Name and sha256 of the text that the task reads; empty where it reads none, or none is named."""
+        if self.task in TASKS and issubclass(TASKS[self.task], TokenTask):
+            about = tokens.identity(self.corpus) if self.corpus else {}
+            return {name: str(value) for name, value in about.items()}
         return identity(self.corpus) if self.reads_text else {}
 
     @property

@@ -11,7 +11,9 @@ from pebench.suite.experiment.profiles import Profile
 from pebench.suite.experiment.sharing import Sharing
 from pebench.suite.results.record import CERTIFICATE
 from pebench.tasks import TASKS
+from pebench.tasks.data import tokens
 from pebench.tasks.data.corpus import byte_tensor
+from pebench.tasks.language_tokens import TokenTask
 from pebench.tasks.lm_eval import questions
 
 
@@ -38,10 +40,13 @@ def chosen(
 
 
 def demand_data(tasks: Sequence[str], corpus: Path | None = None) -> None:
-    """CorpusError with the remedy where the data of these tasks are missing."""
-    if any(task in TASKS and TASKS[task].reads_text for task in tasks):
+    """CorpusError with the remedy where the data of these tasks are missing. Texts are verified by their hash."""
+    reading = [TASKS[task] for task in tasks if task in TASKS and TASKS[task].reads_text]
+    if any(issubclass(task, TokenTask) for task in reading):
+        tokens.demand(corpus)
+    if not all(issubclass(task, TokenTask) for task in reading):
         byte_tensor("valid", corpus)
-    if "harness_grape" in tasks:
+    if {"harness_grape", "harness_tokens"} & set(tasks):
         for name in questions.SOURCES:
             questions.questions(name)
 

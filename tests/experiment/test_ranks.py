@@ -11,7 +11,9 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from pebench.suite.cli import app
 from pebench.suite.experiment.ranks import Team
 from pebench.suite.experiment.sharing import Sharing
 from pebench.suite.results.record import read_all
@@ -167,7 +169,8 @@ def test_a_run_on_two_ranks_says_so_and_its_failure_names_the_rank(tmp_path: Pat
     assert "rank 1 of 2 ended with signal 9" in said
 
 
-def test_options_of_ranks_need_ranks() -> None:
-    done = subprocess.run(pebench("--sharded"), capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "give it too" in " ".join(done.stderr.split())
+@pytest.mark.parametrize("words", [["--sharded"], ["--recompute"], ["--micro-batch", "4"]])
+def test_options_of_ranks_need_ranks(words: list[str]) -> None:
+    done = CliRunner().invoke(app, ["run", "--profile", "SMOKE", *words])
+    assert done.exit_code == 2
+    assert "give it too" in " ".join(done.output.split())
