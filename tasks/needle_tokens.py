@@ -4,12 +4,11 @@ import functools
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from pebench.tasks.base import IGNORE, AnswerTask, Batch, Condition, LanguageModel, grid
 from pebench.tasks.data.corpus import Split
 from pebench.tasks.data.tokens import tokenizer
-from pebench.tasks.language_tokens import TokenTask
+from pebench.tasks.language_tokens import TokenTask, certain
 
 DIGITS = 4
 NEEDLES = 4  # of `multi_key`
@@ -73,7 +72,7 @@ class NeedleTokens(TokenTask, AnswerTask):
                 question = text[end - lead : end]
                 place = next(n for n in range(end) if text[n : n + lead] == question)
                 said[row, end - 1 :] = torch.tensor(text[place + lead : place + lead + DIGITS])
-            return one_hot(said, self.vocab).float()
+            return certain(said)
 
         return answer
 

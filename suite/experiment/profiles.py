@@ -242,7 +242,7 @@ PAPER_SMOKE = paper(
 
 PAPER_MEDIUM = paper(
     "PAPER_MEDIUM",
-    "the GRAPE paper's medium model, 353 M parameters, on 49 G tokens: eight GPUs, about a day a model",
+    "the GRAPE paper's medium model, 353 M parameters, on 49 G tokens: eight GPUs, half a day or more",
     Plan(24, 1024, 8, published(2e-3), (1, 2, 4), 64),
     questions=EVERY,
     timeout=WEEK,
@@ -250,7 +250,7 @@ PAPER_MEDIUM = paper(
 
 PAPER_LARGE = paper(
     "PAPER_LARGE",
-    "the GRAPE paper's large model, 770 M parameters, on 49 G tokens: eight GPUs, about two days a model",
+    "the GRAPE paper's large model, 770 M parameters, on 49 G tokens: eight GPUs, a day or more",
     Plan(36, 1280, 10, published(1e-3), (1, 2, 4), 64),
     questions=EVERY,
     timeout=2 * WEEK,

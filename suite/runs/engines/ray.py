@@ -17,7 +17,10 @@ from pebench.suite.runs.engine import Ended, Fault, Lost, Node, SweepError
 from pebench.suite.runs.engines.parcel import Answer, Parcel, Sent, deliver, make
 from pebench.suite.runs.preflight import expected, kind_of, state
 
-PATIENCE = 180.0  # seconds that a node may take to state its facts, and a cluster may be without nodes
+PATIENCE = (
+    180.0  # seconds that a sweep waits for nodes that are slow to state their facts, and for a node at all
+)
+SLOWEST = 3600.0  # seconds after which a node that has stated nothing has a fault; hashing a large text takes minutes
 LOOK = 1.0  # seconds between two looks at the cluster
 
 Asked = list[tuple[Sent, str, str, Path | None, str]]  # encoding, task, profile, corpus, fingerprint
@@ -136,7 +139,7 @@ class Ray:
     kind: tuple[str, str] | None = None  # precision and torch of this sweep
 
     def nodes(self) -> list[Node]:
-        """The nodes that have stated their facts. The first call waits until all have, or too long."""
+        """The nodes that have stated their facts. The first call waits until all have, or one has and time is up."""
         if self.ray is None:
             self.ray = connect(self.address)
             question = [
@@ -144,7 +147,7 @@ class Ray:
             ]
             self.question = self.ray.put(question)
             self.look()
-            while self.asked or not self.known:
+            while not self.known or not self.asked_enough():
                 time.sleep(0.05)
                 self.look()
         elif time.monotonic() - self.looked >= LOOK:
@@ -169,7 +172,7 @@ class Ray:
         for node in alive:
             if node not in self.facts and node not in self.asked:
                 self.asked[node] = (self.ask(node), time.monotonic())
-        if not self.asked and self.kind is None:
+        if self.kind is None and self.asked_enough():
             self.choose_kind(alive)
         self.names = {name: node for node, (name, _) in alive.items()}
         self.known = [
@@ -231,9 +234,14 @@ class Ray:
                 self.facts[node] = {"faults": [said(e.cause or e)]}
             except self.ray.exceptions.RayError:  # it died: if it lives, it is asked again
                 pass
-        elif time.monotonic() - since > PATIENCE:
+        elif time.monotonic() - since > SLOWEST:
             del self.asked[node]
-            self.facts[node] = {"faults": [f"did not state its facts in {PATIENCE:.0f} s"]}
+            self.facts[node] = {"faults": [f"did not state its facts in {SLOWEST:.0f} s"]}
+
+    def asked_enough(self) -> bool:
+        """Whether no node is being asked, or all those are slow: they may join later."""
+        now = time.monotonic()
+        return all(now - since > PATIENCE for _, since in self.asked.values())
 
     def choose_kind(self, alive: dict[str, tuple[str, int]]) -> None:
         """The class of the sweep: the one with most room."""
