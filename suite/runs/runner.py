@@ -204,7 +204,7 @@ class Sweep:
         except SweepError:
             raise
         except OSError as e:
-            raise SweepError(f"cannot use the records folder {self.folder}: {e}") from e
+            raise SweepError(f"cannot use the records folder {self.folder}: {e.strerror or e}") from e
         return self.outcomes
 
     def here(self) -> Local:

@@ -22,6 +22,7 @@ from pebench.suite.experiment.resume import Resume
 from pebench.suite.experiment.training import AdamW, Diverged, Recipe, batch, loss, rate, train
 from pebench.suite.lm import precision
 from pebench.suite.lm.model import LM, Size
+from pebench.suite.results.record import Row
 from pebench.tasks.base import Batch, Score, Task
 from pebench.tasks.copy import Copy
 
@@ -259,6 +260,18 @@ class Outputs(Copy):
     def measure(self, lm, condition, n, rng, split="test"):
         logits = lm(self.examples(condition, n, rng, split).tokens)
         return [Score("per_token", logits.double().sum().item(), n, condition, 0.0, 1.0)]
+
+
+def test_a_grid_without_the_training_length_leaves_it_to_the_gate() -> None:
+    lm, cpu = LM(SIZE, resolve("rope")[1], 9, 0), torch.device("cpu")
+
+    def rows(*multiples: float) -> list[Row]:
+        plan = Plan(1, 16, 2, RECIPE, multiples, 8)
+        return examine(lm, Outputs(), plan, cpu, lambda done, total: None)[0]
+
+    whole, longer = rows(1, 2), rows(2)
+    assert longer == [whole[0], whole[2]]
+    assert [row.metric for row in longer] == ["gate", "per_token"]
 
 
 @pytest.mark.parametrize("name", ["rope", "grape_m_nonctx"])
