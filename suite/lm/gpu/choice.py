@@ -1,7 +1,7 @@
 """Which path attention takes on a GPU, by what the hooks of an encoding declare.
 
 Plain attention is torch's own (flash, cuDNN). Declared columns, tables by distance, windows and forms are walked by the
-kernels of this room. All else is computed by its definition, in blocks of queries that the backward pass computes again.
+kernels of this room. All else is computed by its definition, in blocks of queries that the backward pass recomputes.
 """
 
 import contextlib
@@ -11,12 +11,14 @@ import os
 import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pebench.encodings.base import At, Broken, Columns, Counted, Encoding, Keys, Path
+from pebench.suite.lm.gpu.bias import BROKEN, COUNTED, PATH, Bias
 from pebench.suite.lm.native import ops
 
 # Logits held at once on a GPU where an encoding needs them all, in training and without gradients.
@@ -93,52 +95,59 @@ def attention(
     whole = q.shape[-2] == k.shape[-2]
     if not whole and torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v)):
         return None
-    declared = form(encoding, at, q, k, keys) if encoding.kernel() == "own" else None
-    if declared is not None:
-        q, k, bias = declared
-    elif encoding.kernel() == "own" or (bias := beside(encoding, at, q, k, keys, columns)) is None:
+    if (picked := pick(encoding, at, q, k, v, keys, columns)) is None:
         return None
-    if max(q.shape[-1], v.shape[-1]) > WIDEST:
-        return None
+    q, k, bias = picked
     call = walk().whole if whole else walk().over_cache
     y: Tensor = call(q, k.type_as(q), v.type_as(q), encoding.shape.scale, bias)
     return y.type_as(v)
 
 
-def form(encoding: Encoding, at: At, q: Tensor, k: Tensor, keys: Keys) -> tuple[Tensor, Tensor, Any] | None:
-    """q, k and the walk's bias of an encoding with rows of its own, where a walk has their form."""
-    kernels = walk()
+def pick(
+    encoding: Encoding, at: At, q: Tensor, k: Tensor, v: Tensor, keys: Keys, columns: Columns | None
+) -> tuple[Tensor, Tensor, Bias] | None:
+    """q, k and the bias of a walk; None where there is no need of one, or none serves."""
+    if max(q.shape[-1], v.shape[-1]) > WIDEST:
+        return None
+    if encoding.kernel() == "own":
+        return form(encoding, at, q, k, keys)
+    bias = beside(encoding, at, q, k, keys, columns)
+    return None if bias is None else (q, k, bias)
+
+
+def form(encoding: Encoding, at: At, q: Tensor, k: Tensor, keys: Keys) -> tuple[Tensor, Tensor, Bias] | None:
+    """q, k and the bias of an encoding with rows of its own, where a walk has their form."""
     match encoding.valid_form(q, k, at, keys):
         case Path(q, k, p, r, slopes) if p.shape[-1] <= WIDEST and not slopes.requires_grad:
-            return q, k, kernels.Bias(kernels.PATH, p=full(p, q), r=full(r, k), slopes=slopes.float())
+            return q, k, Bias(PATH, p=full(p, q), r=full(r, k), slopes=slopes.float())
         case Counted(q, k, e):
-            return q, k, kernels.Bias(kernels.COUNTED, e=full(e, q))
+            return q, k, Bias(COUNTED, e=full(e, q))
         case Broken(q, k):
-            return q, k, kernels.Bias(kernels.BROKEN)
+            return q, k, Bias(BROKEN)
     return None
 
 
-def beside(encoding: Encoding, at: At, q: Tensor, k: Tensor, keys: Keys, columns: Columns | None) -> Any:
-    """The walk's bias of an encoding without rows of its own; None where there is no need of a walk, or none serves."""
-    kernels, given = walk(), dict[str, Any]()
+def beside(
+    encoding: Encoding, at: At, q: Tensor, k: Tensor, keys: Keys, columns: Columns | None
+) -> Bias | None:
+    """The bias of an encoding without rows of its own, where a walk has it and torch's kernels do not."""
+    given = Bias()
     if columns is not None:
         if columns.q.shape[-1] > MOST_COLUMNS:
             return None
-        given = {"qc": full(columns.q, q), "kc": full(columns.k, k)}
+        given = Bias(qc=full(columns.q, q), kc=full(columns.k, k))
     if encoding.kernel() == "fused":
-        plain = not given and q.shape[-2] in (1, k.shape[-2])
-        return None if plain else kernels.Bias(**given)
+        plain = columns is None and q.shape[-2] in (1, k.shape[-2])
+        return None if plain else given
     if not consecutive(encoding, at, keys):
         return None
     near = None if encoding.overruled("sight", "bias") else encoding.sight(at.layer)
     if near is not None:
-        return kernels.Bias(window=near, **given)
+        return replace(given, window=near)
     if encoding.overruled("by_distance", "bias"):
         return None
     table = encoding.by_distance(torch.arange(k.shape[-2], device=q.device).float(), at.layer)
-    if table is None:
-        return None
-    return kernels.Bias(table=table.float().expand(q.shape[1], -1).contiguous(), **given)
+    return None if table is None else replace(given, table=table.float().expand(q.shape[1], -1))
 
 
 def full(x: Tensor, like: Tensor) -> Tensor:

@@ -25,25 +25,33 @@ def dot(a, b):
 
 
 @triton.jit
+def inside(n, count, W: tl.constexpr, WP: tl.constexpr):
+    """Where rows n of a matrix lie from its head's first number on, and which of them it has."""
+    c = tl.arange(0, WP)[None, :]
+    there = n[:, None] < count
+    if W != WP:
+        there = there & (c < W)
+    return n[:, None] * W + c, there
+
+
+@triton.jit
 def rows(X, head, each, n, count, W: tl.constexpr, WP: tl.constexpr):
     """Rows n of a head's matrix, W wide and padded to WP; zero from `count` rows on."""
-    c = tl.arange(0, WP)
-    at = (head * each + n).to(tl.int64)[:, None] * W + c[None, :]
-    return tl.load(X + at, mask=(n[:, None] < count) & (c[None, :] < W), other=0.0)
+    at, there = inside(n, count, W, WP)
+    return tl.load(X + (head * each).to(tl.int64) * W + at, mask=there, other=0.0)
 
 
 @triton.jit
 def put(X, x, head, n, count, W: tl.constexpr, WP: tl.constexpr):
     """Write rows n of a head's matrix of `count` rows."""
-    c = tl.arange(0, WP)
-    at = (head * count + n).to(tl.int64)[:, None] * W + c[None, :]
-    tl.store(X + at, x.to(X.dtype.element_ty), mask=(n[:, None] < count) & (c[None, :] < W))
+    at, there = inside(n, count, W, WP)
+    tl.store(X + (head * count).to(tl.int64) * W + at, x.to(X.dtype.element_ty), mask=there)
 
 
 @triton.jit
 def column(X, head, each, n, count, c, N: tl.constexpr):
     """Number c of each row n of a head's matrix, N wide."""
-    return tl.load(X + (head * each + n).to(tl.int64) * N + c, mask=n < count, other=0.0)
+    return tl.load(X + (head * each).to(tl.int64) * N + n * N + c, mask=n < count, other=0.0)
 
 
 @triton.jit
@@ -85,7 +93,7 @@ def counted(E, head, m, T, after, seen, KNOWN: tl.constexpr):
     """The logits of the two positions around each count, the count and how far it lies above the lower one."""
     count = tl.minimum(after, KNOWN - 1.0)
     low = tl.floor(count)
-    at = E + (head * T + m).to(tl.int64)[:, None] * KNOWN
+    at = E + (head * T).to(tl.int64) * KNOWN + m[:, None] * KNOWN
     here = seen & (m[:, None] < T)
     below = tl.load(at + low.to(tl.int32), mask=here, other=0.0)
     above = tl.load(at + tl.ceil(count).to(tl.int32), mask=here, other=0.0)
@@ -153,7 +161,7 @@ def forward(
             if KIND == 1:
                 x = z + after
             elif KIND == 2:
-                below, above, count, share = counted(E, head, m, T, after, seen, KNOWN)
+                below, above, _count, share = counted(E, head, m, T, after, seen, KNOWN)
                 x = z + below * (1.0 - share) + above * share
             else:
                 x = log_sigmoid(z) + after
@@ -171,7 +179,6 @@ def forward(
         y += dot(w.to(v.dtype), v)
     if KIND != 3:
         y = y / tl.where(total == 0.0, 1.0, total)[:, None]
-    parts = tl.num_programs(2)
     put(Y + part.to(tl.int64) * tl.num_programs(1) * T * DV, y, head, m, T, DV, DVP)
     lse = tl.where(total == 0.0, float("-inf"), top + tl.log(tl.where(total == 0.0, 1.0, total)))
     if KIND == 3:
@@ -211,7 +218,7 @@ def totals(
             z = dot(p, tl.trans(rows(R, head, RR, n, S, F, FP))) / F
         else:
             z = dot(q, tl.trans(rows(K, head, RK, n, S, D, DP))) * scale
-        after, more = gates(z, z, slope, sums, seen, KIND)
+        _after, more = gates(z, z, slope, sums, seen, KIND)
         sums += more
     if not TILES:
         tl.store(OUT + row * NS + part, sums, mask=m < T)
@@ -231,7 +238,7 @@ def slopes_of(
     else:
         if KIND == 1:
             turn = dot(p, tl.trans(r)) / F
-        after, more = gates(z, turn, slope, later, seen, KIND)
+        after, _more = gates(z, turn, slope, later, seen, KIND)
         if KIND == 1:
             x = z + after
         elif KIND == 2:
@@ -277,7 +284,7 @@ def backward_queries(
     lse = tl.load(LSE + row, mask=m < T, other=0.0)
     delta = tl.load(DELTA + row, mask=m < T, other=0.0)
     dq = rows(DQ, head, T, m, T, D, DP)
-    p, r, slope, later, front = q, q, 1.0, delta, delta
+    p, slope, later, front = q, 1.0, delta, delta
     columns = tl.arange(0, NP)[None, :]
     dqc = tl.zeros([BM, NP], tl.float32)
     if KIND != 0:
@@ -291,9 +298,8 @@ def backward_queries(
         if KIND != 0:
             tl.store(FRONTS + row * SPLIT + b - CHUNK * SPLIT, front, mask=m < T)
             later = tl.load(LATER + row * SPLIT + b - CHUNK * SPLIT, mask=m < T, other=0.0)
-        if KIND == 1:
-            r = rows(R, head, T, n, T, F, FP)
-        w, dx, dz, dturn, dsum, count = slopes_of(
+        r = rows(R, head, T, n, T, F, FP) if KIND == 1 else k
+        _w, dx, dz, dturn, dsum, count = slopes_of(
             q, k, v, dy, p, r, lse, delta, later, front, QC, KC, TABLE, E, slope, head, m, m, n, scale, T, T, H,
             WINDOW, N, F, KNOWN, KIND, TABLED,
         )  # fmt: skip
@@ -338,7 +344,7 @@ def backward_keys(
     dk, dv = tl.zeros([BN, DP], tl.float32), tl.zeros([BN, DVP], tl.float32)
     columns = tl.arange(0, NP)[None, :]
     dkc = tl.zeros([BN, NP], tl.float32)
-    p, r, slope = k, k, 1.0
+    r, slope = k, 1.0
     if KIND == 1:
         slope = tl.load(SLOPES + head % H)
         r, dr = rows(R, head, T, n, T, F, FP), tl.zeros([BN, FP], tl.float32)
@@ -353,9 +359,8 @@ def backward_keys(
         if KIND != 0:
             later = tl.load(LATER + row * SPLIT + b - CHUNK * SPLIT, mask=m < T, other=0.0)
             front = tl.load(FRONTS + row * SPLIT + b - CHUNK * SPLIT, mask=m < T, other=0.0)
-        if KIND == 1:
-            p = rows(P, head, T, m, T, F, FP)
-        w, dx, dz, dturn, dsum, count = slopes_of(
+        p = rows(P, head, T, m, T, F, FP) if KIND == 1 else q
+        w, dx, dz, dturn, _dsum, _count = slopes_of(
             q, k, v, dy, p, r, lse, delta, later, front, QC, KC, TABLE, E, slope, head, m, m, n, scale, T, T, H,
             WINDOW, N, F, KNOWN, KIND, TABLED,
         )  # fmt: skip
@@ -399,7 +404,7 @@ def backward_table(
             if b >= 0:
                 n = b * B + tl.arange(0, B)
                 k, v = rows(K, head, T, n, T, D, DP), rows(V, head, T, n, T, DV, DVP)
-                w, dx, dz, dturn, dsum, count = slopes_of(
+                _w, dx, _dz, _dturn, _dsum, _count = slopes_of(
                     q, k, v, dy, q, q, lse, delta, delta, delta, QC, KC, TABLE, QC, 1.0, head, m, m, n, scale, T, T,
                     H, WINDOW, N, 1, 1, 0, True,
                 )  # fmt: skip

@@ -12,10 +12,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from pebench.suite.lm.gpu import kernels
+from pebench.suite.lm.gpu.bias import BROKEN, Bias
 from pebench.suite.lm.native.ops import REMEDY, eager
-
-EVERYWHERE = 2**30  # the window of a query that sees all
-WHOLE, PATH, COUNTED, BROKEN = range(4)  # `KIND` of the kernels
 
 
 @dataclass(frozen=True)
@@ -40,25 +38,6 @@ class Plan:
     backward: Tile  # of queries and of keys
     table: Tile
     part: int
-
-
-@dataclass(frozen=True)
-class Bias:
-    """What a walk adds, and which keys it sees: matrices (B, H, T or S, *), a table (H, S), slopes (H,)."""
-
-    kind: int = WHOLE
-    window: int = EVERYWHERE
-    qc: Tensor | None = None
-    kc: Tensor | None = None
-    table: Tensor | None = None
-    p: Tensor | None = None
-    r: Tensor | None = None
-    e: Tensor | None = None
-    slopes: Tensor | None = None
-
-    def tensors(self) -> tuple[Tensor | None, ...]:
-        """In the order of the operator's arguments."""
-        return self.qc, self.kc, self.table, self.p, self.r, self.e, self.slopes
 
 
 INTERPRETED_PLAN = Plan(Tile(16, 16, 4, 1), Tile(16, 16, 4, 1), Tile(16, 16, 4, 1), part=2)
@@ -117,7 +96,15 @@ def chosen(options: dict[str, int], names: str) -> dict[str, int]:
 
 
 def forward(
-    q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Bias, parts: int, later: Tensor, tile: Tile, part: int
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float,
+    bias: Bias,
+    parts: int,
+    later: Tensor,
+    tile: Tile,
+    part: int,
 ) -> tuple[Tensor, Tensor]:
     """Outputs (parts, B, H, T, d) and logarithms of sums (parts, B, H, T) over parts of the keys.
 
@@ -129,7 +116,8 @@ def forward(
     kc, rkc = (q, t) if bias.kc is None else flat(bias.kc)
     r, rr = (q, t) if bias.r is None else flat(bias.r)
     q = q.contiguous()
-    qc, table, p, e, slopes = (q if x is None else x.contiguous() for x in (bias.qc, bias.table, bias.p, bias.e, bias.slopes))  # fmt: skip
+    others = (bias.qc, bias.table, bias.p, bias.e, bias.slopes)
+    qc, table, p, e, slopes = (q if x is None else x.contiguous() for x in others)
     y = v.new_empty(parts, b, h, t, dv, dtype=v.dtype if parts == 1 else torch.float32)
     lse = q.new_empty(parts, b, h, t, dtype=torch.float32)
     kernels.forward[(-(-t // tile.queries), b * h, parts)](
@@ -144,7 +132,7 @@ def totals(
     q: Tensor, k: Tensor, scale: float, bias: Bias, out: Tensor, tile: Tile, part: int, chunk: int = 0,
     after: Tensor | None = None,
 ) -> None:  # fmt: skip
-    """The sums of the gates in each part of the keys, or those after each tile of one part, which begin with `after`."""
+    """The sums of the gates in each part of the keys, or those after each tile of one part, beginning with `after`."""
     b, h, t, _ = q.shape
     k, rk = flat(k)
     r, rr = (q, t) if bias.r is None else flat(bias.r)
@@ -190,7 +178,9 @@ def whole(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Bias) -> Tensor:
 
 class Walk(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, scale: float, kind: int, window: int, q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> Tensor:
+    def forward(
+        ctx: Any, scale: float, kind: int, window: int, q: Tensor, k: Tensor, v: Tensor, *rest: Any
+    ) -> Tensor:
         bias, tiles = Bias(kind, window, *rest), plan(q.shape[-1], kind, q.dtype)
         b, h, t, _ = q.shape
         parts = -(-t // (tiles.forward.keys * tiles.part)) if kind else 1
@@ -203,9 +193,13 @@ class Walk(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gy: Tensor) -> tuple[Any, ...]:
         if torch.is_grad_enabled():
-            raise RuntimeError(f"the kernels of a GPU have no second derivative (create_graph=True); {REMEDY}")
+            raise RuntimeError(
+                f"the kernels of a GPU have no second derivative (create_graph=True); {REMEDY}"
+            )
         if not eager():
-            raise RuntimeError(f"the kernels of a GPU cannot be traced, batched or watched in backward; {REMEDY}")
+            raise RuntimeError(
+                f"the kernels of a GPU cannot be traced, batched or watched in backward; {REMEDY}"
+            )
         y, lse, later, q, k, v, *rest = ctx.saved_tensors
         scale, kind, window = ctx.numbers
         bias = Bias(kind, window, *rest)
@@ -216,7 +210,15 @@ class Walk(torch.autograd.Function):
 
 
 def gradients(
-    q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Bias, y: Tensor, lse: Tensor, later: Tensor, gy: Tensor
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float,
+    bias: Bias,
+    y: Tensor,
+    lse: Tensor,
+    later: Tensor,
+    gy: Tensor,
 ) -> tuple[Tensor | None, ...]:
     """Those of q, k, v and the bias's tensors; none of the slopes."""
     b, h, t, _ = q.shape
@@ -224,10 +226,7 @@ def gradients(
     tile = tiles.backward
     q, k, v, gy, later = (x.contiguous() for x in (q, k, v, gy.type_as(v), later))
     qc, kc, table, p, r, e, slopes = (q if x is None else x.contiguous() for x in bias.tensors())
-    if bias.kind == BROKEN:
-        delta = torch.zeros_like(lse)
-    else:
-        delta = (gy.float() * y.float()).sum(-1)
+    delta = torch.zeros_like(lse) if bias.kind == BROKEN else (gy.float() * y.float()).sum(-1)
     gq = torch.zeros_like(q, dtype=torch.float32)
     gk, gv = torch.empty_like(k), torch.empty_like(v)
     gqc, gkc, gp, gr, ge = (
@@ -240,7 +239,8 @@ def gradients(
         part, chunks = tiles.forward.keys * tiles.part // tile.keys, later.shape[-1]
     sums, fronts = (q.new_empty(b, h, t, part if bias.kind else 1, dtype=torch.float32) for _ in range(2))
     front = q.new_zeros(b, h, t, dtype=torch.float32)
-    spare = q  # where a kernel writes nothing
+    # q stands where a kernel writes nothing.
+    on_queries, on_keys = ([q if x is None else x for x in side] for side in ((gqc, gp, ge), (gkc, gr)))
     for chunk in range(chunks):
         if bias.kind:
             totals(q, k, scale, bias, sums, tile, part, chunk, later)
@@ -249,12 +249,12 @@ def gradients(
             **chosen(options, "D DP DV DVP N NP F FP KNOWN"),
         }  # fmt: skip
         kernels.backward_queries[(-(-t // tile.queries), b * h)](
-            q, k, v, gy, qc, kc, table, p, r, e, slopes, lse, delta, sums, front, fronts, gq, spare if gqc is None else gqc,
-            spare if gp is None else gp, spare if ge is None else ge, scale, t, h, bias.window, part, chunk, **common,
+            q, k, v, gy, qc, kc, table, p, r, e, slopes, lse, delta, sums, front, fronts, gq, *on_queries, scale, t, h,
+            bias.window, part, chunk, **common,
         )  # fmt: skip
         kernels.backward_keys[(min(part, count - chunk * part), b * h)](
-            q, k, v, gy, qc, kc, table, p, r, e, slopes, lse, delta, sums, fronts, gk, gv, spare if gkc is None else gkc,
-            spare if gr is None else gr, scale, t, h, bias.window, part, chunk, **common,
+            q, k, v, gy, qc, kc, table, p, r, e, slopes, lse, delta, sums, fronts, gk, gv, *on_keys, scale, t, h,
+            bias.window, part, chunk, **common,
         )  # fmt: skip
     gtable = None
     if bias.table is not None:
