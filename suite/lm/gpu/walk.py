@@ -40,7 +40,7 @@ class Plan:
     part: int
 
 
-INTERPRETED_PLAN = Plan(Tile(16, 16, 4, 1), Tile(16, 16, 4, 1), Tile(16, 16, 4, 1), part=2)
+INTERPRETED_PLAN = Plan(Tile(16, 16, 4, 1), Tile(16, 16, 4, 1), Tile(16, 16, 4, 1), part=1)
 
 
 def plan(width: int, kind: int, dtype: torch.dtype) -> Plan:
