@@ -15,6 +15,7 @@ import torch
 
 from pebench.encodings import registry
 from pebench.encodings.base import Encoding
+from pebench.suite.experiment import graphs
 from pebench.suite.experiment.clock import clock
 from pebench.suite.experiment.measure import Tick, examine, timings
 from pebench.suite.experiment.profiles import PROFILES, Plan
@@ -255,7 +256,8 @@ def trained(
     assert cell.plan is not None
     size, context = cell.plan.size(task.vocab), task.context(cell.plan.recipe.length)
     lm = LM(size, cell.resolved[1], context, cell.seed).to(device)
-    done = train(lm, task, cell.plan.recipe, cell.seed, step, resume(cell, folder, device))
+    kind = {"stepper": graphs.stepper} if device.type == "cuda" else {}
+    done = train(lm, task, cell.plan.recipe, cell.seed, step, resume(cell, folder, device), **kind)
     about = {
         "parameters": parameters(lm),
         "tokens": done.tokens,

@@ -26,7 +26,6 @@ from pebench.suite.runs.cell import Cell, locked
 from pebench.suite.runs.engine import Ended, Engine, Fault, Lost, Node, Running, SweepError
 from pebench.suite.runs.engines.local import HERE, Limits, Local
 from pebench.suite.runs.existing import existing, one_line
-from pebench.suite.runs.machine import cores
 from pebench.tasks.data.system import Lock
 
 POLL = 0.1  # seconds
@@ -392,7 +391,8 @@ def sweep(
 ) -> Sweep:
     """A sweep under the limits of its profile, on all processors; the memory is shared among the runs at a time."""
     memory = int(0.9 * machine.memory())
-    return Sweep(chosen, folder, jobs or cores(), profile.timeout, memory, **options)
+    jobs = jobs or machine.runs_at_once(options.get("device", "cpu"))
+    return Sweep(chosen, folder, jobs, profile.timeout, memory, **options)
 
 
 def stale(records: Iterable[Record]) -> list[Path]:

@@ -128,7 +128,8 @@ def dense(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Bias) -> Tensor:
         left = sum_after(logsigmoid(-x).masked_fill(~seen, 0.0))
         return (logsigmoid(x) + left).masked_fill(~seen, -torch.inf).exp() @ v
     if bias.kind == PATH:
-        assert bias.p is not None and bias.r is not None
+        assert bias.p is not None
+        assert bias.r is not None
         assert bias.slopes is not None
         step = logsigmoid(bias.p @ bias.r.mT / bias.p.shape[-1]) * bias.slopes[:, None, None]
         x = x + sum_after(step.masked_fill(~seen, 0.0))
