@@ -79,7 +79,7 @@ def jobs() -> Iterator[Job]:
     for dtype in DTYPES:
         for width in WIDTHS:
             for source, about in SOURCES.items():
-                names = ["forward", "backward_queries", "backward_keys"]
+                names = ["forward", "row_sums", "backward_queries", "backward_keys"]
                 names += ["totals"] if about.kind else []
                 names += ["backward_table"] if about.table else []
                 for name in names:

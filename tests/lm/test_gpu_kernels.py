@@ -15,11 +15,13 @@ from torch.nn.functional import logsigmoid
 from pebench.encodings.base import At, Columns, Encoding, Keys, Shape, alibi_slopes, sum_after
 from pebench.encodings.registry import names, resolve
 from pebench.encodings.streams import build
+from pebench.encodings.t5_bias import T5Bias
 from pebench.suite.lm.attention import layer
 from pebench.suite.lm.gpu import choice, paths
 from pebench.suite.lm.gpu.bias import BROKEN, COUNTED, PATH, WHOLE, Bias
 from pebench.suite.lm.model import LM, Size
 from pebench.suite.lm.native import ops
+from pebench.suite.proofs.walks import kernels_equal_their_definition
 
 NEEDS = pytest.mark.skipif(bool(choice.why_not_interpreted()), reason=choice.why_not_interpreted() or "-")
 SHAPE = Shape(layers=4, heads=2, head_dim=16, train_length=32)
@@ -292,6 +294,23 @@ def test_learned_slopes_of_a_path_and_far_too_many_columns_are_not_walked() -> N
     fox, wide = made("fox"), torch.zeros(1, 2, 9, 5)
     assert choice.beside(fox, at, q, k, keys, Columns(wide, wide)) is None
     assert choice.beside(fox, at, q, k, keys, Columns(wide[..., 1:], wide[..., 1:])) is not None
+
+
+class Misdeclared(T5Bias):
+    """Its table is not its bias."""
+
+    def sight(self, layer: int) -> int:
+        return 3
+
+
+@NEEDS
+def test_the_certificate_tells_a_kernel_that_computes_something_else() -> None:
+    right, wrong = kernels_equal_their_definition(T5Bias), kernels_equal_their_definition(Misdeclared)
+    assert right is not None
+    assert wrong is not None
+    assert right.passed
+    assert not wrong.passed
+    assert kernels_equal_their_definition(resolve("rope")[1]) is None
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -229,16 +229,16 @@ def slopes_of(
     q, k, v, dy, p, r, lse, delta, later, front, QC, KC, TABLE, E, slope, head, place, m, n, scale, T, S, H, WINDOW,
     N: tl.constexpr, F: tl.constexpr, KNOWN: tl.constexpr, KIND: tl.constexpr, TABLED: tl.constexpr,
 ):  # fmt: skip
-    """A tile's weights and its gradients: of the logits, of q.k, of p.r and of the sums along the row; and counts."""
+    """A tile's weights; its gradients of the logits, q.k, p.r and the sums along the row; counts; sums of gates."""
     seen = visible(place, n, S, WINDOW, KIND) & (m[:, None] < T)
     z = dot(q, tl.trans(k)) * scale
-    turn, count = z, z
+    turn, count, more = z, z, lse
     if KIND == 0:
         x = added(z, QC, KC, TABLE, head, place, m, n, T, S, S, H, N, TABLED)
     else:
         if KIND == 1:
             turn = dot(p, tl.trans(r)) / F
-        after, _more = gates(z, turn, slope, later, seen, KIND)
+        after, more = gates(z, turn, slope, later, seen, KIND)
         if KIND == 1:
             x = z + after
         elif KIND == 2:
@@ -259,7 +259,47 @@ def slopes_of(
             dturn = tl.where(seen, slope * dgate * sigmoid(-turn), 0.0) / F
         else:
             dz = tl.where(seen, dx * sigmoid(-z) - dgate * sigmoid(z), 0.0)
-    return w, dx, dz * scale, dturn, dsum, count
+    return w, dx, dz * scale, dturn, dsum, count, more
+
+
+@triton.jit(do_not_specialize=LENGTHS)
+def row_sums(
+    Q, K, V, DY, QC, KC, TABLE, P, R, E, SLOPES, LSE, DELTA, scale, T, H, WINDOW,
+    D: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, DVP: tl.constexpr, N: tl.constexpr, F: tl.constexpr,
+    FP: tl.constexpr, KNOWN: tl.constexpr, KIND: tl.constexpr, TABLED: tl.constexpr, BM: tl.constexpr,
+    BN: tl.constexpr,
+):  # fmt: skip
+    """The mean of dy.v in each row, which its gradients are relative to.
+
+    It is y.dy too, but rounded otherwise than the rows: then they do not sum to zero, and a gate, whose gradient sums
+    over rows of rows, learns noise.
+    """
+    head = tl.program_id(1)
+    m = tl.program_id(0) * BM + tl.arange(0, BM)
+    start = tl.maximum(tl.program_id(0) * BM - WINDOW + 1, 0) // BN
+    end = tl.cdiv(tl.minimum((tl.program_id(0) + 1) * BM, T), BN)
+    row = (head * T + m).to(tl.int64)
+    q, dy = rows(Q, head, T, m, T, D, DP), rows(DY, head, T, m, T, DV, DVP)
+    lse = tl.load(LSE + row, mask=m < T, other=0.0)
+    none, later, above, below = (tl.zeros([BM], tl.float32), tl.zeros([BM], tl.float32), tl.zeros([BM], tl.float32),
+                                 tl.zeros([BM], tl.float32))  # fmt: skip
+    p, slope = q, 1.0
+    if KIND == 1:
+        slope = tl.load(SLOPES + head % H)
+        p = rows(P, head, T, m, T, F, FP)
+    for t in range(start, end):
+        n = (end - 1 - t + start) * BN + tl.arange(0, BN)
+        k, v = rows(K, head, T, n, T, D, DP), rows(V, head, T, n, T, DV, DVP)
+        r = rows(R, head, T, n, T, F, FP) if KIND == 1 else k
+        w, dx, _dz, _dturn, _dsum, _count, more = slopes_of(
+            q, k, v, dy, p, r, lse, none, later, none, QC, KC, TABLE, E, slope, head, m, m, n, scale, T, T, H,
+            WINDOW, N, F, KNOWN, KIND, TABLED,
+        )  # fmt: skip
+        above += tl.sum(dx, 1)
+        below += tl.sum(w, 1)
+        if KIND != 0:
+            later += more
+    tl.store(DELTA + row, above / tl.where(below == 0.0, 1.0, below), mask=m < T)
 
 
 @triton.jit(do_not_specialize=LENGTHS)
@@ -299,7 +339,7 @@ def backward_queries(
             tl.store(FRONTS + row * SPLIT + b - CHUNK * SPLIT, front, mask=m < T)
             later = tl.load(LATER + row * SPLIT + b - CHUNK * SPLIT, mask=m < T, other=0.0)
         r = rows(R, head, T, n, T, F, FP) if KIND == 1 else k
-        _w, dx, dz, dturn, dsum, count = slopes_of(
+        _w, dx, dz, dturn, dsum, count, _more = slopes_of(
             q, k, v, dy, p, r, lse, delta, later, front, QC, KC, TABLE, E, slope, head, m, m, n, scale, T, T, H,
             WINDOW, N, F, KNOWN, KIND, TABLED,
         )  # fmt: skip
@@ -360,7 +400,7 @@ def backward_keys(
             later = tl.load(LATER + row * SPLIT + b - CHUNK * SPLIT, mask=m < T, other=0.0)
             front = tl.load(FRONTS + row * SPLIT + b - CHUNK * SPLIT, mask=m < T, other=0.0)
         p = rows(P, head, T, m, T, F, FP) if KIND == 1 else q
-        w, dx, dz, dturn, _dsum, _count = slopes_of(
+        w, dx, dz, dturn, _dsum, _count, _more = slopes_of(
             q, k, v, dy, p, r, lse, delta, later, front, QC, KC, TABLE, E, slope, head, m, m, n, scale, T, T, H,
             WINDOW, N, F, KNOWN, KIND, TABLED,
         )  # fmt: skip
@@ -404,7 +444,7 @@ def backward_table(
             if b >= 0:
                 n = b * B + tl.arange(0, B)
                 k, v = rows(K, head, T, n, T, D, DP), rows(V, head, T, n, T, DV, DVP)
-                _w, dx, _dz, _dturn, _dsum, _count = slopes_of(
+                _w, dx, _dz, _dturn, _dsum, _count, _more = slopes_of(
                     q, k, v, dy, q, q, lse, delta, delta, delta, QC, KC, TABLE, QC, 1.0, head, m, m, n, scale, T, T,
                     H, WINDOW, N, 1, 1, 0, True,
                 )  # fmt: skip

@@ -186,7 +186,7 @@ class Walk(torch.autograd.Function):
         parts = -(-t // (tiles.forward.keys * tiles.part)) if kind else 1
         later = q.new_zeros(b, h, t, parts, dtype=torch.float32)
         y, lse = forward(q, k, v, scale, bias, 1, later, tiles.forward, tiles.part)
-        ctx.save_for_backward(y[0], lse[0], later, q, k, v, *rest)
+        ctx.save_for_backward(lse[0], later, q, k, v, *rest)
         ctx.numbers = scale, kind, window
         return y[0]
 
@@ -200,11 +200,11 @@ class Walk(torch.autograd.Function):
             raise RuntimeError(
                 f"the kernels of a GPU cannot be traced, batched or watched in backward; {REMEDY}"
             )
-        y, lse, later, q, k, v, *rest = ctx.saved_tensors
+        lse, later, q, k, v, *rest = ctx.saved_tensors
         scale, kind, window = ctx.numbers
         bias = Bias(kind, window, *rest)
         with torch.autocast(q.device.type, enabled=False):
-            found = gradients(q, k, v, scale, bias, y, lse, later, gy)
+            found = gradients(q, k, v, scale, bias, lse, later, gy)
         needed = ctx.needs_input_grad[3:]
         return None, None, None, *(g if need else None for g, need in zip(found, needed, strict=True))
 
@@ -215,7 +215,6 @@ def gradients(
     v: Tensor,
     scale: float,
     bias: Bias,
-    y: Tensor,
     lse: Tensor,
     later: Tensor,
     gy: Tensor,
@@ -226,7 +225,12 @@ def gradients(
     tile = tiles.backward
     q, k, v, gy, later = (x.contiguous() for x in (q, k, v, gy.type_as(v), later))
     qc, kc, table, p, r, e, slopes = (q if x is None else x.contiguous() for x in bias.tensors())
-    delta = torch.zeros_like(lse) if bias.kind == BROKEN else (gy.float() * y.float()).sum(-1)
+    delta = torch.zeros_like(lse)
+    if bias.kind != BROKEN:
+        kernels.row_sums[(-(-t // tile.queries), b * h)](
+            q, k, v, gy, qc, kc, table, p, r, e, slopes, lse, delta, scale, t, h, bias.window, KIND=bias.kind,
+            TABLED=bias.table is not None, **tile.options(), **chosen(options, "D DP DV DVP N F FP KNOWN"),
+        )  # fmt: skip
     gq = torch.zeros_like(q, dtype=torch.float32)
     gk, gv = torch.empty_like(k), torch.empty_like(v)
     gqc, gkc, gp, gr, ge = (
