@@ -36,7 +36,10 @@ TheirEncoding = Annotated[
     str | None, typer.Option("--encoding", "-e", help="Its encoding, where that is in a file: file.py:Class.")
 ]
 Seeds = Annotated[int | None, typer.Option(min=1, help="Seeds 0 to N-1; default: the profile's.")]
-Jobs = Annotated[int | None, typer.Option(min=1, help="Runs at a time; default: the processor's cores.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option(min=1, help="Runs at a time; default: the processor's cores, on a GPU by its memory too."),
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")]
 Retry = Annotated[bool, typer.Option("--retry", help="Run again what failed before.")]
 Stale = Annotated[

@@ -16,6 +16,7 @@ import torch
 
 from pebench.encodings import registry
 from pebench.encodings.base import Encoding
+from pebench.suite.experiment import graphs
 from pebench.suite.experiment.clock import clock
 from pebench.suite.experiment.measure import Tick, examine, timings
 from pebench.suite.experiment.profiles import PROFILES, Plan
@@ -290,7 +291,8 @@ def trained(
 
     if sharing is None:
         lm = model().to(device)
-        done = train(lm, task, recipe, cell.seed, step, state)
+        kind = {"stepper": graphs.stepper} if device.type == "cuda" else {}
+        done = train(lm, task, recipe, cell.seed, step, state, **kind)
     else:
         from pebench.suite.experiment.ranks import train_together  # takes a second to import
 

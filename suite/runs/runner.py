@@ -27,7 +27,6 @@ from pebench.suite.runs.cell import Cell, locked
 from pebench.suite.runs.engine import Ended, Engine, Fault, Lost, Node, Running, SweepError
 from pebench.suite.runs.engines.local import HERE, Limits, Local
 from pebench.suite.runs.existing import existing, one_line
-from pebench.suite.runs.machine import cores
 from pebench.tasks.data.system import Lock
 
 POLL = 0.1  # seconds
@@ -400,7 +399,7 @@ def sweep(
 ) -> Sweep:
     """A sweep under the limits of its profile, on all processors; the memory is shared among the runs at a time."""
     memory, ranks = int(0.9 * machine.memory()), sharing.ranks if sharing else 1
-    at_once = jobs or max(1, cores() // ranks)
+    at_once = jobs or max(1, machine.runs_at_once(options.get("device", "cpu")) // ranks)
     return Sweep(chosen, folder, at_once, profile.timeout, memory, sharing=sharing, **options)
 
 

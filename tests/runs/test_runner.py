@@ -27,7 +27,8 @@ from pebench.suite.runs.checkpoint import config
 from pebench.suite.runs.engine import SweepError
 from pebench.suite.runs.engines import local
 from pebench.suite.runs.existing import existing
-from pebench.suite.runs.runner import Sweep, cells, cores, estimate, kinds, latest, states
+from pebench.suite.runs.machine import cores
+from pebench.suite.runs.runner import Sweep, cells, estimate, kinds, latest, states
 
 BAD = Path(__file__).parents[1] / "bad_encodings.py"
 
