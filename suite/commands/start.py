@@ -230,6 +230,12 @@ def prepare(
     harness: Annotated[
         bool, typer.Option("--harness", help="The questions of `pebench harness` instead (86 MB download).")
     ] = False,
+    smollm2: Annotated[
+        bool,
+        typer.Option(
+            "--smollm2", help="The model of `pebench extend` instead: SmolLM2-135M (93 MB download)."
+        ),
+    ] = False,
 ) -> None:
     """Fetch, verify and cache the corpus books-v1; a second call returns at once."""
     from pebench.tasks.data.corpus import identity
@@ -241,6 +247,12 @@ def prepare(
 
     if harness:
         typer.echo(f"the questions of {len(harness_data.SOURCES)} tasks are in {harness_data.prepare(tell)}")
+        return
+    if smollm2:
+        from pebench.suite.extend import smollm2 as pretrained
+
+        folder = pretrained.prepare(tell)
+        typer.echo(f"SmolLM2-135M-Instruct ({pretrained.LICENCE}, {pretrained.SOURCE}) is ready in {folder}")
         return
     folder = prepare_books(tell)
     typer.echo(f"{identity()['name']} ({identity()['sha256'][:12]}) is ready in {folder}")

@@ -1,8 +1,8 @@
 """Attention of a chunk of queries over all keys so far, in parts of one view each: no matrix of queries by keys.
 
-The definition is `encodings.extension.Regrouped.weights`. Here a part is a stretch of keys that all queries of the chunk
-see in one view, without a mask, or a stretch where views meet, with a mask for each. Parts are joined by the logarithms
-of their normalisers. Grouped queries share their keys, which are never repeated, but for the chunk's own.
+The definition is `encodings.extension.Regrouped.weights`. Here a part is a stretch of keys that all queries of a chunk
+see in one view, without a mask. Where views meet, each has a part with a mask. Parts are joined by the logarithms of
+their normalisers. Queries that share a head of keys read it in one call; only the chunk's own keys are repeated.
 """
 
 from collections.abc import Iterator
@@ -39,11 +39,12 @@ def grouping(encoding: Encoding) -> Regrouped | None:
 
 def in_parts(encoding: Encoding) -> bool:
     """Whether attention in parts computes this encoding: it turns q and k, and a method may change the distances."""
-    cls = type(encoding)
     if isinstance(encoding, Regrouped):
-        own = cls.weights is Regrouped.weights and cls.seen is Regrouped.seen
+        method = type(encoding)
+        own = method.weights is Regrouped.weights and method.seen is Regrouped.seen
         return own and not any(encoding.inner.defines(hook) for hook in HOOKS)
     if isinstance(encoding, Wrapper):
+        cls = type(encoding)
         kept = all(getattr(cls, hook) is getattr(Wrapper, hook) for hook in (*HOOKS, "rebias", "reweigh"))
         return kept and in_parts(encoding.inner)
     return not any(encoding.defines(hook) for hook in HOOKS)

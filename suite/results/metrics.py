@@ -34,6 +34,16 @@ METRICS: dict[str, Metric] = {
     "log_error": Metric(
         "log error", "decades", "higher", "-log10 of the share of reads that are wrong, half a read added"
     ),
+    "loss": Metric(
+        "loss", "nats/token", "lower", "mean negative ln-likelihood of the next token, by position"
+    ),
+    "found": Metric("found", "share", "higher", "asked numbers that stand in the answer"),
+    "margin": Metric(
+        "forced-choice margin",
+        "nats",
+        "higher",
+        "ln-likelihood of the right answer over the likeliest wrong one",
+    ),
     "gate": Metric("gate", "score", "higher", "normalised score on the training distribution (validation)"),
     "train_ratio": Metric("training step", "x RoPE", "lower", "time of a training step over RoPE's"),
     "prefill_ratio": Metric("prefill", "x RoPE", "lower", "time of a forward pass over RoPE's"),
