@@ -164,8 +164,8 @@ def measured(run: Run, session: Session, folder: Path, tell: Tell) -> Record:
         if step.name in done:
             continue
         tell(f"{run.title}: {step.name} ({n + 1} of {len(steps)})")
-        rows, answers = step.measure()
-        done[step.name] = {"rows": [asdict(row) for row in rows], "answers": list(answers)}
+        rows, said = step.measure()
+        done[step.name] = {"rows": [asdict(row) for row in rows], "answers": list(said)}
         write_whole(kept, json.dumps({"fingerprint": run.fingerprint, "steps": done}).encode())
     rows = [Row(**row) for step in steps for row in done[step.name]["rows"]]
     answers: list[Answer] = [answer for step in steps for answer in done[step.name]["answers"]]

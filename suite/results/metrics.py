@@ -57,6 +57,9 @@ METRICS: dict[str, Metric] = {
     "pass": Metric("check", "0 or 1", "higher", "a check of the certificate holds"),
 }
 
+# The tasks of `pebench extend`: their records are of methods on a pretrained model, and have a board of their own.
+EXTENDING = ("extend_loss", "extend_retrieval", "extend_cost")
+
 # What the lengths of a task count, where that is not tokens.
 _LENGTHS = {
     "copy": "symbols",
