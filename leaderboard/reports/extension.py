@@ -316,9 +316,16 @@ def retrieval_by_length(track: Track) -> pd.DataFrame:
     return grouped.agg(value="mean", n="count").reset_index()
 
 
+def published() -> str:
+    """The boards of all published profiles of the track as Markdown."""
+    boards = [make_tracks([EXTENDED], profile)[0] for profile in profiles([EXTENDED])]
+    return "\n\n".join(to_markdown(tracks) for tracks in boards)
+
+
 COLUMNS = (
-    *("method", "loss at L", "loss beyond L", "against none, beyond L", "found at L", "found beyond L"),
-    *("against none, beyond L ", "prefill", "decode", "bytes/token", "texts"),
+    *("method", "loss up to L", "loss beyond L", "minus none's, beyond L"),
+    *("found up to L", "found beyond L", "found minus none's, beyond L"),
+    *("prefill", "decode", "bytes/token", "texts"),
 )
 
 
@@ -393,7 +400,7 @@ def to_markdown(tracks: Sequence[Track]) -> str:
         lines += [
             f"**{heading(each)}**",
             "",
-            f"| {' | '.join(map(str.strip, COLUMNS))} |",
+            f"| {' | '.join(COLUMNS)} |",
             "|---" * len(COLUMNS) + "|",
         ]
         lines += [
