@@ -19,6 +19,7 @@ def explained(e: Exception) -> int | None:
     from pebench.leaderboard.export.hub import PublishError
     from pebench.leaderboard.reports.published import PublishedError
     from pebench.leaderboard.submissions.validate import SubmissionError
+    from pebench.suite.extend.checkpoint import ModelError
     from pebench.suite.lm.model import LengthError
     from pebench.suite.results.record import RecordError
     from pebench.suite.runs.checkpoint import CheckpointError
@@ -32,6 +33,7 @@ def explained(e: Exception) -> int | None:
     missing = (
         CorpusError
         | CheckpointError
+        | ModelError
         | OSError
         | EnvironmentProblem
         | BoardError

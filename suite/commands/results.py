@@ -18,7 +18,8 @@ from pebench.suite.commands.common import (
 )
 
 if TYPE_CHECKING:
-    pass
+    from pebench.leaderboard.reports.extension import Track
+    from pebench.suite.results.record import Unreadable
 
 
 def board(
@@ -36,10 +37,17 @@ def board(
         str, typer.Option("--order", help="Of the rows: mean, standardised or median-rank.")
     ] = "mean",
 ) -> None:
-    """Print the ranking."""
+    """Print the ranking; of EXTEND and EXTEND_QUICK the board of the methods that extend a pretrained model."""
     from pebench.leaderboard.board import make_board
     from pebench.leaderboard.printing import ordered, print_board, to_csv, to_json, to_markdown
+    from pebench.leaderboard.reports import extension
 
+    if extension.is_track(profile):
+        if tasks or order != "mean":
+            raise typer.BadParameter(f"{profile} has no ranks: leave out --tasks and --order")
+        found = extension.make_tracks(sources(records, beside), str(profile))
+        print_track(*found, as_json, as_csv, as_markdown)
+        return
     table = ordered(make_board(sources(records, beside), profile and profile.upper(), listed(tasks)), order)
     if as_json:
         typer.echo(json.dumps(to_json(table), indent=1))
@@ -49,6 +57,26 @@ def board(
         typer.echo(to_markdown(table))
     else:
         print_board(table, console())
+
+
+def print_track(
+    tracks: "list[Track]", unreadable: "list[Unreadable]", as_json: bool, as_csv: bool, as_markdown: bool
+) -> None:
+    """Print the board of the track EXTEND."""
+    from pebench.leaderboard.printing import safe_csv
+    from pebench.leaderboard.reports import extension
+
+    if as_json:
+        typer.echo(json.dumps(extension.to_json(tracks, unreadable), indent=1))
+    elif as_csv:
+        typer.echo(safe_csv(extension.to_frame(tracks)), nl=False)
+    elif as_markdown:
+        typer.echo(extension.to_markdown(tracks))
+    else:
+        extension.print_tracks(tracks, console())
+    if not as_json:
+        for file in unreadable:
+            typer.echo(f"unreadable and left out: {file.path}: {file.reason}", err=True)
 
 
 def compare(

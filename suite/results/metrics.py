@@ -35,6 +35,16 @@ METRICS: dict[str, Metric] = {
     "log_error": Metric(
         "log error", "decades", "higher", "-log10 of the share of reads that are wrong, half a read added"
     ),
+    "loss": Metric(
+        "loss", "nats/token", "lower", "mean negative ln-likelihood of the next token, by position"
+    ),
+    "found": Metric("found", "share", "higher", "asked numbers that stand in the answer"),
+    "margin": Metric(
+        "forced-choice margin",
+        "nats",
+        "higher",
+        "ln-likelihood of the right answer over the likeliest wrong one",
+    ),
     "gate": Metric("gate", "score", "higher", "normalised score on the training distribution (validation)"),
     "train_ratio": Metric("training step", "x RoPE", "lower", "time of a training step over RoPE's"),
     "prefill_ratio": Metric("prefill", "x RoPE", "lower", "time of a forward pass over RoPE's"),
@@ -47,6 +57,9 @@ METRICS: dict[str, Metric] = {
     "cache_bytes": Metric("cache", "bytes/token", "lower", "bytes that the cache holds for a token"),
     "pass": Metric("check", "0 or 1", "higher", "a check of the certificate holds"),
 }
+
+# The tasks of `pebench extend`: their records are of methods on a pretrained model, and have a board of their own.
+EXTENDING = ("extend_loss", "extend_retrieval", "extend_cost")
 
 # What the lengths of a task count, where that is not tokens.
 _LENGTHS = {
