@@ -35,6 +35,9 @@ RUNS = ["task", "encoding", "seed", "times", "rate", "gate", "learned", "length"
 RECIPE = ("model", "train_length", "steps", "tokens", "learning_rate", "warmup", "weight_decay", "clip")
 
 
+TRIALS = Path(__file__).parents[1] / "trials2.jsonl"  # of STANDARD_2 and LARGE, on validation
+
+
 class Verdict(NamedTuple):
     """One rule in one task, or in all of them."""
 
@@ -206,6 +209,42 @@ def to_markdown(found: Iterable[Verdict]) -> str:
     said = {True: "met", False: "**not met**", None: "unknown"}
     lines = ["| rule | task | | |", "|---|---|---|---|"]
     return "\n".join([*lines, *(f"| ({v.rule}) | `{v.task}` | {said[v.met]} | {v.detail} |" for v in found)])
+
+
+def published(profile: str) -> str:
+    """The table of a profile, of the published records and trials."""
+    records = newest(r for r in read_all(PUBLISHED)[0] if r.profile == profile)
+    names = {r.encoding for r in records}
+    state = (
+        f"{counted(len(records), 'record')} of {counted(len(names), 'encoding')}"
+        if records
+        else "no records yet"
+    )
+    trials = of_trials(TRIALS.read_text(encoding="utf-8"), profile)
+    return f"{profile}: {state}.\n\n{to_markdown(verdicts(records, trials, profile))}"
+
+
+def trial_table() -> str:
+    """All published trials, a line each."""
+    lines = [
+        "| task | encoding | L | layers x width, heads | steps x tokens | rate | seed | gate | loss | s | scores |",
+        "|---" * 11 + "|",
+    ]
+    for text in TRIALS.read_text(encoding="utf-8").splitlines():
+        t = json.loads(text)
+        scores = ", ".join(f"{length}: {score:.2f}" for length, score in t["scores"].items())
+        cells = (
+            *(f"`{t['task']}`", f"`{t['encoding']}`", t["length"]),
+            *(
+                f"{t['layers']} x {t['width']}, {t['heads']}",
+                f"{t['steps']} x {t['tokens']}",
+                f"{t['rate']:g}",
+            ),
+            *(t["seed"], f"{t['gate']:.2f} ({'passes' if t['learned'] else 'fails'})", f"{t['loss']:.3f}"),
+            *(t["seconds"], scores),
+        )
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
 
 
 def main(arguments: list[str] | None = None) -> int:
