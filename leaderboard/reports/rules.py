@@ -22,6 +22,7 @@ from pebench.suite.results.metrics import counted
 from pebench.suite.results.record import Record, newest, read_all
 
 REFERENCES = ("rope", "alibi", "t5_bias", "fox", "nope")
+EXCUSED = "nope"  # may fail where the page shows the reason
 SEEDS = 3
 LOW, HIGH = 0.05, 0.95  # the references' median at a length that is scored
 DEVIATIONS = 2  # between seeds, by which twice the steps may move a reference
@@ -73,6 +74,8 @@ def of_trials(text: str, profile: str) -> pd.DataFrame:
                 continue
             of_plan = (t["steps"] / plan.steps, t["rate"] / plan.rate)
             for length, score in t["scores"].items():
+                if float(length) not in plan.lengths:
+                    continue
                 run = (t["task"], t["encoding"], t["seed"], *of_plan, t["gate"], t["learned"])
                 lines.append((*run, float(length), score))
         except (ValueError, KeyError, TypeError, AttributeError) as e:
@@ -87,7 +90,7 @@ def of_plan(runs: pd.DataFrame, times: float = 1.0, rate: float = 1.0) -> pd.Dat
 
 
 def learned(runs: pd.DataFrame) -> list[Verdict]:
-    """Rule (a): each reference passes each gate with each of three seeds."""
+    """Rule (a): each reference passes each gate with each of three seeds, or `nope` alone does not."""
     found = []
     for task, of_task in runs.groupby("task"):
         passed = (
@@ -97,7 +100,8 @@ def learned(runs: pd.DataFrame) -> list[Verdict]:
         missing = [name for name in REFERENCES if passed["size"].get(name, 0) < SEEDS]
         text = [f"{name} passes with {row['sum']} of {row['size']}" for name, row in failed.iterrows()]
         text += [f"fewer than {SEEDS} seeds of {', '.join(missing)}"] if missing else []
-        met = False if len(failed) else None if missing else True
+        text += [f"{EXCUSED} alone fails"] if list(failed.index) == [EXCUSED] else []
+        met = False if set(failed.index) - {EXCUSED} else None if missing else True
         found.append(Verdict("a", str(task), met, "; ".join(text) or "all pass"))
     return found
 

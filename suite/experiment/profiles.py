@@ -145,7 +145,7 @@ def second(layers: int, width: int, heads: int, rate: float) -> dict[str, Plan]:
     return {
         "copy_unique": plan(12, 1400, (1.25, 1.5, 2)),
         "parity": plan(8, 1600, (1.25, 1.5, 1.75)),
-        "flipflop_error": plan(24, 1600, (2, 4, 8), tokens=1024, faster=1.5),
+        "flipflop_error": plan(24, 1600, (1.5, 2, 4), tokens=1024, faster=1.5),
         "recall_again": plan(4, 2400, (1.5, 2, 3)),
         "sort": plan(4, 2400, (1.25, 1.5, 2)),
         "language_ends": replace(plan(256, 1000, (1, 2, 4, 8, 16)), examples=32),
