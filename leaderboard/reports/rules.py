@@ -225,7 +225,20 @@ def published(profile: str) -> str:
         else "no records yet"
     )
     trials = of_trials(TRIALS.read_text(encoding="utf-8"), profile)
-    return f"{profile}: {state}.\n\n{to_markdown(verdicts(records, trials, profile))}"
+    said = [f"{profile}: {state}.", row_time(records), to_markdown(verdicts(records, trials, profile))]
+    return "\n\n".join(filter(None, said))
+
+
+def row_time(records: Iterable[Record]) -> str:
+    """What a row of `rope` with seed 0 took, a thread for each run; empty without records of it."""
+    row = [r for r in records if (r.encoding, r.seed) == ("rope", 0) and "seconds" in r.provenance]
+    if not row:
+        return ""
+    seconds = sum(float(r.provenance["seconds"]) for r in row)
+    where = sorted(
+        {f"{r.provenance.get('cpu', 'unknown')}, {r.provenance.get('precision', '')}" for r in row}
+    )
+    return f"A row of `rope` with seed 0: {seconds:.0f} s in {counted(len(row), 'run')} ({'; '.join(where)})."
 
 
 def trial_table() -> str:

@@ -186,6 +186,32 @@ def test_trials_are_judged_as_records_are() -> None:
         rules.of_trials(line() + "\n{}", "STANDARD_2")
 
 
+CITED = [
+    ("indexing", "rope", 64, 1000, 0.00, 4.77),
+    ("copy_repeat", "t5_bias", 12, 1000, 0.63, None),
+    ("language_ends", "nope", 256, 1000, 0.24, None),
+    ("recall_again", "alibi", 4, 1800, 0.81, None),
+    ("flipflop_error", "nope", 16, 1600, None, 0.067),
+    ("flipflop_error", "nope", 24, 1600, None, 0.024),
+    ("flipflop_error", "t5_bias", 24, 1600, None, 0.001),
+]
+
+
+@pytest.mark.parametrize(("task", "encoding", "length", "steps", "gate", "loss"), CITED)
+def test_the_page_cites_what_the_trials_found(
+    task: str, encoding: str, length: int, steps: int, gate: float | None, loss: float | None
+) -> None:
+    trials = map(json.loads, rules.TRIALS.read_text(encoding="utf-8").splitlines())
+    run = (task, encoding, length, steps, 0)
+    (t,) = (t for t in trials if (t["task"], t["encoding"], t["length"], t["steps"], t["seed"]) == run)
+    page = (rules.TRIALS.resolve().parents[1] / "docs" / "standard2.md").read_text(encoding="utf-8")
+    prose = page.partition("## What gave way")[2].partition("## The trend")[0]
+    for cited, found in ((gate, t["gate"]), (loss, t["loss"])):
+        if cited is not None:
+            assert cited == pytest.approx(found, abs=0.006)
+            assert f"{cited:g}" in prose
+
+
 @pytest.mark.parametrize("other", [{"width": 8}, {"length": 999}, {"tokens": 1}, {"task": "copy"}])
 def test_a_trial_of_another_size_length_or_task_does_not_count(other: dict[str, object]) -> None:
     assert rules.of_trials(line(**other), "STANDARD_2").empty
