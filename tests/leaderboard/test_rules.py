@@ -217,6 +217,15 @@ def test_a_trial_of_another_size_length_or_task_does_not_count(other: dict[str, 
     assert rules.of_trials(line(**other), "STANDARD_2").empty
 
 
+def test_the_time_of_a_row_is_of_rope_with_seed_0() -> None:
+    records = [
+        replace(r, provenance={"seconds": 10.0 + r.seed, "cpu": "Z80", "precision": "float32"})
+        for r in made(even)
+    ]
+    assert rules.row_time(records) == "A row of `rope` with seed 0: 10 s in 1 run (Z80, float32)."
+    assert rules.row_time(r for r in records if r.encoding != "rope") == ""
+
+
 def test_the_command_says_whether_all_rules_are_met(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pebench.leaderboard.reports.rules", "--records", str(tmp_path)]
     nothing = subprocess.run(command, capture_output=True, text=True)
