@@ -230,15 +230,17 @@ def published(profile: str) -> str:
 
 
 def row_time(records: Iterable[Record]) -> str:
-    """What a row of `rope` with seed 0 took, a thread for each run; empty without records of it."""
-    row = [r for r in records if (r.encoding, r.seed) == ("rope", 0) and "seconds" in r.provenance]
+    """What training and measuring a row of `rope` with seed 0 took, a thread for each run; empty without records."""
+    row = [r for r in records if (r.encoding, r.seed) == ("rope", 0) and "learning_rate" in r.setup]
+    row = [r for r in row if "seconds" in r.provenance]
     if not row:
         return ""
     seconds = sum(float(r.provenance["seconds"]) for r in row)
     where = sorted(
         {f"{r.provenance.get('cpu', 'unknown')}, {r.provenance.get('precision', '')}" for r in row}
     )
-    return f"A row of `rope` with seed 0: {seconds:.0f} s in {counted(len(row), 'run')} ({'; '.join(where)})."
+    took = f"{seconds:.0f} s by the clock in {counted(len(row), 'run')}"
+    return f"A row of `rope` with seed 0: {took} ({'; '.join(where)})."
 
 
 def trial_table() -> str:

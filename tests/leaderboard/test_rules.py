@@ -222,7 +222,9 @@ def test_the_time_of_a_row_is_of_rope_with_seed_0() -> None:
         replace(r, provenance={"seconds": 10.0 + r.seed, "cpu": "Z80", "precision": "float32"})
         for r in made(even)
     ]
-    assert rules.row_time(records) == "A row of `rope` with seed 0: 10 s in 1 run (Z80, float32)."
+    assert (
+        rules.row_time(records) == "A row of `rope` with seed 0: 10 s by the clock in 1 run (Z80, float32)."
+    )
     assert rules.row_time(r for r in records if r.encoding != "rope") == ""
 
 
