@@ -1,8 +1,8 @@
 """Longer contexts at evaluation time: a trained encoding read in another way, its weights reused.
 
-A method changes frequencies (`Retuned`) or distances (`Regrouped`). Frequencies come from `Encoding.spectrum`.
-YaRN's bands count turns at one unit a token: where tokens set the clock (contextual GRAPE-M, Selective RoPE) they are
-as if each advanced it by one.
+A method changes frequencies (`Retuned`) or distances (`Regrouped`), and one file with `@method("name")` adds one.
+Frequencies come from `Encoding.spectrum`. YaRN's bands count turns at one unit a token: where tokens set the clock
+(contextual GRAPE-M, Selective RoPE) they are as if each advanced it by one.
 """
 
 import copy
@@ -11,16 +11,17 @@ import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple, Self, cast
+from typing import ClassVar, NamedTuple, Self, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from pebench.encodings.base import At, Columns, Encoding, Keys, Shape, distance, visible
-from pebench.encodings.registry import EncodingError, UnknownName
+from pebench.encodings.registry import EncodingError, UnknownName, load_file, names, source
 from pebench.encodings.streams import build
 from pebench.encodings.tools import beside
 from pebench.encodings.wrapper import Wrapper
+from pebench.suite.results.names import name_problem
 
 
 def pi(frequencies: Tensor, factor: float, length: int) -> Tensor:
@@ -257,6 +258,10 @@ class Regrouped(Extended):
     def chosen(self, at: At, keys: Keys) -> Tensor:
         """The number (T, S) or (B, T, S), int64, of each pair's view."""
 
+    def hidden(self, at: At, keys: Keys) -> Tensor | None:
+        """Which earlier keys no query sees, bool (T, S) or (B, T, S); None where all are seen."""
+        return None
+
     @classmethod
     def over(cls, inner: type[Encoding]) -> type[Self]:
         if inner.defines("weights"):
@@ -313,7 +318,10 @@ class Regrouped(Extended):
         chosen = self.chosen(at, keys)
         chosen = (chosen if chosen.dim() == 2 else chosen[:, None]).expand(logits.shape[1:])
         mine = logits.gather(0, chosen[None])[0]
-        return mine.masked_fill(~visible(at, keys), -torch.inf).softmax(-1)
+        shown, hidden = visible(at, keys), self.hidden(at, keys)
+        if hidden is not None:
+            shown = shown & ~(hidden if hidden.dim() == 2 else hidden[:, None])
+        return mine.masked_fill(~shown, -torch.inf).softmax(-1)
 
     def seen(
         self, view: View, q: Tensor, k: Tensor, q_columns: Tensor, k_columns: Tensor, at: At, keys: Keys
@@ -432,6 +440,17 @@ class DualChunk(Regrouped):
         return distance(at.pos // self.chunk, keys.pos // self.chunk).clamp(max=2).long()
 
 
+class Claims(NamedTuple):
+    """How a method is used, and what it claims."""
+
+    within: bool = False  # claim: texts up to the trained length are read as the trained encoding reads them
+    dynamic: bool = (
+        False  # the factor is each text's own, 1 up to the trained length; else it is the longest text's
+    )
+
+
+# The methods of other files come in by `method`; `registry.names()` loads all files of this folder.
+CLAIMS: dict[str, Claims] = {}
 METHODS: dict[str, type[Extended]] = {
     "pi": PI,
     "ntk": NTK,
@@ -444,9 +463,78 @@ METHODS: dict[str, type[Extended]] = {
 }
 
 
+E = TypeVar("E", bound=Extended)
+
+
+def method(name: str, within: bool = False, dynamic: bool = False) -> Callable[[type[E]], type[E]]:
+    """Class decorator: list this method under `name`, behind the `@` of every encoding, with its claims.
+
+    EncodingError where the name cannot be used or belongs to a method of another file.
+    """
+    if problem := name_problem(name):
+        raise EncodingError(f"a method cannot be called {name!r}: it {problem}")
+
+    def add(cls: type[E]) -> type[E]:
+        other = METHODS.get(name)
+        if other is not None and (source(other), other.__qualname__) != (source(cls), cls.__qualname__):
+            raise EncodingError(
+                f"the method {name!r} is defined twice: in {source(other)} and in {source(cls)}"
+            )
+        METHODS[name], CLAIMS[name] = cls, Claims(within, dynamic)
+        return cls
+
+    return add
+
+
+def methods() -> dict[str, type[Extended]]:
+    """All methods by name, those of all files of this folder and of installed packages."""
+    names()
+    return METHODS
+
+
+def method_classes(spec: str) -> list[type[Extended]]:
+    """The classes of a method, or of several on top of each other: "yarn+logn". UnknownName for another."""
+    known, parts = methods(), spec.split("+")
+    for part in parts:
+        if part not in known:
+            raise UnknownName("extension", part, known)
+    return [known[part] for part in parts]
+
+
+def claims(spec: str) -> Claims:
+    """What all methods of a spec claim, and whether one of them takes each text's own factor."""
+    parts = [CLAIMS.get(part, Claims()) for part in spec.split("+")]
+    return Claims(all(part.within for part in parts), any(part.dynamic for part in parts))
+
+
+def load_method(spec: str) -> str:
+    """The name of a method: of a registered one, of a sum, or of the method in `path/to/file.py:Class`.
+
+    UnknownName or EncodingError where there is none.
+    """
+    path, colon, wanted = spec.rpartition(":")
+    path = path if colon and path.endswith(".py") else spec
+    if not path.endswith(".py"):
+        method_classes(spec)
+        return spec
+    module = load_file(path)
+    found = {
+        name: cls.__name__
+        for name, cls in methods().items()
+        if cls.__module__ == module.__name__ and (path == spec or cls.__name__ == wanted)
+    }
+    if len(found) != 1:
+        known = [cls.__name__ for cls in METHODS.values() if cls.__module__ == module.__name__]
+        raise EncodingError(
+            f"{spec} names {len(found) or 'no'} methods; the file's are {', '.join(known) or 'none'}: put "
+            f'@method("name") before a class, and name it as {path}:Class'
+        )
+    return next(iter(found))
+
+
 @functools.cache
 def longer(inner: type[Encoding], method: str) -> type[Extended]:
-    """The class of an encoding as extended by a method: "rope@yarn". Errors as in `extended`.
+    """The class of an encoding as extended by a method: "rope@yarn", "rope@yarn+logn". Errors as in `extended`.
 
     >>> from pebench.encodings.rope import RoPE
     >>> longer(RoPE, "yarn").title
@@ -455,16 +543,20 @@ def longer(inner: type[Encoding], method: str) -> type[Extended]:
     if issubclass(inner, Extended):
         raise EncodingError(f"{inner.title} is extended already; name one method")
     extended(build(inner, Shape(layers=2, heads=2, head_dim=16, train_length=16)), method, 1.0)
-    return METHODS[method].over(inner)
+    cls: type[Encoding] = inner
+    for part in method_classes(method):
+        cls = part.over(cls)
+    return cast(type[Extended], cls)
 
 
 def extended(encoding: Encoding, method: str, factor: float) -> Encoding:
-    """A copy of a trained encoding for texts `factor` times as long, by a method of `METHODS`.
+    """A copy of a trained encoding for texts `factor` times as long, by a method, or by several: "yarn+logn".
 
     UnknownName for another method, EncodingError where it does not apply or the factor is below 1.
     """
-    if method not in METHODS:
-        raise UnknownName("extension", method, METHODS)
+    parts = method_classes(method)
     if not factor >= 1:
         raise EncodingError(f"an extension by {factor} would shorten the text; give a factor of at least 1")
-    return METHODS[method].extend(encoding, factor)
+    for part in parts:
+        encoding = part.extend(encoding, factor)
+    return encoding

@@ -211,12 +211,17 @@ def extension_of(spec: str) -> tuple[str, str]:
     return (trained, method) if trained and method and ".py" not in method else (spec, "")
 
 
-def _from_file(path: str, wanted: str) -> tuple[str, type[Encoding]]:
+def load_file(path: str) -> ModuleType:
+    """The module of a Python file, in this folder or of a user's own. EncodingError where it does not load."""
     file = Path(os.path.realpath(os.path.expanduser(path)))
     if not file.is_file():
         raise EncodingError(f"{path} is a folder" if file.is_dir() else f"there is no file {path}")
     _load_all()  # so that a name which is taken is refused
-    module = _import(file)
+    return _import(file)
+
+
+def _from_file(path: str, wanted: str) -> tuple[str, type[Encoding]]:
+    module = load_file(path)
     found = {
         name: cls
         for name, cls in vars(module).items()

@@ -46,7 +46,10 @@ def learning(scores: pd.DataFrame, runs: pd.DataFrame, seed: int = 0) -> Learnin
 
 
 def of_runs(scores: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """A line with RUNS for each run that has a gate; `keeps` is NaN where the gate fails or nothing is beyond L."""
+    """A line with RUNS for each run that has a gate; `keeps` is NaN where the gate fails or nothing is beyond L.
+
+    The gate is the score at L where a plan measures longer strings alone.
+    """
     have = (
         runs[runs["learned"].notna()] if "learned" in runs else pd.DataFrame(columns=[*RUNS, "train_length"])
     )
@@ -54,7 +57,9 @@ def of_runs(scores: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     lines = [
         (
             *(r.encoding, r.task, r.task_family, r.seed, bool(r.learned)),
-            octaves(curves.get((r.encoding, r.task, r.seed), {}), r.train_length) if r.learned else np.nan,
+            octaves({r.train_length: r.gate, **curves[run]}, r.train_length)
+            if r.learned and (run := (r.encoding, r.task, r.seed)) in curves
+            else np.nan,
         )
         for r in have.itertuples()
     ]

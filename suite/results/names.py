@@ -33,7 +33,9 @@ def name_problem(name: object) -> str:
 def whole_problem(name: object) -> str:
     """Why a record cannot be of this encoding: a name, a sum such as `rope+fox`, or either extended: `rope@yarn`.
 
-    >>> whole_problem("rope+fox@yarn"), whole_problem("rope++fox")
+    Methods stand on top of each other as encodings do: `rope@yarn+logn`.
+
+    >>> whole_problem("rope+fox@yarn+logn"), whole_problem("rope++fox")
     ('', "'' is not a name: use lower-case letters, digits and underscores, a letter first, at most 40 characters")
     """
     if not isinstance(name, str):
@@ -41,7 +43,7 @@ def whole_problem(name: object) -> str:
     if len(name) > WHOLE:
         return f"has {len(name)} characters: use at most {WHOLE}"
     trained, extended, method = name.partition("@")
-    parts = [*trained.split("+"), *([method] if extended else [])]
+    parts = [*trained.split("+"), *(method.split("+") if extended else [])]
     for part in parts:
         if problem := name_problem(part):
             return problem if part == name else f"{part!r} {problem}"

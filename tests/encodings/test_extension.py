@@ -12,8 +12,11 @@ from pebench.encodings.extension import (
     Regrouped,
     Retuned,
     Sharpened,
+    claims,
     extended,
+    load_method,
     longrope2,
+    methods,
     ntk,
     sharpening,
     yarn,
@@ -48,8 +51,9 @@ def test_yarn_sharpens_by_the_known_gain(factor, gain):
     assert sharpening(factor) == pytest.approx(gain, abs=1e-6)
 
 
-RETUNED = [name for name, cls in METHODS.items() if issubclass(cls, Retuned)]
-REGROUPED = [name for name, cls in METHODS.items() if issubclass(cls, Regrouped)]
+RETUNED = [name for name, cls in methods().items() if issubclass(cls, Retuned)]
+REGROUPED = [name for name, cls in methods().items() if issubclass(cls, Regrouped)]
+STACKED = ["yarn+logn", "dual_chunk+logn"]
 
 
 @pytest.mark.parametrize("method", RETUNED)
@@ -58,7 +62,7 @@ def test_zero_frequencies_stay_zero(method):
     cls = METHODS[method]
     assert issubclass(cls, Retuned)
     changed = cls.change(frequencies, 4.0, 64)
-    assert ((changed == 0) == (frequencies == 0)).all()
+    assert ((changed == 0) == ((frequencies == 0) | (method == "dropped"))).all()
 
 
 EXTENSIBLE = [
@@ -82,6 +86,8 @@ WRAPPED = ["grape_m_ctx", "grape_m_basis", "grape_m_rank2", "rope+fox", "rope+ss
         *itertools.product(EXTENSIBLE + WRAPPED, ("pi", "ntk", "yarn")),
         *itertools.product(("rope", "grape_m_per_head", "rope+fox"), ("llama3", "longrope2")),
         *itertools.product(("rope", "pope", "alibi", "t5_bias", "rope+fox"), REGROUPED),
+        *itertools.product(("rope", "rope+fox"), [*STACKED, "logn", "dropped", "yarn_frequencies"]),
+        ("alibi", "logn"),
     ],
 )
 def test_extended_is_a_working_copy(spec, method):
@@ -121,6 +127,8 @@ def seen(method, i, j, length):
         return (i, j) if i - j < near else (i // group + near - near // group, j // group)
     if method == "rerope":
         return min(i - j, length // 8), 0
+    if method == "streaming":
+        return (i, j) if i - j < length - 4 else (min(i, length - 1), j) if j < 4 else None
     far = 3 * length // 4
     chunk = far - length // 16
     between = i // chunk - j // chunk
@@ -138,11 +146,14 @@ def test_each_pair_is_seen_where_the_method_puts_it(spec, method):
     slopes = torch.tensor([0.0625, 0.00390625]) if "alibi" in spec else torch.zeros(2)
     longest = 0
     for i in (0, 7, 8, 31, 90, 127):
-        pairs = torch.tensor([seen(method, i, j, 32) for j in range(i + 1)])
+        places = [seen(method, i, j, 32) for j in range(i + 1)]
+        hidden = torch.tensor([place is None for place in places])
+        pairs = torch.tensor([place or (i, i) for place in places])
         angle = (pairs[:, 1] - pairs[:, 0])[:, None] * rope_frequencies(8)
         logits = (rotate(k[0, :, : i + 1], angle) @ q[0, :, i, :, None])[..., 0] * 8**-0.5
         logits = logits - slopes[:, None] * (pairs[:, 0] - pairs[:, 1])
-        torch.testing.assert_close(weights[0, :, i, : i + 1], logits.softmax(-1), rtol=0, atol=1e-5)
+        expected = logits.masked_fill(hidden, -torch.inf).softmax(-1)
+        torch.testing.assert_close(weights[0, :, i, : i + 1], expected, rtol=0, atol=1e-5)
         longest = max(longest, (pairs[:, 0] - pairs[:, 1]).max().item())
     assert 0 < longest < 32
 
@@ -166,6 +177,9 @@ def test_what_cannot_be_extended_says_why(spec, method, factor, error):
     [
         ("alibi@yarn", EncodingError, "no frequencies"),
         ("rope@yaarn", UnknownName, "did you mean 'yarn'"),
+        ("rope@yarn+lgn", UnknownName, "did you mean 'logn'"),
+        ("rope@+logn", UnknownName, "no extension ''"),
+        ("rope@logn+yarn+", UnknownName, "no extension ''"),
         ("rope@", UnknownName, "rope@"),
         ("rope@pi@yarn", EncodingError, "extended already"),
         ("roep@pi", UnknownName, "did you mean 'rope'"),
@@ -187,3 +201,82 @@ def test_a_name_with_a_method_is_an_encoding(spec):
     length = frequencies and made.shape.train_length * (32 if "randomized" in spec else 1)
     expected = METHODS[method].change(rope_frequencies(made.shape.head_dim), cls.alone, length)
     assert any(torch.equal(f, expected) for f in frequencies)
+
+
+WITHIN = [name for name in [*methods(), *STACKED, "logn+streaming"] if claims(name).within]
+
+
+def read(spec, method, length, train_length=32, factor=4.0):
+    """Logits of a text by a model, and by the same model extended."""
+    lm = LM(SIZE, resolve(spec)[1], train_length, 0).eval()
+    tokens = torch.randint(16, (1, length), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        before = lm(tokens)
+        lm.encoding = extended(
+            lm.encoding, method, max(1.0, length / train_length) if claims(method).dynamic else factor
+        )
+        return before, lm(tokens)
+
+
+@pytest.mark.parametrize("method", WITHIN)
+def test_what_claims_it_reads_texts_of_the_trained_length_unchanged(method):
+    before, after = read("rope", method, 32)
+    torch.testing.assert_close(after, before, rtol=0, atol=1e-5)
+    before, after = read("rope", method, 64)
+    assert (after - before).abs().max() > 1e-4
+
+
+def test_the_claims_are_those_of_the_methods():
+    assert {"ntk_dynamic", "streaming", "logn", "logn+streaming"} == set(WITHIN)
+    assert not claims("yarn+logn").within
+    assert claims("ntk_dynamic+logn").dynamic
+
+
+def test_a_streaming_query_sees_what_a_cache_of_the_trained_length_holds():
+    e = extended(build(resolve("rope")[1], Shape(1, 2, 8, 32)), "streaming", 4.0)
+    q = torch.randn(1, 2, 100, 8, generator=torch.Generator().manual_seed(0))
+    at = At.whole(0, torch.zeros(1, 100, 16), q, torch.arange(100))
+    weights = attended(e, at, q, q, torch.eye(100).expand(1, 2, -1, -1))
+    assert ((weights[0, 0] > 0).sum(-1) == torch.arange(1, 101).clamp(max=32)).all()
+
+
+MINE = """
+from torch import Tensor
+
+from pebench.encodings.extension import Retuned, method
+
+
+@method("{name}")
+class Mine(Retuned):
+    title = "halved"
+    paper = "unpublished"
+    formula = "x"
+
+    @staticmethod
+    def change(frequencies: Tensor, factor: float, length: int) -> Tensor:
+        return frequencies / 2
+"""
+
+
+def test_a_file_adds_a_method(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(MINE.format(name="halved_here"))
+    try:
+        assert load_method(str(file)) == load_method(f"{file}:Mine") == "halved_here"
+        assert resolve("rope@halved_here")[0] == "rope@halved_here"
+        with pytest.raises(EncodingError, match=r"names no methods.*Mine"):
+            load_method(f"{file}:Other")
+        other = tmp_path / "other.py"
+        other.write_text(MINE.format(name="halved_here"))
+        with pytest.raises(EncodingError, match="defined twice"):
+            load_method(str(other))
+    finally:
+        METHODS.pop("halved_here", None)
+
+
+@pytest.mark.parametrize("name", ["Halved", "2x", "", "a+b", "lambda"])
+def test_a_method_has_a_name_that_can_be_written(name, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(MINE.format(name=name))
+    with pytest.raises(EncodingError, match="cannot be called"):
+        load_method(str(file))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pebench.leaderboard import about
 from pebench.leaderboard.reports import rules
 from pebench.leaderboard.reports.rules import REFERENCES, Verdict
 from pebench.suite.results.record import Record, Row, write
@@ -41,7 +42,9 @@ def even(name: str, length: int) -> float:
 
 
 def of(rule: str, found: list[Verdict]) -> Verdict:
-    (verdict,) = (v for v in found if v.rule == rule)
+    """The verdict of a rule; where it has one for all tasks as well, that of the task."""
+    of_rule = [v for v in found if v.rule == rule]
+    (verdict,) = [v for v in of_rule if v.task != "all"] or of_rule
     return verdict
 
 
@@ -73,18 +76,78 @@ def test_a_median_at_floor_or_ceiling_breaks_b(value: float, said: str) -> None:
     assert f"median {said} at 16" in verdict.detail
 
 
+def line(name: str = "rope", seed: int = 0, times: float = 1, rate: float = 1, **more: object) -> str:
+    """A trial of `parity` as STANDARD_2 trains it, with so many times its steps and its rate."""
+    plan = about.task("STANDARD_2", "parity")
+    assert plan is not None
+    size = {"layers": plan.layers, "width": plan.width, "heads": plan.heads, "tokens": plan.tokens}
+    recipe = {
+        "length": plan.trained,
+        "steps": round(times * plan.steps),
+        "rate": float(f"{rate * plan.rate:.2g}"),
+    }
+    run = {
+        "task": "parity",
+        "encoding": name,
+        "seed": seed,
+        "gate": 0.95,
+        "learned": True,
+        "scores": {"20": 0.5},
+    }
+    return json.dumps(size | recipe | run | more)
+
+
+def tried(*lines: str) -> list[Verdict]:
+    return rules.verdicts([], rules.of_trials("\n".join(lines), "STANDARD_2"), "STANDARD_2")
+
+
+def whole(rule: str, found: list[Verdict]) -> Verdict:
+    (verdict,) = (v for v in found if v.rule == rule and v.task == "all")
+    return verdict
+
+
 @pytest.mark.parametrize(("gap", "met"), [(0.03, True), (0.06, False)])
 def test_twice_the_steps_may_move_a_reference_by_two_deviations(gap: float, met: bool) -> None:
-    once = made(even)  # the deviation of three seeds is 0.02
-    twice = made(lambda name, n: even(name, n) + gap * (name == "rope"), steps=200)
-    runs = rules.of_records([*once, *twice])
-    verdict = of("d", rules.enough(runs))
+    once = [line(n, seed, scores={"20": 0.5 + 0.02 * (seed - 1)}) for n in REFERENCES for seed in range(3)]
+    twice = [line(n, times=2, scores={"20": 0.5 + gap * (n == "rope")}) for n in REFERENCES]
+    verdict = of("d", tried(*once, *twice))
     assert verdict.met is met
-    assert ("rope by +0.06" in verdict.detail) is not met
+    assert (f"rope by {gap:+.2f} at 20" in verdict.detail) is not met
 
 
-def test_without_a_doubling_d_is_unknown() -> None:
+def test_without_a_doubling_or_seeds_d_is_unknown() -> None:
     assert of("d", rules.verdicts(made(even))).met is None
+    assert of("d", tried(*(line(n, times=times) for n in REFERENCES for times in (1, 2)))).met is None
+
+
+def test_a_third_and_three_times_the_rate_are_tried_by_a_sample() -> None:
+    names = [*REFERENCES, "grape_a_qk"]
+    lines = [line(n, rate=rate) for n in names for rate in (1 / 3, 1, 3)]
+    assert whole("e", tried(*lines)).met is True
+    assert whole("e", tried(*lines[1:])).met is None
+    bad = line("rope", gate=0.1, learned=False)
+    verdict = whole("e", tried(*(bad if text == line("rope") else text for text in lines)))
+    assert "another rate passes rope in parity" in verdict.detail
+
+
+def test_c_asks_for_contexts_heads_and_equal_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = about.task("STANDARD_2", "parity")
+    assert plan is not None
+    small = replace(plan, trained=127, context=128, width=96, heads=4)
+    large = replace(small, width=192, heads=6)
+
+    def judged(profile: str, small: about.TaskFacts, large: about.TaskFacts) -> Verdict:
+        facts = {"STANDARD_2": small, "LARGE": large}
+        monkeypatch.setattr(about, "tasks", lambda name: [facts[name]])
+        monkeypatch.setattr(about, "task", lambda name, task: facts[name])
+        (verdict,) = rules.trained_at(profile)
+        return verdict
+
+    assert judged("STANDARD_2", small, large).met is True
+    assert judged("LARGE", small, large).met is True
+    assert judged("STANDARD_2", replace(small, context=127), large).met is False
+    assert "L 64 in LARGE" in judged("STANDARD_2", small, replace(large, trained=64)).detail
+    assert "heads of width 24" in judged("LARGE", small, replace(large, heads=8)).detail
 
 
 def test_two_recipes_in_a_task_break_e() -> None:
@@ -108,26 +171,16 @@ def test_a_family_with_all_the_variance_breaks_f() -> None:
     assert of("f", rules.verdicts(both(-0.1))).met is True
 
 
-def line(name: str = "rope", seed: int = 0, steps: int = 100, **more: object) -> str:
-    return json.dumps(
-        {
-            "task": "copy",
-            "encoding": name,
-            "seed": seed,
-            "steps": steps,
-            "learned": True,
-            "scores": {"8": 0.5},
-        }
-        | more
-    )
-
-
 def test_trials_are_judged_as_records_are() -> None:
-    text = "\n".join(line(name, seed) for name in [*REFERENCES, "path"] for seed in range(3))
-    found = rules.verdicts([], rules.of_trials(text))
+    found = tried(*(line(name, seed) for name in [*REFERENCES, "path"] for seed in range(3)))
     assert (of("a", found).met, of("b", found).met, of("d", found).met) == (True, True, None)
     with pytest.raises(ValueError, match="line 2 is no trial"):
-        rules.of_trials(line() + "\n{}")
+        rules.of_trials(line() + "\n{}", "STANDARD_2")
+
+
+@pytest.mark.parametrize("other", [{"width": 8}, {"length": 999}, {"tokens": 1}, {"task": "copy"}])
+def test_a_trial_of_another_size_length_or_task_does_not_count(other: dict[str, object]) -> None:
+    assert rules.of_trials(line(**other), "STANDARD_2").empty
 
 
 def test_the_command_says_whether_all_rules_are_met(tmp_path: Path) -> None:
