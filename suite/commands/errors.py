@@ -9,6 +9,7 @@ def explained(e: Exception) -> int | None:
     from pebench.leaderboard.export.dataset import DatasetError
     from pebench.leaderboard.export.hub import PublishError
     from pebench.leaderboard.reports.published import PublishedError
+    from pebench.leaderboard.reports.trend import TrendError
     from pebench.leaderboard.submissions.validate import SubmissionError
     from pebench.suite.lm.model import LengthError
     from pebench.suite.results.record import RecordError
@@ -26,6 +27,7 @@ def explained(e: Exception) -> int | None:
         | OSError
         | EnvironmentProblem
         | BoardError
+        | TrendError
         | LaunchError
         | DatasetError
         | PublishError
