@@ -21,10 +21,19 @@ from pebench.leaderboard.about import PUBLISHED
 from pebench.leaderboard.notes import notes_of
 from pebench.leaderboard.ranking.keeps import ALL, learning
 from pebench.suite.results.metrics import EXTENDING, counted
-from pebench.suite.results.record import LARGEST, VERIFIED, Record, Unreadable, folders, newest, read_all
+from pebench.suite.results.record import (
+    CERTIFICATE,
+    LARGEST,
+    VERIFIED,
+    Record,
+    Unreadable,
+    folders,
+    newest,
+    read_all,
+)
 
 COSTS = ("train_ratio", "prefill_ratio", "decode_ratio", "cache_bytes")
-ALWAYS = ("certificate", "throughput")  # on a board of any tasks
+ALWAYS = (CERTIFICATE, "throughput")  # on a board of any tasks
 NOTHING = "no score yet on anything that another encoding has too"
 CONTENT = "reads content"  # the check that says it
 REPRODUCED = (
@@ -46,6 +55,7 @@ class Interval:
     score: float
     low: float | None  # None where no encoding has two seeds
     high: float | None
+    p_best: float | None = None  # of the scores at L and beyond; None without two seeds in every task
 
 
 @dataclass(frozen=True)
@@ -355,9 +365,12 @@ def _by_encoding(frame: pd.DataFrame) -> dict[str, list[Any]]:
 
 
 def _intervals(frame: pd.DataFrame) -> dict[str, Interval]:
-    """The known scores of a table (encoding, score, low, high), by encoding."""
+    """The known scores of a table (encoding, score, low, high, p_best), by encoding."""
     rows = frame.dropna(subset="score").itertuples()
-    return {row.encoding: _interval(row.score, row.low, row.high) for row in rows}
+    return {
+        row.encoding: replace(_interval(row.score, row.low, row.high), p_best=_none(row.p_best, float))
+        for row in rows
+    }
 
 
 def _overall(frame: pd.DataFrame) -> dict[str, Overall]:
@@ -382,7 +395,7 @@ def _blocked(runs: pd.DataFrame, checks: pd.DataFrame) -> dict[str, str]:
     """Encodings whose certificate forbids a rank, with the reason."""
     failed = checks[~checks["passed"]].groupby("encoding")["check"].unique()
     reasons = {name: f"certificate failed: {', '.join(sorted(names))}" for name, names in failed.items()}
-    broken = runs[(runs["task"] == "certificate") & (runs["outcome"] != "measured")]
+    broken = runs[(runs["task"] == CERTIFICATE) & (runs["outcome"] != "measured")]
     return reasons | {run.encoding: f"certificate {run.outcome}: {run.reason}" for run in broken.itertuples()}
 
 
@@ -408,7 +421,7 @@ class _Facts:
         runs, checks, card = self.runs[name], self.checks[name], self.cards[name]
         bad = [r for r in runs if r.outcome not in ("measured", "undefined")]
         failed = sorted(c.check for c in checks if not c.passed)
-        broken = any(r.task == "certificate" for r in bad)
+        broken = any(r.task == CERTIFICATE for r in bad)
         parameters = [r.parameters_encoding for r in runs if not pd.isna(r.parameters_encoding)]
         return Entry(
             name=name,

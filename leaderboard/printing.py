@@ -1,6 +1,7 @@
 """A board as text: printed, or as JSON, CSV or Markdown, in any of the orders."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -61,7 +62,7 @@ def to_frame(board: Board) -> pd.DataFrame:
     rows = []
     for e in board.entries:
         row = asdict(e)
-        for part in (
+        for left_out in (
             "families",
             "gates",
             "costs",
@@ -75,13 +76,13 @@ def to_frame(board: Board) -> pd.DataFrame:
             "learns",
             "keeps",
         ):
-            del row[part]
+            del row[left_out]
         for quantity, found in (("at_length", e.at_length), ("beyond", e.beyond)):
-            ends = (found.score, found.low, found.high) if found else (None, None, None)
-            row |= dict(zip((quantity, f"{quantity}_low", f"{quantity}_high"), ends, strict=True))
-        for quantity, overall in (("learns", e.learns), ("keeps", e.keeps)):
-            ends = (overall.value, overall.low, overall.high) if overall else (None, None, None)
-            row |= dict(zip((quantity, f"{quantity}_low", f"{quantity}_high"), ends, strict=True))
+            row |= _ended(
+                quantity, (found.score, found.low, found.high, found.p_best) if found else (None,) * 4
+            )
+        for quantity, part in (("learns", e.learns), ("keeps", e.keeps)):
+            row |= _ended(quantity, (part.value, part.low, part.high, part.p_best) if part else (None,) * 4)
         row |= {f"place_{order.replace('-', '_')}": e.places.get(order) for order in ranking.ORDERS}
         for family in board.task_families:
             row[family] = e.families[family].score if family in e.families else None
@@ -98,6 +99,13 @@ def to_frame(board: Board) -> pd.DataFrame:
         *(c for c in rows[0] if c.startswith(_QUANTITIES)),
     )
     return pd.DataFrame(rows).astype(dict.fromkeys(whole, "Int64") | dict.fromkeys(known, "float64"))
+
+
+def _ended(quantity: str, numbers: Sequence[float | None]) -> dict[str, float | None]:
+    """A quantity with the ends of its interval and P(best), by column."""
+    return dict(
+        zip((quantity, *(f"{quantity}_{end}" for end in ("low", "high", "p_best"))), numbers, strict=True)
+    )
 
 
 _QUANTITIES = ("at_length", "beyond", "learns", "keeps")

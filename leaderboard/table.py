@@ -11,7 +11,7 @@ from pebench.suite.results.record import CERTIFICATE, Condition, Record, normali
 
 SCORE_COLUMNS = [
     *("encoding", "task", "task_family", "seed", "metric"),
-    *("condition", "length", "depth", "position", "phase"),
+    *("condition", "length", "depth", "position", "kind", "questions", "phase"),
     *("value", "n", "floor", "ceiling", "score", "fingerprint", "file"),
 ]
 
@@ -19,8 +19,9 @@ SCORE_COLUMNS = [
 def score_table(records: Iterable[Record]) -> pd.DataFrame:
     """One row per measured number; `score` is 0 at the floor, 1 at the ceiling, NaN where it does not count.
 
-    `length`, `depth` and `position` repeat what the condition says; `condition` is all of it, as text. `phase` is
-    "at_length" up to the training length of the task, "beyond" above it, and empty where either length is unknown.
+    `length`, `depth`, `position`, `kind` (of needles) and `questions` (a set of them) repeat what the condition says;
+    `condition` is all of it, as text. `phase` is "at_length" up to the training length of the task, "beyond" above it,
+    and empty where either length is unknown.
     """
     measured = [r for r in records if r.task != CERTIFICATE]
     conditions: dict[tuple[Any, ...], int] = {}  # the same few come again and again
@@ -49,11 +50,15 @@ def score_table(records: Iterable[Record]) -> pd.DataFrame:
     )
     places = pd.DataFrame(
         [
-            (label(condition), *(_number(condition.get(key)) for key in ("length", "depth", "position")))
+            (
+                label(condition),
+                *(_number(condition.get(key)) for key in ("length", "depth", "position")),
+                *(_text(condition.get(key)) or None for key in ("kind", "task")),
+            )
             for condition in map(dict, conditions)
         ],
-        columns=["condition", "length", "depth", "position"],
-    ).astype({"length": float, "depth": float, "position": float})
+        columns=["condition", "length", "depth", "position", "kind", "questions"],
+    ).astype({"length": float, "depth": float, "position": float, "kind": object, "questions": object})
     parts = [runs.take(np.array(run, int)), places.take(np.array(place, int))]
     frame = pd.concat([part.reset_index(drop=True) for part in parts], axis=1)
     frame["metric"] = metric
@@ -145,26 +150,17 @@ def check_table(records: Iterable[Record]) -> pd.DataFrame:
     return frame.astype({"passed": bool})
 
 
-ANSWERS = ["encoding", "task", "seed", "condition", "item", "said", "right"]
+ANSWERS = ["encoding", "task", "seed", "condition", "item", "asked", "answer", "said", "right"]
 
 
 def answer_table(records: Iterable[Record]) -> pd.DataFrame:
-    """One row per answer that a record keeps: which test item, what was said, whether it was right.
-
-    Records keep them since their field `answers`: objects with condition, item, said and right. What has another form
-    is left out.
-    """
+    """One row per answer that a record keeps: the test item, the right answer, what was said, whether it was right."""
     rows = [
-        (r.encoding, r.task, r.seed, label(a["condition"]), a["item"], a["said"], a["right"])
+        (r.encoding, r.task, r.seed, label(a["condition"]), *(a[key] for key in ANSWERS[4:]))
         for r in records
-        for a in vars(r).get("answers", ())
-        if isinstance(a, dict)
-        and isinstance(a.get("condition"), dict)
-        and type(a.get("item")) is int
-        and isinstance(a.get("said"), str)
-        and isinstance(a.get("right"), bool)
+        for a in r.answers
     ]
-    return pd.DataFrame(rows, columns=ANSWERS)
+    return pd.DataFrame(rows, columns=ANSWERS).astype({"right": bool})
 
 
 def card_table(records: Iterable[Record]) -> dict[str, dict[str, Any]]:

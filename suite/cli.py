@@ -42,6 +42,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Results": {
         "board": results.board,
         "compare": results.compare,
+        "trend": results.show_trend,
         "validity": results.compare_with_published,
         "app": results.open_app,
     },

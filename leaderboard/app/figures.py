@@ -11,6 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from pebench.leaderboard.ranking import WHOLE
+from pebench.leaderboard.reports.trend import Trend
 
 # Told apart in eight kinds of colour vision, and three times as light or dark as either background (tests).
 COLOURS = ("#0072B2", "#AE3E00", "#008767", "#C25E99", "#8182D9", "#8A9E00")
@@ -218,6 +219,33 @@ def cost_quality(frame: pd.DataFrame, cost_title: str) -> go.Figure:
     figure.update_xaxes(type="log", tickvals=ticks, ticktext=text, title=f"{cost_title}; hollow: no rank")
     figure.update_yaxes(title="score (0: without reading the input, 1: oracle)")
     return laid_out(figure, 520, showlegend=True)
+
+
+def trend(frame: pd.DataFrame, found: Trend) -> go.Figure:
+    """The difference of each pair (views.largest_gaps) against the parameters of the models, named at its end."""
+    figure, last = go.Figure(), []
+    for n, (_, row) in enumerate(frame.iterrows()):
+        gaps = [row[profile] for profile in found.profiles]
+        pair = html.escape(f"{row['better']} - {row['worse']}")
+        colour, dash = COLOURS[n % len(COLOURS)], DASHES[n // len(COLOURS) % len(DASHES)]
+        figure.add_scatter(
+            x=found.parameters, y=gaps, mode="lines+markers", name=pair,
+            line={"color": colour, "dash": dash, "width": 2}, marker={"symbol": SYMBOLS[n % len(SYMBOLS)], "size": 7},
+        )  # fmt: skip
+        last.append((gaps[-1], pair, colour))
+    heights = [gap for trace in figure.data for gap in trace.y]
+    apart = 0.05 * (max(heights, default=1.0) - min(heights, default=0.0))
+    for (_, pair, colour), y in zip(last, spread([gap for gap, _, _ in last], apart), strict=True):
+        text = f'<span style="color:{colour}">■</span> {pair}'
+        figure.add_annotation(
+            x=math.log10(found.parameters[-1]), y=y, xanchor="left", xshift=10, text=text, showarrow=False
+        )
+    figure.add_hline(y=0, line={"color": GREY, "dash": "dot"})
+    text = [f"{n / 1e6:.2f} M<br>{name}" for name, n in zip(found.profiles, found.parameters, strict=True)]
+    figure.update_xaxes(type="log", tickvals=found.parameters, ticktext=text, title="parameters")
+    figure.update_yaxes(title="difference of scores")
+    room = 24 + 7 * max((len(pair) for _, pair, _ in last), default=0)
+    return laid_out(figure, 480, showlegend=False, margin_r=room)
 
 
 def answers(frame: pd.DataFrame, looks: Looks) -> go.Figure:

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from pebench.leaderboard import about, ranking, table
-from pebench.leaderboard.board import COSTS, Board, Entry
+from pebench.leaderboard.board import COSTS, Board, Entry, Overall
 from pebench.leaderboard.printing import plain, to_frame
+from pebench.leaderboard.reports.trend import APART, Trend
+from pebench.leaderboard.reports.trend import to_frame as trend_frame
 from pebench.leaderboard.reports.validity import Validity
 from pebench.suite.results.metrics import METRICS, counted
 
@@ -61,6 +63,32 @@ def ranked_tasks(board: Board) -> list[str]:
     found = list(board.ranking.data.tasks)
     known = [facts.name for facts in about.tasks(board.profile) if facts.name in found]
     return [*known, *(task for task in found if task not in known)]
+
+
+class Question(NamedTuple):
+    """What a visitor comes for, the page that answers it, and what the link to it says."""
+
+    words: str
+    page: str
+    query: dict[str, Any]
+
+
+RETRIEVAL = ("needle", "recall", "indexing")  # families of tasks that find something in a text
+
+
+def questions(board: Board) -> list[Question]:
+    """The questions that this board can answer: a choice names only tasks that it has."""
+    tasks = ranked_tasks(board)
+    finding = [task for task in tasks if about.family(task) in RETRIEVAL]
+    language = [task for task in tasks if about.family(task) == "language"]
+    return [
+        *([Question("Which finds things in long texts?", "overview", {"tasks": finding})] if finding else []),
+        Question("Which keeps its score beyond the training length?", "overview", {"sort": "keeps"}),
+        *([Question("Which models language best?", "overview", {"tasks": language})] if language else []),
+        Question("Is A better than B?", "compare", {}),
+        Question("What does it cost?", "cost", {}),
+        Question("How does mine compare?", "submit", {}),
+    ]
 
 
 def seed_numbers(board: Board) -> range:
@@ -181,6 +209,29 @@ def standing(entry: Entry) -> str:
     return f"{place}: score {entry.score:.2f}{interval}, {counted(entry.seeds, 'seed')}, coverage {entry.coverage:.0%}."
 
 
+def quantities(entry: Entry) -> pd.DataFrame:
+    """Each quantity that orders the board, with its interval and P(best), in the unit that its name says."""
+    found = {
+        "learns (share of the runs that pass their gate)": entry.learns,
+        "at L (score)": entry.at_length,
+        "beyond L (score)": entry.beyond,
+        "keeps (octaves of L with half of the score at L)": entry.keeps,
+    }
+    return pd.DataFrame(
+        [
+            {
+                "quantity": name,
+                "value": part.value if isinstance(part, Overall) else part.score,
+                "low": part.low,
+                "high": part.high,
+                "p_best": part.p_best,
+            }
+            for name, part in found.items()
+            if part is not None
+        ]
+    )
+
+
 def costs(entry: Entry) -> pd.DataFrame:
     """What an encoding costs. Columns: cost, value, unit; RoPE's ratios are 1 by construction."""
     return pd.DataFrame(
@@ -220,6 +271,49 @@ def measured(board: Board, key: str) -> list[tuple[str, str]]:
     scored = set(board.scores.dropna(subset="score").groupby(["task", "metric"]).groups)
     # Scored metrics first: they make the ranking.
     return sorted(spread[spread > 1].index, key=lambda pair: (pair not in scored, pair))
+
+
+def sizes_compared(found: Trend) -> str:
+    """What a trend compares, and how many pairs have each verdict."""
+    sizes = ", ".join(
+        f"{name} ({_millions(n, n)} parameters)"
+        for name, n in zip(found.profiles, found.parameters, strict=True)
+    )
+    counts = found.pairs["verdict"].value_counts()
+    verdicts = ", ".join(f"{verdict} {counts[verdict]}" for verdict in counts.index)
+    return (
+        f"Sizes: {sizes}. Same tasks and training lengths: {', '.join(found.tasks)}. "
+        f"Of {counted(len(found.pairs), 'pair')}: {verdicts}."
+    )
+
+
+def trend_lines(found: Trend) -> pd.DataFrame:
+    """The pairs of a trend, a column for each size; the largest difference at the largest size first."""
+    frame = trend_frame(found)
+    order = frame[found.profiles[-1]].abs().sort_values(ascending=False, kind="stable").index
+    return frame.loc[order].reset_index(drop=True)
+
+
+def compared(found: Trend) -> list[str]:
+    """The encodings that a trend compares."""
+    return sorted({*found.pairs["better"], *found.pairs["worse"]})
+
+
+def chosen_lines(frame: pd.DataFrame, verdicts: Sequence[str], encodings: Sequence[str]) -> pd.DataFrame:
+    """The pairs with one of these verdicts and one of these encodings; an empty choice means all."""
+    keep = frame["verdict"].isin(verdicts or frame["verdict"].unique())
+    names = encodings or pair_names(frame)
+    return frame[keep & (frame["better"].isin(names) | frame["worse"].isin(names))].reset_index(drop=True)
+
+
+def pair_names(frame: pd.DataFrame) -> list[str]:
+    """The encodings of these pairs."""
+    return list(dict.fromkeys([*frame["better"], *frame["worse"]]))
+
+
+def largest_gaps(frame: pd.DataFrame, profiles: Sequence[str], most: int = 12) -> pd.DataFrame:
+    """The pairs that a picture shows: known at every size, the first few."""
+    return frame.dropna(subset=list(profiles)).head(most)
 
 
 def better(metric: str) -> str:
@@ -278,8 +372,7 @@ def by_depth(board: Board, task: str, metric: str, names: Sequence[str]) -> pd.D
     Columns: encoding, length, place, value; places from the beginning of the text to its end, kinds last.
     """
     rows = _chosen(board, task, metric, names, learned_only=False).dropna(subset="length")
-    kind = rows["condition"].str.extract(r"\bkind (\w+)", expand=False)
-    place = rows["depth"].map("depth {:g}".format, na_action="ignore").fillna(kind)
+    place = rows["depth"].map("depth {:g}".format, na_action="ignore").fillna(rows["kind"])
     rows = rows.assign(place=place).dropna(subset="place").sort_values(["depth", "place"], kind="stable")
     means = rows.groupby(["encoding", "length", "place"], as_index=False, sort=False)["value"].mean()
     return _in_order(means, names)
@@ -364,7 +457,12 @@ def compare(board: Board, first: str, others: Sequence[str]) -> pd.DataFrame:
 def one(board: Board, name: str) -> dict[str, pd.DataFrame]:
     """Tables of one encoding: families, certificate, runs, scores."""
     entry = next(e for e in board.entries if e.name == name)
-    families = pd.DataFrame([{"task family": f, **vars(part)} for f, part in entry.families.items()])
+    families = pd.DataFrame(
+        [
+            {"task family": f, "score": part.score, "low": part.low, "high": part.high}
+            for f, part in entry.families.items()
+        ]
+    )
     tables = {"certificate": board.checks, "runs": board.runs, "scores": board.scores}
     mine = {key: t[t["encoding"] == name].drop(columns="encoding") for key, t in tables.items()}
     return {"families": families, **mine}
@@ -387,11 +485,11 @@ def forced_choice(board: Board) -> pd.DataFrame:
     Columns: questions, length, encoding, asked, accuracy, verdict, chance, bits_per_byte, seeds. "above chance" is
     one-sided at 5 %, by the normal approximation, for the questions of one seed: all seeds are asked the same.
     """
-    keys = ["encoding", "task", "seed", "condition", "length"]
+    keys = ["encoding", "task", "seed", "questions", "length"]
     right = board.scores[board.scores["metric"] == "accuracy"]
     bits = board.scores.loc[board.scores["metric"] == "bits_per_byte", [*keys, "value"]]
     both = right.merge(bits.rename(columns={"value": "bits"}), on=keys, how="left")
-    both["questions"] = both["condition"].str.extract(r"\btask (\w+)", expand=False).fillna("")
+    both["questions"] = both["questions"].fillna("")
     frame = both.groupby(["questions", "length", "encoding"], as_index=False).agg(
         asked=("n", "max"),
         accuracy=("value", "mean"),
@@ -403,6 +501,28 @@ def forced_choice(board: Board) -> pd.DataFrame:
     above = frame["accuracy"] - frame["chance"] > sure
     frame.insert(5, "verdict", above.map({True: "above chance", False: "at chance"}))
     return frame.sort_values(["questions", "length", "bits_per_byte"], ignore_index=True)
+
+
+def empty_pages(board: Board) -> set[str]:
+    """The pages of the app that have nothing to show of a board."""
+    has = {
+        "harness": bool((board.scores["metric"] == "accuracy").any()),
+        "needle": bool(measured(board, "depth")),
+        "positions": bool(measured(board, "position")),
+        "cost": bool(cost_metrics(board)),
+        "trend": _two_sizes(list(board.profiles)),
+    }
+    return {page for page, shown in has.items() if not shown}
+
+
+def _two_sizes(profiles: Sequence[str]) -> bool:
+    """Whether two of these profiles train some task at the same length with models of different sizes."""
+    models: dict[tuple[str, int], list[int]] = {}
+    for profile in profiles:
+        for task in about.tasks(profile):
+            if task.steps:
+                models.setdefault((task.name, task.trained), []).append(task.layers * task.width**2)
+    return any(max(sizes) >= APART * min(sizes) for sizes in models.values())
 
 
 class MeanRanks(NamedTuple):

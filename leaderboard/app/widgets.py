@@ -22,6 +22,7 @@ from pebench.leaderboard.board import Board, BoardError, cached_board, folder_na
 from pebench.leaderboard.printing import plain, safe_csv
 from pebench.leaderboard.reports import sentences
 from pebench.leaderboard.reports.published import FILE, read
+from pebench.leaderboard.reports.trend import Trend, of_folder
 from pebench.leaderboard.reports.validity import Validity
 from pebench.leaderboard.reports.validity import validity as make_validity
 from pebench.suite.results.metrics import METRICS
@@ -34,6 +35,13 @@ TABLE = st.components.v2.component(
     html='<div class="pebench-table"></div>',
     css=HOME.joinpath("table.css").read_text(encoding="utf-8"),
     js=HOME.joinpath("table.js").read_text(encoding="utf-8"),
+)
+LINK = st.components.v2.component(  # its style is the whole page's, for printing
+    "pebench.link",
+    html='<button type="button" class="copy-link">Copy link</button>',
+    css=HOME.joinpath("page.css").read_text(encoding="utf-8"),
+    js=HOME.joinpath("link.js").read_text(encoding="utf-8"),
+    isolate_styles=False,
 )
 FOLDERS = f"One or more, with {os.pathsep!r} between them; `published` is the published leaderboard."
 PICTURES = ("svg", "png")
@@ -78,6 +86,7 @@ COLUMNS: dict[str, Any] = {
     "prefill_ratio": NUMBER("prefill", format="%.2f x", help="Time of a forward pass over RoPE's."),
     "decode_ratio": NUMBER("decode", format="%.2f x", help="Time of one cached token over RoPE's."),
     "cost": NUMBER("cost", format="%.4g"),
+    "value": NUMBER("value", format="%.4g"),
     "difference": NUMBER("difference", format="%.3f"),
     "separated": st.column_config.CheckboxColumn(
         "separated", help="The p-value, corrected for all pairs (Holm), is below 0.05."
@@ -90,6 +99,28 @@ COLUMNS: dict[str, Any] = {
     "bits_per_byte": NUMBER("bits per byte", format="%.3f", help="Of the right answer."),
     "cache_bytes": NUMBER("cache B/token", format="%.0f"),
 }
+
+
+def copy_link() -> None:
+    """A button that copies the address of the page."""
+    LINK(key="copy-link")
+
+
+def empty_pages() -> set[str]:
+    """The pages that have nothing to show of the board that the page before showed; at first, of the usual one.
+
+    They are left out of the menu; a link to them still opens them.
+    """
+    folders, changed = st.session_state.get(SOURCES, (None, 0))
+    try:
+        if folders is None:
+            folders = tuple(os.environ.get(FOLDER_VARIABLE, DEFAULT_FOLDER).split(os.pathsep))
+            changed = stamp(*map(folder_named, folders))
+        board = cached_board(folders, None, (), changed)
+        profile = st.session_state.get("profile", board.profile)
+        return views.empty_pages(cached_board(folders, profile, (), changed))
+    except (BoardError, OSError):  # the page itself says so
+        return set()
 
 
 def open_board() -> Board:
@@ -153,6 +184,17 @@ def validity(board: Board) -> Validity:
 @functools.lru_cache(maxsize=8)
 def _validity(folders: tuple[str, ...], profile: str, changed: int) -> Validity:
     return make_validity(cached_board(folders, profile, (), changed), read(FILE))
+
+
+def trend(quantity: str) -> Trend:
+    """The trend over the sizes in the folders of the board. TrendError where there is one size."""
+    folders, changed = st.session_state[SOURCES]
+    return _trend(folders, quantity, changed)
+
+
+@functools.lru_cache(maxsize=8)
+def _trend(folders: tuple[str, ...], quantity: str, changed: int) -> Trend:
+    return of_folder([folder_named(folder) for folder in folders], (), quantity)
 
 
 def page_address(page: str, profile: str) -> Callable[[str], str]:

@@ -158,6 +158,8 @@ SCHEMAS |= {
         *(column for column in KEY if column[0] != "task_family"),
         ("condition", TEXT, "under which it was asked, as text"),
         ("item", INTEGER, "number of the test item under this condition, from 0"),
+        ("asked", TEXT, "what the model reads, `_` for each part of the answer"),
+        ("answer", TEXT, "the right answer"),
         ("said", TEXT, "what the model answered"),
         ("right", BOOLEAN, "whether that is the right answer"),
     ),

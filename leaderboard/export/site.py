@@ -332,6 +332,7 @@ def encoding(site: Site, entry: Entry) -> Page:
         if isinstance(text, str) and text:
             page.add(f"<pre>{html.escape(text)}</pre>" if key == "formula" else paragraphs(text))
     for title, name, frame in (
+        ("Quantities, each with an order of its own", "quantities", views.quantities(entry)),
         ("Task families", "families", parts["families"]),
         ("Cost, over RoPE's", "costs", views.costs(entry)),
         ("Certificate", "certificate", parts["certificate"]),

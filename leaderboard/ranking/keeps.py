@@ -1,10 +1,15 @@
 """Two quantities of runs: *learns*, whether the gate is passed, and *keeps*, how far half of the score at L holds."""
 
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import special
 
 from pebench.leaderboard.ranking.scores import Array, Mask
 from pebench.leaderboard.ranking.variances import DRAWS, LEVEL
@@ -48,14 +53,12 @@ def of_runs(scores: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     have = (
         runs[runs["learned"].notna()] if "learned" in runs else pd.DataFrame(columns=[*RUNS, "train_length"])
     )
-    key = ["encoding", "task", "seed"]
-    curves = scores.dropna(subset="score").groupby([*key, "length"])["score"].mean()
-    by_run = {run: curve.droplevel(key) for run, curve in curves.groupby(level=key)}
+    curves = _curves(scores)
     lines = [
         (
             *(r.encoding, r.task, r.task_family, r.seed, bool(r.learned)),
-            octaves(by_run[run].combine_first(pd.Series({r.train_length: r.gate})), r.train_length)
-            if r.learned and (run := (r.encoding, r.task, r.seed)) in by_run
+            octaves({r.train_length: r.gate, **curves[run]}, r.train_length)
+            if r.learned and (run := (r.encoding, r.task, r.seed)) in curves
             else np.nan,
         )
         for r in have.itertuples()
@@ -63,26 +66,36 @@ def of_runs(scores: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=RUNS)
 
 
-def octaves(curve: pd.Series, trained: float) -> float:
+def _curves(scores: pd.DataFrame) -> dict[tuple[str, str, int], dict[float, float]]:
+    """Mean score by length, of each (encoding, task, seed)."""
+    key = ["encoding", "task", "seed", "length"]
+    means = scores.dropna(subset=["score", "length"]).groupby(key)["score"].mean()
+    found: dict[tuple[str, str, int], dict[float, float]] = defaultdict(dict)
+    for (encoding, task, seed, length), score in zip(means.index, means.tolist(), strict=True):
+        found[encoding, task, seed][length] = score
+    return found
+
+
+def octaves(curve: Mapping[float, float], trained: float) -> float:
     """log2 of the length, in training lengths, up to which at least half of the score at the training length holds.
 
     `curve` are scores by length. Between two lengths the score is linear in log2 of the length. Where half holds at
     all lengths it is the longest: a lower bound. NaN without a positive score at the training length, or without any
     longer length.
 
-    >>> octaves(pd.Series({8.0: 0.8, 16.0: 0.6, 32.0: 0.2}), 8)
+    >>> octaves({8.0: 0.8, 16.0: 0.6, 32.0: 0.2}, 8)
     1.5
     """
-    curve = curve[curve.index >= trained].sort_index()
-    if len(curve) < 2 or curve.index[0] != trained or not curve.iloc[0] > 0:
-        return float("nan")
-    at, score, half = np.log2(curve.index.to_numpy() / trained), curve.to_numpy(), curve.iloc[0] / 2
-    lost = np.flatnonzero(score < half)
-    if not len(lost):
-        return float(at[-1])
-    n = lost[0]
-    step = (score[n - 1] - half) / (score[n - 1] - score[n])
-    return float(at[n - 1] + step * (at[n] - at[n - 1]))
+    half = curve.get(trained, 0.0) / 2
+    at, score, longer = 0.0, 2 * half, sorted(length for length in curve if length > trained)
+    if not longer or not half > 0:
+        return math.nan
+    for length in longer:
+        there = math.log2(length / trained)
+        if curve[length] < half:
+            return at + (score - half) / (score - curve[length]) * (there - at)
+        at, score = there, curve[length]
+    return at
 
 
 def _over_seeds(runs: pd.DataFrame, column: str, rng: np.random.Generator) -> pd.DataFrame:
@@ -93,28 +106,59 @@ def _over_seeds(runs: pd.DataFrame, column: str, rng: np.random.Generator) -> pd
     family = runs.groupby("task")["task_family"].first()
     size = family.groupby(family).transform("size")
     weight = (1 / size / family.nunique()).reindex(tasks).to_numpy()
-    value = np.full((len(names), len(tasks)), np.nan)
-    sample = np.full((len(names), len(tasks), DRAWS), np.nan)
-    for (name, task), rows in runs.groupby(["encoding", "task"]):
-        e, t, x = names.index(name), tasks.index(task), rows[column].to_numpy(float)
-        value[e, t] = x.mean()
-        if len(x) > 1 and column == "learned":
-            sample[e, t] = rng.beta(x.sum() + 0.5, len(x) - x.sum() + 0.5, DRAWS)
-        elif len(x) > 1:
-            sample[e, t] = x.mean() + x.std(ddof=1) / np.sqrt(len(x)) * rng.standard_t(len(x) - 1, DRAWS)
-    share = np.where(np.isfinite(value), weight, 0.0)
+    runs = runs.astype({column: float})
+    grouped = runs.groupby(["encoding", "task"])[column].agg(["mean", "std", "size", "sum"])
+    mean, deviation, count, total = (
+        grouped[part].unstack("task").reindex(index=names, columns=tasks).to_numpy() for part in grouped
+    )
+    share = np.where(np.isfinite(mean), weight, 0.0)
     share = share / share.sum(axis=1, keepdims=True)
-    whole = np.einsum("et,et->e", share, np.nan_to_num(value))
-    # NaN where a task that counts has no interval.
-    drawn = np.where((share > 0)[:, :, None], share[:, :, None] * sample, 0.0).sum(axis=1)
-    count = np.isfinite(value).sum(axis=1)
-    parts = [_lines(names, ALL, whole, drawn, count, count == len(tasks))]
+    drawn = np.zeros((len(names), DRAWS))  # NaN where a task that counts has no interval
+    parts = []
     for t, task in enumerate(tasks):
-        has = np.isfinite(value[:, t])
-        kept = [name for name, here in zip(names, has, strict=True) if here]
-        ones = np.ones(len(kept), int)
-        parts.append(_lines(kept, task, value[has, t], sample[has, t], ones, ones > 0))
-    return pd.concat(parts, ignore_index=True)
+        has = np.isfinite(mean[:, t])
+        part = _draws(column, mean[has, t], deviation[has, t], count[has, t], total[has, t], rng)
+        drawn[has] += share[has, t, None] * part
+        ones = np.ones(has.sum(), int)
+        parts.append(
+            _lines([names[e] for e in np.flatnonzero(has)], task, mean[has, t], part, ones, ones > 0)
+        )
+    tasks_of = np.isfinite(mean).sum(axis=1)
+    whole = (share * np.nan_to_num(mean)).sum(axis=1)
+    return pd.concat(
+        [_lines(names, ALL, whole, drawn, tasks_of, tasks_of == len(tasks)), *parts], ignore_index=True
+    )
+
+
+def _draws(
+    column: str, mean: Array, deviation: Array, count: Array, total: Array, rng: np.random.Generator
+) -> Array:
+    """Draws (E, DRAWS) of the means of one task; NaN with one seed.
+
+    A Latin hypercube (McKay, Beckman and Conover, 1979): each row holds the same quantiles, in an order of its own.
+    """
+    sample = np.full((len(mean), DRAWS), np.nan)
+    for e in np.flatnonzero(count > 1):
+        if column == "learned":
+            sample[e] = _beta(total[e] + 0.5, count[e] - total[e] + 0.5)
+        else:
+            sample[e] = mean[e] + deviation[e] / np.sqrt(count[e]) * _student(count[e] - 1)
+    return rng.permuted(sample, axis=1)
+
+
+@lru_cache(maxsize=1024)
+def _beta(a: float, b: float) -> Array:
+    """The quantiles of a beta distribution in the middle of DRAWS equal shares."""
+    return np.asarray(special.betaincinv(a, b, _MIDDLES))
+
+
+@lru_cache(maxsize=1024)
+def _student(df: float) -> Array:
+    """The quantiles of Student's t in the middle of DRAWS equal shares."""
+    return np.asarray(special.stdtrit(df, _MIDDLES))
+
+
+_MIDDLES = (np.arange(DRAWS) + 0.5) / DRAWS
 
 
 def _lines(

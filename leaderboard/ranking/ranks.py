@@ -12,7 +12,7 @@ from pebench.leaderboard.ranking.comparisons import FEWEST, Pairs, corrected, pa
 from pebench.leaderboard.ranking.resampling import TaskDraws, task_draws
 from pebench.leaderboard.ranking.scores import Array, Cells, Mask, cells, only, row_means, shares, weights
 from pebench.leaderboard.ranking.tiering import tiers
-from pebench.leaderboard.ranking.variances import LEVEL, Spread, averaged, draws, within_tasks
+from pebench.leaderboard.ranking.variances import DRAWS, LEVEL, Spread, averaged, draws, within_tasks
 
 MIN_COVERAGE = 0.5
 WHOLE = 0.9995  # coverage that prints as 100 %
@@ -25,7 +25,7 @@ class Quantity:
 
     data: Cells
     parts: list[Spread]  # by task
-    table: pd.DataFrame  # encoding, score, low, high; NaN where it lacks some of these cells
+    table: pd.DataFrame  # encoding, score, low, high, p_best; NaN where it lacks some of these cells
     pairs: Pairs
 
     @cached_property
@@ -76,15 +76,15 @@ class Ranking:
     def task_dependent(self) -> list[tuple[str, str]]:
         """The separated pairs, better and worse, that do not survive another choice of tasks.
 
-        In these, 0 lies within the 95 % interval of the difference over draws of tasks. Empty where no family has
-        two tasks.
+        In these, 0 lies within the 95 % of the draws of tasks: at least 2.5 % of them have the opposite sign or no
+        difference. Empty where no family has two tasks.
         """
         names, gap = self.data.encodings, self.pairs.difference
         a, b = np.nonzero((self.p < LEVEL) & (gap > 0))
         if self.task_draws is None or not len(a):
             return []
-        low, _ = self.task_draws.interval(np.nan_to_num(self.pairs.by_task[:, a, b]))
-        return [(names[a[n]], names[b[n]]) for n in np.flatnonzero(low <= 0)]
+        survives = self.task_draws.positive(np.nan_to_num(self.pairs.by_task[:, a, b]))
+        return [(names[a[n]], names[b[n]]) for n in np.flatnonzero(~survives)]
 
     @property
     def separated(self) -> int:
@@ -97,14 +97,27 @@ def without_p(compared: Pairs, preview: Mask) -> Pairs:
     return replace(compared, p=np.where(preview[:, None] | preview, np.nan, compared.p))
 
 
-def quantity(data: Cells, phase: str, preview: Mask, one_seed: bool) -> Quantity:
-    """The scores of the cells of one phase, for each encoding that has all of them."""
+def quantity(data: Cells, phase: str, preview: Mask, one_seed: bool, seed: int = 0) -> Quantity:
+    """The scores of the cells of one phase, for each encoding that has all of them.
+
+    P(best) is the share of draws of seeds and test items in which a score is the largest; previews have none.
+    """
     part = only(data, (data.names["phase"] == phase).to_numpy())
     parts = within_tasks(part)
-    mean, low, high = averaged(parts, shares(part, np.ones(len(part.names), bool)))
+    share = shares(part, np.ones(len(part.names), bool))
+    mean, low, high = averaged(parts, share)
     has = part.has_cell.all(axis=1) & bool(len(part.names))
-    frame = pd.DataFrame({"encoding": part.encodings, "score": mean, "low": low, "high": high})
+    frame = pd.DataFrame(
+        {"encoding": part.encodings, "score": mean, "low": low, "high": high, "p_best": np.nan}
+    )
     frame.loc[~has, ["score", "low", "high"]] = np.nan
+    among = has & ~preview
+    if among.any():
+        rng = np.random.default_rng(seed)
+        sample = np.repeat(mean[among, None], DRAWS, axis=1)
+        for t, spread in enumerate(parts):
+            sample += share[among, t, None] * draws(spread, among, rng)
+        frame.loc[among, "p_best"] = _firsts(sample)
     if one_seed:
         frame[["low", "high"]] = np.nan
     return Quantity(part, parts, frame, without_p(pairs(part, parts), preview))

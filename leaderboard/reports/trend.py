@@ -1,24 +1,23 @@
-"""Do differences hold at another size? python -m pebench.leaderboard.reports.trend --profiles STANDARD_2 LARGE
+"""Do differences hold at another size? `pebench trend` prints it, a page of the app shows it.
 
 Two profiles or more train the same tasks at the same lengths and differ in their models' sizes. For each pair of
 encodings: the difference of their scores at each size, its slope against log2 of the parameters, and a verdict.
 """
 
-import argparse
 import itertools
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
 from pebench.leaderboard import ranking
-from pebench.leaderboard.board import PUBLISHED
+from pebench.leaderboard.about import PUBLISHED
+from pebench.leaderboard.board import reading
 from pebench.leaderboard.table import run_table, score_table
-from pebench.suite.results.record import Record, newest, read_all
+from pebench.suite.results.record import Record, newest
 
 STANDS, FAILS, UNKNOWN = "stands", "does not carry over", "unknown"
 COLUMNS = ["better", "worse", "differences", "slope", "low", "high", "verdict"]
@@ -46,6 +45,8 @@ def trend(profiles: Mapping[str, Sequence[Record]], of: str = "score") -> Trend:
     doubling of the parameters, by least squares weighed by the inverse variances; low and high are its 95 % interval.
     TrendError with fewer than two sizes or nothing in common.
     """
+    if of not in ranking.QUANTITIES:
+        raise TrendError(f"no quantity {of!r}; there are: {', '.join(ranking.QUANTITIES)}")
     if len(profiles) < 2:
         raise TrendError("a trend needs two profiles of different sizes")
     runs = {name: run_table(records) for name, records in profiles.items()}
@@ -141,29 +142,86 @@ def to_markdown(found: Trend) -> str:
 
 def published(*profiles: str) -> str:
     """The trend of the published records, or what is missing for one."""
-    records = newest(r for r in read_all(PUBLISHED)[0] if r.profile in profiles)
+    records = newest(r for r in reading(PUBLISHED).records if r.profile in profiles)
     try:
         return to_markdown(trend({p: [r for r in records if r.profile == p] for p in profiles}))
     except TrendError as e:
         return f"No trend yet: {e}."
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Print the trend. 0: printed; 2: no trend can be made."""
-    parser = argparse.ArgumentParser(prog="python -m pebench.leaderboard.reports.trend", description=__doc__)
-    parser.add_argument("--profiles", nargs="+", default=["STANDARD_2", "LARGE"])
-    parser.add_argument("--records", type=Path, default=PUBLISHED, help="a records folder")
-    parser.add_argument("--quantity", choices=ranking.QUANTITIES, default="score")
-    given = parser.parse_args(arguments)
-    records = newest(read_all(given.records)[0])
-    try:
-        found = trend({p: [r for r in records if r.profile == p] for p in given.profiles}, given.quantity)
-    except TrendError as e:
-        print(e, file=sys.stderr)
-        return 2
-    print(to_markdown(found))
-    return 0
+def of_folder(records: Sequence[Path], profiles: Sequence[str] = (), of: str = "score") -> Trend:
+    """The trend of records folders. Without profiles: the widest group of profiles that train equal lengths.
+
+    TrendError where there is no such group.
+    """
+    every = newest([record for folder in records for record in reading(folder).records])
+    by_profile = {
+        name: [r for r in every if r.profile == name] for name in sorted({r.profile for r in every})
+    }
+    if absent := [name for name in profiles if name not in by_profile]:
+        raise TrendError(
+            f"no records of profile {absent[0]!r}; there are: {', '.join(by_profile)}; "
+            f"make some with `pebench run --profile {absent[0]}`"
+        )
+    if profiles:
+        return trend({name: by_profile[name] for name in profiles}, of)
+    for names in sorted(groups(by_profile), key=len, reverse=True):
+        return trend({name: by_profile[name] for name in names}, of)
+    raise TrendError(
+        "no two profiles here train a common task at the same length and differ in their models' sizes; "
+        "make some with `pebench run --profile STANDARD_2` and `pebench run --profile LARGE`"
+    )
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+APART = 1.5  # least ratio of the parameters of two sizes
+
+
+def groups(by_profile: Mapping[str, Sequence[Record]]) -> list[list[str]]:
+    """Groups of two or more profiles that train a common task at the same length, APART in their parameters."""
+    runs = {name: run_table(records) for name, records in by_profile.items()}
+    trained = {name: _trained(frame) for name, frame in runs.items()}
+    sizes = {name: _size(runs[name]) for name in runs if trained[name]}
+    found: list[list[str]] = []
+    for first in sizes:
+        alike, common = [first], trained[first]
+        for name in sizes:
+            ratios = [sizes[name] / sizes[other] for other in alike]
+            if all(max(ratio, 1 / ratio) >= APART for ratio in ratios) and common & trained[name]:
+                alike.append(name)
+                common &= trained[name]
+        if len(alike) > 1:
+            found.append(alike)
+    return found
+
+
+def _trained(runs: pd.DataFrame) -> set[tuple[str, float]]:
+    """The tasks that trained a model, each with its training length."""
+    if runs.empty:
+        return set()
+    rows = runs[(runs["parameters"] > 0) & runs["train_length"].notna()]
+    return set(zip(rows["task"], rows["train_length"], strict=True))
+
+
+def to_json(found: Trend) -> dict[str, Any]:
+    """The trend as plain data; None where a number is unknown."""
+    pairs = found.pairs.assign(
+        differences=[[_number(gap) for gap in gaps] for gaps in found.pairs["differences"]]
+    )
+    pairs = pairs.astype(object).map(lambda value: _number(value) if isinstance(value, float) else value)
+    return {
+        "profiles": dict(zip(found.profiles, found.parameters, strict=True)),
+        "tasks": found.tasks,
+        "pairs": pairs.to_dict("records"),
+    }
+
+
+def to_frame(found: Trend) -> pd.DataFrame:
+    """A line for each pair, the differences in a column for each profile."""
+    gaps = pd.DataFrame(found.pairs["differences"].tolist(), columns=found.profiles, index=found.pairs.index)
+    return pd.concat(
+        [found.pairs[["better", "worse"]], gaps, found.pairs[["slope", "low", "high", "verdict"]]], axis=1
+    )
+
+
+def _number(value: float) -> float | None:
+    return None if pd.isna(value) else float(value)

@@ -18,6 +18,7 @@ def explained(e: Exception) -> int | None:
     from pebench.leaderboard.export.dataset import DatasetError
     from pebench.leaderboard.export.hub import PublishError
     from pebench.leaderboard.reports.published import PublishedError
+    from pebench.leaderboard.reports.trend import TrendError
     from pebench.leaderboard.submissions.validate import SubmissionError
     from pebench.suite.extend.checkpoint import ModelError
     from pebench.suite.lm.model import LengthError
@@ -37,6 +38,7 @@ def explained(e: Exception) -> int | None:
         | OSError
         | EnvironmentProblem
         | BoardError
+        | TrendError
         | LaunchError
         | DatasetError
         | PublishError

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -122,6 +122,35 @@ def compare(
         typer.echo(
             "-: the two share one seed, so nothing tells how far another training would move the difference."
         )
+
+
+def show_trend(
+    records: Shown = None,
+    beside: Beside = None,
+    profiles: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--profile", "-p", help="Two or more, with commas or -p again. Default: all that go together."
+        ),
+    ] = None,
+    quantity: Annotated[
+        Literal["score", "at_length", "beyond"],
+        typer.Option(help="Of which scores: all, those at the training length, or those beyond it."),
+    ] = "score",
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+) -> None:
+    """Compare sizes of the model: does each difference of two encodings hold, and how does it change?"""
+    from pebench.leaderboard.printing import safe_csv
+    from pebench.leaderboard.reports.trend import of_folder, to_frame, to_json, to_markdown
+
+    found = of_folder(sources(records, beside), [profile.upper() for profile in listed(profiles)], quantity)
+    if as_json:
+        typer.echo(json.dumps(to_json(found), indent=1))
+    elif as_csv:
+        typer.echo(safe_csv(to_frame(found)), nl=False)
+    else:
+        typer.echo(to_markdown(found))
 
 
 def compare_with_published(

@@ -11,8 +11,9 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property, lru_cache
 from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
@@ -58,17 +59,19 @@ class Row(Score):
     """A score in a record: its metric is a known one and its numbers are finite. RecordError otherwise."""
 
     def __post_init__(self) -> None:
+        value, floor, ceiling = self.value, self.floor, self.ceiling
         if self.metric not in METRICS:
             raise RecordError(f"unknown metric {self.metric!r}; add it to suite/results/metrics.py")
-        for name, number in (("value", self.value), ("floor", self.floor), ("ceiling", self.ceiling)):
-            if not _finite(number) and (name == "value" or number is not None):
-                raise RecordError(f"{name} of {self.metric} is {number!r}, not a finite number")
-        if isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 1:
+        if not _finite(value):
+            raise RecordError(f"value of {self.metric} is {value!r}, not a finite number")
+        if floor is not None or ceiling is not None:
+            for name, number in (("floor", floor), ("ceiling", ceiling)):
+                if number is not None and not _finite(number):
+                    raise RecordError(f"{name} of {self.metric} is {number!r}, not a finite number")
+            if floor is None or ceiling is None or floor == ceiling:
+                raise RecordError(f"{self.metric} has a floor and a different ceiling, or neither")
+        if type(self.n) is not int or self.n < 1:
             raise RecordError(f"n of {self.metric} is {self.n!r}, not a positive integer")
-        if (self.floor is None) != (self.ceiling is None) or (
-            self.floor is not None and self.floor == self.ceiling
-        ):
-            raise RecordError(f"{self.metric} has a floor and a different ceiling, or neither")
         if not isinstance(self.condition, dict):
             raise RecordError(f"the condition of {self.metric} is no object")
         for key, part in self.condition.items():
@@ -120,7 +123,20 @@ def _answer_problem(answer: object) -> str:
 
 def _finite(number: object) -> bool:
     """Whether this is a number, neither endless nor true or false."""
-    return (isinstance(number, float) or type(number) is int) and isfinite(number)
+    return (type(number) is int or isinstance(number, float)) and isfinite(number)
+
+
+_NAMES: dict[str, Callable[[object], str]] = {
+    "encoding": whole_problem,
+    "task": name_problem,
+    "profile": profile_problem,
+}
+
+
+@lru_cache(maxsize=4096)
+def _problem(rule: Callable[[object], str], name: str) -> str:
+    """Why a name breaks its rule; a folder of records repeats few names."""
+    return rule(name)
 
 
 @dataclass(frozen=True)
@@ -149,10 +165,10 @@ class Record:
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
-        rules = {"encoding": whole_problem, "task": name_problem, "profile": profile_problem}
-        for name, rule in rules.items():
-            if problem := rule(getattr(self, name)):
-                raise RecordError(f"{name} {getattr(self, name)!r} {problem}")
+        for field_name, rule in _NAMES.items():
+            value = getattr(self, field_name)
+            if problem := _problem(rule, value) if isinstance(value, str) else rule(value):
+                raise RecordError(f"{field_name} {value!r} {problem}")
         if not isinstance(self.seed, int) or isinstance(self.seed, bool) or self.seed < 0:
             raise RecordError(f"seed {self.seed!r} is not a non-negative integer")
         for name in ("fingerprint", "encoding_code", "shared_code"):
@@ -174,10 +190,13 @@ class Record:
             if not isinstance(getattr(self, name), dict):
                 raise RecordError(f"{name} is not an object")
 
-    @property
+    @cached_property
     def path(self) -> Path:
         """Where this record lies in a records folder."""
         return record_path(self.encoding, self.task, self.profile, self.seed, self.fingerprint)
+
+
+_FIELDS = frozenset(f.name for f in fields(Record))
 
 
 def record_path(encoding: str, task: str, profile: str, seed: int, fingerprint: str) -> Path:
@@ -205,7 +224,7 @@ def _decoded(found: re.Match[str]) -> str:
 def from_json(text: str) -> Record:
     """Read and check the text of a record file; RecordError names the fault."""
     try:
-        data = json.loads(text, parse_constant=_no_constant)
+        data = _DECODER.decode(text)
         if r"\ud" in text.lower():  # perhaps half a surrogate pair, which would break every table
             json.dumps(data, ensure_ascii=False).encode()
     except RecordError:
@@ -215,7 +234,7 @@ def from_json(text: str) -> Record:
     if not isinstance(data, dict):
         raise RecordError("not a JSON object")
     data = _migrated(data)
-    if unknown := data.keys() - {f.name for f in fields(Record)}:
+    if unknown := data.keys() - _FIELDS:
         raise RecordError(f"unknown fields {sorted(unknown)}")
     try:
         rows = tuple(Row(**row) for row in data.pop("rows", ()))
@@ -226,6 +245,9 @@ def from_json(text: str) -> Record:
 
 def _no_constant(name: str) -> float:
     raise RecordError(f"{name} is not a number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def _migrated(data: dict[str, Any]) -> dict[str, Any]:
@@ -326,7 +348,7 @@ def read(path: Path, folder: Path) -> Record:
         record = from_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as e:
         raise RecordError(str(e)) from e
-    if folder / record.path != path and not same_file(folder / record.path, path):
+    if os.path.join(folder, record.path) != os.fspath(path) and not same_file(folder / record.path, path):
         raise RecordError(f"says that its place is {record.path}")
     return record
 

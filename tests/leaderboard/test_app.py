@@ -11,6 +11,7 @@ import sys
 import termios
 import time
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pebench.leaderboard import board
-from pebench.leaderboard.app import app, launch, links, widgets
+from pebench.leaderboard.app import app, launch, links, views, widgets
 from pebench.suite.results.record import write
 from tests.leaderboard.test_board import HOSTILE, hostile
 from tests.made_records import SKILL, STANDARD_TASKS, Sweep, checks, write_failure, write_sweep
@@ -88,7 +89,7 @@ def test_a_page_shows_without_an_exception(monkeypatch, folder, name):
     assert not page.error
 
 
-@pytest.mark.parametrize("name", app.ENTRIES)
+@pytest.mark.parametrize("name", [name for name in app.ENTRIES if name != "trend"])
 def test_a_page_shows_a_whole_benchmark(monkeypatch, wide, name):
     page = opened(monkeypatch, wide, name)
     assert not page.error
@@ -107,6 +108,34 @@ def test_a_hundred_thousand_rows_cost_the_server_little(monkeypatch, tmp_path):
     page = opened(monkeypatch, tmp_path, "overview")
     assert time.process_time() - begin < 1.5
     assert len(names_of(page)) == 40
+
+
+def test_two_sizes_make_a_page_of_the_trend(monkeypatch, tmp_path):
+    for record in [*Sweep(SKILL).records(), *Sweep(SKILL, profile="LARGE").records()]:
+        parameters = {"total": 1_000_000 if record.profile == "LARGE" else 200_000, "encoding": 0}
+        write(replace(record, provenance=record.provenance | {"parameters": parameters}), tmp_path)
+    page = opened(monkeypatch, tmp_path, "trend")
+    told = said(page).replace("\\", "")
+    assert "Sizes: QUICK (0.20 million parameters), LARGE (1.00 million parameters)." in told
+    assert not page.info
+    assert len(page.dataframe[0].value) == 11 * 10 // 2
+    page.multiselect(key="encodings").set_value(["rope"]).run()
+    assert len(page.dataframe[0].value) == 10
+
+
+def test_a_page_that_would_be_empty_is_left_out_of_the_menu(monkeypatch, folder, tmp_path):
+    made = board.make_board(folder)
+    assert views.empty_pages(made) == {"harness", "trend"}
+    copy_alone = board.make_board(write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0}, tasks=["copy"]))
+    assert views.empty_pages(copy_alone) == {"harness", "trend", "needle", "positions"}
+
+
+def test_the_questions_name_only_tasks_that_the_board_has(folder, tmp_path):
+    asked = {q.words: q.query for q in views.questions(board.make_board(folder))}
+    assert asked["Which finds things in long texts?"] == {"tasks": ["needle"]}
+    copy_alone = board.make_board(write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0}, tasks=["copy"]))
+    words = [q.words for q in views.questions(copy_alone)]
+    assert not {"Which finds things in long texts?", "Which models language best?"} & set(words)
 
 
 @pytest.mark.parametrize("name", app.ENTRIES)

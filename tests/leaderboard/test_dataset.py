@@ -15,13 +15,12 @@ import pytest
 from httpx2 import ConnectError
 from typer.testing import CliRunner
 
-from pebench.leaderboard import table
 from pebench.leaderboard.board import board_of
 from pebench.leaderboard.export import dataset
 from pebench.leaderboard.export import hub as publish
 from pebench.leaderboard.export.dataset import DatasetError, build, export, tables
 from pebench.suite.cli import app
-from pebench.suite.results.record import Record, Row, write
+from pebench.suite.results.record import Answer, Record, Row, write
 from tests.made_records import Sweep, checks, facts, write_sweep
 
 SWEEP = Sweep({"rope": 1.0, "fox": 6.0, "learned_ape": 0.2}, seeds=2, lengths=(64, 256))
@@ -157,10 +156,14 @@ def test_the_ranking_is_the_first_table_and_says_what_the_board_says(folder: Pat
 
 
 def test_answers_are_a_table_where_records_keep_them(tmp_path: Path) -> None:
-    said = {"condition": {"length": 64}, "item": 0, "said": "a b", "right": True}
-    frame = table.answer_table([SimpleNamespace(encoding="rope", task="copy", seed=0, answers=(said,))])  # type: ignore[list-item]
-    typed = dataset._typed(frame.assign(profile="QUICK"), dataset.SCHEMAS["answers"])
-    assert typed.to_pylist()[0]["said"] == "a b"
+    said = Answer(condition={"length": 64}, item=0, asked="a b > _ _", answer="a b", said="a c", right=False)
+    (one, *others) = Sweep({"rope": 1.0}, seeds=1).records()
+    dataset.export([replace(one, answers=(said,)), *others], tmp_path, "parquet")
+    (row,) = pq.read_table(tmp_path / "answers.parquet").to_pylist()
+    assert row == {
+        "profile": "QUICK", "encoding": "rope", "task": one.task, "seed": 0, "condition": "length 64", "item": 0,
+        "asked": "a b > _ _", "answer": "a b", "said": "a c", "right": False,
+    }  # fmt: skip
 
 
 def test_the_card_names_every_table_column_and_metric(folder: Path) -> None:

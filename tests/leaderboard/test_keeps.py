@@ -42,7 +42,7 @@ def value(table: pd.DataFrame, encoding: str, task: str = ALL) -> pd.Series:
 
 @given(st.floats(0.1, 2.9), st.floats(0.05, 1.0))
 def test_half_of_the_score_at_l_is_found_between_the_lengths(octave: float, top: float) -> None:
-    curve = pd.Series({float(n): top / 0.9 * fading(octave)(n) for n in (8, 16, 32, 64, 128)})
+    curve = {float(n): top / 0.9 * fading(octave)(n) for n in (8, 16, 32, 64, 128)}
     below = next((n for n in (16, 32, 64, 128) if fading(octave)(n) < 0.45), 128)
     clipped = fading(octave)(below) == 0.0  # the line is bent there: the answer lies in the same stretch
     found = octaves(curve, 8)
@@ -50,12 +50,12 @@ def test_half_of_the_score_at_l_is_found_between_the_lengths(octave: float, top:
 
 
 def test_a_score_that_holds_everywhere_keeps_the_longest_length() -> None:
-    assert octaves(pd.Series({8.0: 0.9, 16.0: 0.8, 64.0: 0.7}), 8) == 3.0
+    assert octaves({8.0: 0.9, 16.0: 0.8, 64.0: 0.7}, 8) == 3.0
 
 
 @pytest.mark.parametrize("curve", [{8.0: 0.9}, {16.0: 0.9, 32.0: 0.8}, {8.0: 0.0, 16.0: 0.0}])
 def test_without_a_score_at_l_and_beyond_nothing_is_known(curve: dict[float, float]) -> None:
-    assert math.isnan(octaves(pd.Series(curve), 8))
+    assert math.isnan(octaves(curve, 8))
 
 
 def test_the_gate_is_the_score_at_l_where_only_longer_strings_are_measured() -> None:

@@ -1,5 +1,6 @@
 """The trend over made records at two and three sizes, whose truth is known."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pebench.leaderboard.reports.trend import FAILS, STANDS, UNKNOWN, TrendError, to_markdown, trend
+from pebench.leaderboard.reports.trend import FAILS, STANDS, UNKNOWN, TrendError, groups, to_markdown, trend
 from pebench.suite.results.record import Record, Row, write
 
 
@@ -93,14 +94,32 @@ def test_no_trend_is_told_with_the_remedy() -> None:
         trend({"A": made("A", 300_000, lambda name: 0.5), "STANDARD_2": SMALL})
 
 
-def test_the_command_prints_the_pairs_or_the_remedy(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pebench.leaderboard.reports.trend", "--records", str(tmp_path)]
+def test_the_command_finds_the_sizes_and_prints_the_pairs_or_the_remedy(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pebench.suite.cli", "trend", "--records", str(tmp_path)]
+
+    def told(*options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*command, *options], capture_output=True, text=True)
+
     for record in SMALL:
         write(record, tmp_path)
-    missing = subprocess.run(command, capture_output=True, text=True)
-    assert (missing.returncode, "--profile LARGE" in missing.stderr) == (2, True)
-    for record in LARGE:
+    missing = told()
+    assert (missing.returncode, "--profile LARGE" in missing.stderr) == (3, True)
+    for record in LARGE + made("OTHER_LENGTH", 900_000, lambda name: 0.5, trained=16):
         write(record, tmp_path)
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = told()
     assert done.returncode == 0, done.stderr
+    assert "Parameters: STANDARD_2 0.30 M, LARGE 1.20 M." in done.stdout
     assert "| alibi | rope |" in done.stdout
+    data = json.loads(told("--json", "--quantity", "beyond", "-p", "large,standard_2").stdout)
+    assert list(data["profiles"]) == ["STANDARD_2", "LARGE"]
+    assert {pair["verdict"] for pair in data["pairs"]} == {STANDS, FAILS}
+    assert told("--csv").stdout.startswith("better,worse,STANDARD_2,LARGE,slope,low,high,verdict\n")
+    absent = told("-p", "STANDARD_2,LARGR")
+    assert (absent.returncode, "no records of profile 'LARGR'" in absent.stderr) == (3, True)
+
+
+def test_profiles_of_nearly_one_size_are_no_two_sizes() -> None:
+    other_rate = made("RATE", 310_000, lambda name: 0.5)
+    found = {"STANDARD_2": SMALL, "RATE": other_rate, "LARGE": LARGE}
+    assert groups(found) == [["STANDARD_2", "LARGE"], ["RATE", "LARGE"], ["LARGE", "STANDARD_2"]]
+    assert groups({"STANDARD_2": SMALL, "RATE": other_rate}) == []

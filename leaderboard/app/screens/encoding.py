@@ -27,8 +27,17 @@ def show() -> None:
     for paragraph in text(card, "about").split("\n\n"):
         st.markdown(plain(paragraph))
     standing(entry)
+    quantities = views.quantities(entry)
+    if len(quantities):
+        st.dataframe(quantities, hide_index=True, height="content", column_config=COLUMNS)
     if len(parts["families"]):
-        st.dataframe(parts["families"], hide_index=True, column_config=COLUMNS)
+        st.dataframe(parts["families"], hide_index=True, height="content", column_config=COLUMNS)
+    st.subheader("Costs")
+    costs = views.costs(entry)
+    if len(costs):
+        st.dataframe(costs, hide_index=True, height="content", column_config=COLUMNS)
+    else:
+        st.info(f"Not measured yet: `pebench run --profile {board.profile} -e {name} -t throughput`.")
     st.subheader("Certificate")
     claims = [claim for claim in ("relative", "norm_preserving") if card.get(claim) is True]
     st.caption(f"Claims: {plain(', '.join(claims)) or 'none'}. Each claim is among the checks.")

@@ -82,11 +82,11 @@ def other_ways(board: Board) -> None:
     )
     st.dataframe(agreement, hide_index=True, column_config=COLUMNS)
     download(agreement, "agreement")
-    st.subheader("Mean ranks alone")
-    means = views.mean_ranks(board)
-    draw(figures.critical_difference(means.ranks, means.distance, means.cliques), "ranks")
-    st.caption(
-        "Mean rank over tasks, best on the left; a thick bar joins encodings that Nemenyi's test does not separate "
-        f"(critical difference {means.distance:.2f}; Friedman's test that all are alike: p = {means.friedman:.2g}). "
-        "It sees the order within each task and not how large a difference is: with few tasks it separates little."
-    )
+    with st.expander("Mean ranks alone: the diagram of critical differences"):
+        means = views.mean_ranks(board)
+        draw(figures.critical_difference(means.ranks, means.distance, means.cliques), "ranks")
+        st.caption(
+            "Mean rank over tasks, best on the left; a thick bar joins encodings that Nemenyi's test does not separate "
+            f"(critical difference {means.distance:.2f}; Friedman's test that all are alike: p = {means.friedman:.2g})."
+            " It sees the order within each task and not how large a difference is: with few tasks it separates little."
+        )

@@ -1,7 +1,5 @@
 """The first screen: what was measured, the questions that the board answers, and the ranking."""
 
-from typing import Any
-
 import streamlit as st
 
 from pebench.leaderboard import about
@@ -20,22 +18,13 @@ from pebench.leaderboard.app.widgets import (
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.printing import plain, unranked
 
-# A question, the page that answers it, and what its link says.
-QUESTIONS: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("Which finds things in long texts?", "overview", {"tasks": ["needle", "recall", "latest"]}),
-    ("Which keeps its score beyond the training length?", "overview", {"sort": "beyond"}),
-    ("Which models language best?", "overview", {"tasks": ["language"]}),
-    ("What does it cost?", "cost", {}),
-    ("How does mine compare?", "submit", {}),
-)
-
 
 def show() -> None:
     st.title("Positional encodings, ranked")
     whole = open_board()
     st.markdown(plain(views.measured_what(whole)))
     short = st.empty()
-    questions(whole.profile)
+    questions(whole)
     with st.container(horizontal=True, gap="small"):
         tasks = chosen_tasks(whole)
         board = narrowed(whole, tasks)
@@ -63,13 +52,14 @@ def show() -> None:
         st.caption(plain(note))
 
 
-def questions(profile: str) -> None:
+def questions(board: Board) -> None:
     """Links that answer what visitors come for."""
     if not PAGES:  # a page that is shown alone
         return
     with st.container(horizontal=True, gap="small"):
-        for question, page, query in QUESTIONS:
-            st.page_link(PAGES[page], label=question, query_params={"profile": profile, **query})
+        for asked in views.questions(board):
+            query = {"profile": board.profile, **asked.query}
+            st.page_link(PAGES[asked.page], label=asked.words, query_params=query)
 
 
 def chosen_tasks(board: Board) -> list[str]:

@@ -1,0 +1,27 @@
+// The button that copies the address of the page: it says all that the page shows.
+export default function show({ parentElement }) {
+  const button = parentElement.querySelector("button");
+  let waiting;
+  button.onclick = async () => {
+    button.textContent = (await copied(window.location.href)) ? "Link copied" : "Copy it from the address bar";
+    clearTimeout(waiting);
+    waiting = setTimeout(() => (button.textContent = "Copy link"), 2000);
+  };
+  return () => clearTimeout(waiting);
+}
+
+// The clipboard is there on https and on this machine; elsewhere an old command does it.
+async function copied(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = document.createElement("textarea");
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    return done;
+  }
+}

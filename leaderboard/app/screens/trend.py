@@ -1,0 +1,43 @@
+"""Whether differences between encodings hold at another size of the model."""
+
+import streamlit as st
+
+from pebench.leaderboard.app import figures, links, views
+from pebench.leaderboard.app.widgets import COLUMNS, NUMBER, download, draw, open_board, records_of, trend
+from pebench.leaderboard.printing import plain
+from pebench.leaderboard.reports.trend import FAILS, STANDS, UNKNOWN, TrendError
+
+VERDICTS = (STANDS, FAILS, UNKNOWN)
+QUANTITIES = {"score": "all lengths", "at_length": "at L", "beyond": "beyond L"}
+
+
+def show() -> None:
+    st.title("Does it hold at another size?")
+    open_board()
+    quantity = links.pick(
+        "Score of", list(QUANTITIES), "quantity", widget=st.segmented_control, required=True,
+        format_func=QUANTITIES.__getitem__,
+    )  # fmt: skip
+    try:
+        found = trend(quantity)
+    except TrendError as e:
+        st.info(plain(f"{e}."))
+        return
+    st.markdown(plain(views.sizes_compared(found)))
+    st.caption(
+        f"*{STANDS}*: the 95 % intervals of a difference lie on the same side of 0 at every size. "
+        f"*{FAILS}*: two lie on opposite sides. *{UNKNOWN}*: neither. "
+        "*slope* is the change of the difference per doubling of the parameters."
+    )
+    frame = views.trend_lines(found)
+    chosen = links.pick_many("Verdicts", VERDICTS, "verdict", widget=st.pills, selection_mode="multi")
+    encodings = links.pick_many("Encodings", views.compared(found), "encodings", what="encoding")
+    frame = views.chosen_lines(frame, chosen, encodings)
+    if frame.empty:
+        st.info("No pair passes these choices.")
+        return
+    draw(figures.trend(views.largest_gaps(frame, found.profiles), found), "trend")
+    numbers = {name: NUMBER(name, format="%+.3f") for name in (*found.profiles, "slope", "low", "high")}
+    st.dataframe(frame, hide_index=True, column_config=COLUMNS | numbers)
+    download(frame, "trend")
+    records_of(views.pair_names(frame))
