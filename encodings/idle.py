@@ -30,7 +30,7 @@ def reads_positions(cls: type[Encoding]) -> bool:
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(stream(0, "idle"))
         for p in encoding.parameters():  # many read nothing at their initial values
-            p += 0.1 * torch.randn_like(p)
+            p.add_(0.1 * torch.randn_like(p))
         q, k, v = torch.randn(3, 1, TRIED.heads, TOKENS, TRIED.head_dim)
         x, index = torch.randn(1, TOKENS, TRIED.width), torch.arange(TOKENS)
         pos = encoding.positions(index, torch.zeros(1, TOKENS, dtype=torch.long), {})
