@@ -44,14 +44,14 @@ INTERPRETED_PLAN = Plan(Tile(16, 16, 4, 1), Tile(16, 16, 4, 1), Tile(16, 16, 4, 
 
 
 def plan(width: int, kind: int, dtype: torch.dtype) -> Plan:
-    """The default tiles for heads of this width; docs/gpu.md lists what they take on three chips."""
+    """The default tiles for heads of this width."""
     if kernels.INTERPRETED.value:
         return INTERPRETED_PLAN
     return compiled_plan(width, kind, dtype)
 
 
 def compiled_plan(width: int, kind: int, dtype: torch.dtype) -> Plan:
-    """`plan` on a GPU: none of these spills a register on sm_80, sm_90 or sm_100."""
+    """`plan` on a GPU. `benchmarks/kernels.py` tells what these take; some spill registers at a width of 128."""
     small = Tile(32, 32, 4, 1)
     if dtype == torch.float32:
         return Plan(small, small, small, part=32)
