@@ -27,7 +27,7 @@ app: $(VENV)/ready
 test: lint browser
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
-# Sweeps on a Ray cluster of three nodes and on a one-machine Slurm: minutes, one test at a time.
+# Sweeps on a Ray cluster of three nodes and a one-machine Slurm, and models on several ranks: one test at a time.
 test-engines: engines
 	$(BIN)/python -m pytest -m engines -rs
 

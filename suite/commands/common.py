@@ -124,4 +124,23 @@ Gpus = Annotated[
 Mixed = Annotated[
     bool, typer.Option("--mixed", help="Ray: use nodes of different precision or PyTorch in one sweep.")
 ]
+Ranks = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Processes that train one model together, by torchrun; on GPUs each has its own."
+    ),
+]
+MicroBatch = Annotated[
+    int | None,
+    typer.Option(min=1, help="Ranks: sequences of one forward pass on each; more passes then make a step."),
+]
+Sharded = Annotated[
+    bool,
+    typer.Option(
+        "--sharded", help="Ranks: split parameters and moments among them (FSDP2), for large models."
+    ),
+]
+Recompute = Annotated[
+    bool, typer.Option("--recompute", help="Ranks: compute activations again backwards; they need no memory.")
+]
 Partition = Annotated[str | None, typer.Option(help="Slurm: the partition.")]
