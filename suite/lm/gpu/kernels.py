@@ -74,7 +74,7 @@ def visible(place, n, keys, WINDOW, KIND: tl.constexpr):
 
 @triton.jit
 def gates(z, turn, slope, later, seen, KIND: tl.constexpr):
-    """Sums of the row's gates from each key to the query, without its own gate but in counts, and the sums over the tile."""
+    """Sums of the gates from each key to the query, without its own gate but in counts, and sums over the tile."""
     if KIND == 1:
         gate = slope * log_sigmoid(turn)
     elif KIND == 2:
