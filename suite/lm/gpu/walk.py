@@ -196,7 +196,7 @@ class Walk(torch.autograd.Function):
             raise RuntimeError(
                 f"the kernels of a GPU have no second derivative (create_graph=True); {REMEDY}"
             )
-        if not eager():
+        if not eager() or torch._C._functorch.is_legacy_batchedtensor(gy):
             raise RuntimeError(
                 f"the kernels of a GPU cannot be traced, batched or watched in backward; {REMEDY}"
             )
