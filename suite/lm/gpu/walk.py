@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from pebench.suite.lm.gpu import kernels
-from pebench.suite.lm.gpu.bias import BROKEN, Bias
+from pebench.suite.lm.gpu.bias import BROKEN, COUNTED, WHOLE, Bias
 from pebench.suite.lm.native.ops import REMEDY, eager
 
 
@@ -51,11 +51,11 @@ def plan(width: int, kind: int, dtype: torch.dtype) -> Plan:
 
 
 def compiled_plan(width: int, kind: int, dtype: torch.dtype) -> Plan:
-    """`plan` on a GPU. `benchmarks/kernels.py` tells what these take; some spill registers at a width of 128."""
+    """`plan` on a GPU. `benchmarks/kernels.py` tells what these take; some spill registers."""
     small = Tile(32, 32, 4, 1)
     if dtype == torch.float32:
         return Plan(small, small, small, part=32)
-    forward = Tile(64, 64, 8, 2) if kind else Tile(128, 64, 8, 2)
+    forward = {WHOLE: Tile(128, 64, 8, 2), COUNTED: Tile(32, 32, 4, 1)}.get(kind, Tile(64, 32, 4, 2))
     return Plan(forward, Tile(64, 32, 8, 1), Tile(32, 32, 4, 1), part=32)
 
 
