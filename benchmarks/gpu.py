@@ -235,7 +235,7 @@ def measured(work: Work, named: list[str], rounds: int) -> Iterator[dict[str, An
         except (RuntimeError, ImportError) as e:  # torch.OutOfMemoryError too
             line["failed"] = f"{type(e).__name__}: {str(e).splitlines()[0]}"
         bar = BARS.get(name, 1.2 if work.length >= TOKENS else 1.1)
-        if name in ENCODINGS and "step_over_rope" in line:
+        if name in ENCODINGS and "step_over_rope" in line and work.device.type == "cuda":
             line["bar"], line["holds"] = bar, line["step_over_rope"] <= bar
         yield line
 

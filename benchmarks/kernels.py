@@ -1,13 +1,12 @@
-"""Compile the kernels of suite/lm/gpu for three chips, without a GPU, and write what each takes into docs/gpu.md.
+"""Compile the kernels of suite/lm/gpu for three chips, without a GPU, and print what each takes, as lines of JSON.
 
-    TRITON_INTERPRET=0 python benchmarks/kernels.py            # compile all, write docs/gpu_kernels.json and the table
-    TRITON_INTERPRET=0 python benchmarks/kernels.py --only path --width 64 --chip 90     # print some, write nothing
+    TRITON_INTERPRET=0 python benchmarks/kernels.py            # all of them
+    TRITON_INTERPRET=0 python benchmarks/kernels.py --only path --width 64 --chip 90
 
-It takes about twenty minutes of one core. The figures are ptxas's own: shared memory, registers and spilled bytes.
+The figures are ptxas's own: shared memory and spilled bytes.
 """
 
 import argparse
-import hashlib
 import json
 import re
 import subprocess
@@ -24,11 +23,8 @@ from triton.compiler import ASTSource
 
 from pebench.suite.lm.gpu import bias, kernels, walk
 
-ROOT = Path(__file__).parent.parent
-FIGURES, PAGE = ROOT / "docs" / "gpu_kernels.json", ROOT / "docs" / "gpu.md"
 CHIPS = {80: 166_912, 90: 232_448, 100: 232_448}  # bytes of shared memory that one block may take
 POINTERS = {"Q", "K", "V", "DY", "Y", "DK", "DV_"}  # of the model's dtype; all others are float32
-BEGIN, END = "<!-- kernels -->", "<!-- end of kernels -->"
 
 
 class Source(NamedTuple):
@@ -111,6 +107,7 @@ def compiled(job: Job) -> dict[str, Any]:
         else f"{given['B']} x {given['B']}",
         "warps": given["num_warps"],
         "shared": made.metadata.shared,
+        "fits": made.metadata.shared <= CHIPS[job.chip],
         "spilled": int(spilled[0]),
         "atomics": len(re.findall(r"\b(?:atom|red)\.", ptx)),
     }
@@ -128,12 +125,6 @@ def assembled(ptx: str, chip: int) -> str:
         file.write_text(ptx)
         command = [tool, "-v", "--gpu-name", target, file, "-o", Path(folder, "kernel.cubin")]
         return subprocess.run(command, capture_output=True, text=True, check=True).stderr
-
-
-def digest() -> str:
-    """Of the code that the figures follow from."""
-    files = (Path(kernels.__file__), Path(walk.__file__))
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
 def main() -> None:

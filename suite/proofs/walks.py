@@ -39,9 +39,11 @@ def kernels_equal_their_definition(cls: type[Encoding], seed: int = 0) -> Check 
 
 
 def learned(lm: LM, tokens: Tensor) -> dict[str, Tensor]:
-    """Logits and gradients."""
+    """Logits and gradients, zero where there is none."""
     lm.zero_grad()
     with torch.no_grad():
         logits = lm(tokens)
     loss_of(lm, tokens).backward()
-    return {"logits": logits} | {n: p.grad.clone() for n, p in lm.named_parameters() if p.grad is not None}
+    return {"logits": logits} | {
+        n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in lm.named_parameters()
+    }

@@ -1,11 +1,7 @@
 """The kernels of a GPU under Triton's interpreter, against the definitions: values, gradients, bits."""
 
 import contextlib
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
@@ -317,12 +313,3 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "installed", lambda: False)
     with pytest.raises(RuntimeError, match=r"pip install 'pebench\[gpu\]'"), choice.interpreted():
         pass
-
-
-ROOT = Path(__file__).parents[2]
-
-
-def benchmark(*arguments: str, program: str = "kernels") -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_DEFAULT_FP_FUSION": "1"}
-    command = [sys.executable, str(ROOT / "benchmarks" / f"{program}.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)

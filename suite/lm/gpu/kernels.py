@@ -18,7 +18,7 @@ LENGTHS = ["T", "S", "H", "RK", "RV", "RKC", "RR", "WINDOW", "NS", "SPLIT", "CHU
 
 @triton.jit
 def dot(a, b):
-    """The product of two tiles, float32; that of float32 tiles is exact to about 2^-22."""
+    """The product of two tiles, float32. Products of float32 tiles are exact to about 2^-22."""
     if INTERPRETED:
         return tl.dot(a.to(tl.float32), b.to(tl.float32), input_precision="ieee")
     return tl.dot(a, b, input_precision="tf32x3")
@@ -74,7 +74,7 @@ def visible(place, n, keys, WINDOW, KIND: tl.constexpr):
 
 @triton.jit
 def gates(z, turn, slope, later, seen, KIND: tl.constexpr):
-    """Sums of the row's gates from each key to the query, without its own but in counts, and those of the tile."""
+    """Sums of the gates from each key to the query, without its own gate but in counts, and sums over the tile."""
     if KIND == 1:
         gate = slope * log_sigmoid(turn)
     elif KIND == 2:
@@ -427,7 +427,7 @@ def backward_table(
     """Gradients of B distances, for one example and head: OUT (B * H, T). Tiles are square, B by B.
 
     In row i of a tile the distance of key j is B * (tiles apart) + i - j. Turning row i by i puts equal distances into
-    one column: those of c <= i belong to this distance of tiles, the others to the one before.
+    one column. Columns c <= i belong to this distance of tiles, the others to the distance before.
     """
     head, apart = tl.program_id(1), tl.program_id(0)
     i, c = tl.arange(0, B)[:, None], tl.arange(0, B)[None, :]

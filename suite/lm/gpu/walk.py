@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from pebench.suite.lm.gpu import kernels
-from pebench.suite.lm.gpu.bias import BROKEN, Bias
+from pebench.suite.lm.gpu.bias import BROKEN, COUNTED, WHOLE, Bias
 from pebench.suite.lm.native.ops import REMEDY, eager
 
 
@@ -44,18 +44,18 @@ INTERPRETED_PLAN = Plan(Tile(16, 16, 4, 1), Tile(16, 16, 4, 1), Tile(16, 16, 4, 
 
 
 def plan(width: int, kind: int, dtype: torch.dtype) -> Plan:
-    """The default tiles for heads of this width; docs/gpu.md lists what they take on three chips."""
+    """The default tiles for heads of this width."""
     if kernels.INTERPRETED.value:
         return INTERPRETED_PLAN
     return compiled_plan(width, kind, dtype)
 
 
 def compiled_plan(width: int, kind: int, dtype: torch.dtype) -> Plan:
-    """`plan` on a GPU: none of these spills a register on sm_80, sm_90 or sm_100."""
+    """`plan` on a GPU. `benchmarks/kernels.py` tells what these take; some spill registers."""
     small = Tile(32, 32, 4, 1)
     if dtype == torch.float32:
         return Plan(small, small, small, part=32)
-    forward = Tile(64, 64, 8, 2) if kind else Tile(128, 64, 8, 2)
+    forward = {WHOLE: Tile(128, 64, 8, 2), COUNTED: Tile(32, 32, 4, 1)}.get(kind, Tile(64, 32, 4, 2))
     return Plan(forward, Tile(64, 32, 8, 1), Tile(32, 32, 4, 1), part=32)
 
 
@@ -196,7 +196,7 @@ class Walk(torch.autograd.Function):
             raise RuntimeError(
                 f"the kernels of a GPU have no second derivative (create_graph=True); {REMEDY}"
             )
-        if not eager():
+        if not eager() or torch._C._functorch.is_legacy_batchedtensor(gy):
             raise RuntimeError(
                 f"the kernels of a GPU cannot be traced, batched or watched in backward; {REMEDY}"
             )
