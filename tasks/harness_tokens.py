@@ -9,7 +9,7 @@ from pebench.tasks.data.tokens import END_OF_TEXT, tokenizer
 from pebench.tasks.language_tokens import LanguageTokens, knowing
 from pebench.tasks.lm_eval.questions import SOURCES, questions
 
-GATE = 8  # stretches of text that the gate is measured on: it is that of `language_tokens`
+GATE = 8  # stretches of text that the gate is measured on, which is the gate of `language_tokens`
 
 
 class HarnessTokens(LanguageTokens):

@@ -31,7 +31,7 @@ ASIDE = 8  # one held-out stretch in so many is of the gate, the others of the t
 class TokenTask(Task):
     """A task over the tokens of a folder of shards; `corpus` is that folder.
 
-    The vocabulary is that of the GRAPE reference: GPT-2's 50,257 tokens, rounded up to a multiple of 64.
+    The vocabulary has the size of the GRAPE reference's: GPT-2's 50,257 tokens, rounded up to a multiple of 64.
     """
 
     vocab = 50304
@@ -72,7 +72,7 @@ class LanguageTokens(TokenTask):
         return [{"length": n, "of": max(lengths)} for n in lengths if max(lengths) % n == 0]
 
     def stretches(self, n: int, split: Split, length: int) -> Tensor:
-        """n held-out pieces (n, length + 1), spread evenly, those of `valid` apart from those of `test`."""
+        """n held-out pieces (n, length + 1), spread evenly; `valid` and `test` share none."""
         text = held_out(self.corpus)
         places = torch.arange((len(text) - 1) // length)
         places = places[(places % ASIDE == ASIDE - 1) == (split == "valid")]
@@ -161,7 +161,7 @@ def knowing(text: np.ndarray) -> LanguageModel:
 
     def last(row: bytes) -> int:
         place = data.find(row)
-        while place % 2:  # in the middle of a token
+        while place > 0 and place % 2:  # in the middle of a token
             place = data.find(row, place + 1)
         end = place + len(row)
         return int(text[end // 2]) if place >= 0 and end < len(data) else END_OF_TEXT
@@ -170,7 +170,7 @@ def knowing(text: np.ndarray) -> LanguageModel:
         following = torch.zeros_like(tokens)
         for row, line in enumerate(tokens.numpy().astype(np.uint16)):
             read = np.trim_zeros(line, "b")  # without padding, which looks like a token of many texts
-            read = read if data.find(read.tobytes()) >= 0 else line
+            read = read if len(read) and data.find(read.tobytes()) >= 0 else line
             following[row, : len(read)] = torch.tensor([*read[1:].tolist(), last(read.tobytes())])
         return certain(following)
 

@@ -180,7 +180,7 @@ class Team:
 
 @contextlib.contextmanager
 def joined(sharing: Sharing, device: torch.device) -> Iterator[Team]:
-    """The team of the processes that torchrun has started, of which this is one; on GPUs each has its own."""
+    """The team that torchrun has started, seen from this process; on GPUs each rank has its own."""
     rank = int(os.environ["RANK"])
     if device.type == "cuda":
         torch.cuda.set_device(device)

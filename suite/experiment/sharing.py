@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Sharing:
-    """How ranks share a training. None of it changes what is computed, but for rounding."""
+    """How ranks share a training. None of it changes a result, but for rounding."""
 
     ranks: int = 1
     micro_batch: int | None = None  # rows of one forward pass of one rank; None: all of its rows at once

@@ -448,7 +448,9 @@ def test_a_node_without_text_one_of_other_code_and_a_full_one_make_no_record(
     words = ("-e", "rope", "-t", "language,copy", "--seeds", "2")
     try:
         for cluster in ray_cluster(environments):
-            done = subprocess.run(by_ray(cluster, tmp_path / "r", *words), capture_output=True, text=True)
+            # Elsewhere than in a checkout: Ray lets workers import from the folder in which the sweep is started.
+            command = by_ray(cluster, tmp_path / "r", *words)
+            done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
             assert done.returncode == 0, done.stdout + done.stderr
             for why in ("pebench data prepare", "other code, text or plan than the sweep's", "MiB free in"):
                 assert done.stdout.count(why) == 1, done.stdout
@@ -457,7 +459,7 @@ def test_a_node_without_text_one_of_other_code_and_a_full_one_make_no_record(
             good = cluster.about["ids"]["n4"][:8]
             assert done.stdout.count(f"/{good}") == 4
             view = [*words_of_nodes(cluster), "-e", "rope", "-t", "language,copy"]
-            table = subprocess.run(view, capture_output=True, text=True)
+            table = subprocess.run(view, capture_output=True, text=True, cwd=tmp_path)
             assert table.returncode == 3
             assert "1 of 4 nodes can make these runs" in table.stdout
     finally:
