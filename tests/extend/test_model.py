@@ -227,7 +227,7 @@ def broken(folder, how):
         "dynamic": {"rope_parameters": {"rope_type": "longrope", "rope_theta": 1e4}},
         "heads": {"num_key_value_heads": 4},
         "wider": {"hidden_size": 96},
-        "vocab": {"vocab_size": 301},
+        "vocab": {"vocab_size": 421},
         "text": {"rms_norm_eps": "small"},
     }.get(how, {})
     about.pop({"lacks": "num_attention_heads"}.get(how), None)
@@ -256,7 +256,7 @@ def broken(folder, how):
         ("dynamic", "scaled by 'longrope'"),
         ("heads", "6 heads cannot share 4"),
         ("wider", "config.json says"),
-        ("vocab", "config.json says 301"),
+        ("vocab", "config.json says 421"),
         ("text", "config.json"),
         ("lacks", "num_attention_heads"),
         ("json", "config.json"),
