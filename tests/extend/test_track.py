@@ -242,9 +242,9 @@ from pebench.suite.extend import measure
 from pebench.suite.extend.profiles import TRACKS, Track
 from pebench.suite import cli
 TRACKS["EXTEND_TINY"] = Track("EXTEND_TINY", "tests", ("none", "pi"), 2, (0.5, 1, 2), (0.5, 1, 1.5, 2))
-step = measure.Session.answered
+step, how = measure.Session.answered, sys.argv[1]
 def slow(self, item, number):
-    if number == 3 and "slow" in sys.argv[1]:
+    if number == 3 and how == "slow":
         print("waiting", flush=True)
         time.sleep(60)
     return step(self, item, number)
