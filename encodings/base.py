@@ -147,6 +147,10 @@ class Encoding(nn.Module):
         """`bias` where it depends on the distance alone: logits (H, *) at distances (*) of any shape, float32."""
         return None
 
+    def sight(self, layer: int) -> int | None:
+        """How many tokens a query sees, its own included, where `bias` is such a window and nothing else."""
+        return None
+
     def weights(self, q: Tensor, k: Tensor, at: At, keys: Keys) -> Tensor | None:
         """The attention weights (B, H, T, S) themselves, with the future zero; None in a layer that has no own.
 
@@ -155,7 +159,7 @@ class Encoding(nn.Module):
         return None
 
     def form(self, q: Tensor, k: Tensor, at: At, keys: Keys) -> Form | None:
-        """Where `weights` has a form for which there is a fast kernel: its parts, for whole sequences (T = S)."""
+        """Where `weights` has a form for which there is a fast kernel: its parts. The queries are the last T of S."""
         return None
 
     def valid_form(self, q: Tensor, k: Tensor, at: At, keys: Keys) -> Form | None:

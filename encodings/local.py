@@ -33,6 +33,11 @@ class Local(Wrapper):
             )
         return super().over(inner)
 
+    def within_window(self, layer: int, width: int) -> int | None:
+        """`sight` of a pattern whose other layers see windows of this width."""
+        other = self.inner_class.kernel() != "fused" or self.overruled("sight", "far")
+        return None if other or self.is_plain(layer) else width
+
     def bias(self, at: At, keys: Keys) -> Tensor | None:
         if self.is_plain(at.layer):
             return None

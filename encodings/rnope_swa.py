@@ -25,5 +25,13 @@ class RNoPESWA(Local):
         every = period(self.shape)
         return layer % every == every - 1
 
+    @property
+    def window(self) -> int:
+        """How many keys a query sees, its own included."""
+        return max(1, self.shape.train_length // 2)
+
+    def sight(self, layer: int) -> int | None:
+        return self.within_window(layer, self.window)
+
     def far(self, at: At, keys: Keys) -> Tensor:
-        return distance(at.pos, keys.pos) >= max(1, self.shape.train_length // 2)
+        return distance(at.pos, keys.pos) >= self.window

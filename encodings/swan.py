@@ -19,6 +19,9 @@ class FirstPlain(Local):
     def is_plain(self, layer: int) -> bool:
         return layer % period(self.shape) == 0
 
+    def sight(self, layer: int) -> int | None:
+        return self.within_window(layer, self.window)
+
     def far(self, at: At, keys: Keys) -> Tensor:
         return distance(at.pos, keys.pos) >= self.window
 

@@ -17,7 +17,7 @@ EXTENDED = Path(__file__).with_name("extended")  # those of the track EXTEND
 class Item:
     """A test item that every model was asked: stretches of its text, and whether each is the right answer."""
 
-    multiple: int  # of the training length
+    multiple: float  # of the training length
     condition: Condition
     pieces: list[tuple[str, bool]]
 
@@ -37,6 +37,9 @@ class TaskFacts:
     unit: str  # what its lengths count
     rule: str
     trained: int
+    context: int | None  # tokens that a model reads at the training length; None where nothing is trained
+    tokens: int  # in a step
+    rate: float  # peak of the learning rate
     lengths: list[int]
     conditions: int
     examples: int  # per condition

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from pebench.suite.commands import extend, models, publish, results, runs, start, submissions
-from pebench.suite.commands.errors import explained
+from pebench.suite.commands.errors import explained, worded
 from pebench.suite.commands.terminal import speak_plainly
 
 app = typer.Typer(
@@ -93,7 +93,7 @@ def main() -> None:
         code = explained(e)
         if code is None:
             raise
-        typer.echo(f"pebench: {e}", err=True)
+        typer.echo(f"pebench: {worded(e)}", err=True)
         sys.exit(code)
 
 

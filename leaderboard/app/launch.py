@@ -22,7 +22,11 @@ DEFAULT_FOLDER = "records"
 FOLDER_VARIABLE = "PEBENCH_RECORDS"
 OPEN_VARIABLE = "PEBENCH_APP_OPEN"  # set where others than the user can reach the app
 HEALTH = "/_stcore/health"
-PATIENCE = 0.1  # seconds between two questions whether the server answers
+PATIENCE = 0.1  # seconds between two looks at the server
+ENDING = (
+    signal.SIGINT,
+    signal.SIGTERM,
+)  # a termination ends the app as Ctrl-C does, and leaves no server behind
 SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")  # one of them is set where a browser can open
 
 
@@ -51,23 +55,24 @@ def run_app(
             "folders alone",
             file=sys.stderr,
         )
-    # A termination ends the child as Ctrl-C does, and leaves no server behind.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    asked = list[int]()  # signals; an exception in their place could be lost in a destructor
+    heard = [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, lambda n, frame: asked.append(n)) for number in heard}
     child = start(records, port, host)
     try:
-        url = f"http://{reachable(host)}:{port}"
-        while child.poll() is None and not answers(url):
+        url, told = f"http://{reachable(host)}:{port}", False
+        while child.poll() is None and not asked:
+            if not told and answers(url):
+                told = True
+                print(f"pebench: the leaderboard is at {url} (Ctrl-C ends it)", flush=True)
+                if open_browser and has_screen():
+                    webbrowser.open(url)
             time.sleep(PATIENCE)
-        if child.poll() is None:
-            print(f"pebench: the leaderboard is at {url} (Ctrl-C ends it)", flush=True)
-            if open_browser and has_screen():
-                webbrowser.open(url)
-        return child.wait()
-    except KeyboardInterrupt:
-        return 130
+        return 130 if asked else child.wait()
     finally:
         stop(child)
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def is_open(host: str) -> bool:

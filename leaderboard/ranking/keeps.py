@@ -41,7 +41,10 @@ def learning(scores: pd.DataFrame, runs: pd.DataFrame, seed: int = 0) -> Learnin
 
 
 def of_runs(scores: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """A line with RUNS for each run that has a gate; `keeps` is NaN where the gate fails or nothing is beyond L."""
+    """A line with RUNS for each run that has a gate; `keeps` is NaN where the gate fails or nothing is beyond L.
+
+    The gate is the score at L where a plan measures longer strings alone.
+    """
     have = (
         runs[runs["learned"].notna()] if "learned" in runs else pd.DataFrame(columns=[*RUNS, "train_length"])
     )
@@ -51,7 +54,7 @@ def of_runs(scores: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     lines = [
         (
             *(r.encoding, r.task, r.task_family, r.seed, bool(r.learned)),
-            octaves(by_run[run], r.train_length)
+            octaves(by_run[run].combine_first(pd.Series({r.train_length: r.gate})), r.train_length)
             if r.learned and (run := (r.encoding, r.task, r.seed)) in by_run
             else np.nan,
         )

@@ -21,8 +21,10 @@ from pebench.leaderboard.reports import (
     notes,
     published,
     rates,
+    rules,
     seeds,
     sentences,
+    trend,
     validity,
     variants,
 )
@@ -90,6 +92,9 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "seeds": ("suite/experiment/standard.md", lambda: seeds.to_markdown(board().ranking)),
     "machines": ("suite/experiment/standard.md", lambda: machines.to_markdown(PUBLISHED)),
     "rates": ("suite/experiment/standard.md", lambda: rates.to_markdown(read_all(PUBLISHED)[0])),
+    "rules": ("docs/standard2.md", lambda: rules.published("STANDARD_2")),
+    "trials": ("docs/standard2.md", rules.trial_table),
+    "trend": ("docs/standard2.md", lambda: trend.published("STANDARD_2", "LARGE")),
     "notes": ("suite/experiment/standard.md", lambda: bullets(notes.on_tasks(board()))),
     "rate-notes": ("suite/experiment/standard.md", lambda: bullets(notes.on_rates(read_all(PUBLISHED)[0]))),
 }

@@ -139,6 +139,15 @@ def to_markdown(found: Trend) -> str:
     return "\n".join(lines)
 
 
+def published(*profiles: str) -> str:
+    """The trend of the published records, or what is missing for one."""
+    records = newest(r for r in read_all(PUBLISHED)[0] if r.profile in profiles)
+    try:
+        return to_markdown(trend({p: [r for r in records if r.profile == p] for p in profiles}))
+    except TrendError as e:
+        return f"No trend yet: {e}."
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Print the trend. 0: printed; 2: no trend can be made."""
     parser = argparse.ArgumentParser(prog="python -m pebench.leaderboard.reports.trend", description=__doc__)

@@ -1,4 +1,13 @@
-"""The exit codes of errors."""
+"""The words and the exit codes of errors."""
+
+
+def worded(e: Exception) -> str:
+    """What is told of an error; of the system's own the file and its reason, without a number."""
+    if isinstance(e, FileNotFoundError) and e.filename is not None:
+        return f"there is no {e.filename}"
+    if isinstance(e, OSError) and e.filename is not None and e.strerror:
+        return f"{e.filename}: {e.strerror}"
+    return str(e)
 
 
 def explained(e: Exception) -> int | None:

@@ -94,6 +94,8 @@ def compare(
 
     table = make_board(sources(records, beside), profile and profile.upper())
     known = table.ranking.data.encodings
+    if first == second:
+        raise typer.BadParameter(f"{first} stands on both sides; give two encodings")
     for name in (first, second):
         if name not in known:
             raise UnknownName("encoding on this board", name, known)
@@ -110,12 +112,16 @@ def compare(
         shown.add_row(
             row.task,
             f"{row.difference:+.3f}",
-            f"{row.low:+.3f} to {row.high:+.3f}",
-            f"{row.p:.2g}",
+            f"{row.low:+.3f} to {row.high:+.3f}" if row.seeds > 1 else "-",
+            f"{row.p:.2g}" if row.seeds > 1 else "-",
             f"{row.seeds}",
         )
     console().print(shown)
     typer.echo("Paired by seed, on the conditions that both have; the p-values are of single comparisons.")
+    if (rows["seeds"] < 2).any():
+        typer.echo(
+            "-: the two share one seed, so nothing tells how far another training would move the difference."
+        )
 
 
 def compare_with_published(

@@ -20,7 +20,8 @@ from pebench.tasks.base import IGNORE, Batch, Condition, Task
 FILE = Path(__file__).parents[2] / "leaderboard" / "tasks.json"
 SHOWN = (1, 2, 8)  # multiples of the training length at which an item is shown
 ASKS = ("harness", "harness_grape")  # have questions of their own
-HIDDEN = ("RATE_THIRD", "RATE_TRIPLE")  # other learning rates: the items are those of STANDARD
+# Other learning rates, whose items are those of STANDARD; and texts that lie in a folder of the user's.
+HIDDEN = ("RATE_THIRD", "RATE_TRIPLE", "PAPER_SMOKE", "PAPER_MEDIUM", "PAPER_LARGE")
 Piece = tuple[str, bool]  # a stretch of a text, and whether it is the right answer
 
 
@@ -57,6 +58,9 @@ def facts(name: str, plan: Plan) -> dict[str, Any]:
     return {
         **size,
         "trained": plan.recipe.length,
+        "context": task.context(plan.recipe.length) if isinstance(task, Task) else None,
+        "tokens": plan.recipe.tokens,
+        "rate": plan.recipe.learning_rate,
         "lengths": sorted({int(condition["length"]) for condition in where}),
         "conditions": len(where),
         "steps": plan.recipe.steps,
@@ -70,11 +74,14 @@ def shows(name: str) -> bool:
 
 
 def items(name: str, plan: Plan) -> list[dict[str, Any]]:
-    """The first test item at one, two and eight times the training length, as far as the profile measures there."""
+    """The first test item at one, two and eight times the training length, as far as the profile measures there.
+
+    Where it measures at none of them: at the shortest that it measures.
+    """
     task = make(name)
     assert isinstance(task, Task)
     found = []
-    for multiple in SHOWN:
+    for multiple in [m for m in SHOWN if m in plan.multiples] or plan.multiples[:1]:
         length = round(plan.recipe.length * multiple)
         alike = [c for c in task.conditions(plan.recipe.length, plan.multiples) if c["length"] == length]
         if alike:

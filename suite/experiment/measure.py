@@ -24,8 +24,9 @@ Tick = Callable[[int, int], None]  # (done, of all)
 def examine(
     lm: LM, task: Task, plan: Plan, device: torch.device, tick: Tick, extension: str = ""
 ) -> tuple[list[Row], list[Answer]]:
-    """Measure a trained model: validation at the training length (the gate), then every condition.
+    """Measure a trained model: validation at the training length (the gate), then every condition of the plan.
 
+    A plan may leave the training length to the gate alone, where a task that is learned has nothing left to tell.
     With an extension ("pi", "ntk", "yarn") the encoding reads a text that is c times as long as those of its
     training as extended by the factor c; at the training length and below it is what was trained.
     """
@@ -33,7 +34,7 @@ def examine(
     conditions = task.conditions(length, plan.multiples)
     model = function(lm, device)
     said = list[Answer]()
-    rows = [gate(task, model, [c for c in conditions if c["length"] == length], plan.examples)]
+    rows = [gate(task, model, task.conditions(length, (1,)), plan.examples)]
     for done, condition in enumerate(conditions, start=2):
         factor = int(condition["length"]) / length
         lm.encoding = extended(trained, extension, factor) if extension and factor > 1 else trained

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +21,7 @@ from pebench.tasks.base import IGNORE, Batch, Task
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long and how fast to train. The learning rate warms up linearly, then falls to a tenth on a cosine."""
+    """How long and how fast to train. The learning rate warms up linearly, then falls on a cosine."""
 
     length: int
     steps: int
@@ -30,6 +30,7 @@ class Recipe:
     warmup: float = 0.05  # share of the steps
     weight_decay: float = 0.1
     clip: float = 1.0
+    floor: float = 0.1  # the last learning rate, as a share of the peak
 
 
 class Diverged(ArithmeticError):
@@ -113,7 +114,7 @@ def rate(step: int, recipe: Recipe) -> float:
     if step < warm:
         return (step + 1) / warm
     done = (step - warm + 1) / max(1, recipe.steps - warm)
-    return 0.1 + 0.45 * (1 + math.cos(math.pi * done))
+    return recipe.floor + (1 - recipe.floor) / 2 * (1 + math.cos(math.pi * done))
 
 
 def loss(lm: LM, data: Batch) -> torch.Tensor:
@@ -123,6 +124,7 @@ def loss(lm: LM, data: Batch) -> torch.Tensor:
 
 
 Step = Callable[[Batch, float], tuple[float, float]]
+Stepper = Callable[[LM, AdamW, float], AbstractContextManager[Step]]
 
 
 @contextmanager
@@ -169,11 +171,13 @@ def train(
     seed: int,
     tick: Callable[[int], None] = lambda step: None,
     resume: Resume | None = None,
+    stepper: Stepper = stepper,
 ) -> Trained:
     """Train in place. `tick` is called after every step. Diverged where a loss or gradient is not finite.
 
     With `resume` the state is saved now and then, and a call that finds one goes on from there; nothing in a
-    step depends on the steps before but through the model and the optimiser, so the bits are the same.
+    step depends on the steps before but through the model and the optimiser, so the bits are the same. `stepper` may
+    share each step among processes (`ranks.py`); it computes the same step, to rounding.
     """
     opt = AdamW(lm, recipe)
     device = next(lm.parameters()).device

@@ -10,6 +10,7 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 from pebench.encodings.base import NOTHING, At, Columns, Encoding, Keys, Memory, visible
+from pebench.suite.lm.gpu import choice as gpu
 from pebench.suite.lm.native import ops
 
 # Logits held at once where an encoding needs them all; beyond it the queries are taken in blocks.
@@ -79,9 +80,8 @@ def attended(
     columns = encoding.columns(q, k, at)
     q, k = encoding.qk(q, k, at)
     keys = keys or Keys(at.order, at.pos)
-    if (
-        columns is not None and cache and encoding.kernel() != "own"
-    ):  # beside k, not to be copied for each token
+    if columns is not None and cache and encoding.kernel() != "own" and not gpu.serves(q):
+        # Beside k, not to be copied for each token; a GPU's kernels take the two apart.
         q, k = lifted(q, k, columns, encoding.shape.scale)
         columns = None
     beside = NOTHING if columns is None else columns.k.float()
@@ -113,6 +113,8 @@ def attend(encoding: Encoding, at: At, q: Tensor, k: Tensor, v: Tensor, keys: Ke
     scale, whole = encoding.shape.scale, q.shape[-2] == k.shape[-2]
     own = encoding.kernel() == "own"
     columns = Columns(at.columns, keys.columns) if keys.columns.numel() and not own else None
+    if gpu.serves(q) and (y := gpu.attention(encoding, at, q, k, v, keys, columns)) is not None:
+        return y
     one = q.shape[-2] == 1 and not own and not torch.is_grad_enabled()
     if whole and not one and ops.usable(q, k) and ops.plain(v):
         y = native(encoding, at, q, k, v.float(), keys, columns)
@@ -206,9 +208,12 @@ def in_blocks(block: Block, q: Tensor, at: At, keys: int) -> Tensor | None:
     block keeps nothing for the backward pass but its inputs, and is computed again there.
     """
     learning, pairs, tokens = torch.is_grad_enabled(), q.shape[0] * q.shape[1], q.shape[-2]
-    if pairs * tokens * keys <= (LEARNING_ELEMENTS if learning else BLOCK_ELEMENTS):
+    most, some = (LEARNING_ELEMENTS, LEARNING_BLOCK) if learning else (BLOCK_ELEMENTS, BLOCK_ELEMENTS)
+    if q.is_cuda:  # small blocks would leave a GPU idle
+        most, some = gpu.ELEMENTS, gpu.ELEMENTS
+    if pairs * tokens * keys <= most:
         return block(q, at, keys)
-    room = (LEARNING_BLOCK if learning else BLOCK_ELEMENTS) / pairs
+    room = some / pairs
     parts, start = list[Tensor](), 0
     while start < tokens:
         before = keys - tokens + start

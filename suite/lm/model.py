@@ -146,9 +146,17 @@ class LM(nn.Module):
 
     def forward(self, tokens: Tensor, cache: Cache | None = None, asked: Tensor | None = None) -> Tensor:
         """Logits of all tokens, or (N, vocab) of the N that `asked` (B, T), bool, marks."""
+        x = self.states(tokens, cache)
+        return self.logits(x if asked is None else x[asked])
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits (..., vocab) of residual states (..., D)."""
+        return norm_linear(x, self.norm.weight, self.embedding.weight)[1]
+
+    def states(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
+        """The residual stream (B, T, D) behind the last block."""
         if not tokens.numel():  # an empty batch, or an empty chunk, which leaves the cache as it is
-            none = self.embedding(tokens) @ self.embedding.weight.T
-            return none if asked is None else none[asked]
+            return self.embedding(tokens)
         if cache and (past := cache.layers[0].k) is not None and len(past) != len(tokens):
             raise ValueError(f"this cache holds {len(past)} texts, and the tokens are of {len(tokens)}")
         start, length = (cache.length if cache else 0), tokens.shape[1]
@@ -168,4 +176,4 @@ class LM(nn.Module):
             x = block(x, self.encoding, at, keys, remembered)
         if cache:
             cache.length, cache.pos = start + length, k_pos
-        return norm_linear(x if asked is None else x[asked], self.norm.weight, self.embedding.weight)[1]
+        return x

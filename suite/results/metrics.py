@@ -27,15 +27,13 @@ METRICS: dict[str, Metric] = {
     "bits_per_byte": Metric(
         "bits per byte", "bits", "lower", "mean negative log2-likelihood of the next byte"
     ),
+    "loss": Metric("loss", "nats/token", "lower", "mean negative ln-likelihood of the next token"),
     "bits_at": Metric("bits by position", "bits", "lower", "bits per byte of the bytes at these positions"),
     "bits_last": Metric(
         "bits of the last bytes", "bits", "lower", "bits per byte of the last 64 bytes of each window"
     ),
     "log_error": Metric(
         "log error", "decades", "higher", "-log10 of the share of reads that are wrong, half a read added"
-    ),
-    "loss": Metric(
-        "loss", "nats/token", "lower", "mean negative ln-likelihood of the next token, by position"
     ),
     "found": Metric("found", "share", "higher", "asked numbers that stand in the answer"),
     "margin": Metric(

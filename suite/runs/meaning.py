@@ -9,12 +9,14 @@ constant, default and operator. Not followed: names in strings, what `getattr` f
 """
 
 import ast
+import functools
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 COMPREHENSION = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+DEFINITION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 SILENT = ("ctx", "kind", "type_comment")  # fields of a syntax tree that compute nothing
 
 
@@ -41,14 +43,24 @@ class Module:
         for statement in ast.parse(text).body:
             if not _says_nothing(statement):
                 module.add(statement, name)
-        for (
-            statement
-        ) in module.effects:  # `Mine.slope = 0.9`, or a loop that does it: a part of what it names
-            for each in _names(statement) & module.defined.keys():
+        lists = {name: module.filled_by(name) for name in module.defined}
+        touched = [(s, _names(s)) for s in module.effects]  # `Mine.slope = 0.9`, or a loop that does it
+        for made in module.defined.values():
+            touched += [(s, lists[name]) for s in made for name in _decorators(s) & lists.keys()]
+        for statement, names in touched:  # is a part of what it touches
+            for each in names & module.defined.keys():
                 if statement not in module.defined[each]:
                     module.defined[each].append(statement)
         module.effects = [s for s in module.effects if not _names(s) & module.defined.keys()]
         return module
+
+    def filled_by(self, name: str) -> set[str]:
+        """The module's variables that a function names: as a decorator it may list there what it decorates."""
+        made = self.defined[name]
+        if not all(isinstance(statement, ast.FunctionDef) for statement in made):
+            return set()
+        named = set[str]().union(*map(_names, made)) & self.defined.keys()
+        return {each for each in named if not any(isinstance(s, DEFINITION) for s in self.defined[each])}
 
     def add(self, statement: ast.stmt, name: str) -> None:
         """Take in one statement of the top level."""
@@ -58,11 +70,9 @@ class Module:
         made = bound([statement])
         for each in made:
             self.defined.setdefault(each, []).append(statement)
-        plain = (
-            ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Assign | ast.AnnAssign | ast.AugAssign
-        )
-        if not (made and isinstance(statement, plain)) and not isinstance(
-            statement, ast.Import | ast.ImportFrom
+        plain = (*DEFINITION, ast.Assign, ast.AnnAssign, ast.AugAssign)
+        if not (
+            (made and isinstance(statement, plain)) or isinstance(statement, ast.Import | ast.ImportFrom)
         ):
             self.effects.append(statement)
 
@@ -77,6 +87,14 @@ def _says_nothing(statement: ast.stmt) -> bool:
 
 def _names(tree: ast.AST) -> set[str]:
     return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+def _decorators(statement: ast.stmt) -> set[str]:
+    """The plain names of a definition's decorators."""
+    if not isinstance(statement, DEFINITION):
+        return set()
+    called = [d.func if isinstance(d, ast.Call) else d for d in statement.decorator_list]
+    return {d.id for d in called if isinstance(d, ast.Name)}
 
 
 def imports(tree: ast.AST, module: str) -> list[tuple[str, str]]:
@@ -134,7 +152,7 @@ class Code:
         """The module of this name; None where it is not followed."""
         if name not in self.modules:
             text = self.read(name)
-            self.modules[name] = None if text is None else Module.parse(name, text)
+            self.modules[name] = None if text is None else _parsed(name, text)
         return self.modules[name]
 
     def find(self, module: str, name: str) -> Place | str | None:
@@ -192,6 +210,9 @@ class Code:
                 words.aliases |= dict(imports(statement, place.module))
             self.said[place] = ("\n".join(words.say(s, frozenset()) for s in statements), words.used)
         return self.said[place]
+
+
+_parsed = functools.cache(Module.parse)  # a module is parsed once for all tasks, and is never written to
 
 
 @dataclass

@@ -1,8 +1,10 @@
+import contextlib
 import copy
 import math
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from pebench.suite.experiment.resume import Resume
 from pebench.suite.experiment.training import AdamW, Diverged, Recipe, batch, loss, rate, train
 from pebench.suite.lm import precision
 from pebench.suite.lm.model import LM, Size
+from pebench.suite.results.record import Row
 from pebench.tasks.base import Batch, Score, Task
 from pebench.tasks.copy import Copy
 
@@ -259,6 +262,18 @@ class Outputs(Copy):
         return [Score("per_token", logits.double().sum().item(), n, condition, 0.0, 1.0)]
 
 
+def test_a_grid_without_the_training_length_leaves_it_to_the_gate() -> None:
+    lm, cpu = LM(SIZE, resolve("rope")[1], 9, 0), torch.device("cpu")
+
+    def rows(*multiples: float) -> list[Row]:
+        plan = Plan(1, 16, 2, RECIPE, multiples, 8)
+        return examine(lm, Outputs(), plan, cpu, lambda done, total: None)[0]
+
+    whole, longer = rows(1, 2), rows(2)
+    assert longer == [whole[0], whole[2]]
+    assert [row.metric for row in longer] == ["gate", "per_token"]
+
+
 @pytest.mark.parametrize("name", ["rope", "grape_m_nonctx"])
 def test_an_extension_follows_the_length_and_leaves_the_training_length_alone(name: str) -> None:
     lm = LM(SIZE, resolve(name)[1], 9, 0)
@@ -279,3 +294,36 @@ def test_an_extension_follows_the_length_and_leaves_the_training_length_alone(na
         assert values(method) == [*plain[:3], double[3], fourfold[4]]
         assert double[3] != plain[3]
     assert values() == plain
+
+
+@pytest.mark.parametrize("steps", [1, 12, 100, 1250])
+def test_the_rate_falls_to_the_floor(steps: int) -> None:
+    """The default is the schedule of all published records, bit for bit; the last step has the floor."""
+    recipe = Recipe(length=8, steps=steps)
+    warm = max(1, round(0.05 * steps))
+    for step in range(warm, steps):
+        done = (step - warm + 1) / (steps - warm)
+        assert rate(step, recipe) == 0.1 + 0.45 * (1 + math.cos(math.pi * done))
+    for floor in (0.0, 0.03, 1.0):
+        assert rate(steps - 1, replace(recipe, floor=floor)) == pytest.approx(floor if steps > 1 else 1.0)
+
+
+def test_a_stepper_of_ones_own_takes_every_step_of_a_training() -> None:
+    taken: list[float] = []
+
+    @contextlib.contextmanager
+    def counting(lm: LM, opt: AdamW, clip: float) -> Iterator[training.Step]:
+        with training.stepper(lm, opt, clip) as step:
+
+            def take(data: Batch, rate: float) -> tuple[float, float]:
+                taken.append(rate)
+                return step(data, rate)
+
+            yield take
+
+    usual, _ = trained()
+    other = LM(SIZE, NoPE, 9, 0)
+    train(other, Copy(), RECIPE, 0, stepper=counting)
+    assert taken == [RECIPE.learning_rate * rate(step, RECIPE) for step in range(RECIPE.steps)]
+    for name, p in usual.state_dict().items():
+        assert torch.equal(p, other.state_dict()[name])

@@ -457,7 +457,9 @@ def test_it_starts_in_a_terminal_on_a_strange_home_and_ends_with_the_terminal(fo
     terminal, end = pty.openpty()
     process, port = started(
         folder, env=mine | hostile, cwd=home, stdin=end, stdout=end, stderr=end,
-        preexec_fn=lambda: (os.setsid(), fcntl.ioctl(0, termios.TIOCSCTTY, 0)),
+        preexec_fn=lambda: (
+            os.setsid(), fcntl.ioctl(0, termios.TIOCSCTTY, 0), signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        ),
     )  # fmt: skip
     os.close(end)
     wait_for(process, port)

@@ -21,10 +21,12 @@ def tables(
     families = {"copy": "copying", "reverse": "copying", "sort": "sorting"}
     cells = [(e, t, s) for e in ("a", "b") for t in families for s in range(seeds)]
     scores = [(e, t, s, float(n), curve(e, t, s, n)) for e, t, s in cells for n in (8, 16, 32, 64)]
-    runs = [(e, t, families[t], s, gate(e, t, s), 8.0) for e, t, s in cells]
+    runs = [(e, t, families[t], s, gate(e, t, s), 8.0, 0.9) for e, t, s in cells]
     return (
         pd.DataFrame(scores, columns=["encoding", "task", "seed", "length", "score"]),
-        pd.DataFrame(runs, columns=["encoding", "task", "task_family", "seed", "learned", "train_length"]),
+        pd.DataFrame(
+            runs, columns=["encoding", "task", "task_family", "seed", "learned", "train_length", "gate"]
+        ),
     )
 
 
@@ -54,6 +56,13 @@ def test_a_score_that_holds_everywhere_keeps_the_longest_length() -> None:
 @pytest.mark.parametrize("curve", [{8.0: 0.9}, {16.0: 0.9, 32.0: 0.8}, {8.0: 0.0, 16.0: 0.0}])
 def test_without_a_score_at_l_and_beyond_nothing_is_known(curve: dict[float, float]) -> None:
     assert math.isnan(octaves(pd.Series(curve), 8))
+
+
+def test_the_gate_is_the_score_at_l_where_only_longer_strings_are_measured() -> None:
+    scores, runs = tables(lambda e, t, s, n: 0.8 * (n <= 16) + 0.2 * (n > 16))
+    beyond = scores[scores["length"] > 8]
+    assert value(learning(beyond, runs.assign(gate=0.8)).keeps, "a")["value"] == pytest.approx(1 + 2 / 3)
+    assert value(learning(scores, runs.assign(gate=0.1)).keeps, "a")["value"] == pytest.approx(1 + 2 / 3)
 
 
 def test_a_run_that_fails_its_gate_keeps_nothing() -> None:

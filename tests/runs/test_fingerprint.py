@@ -186,6 +186,17 @@ def test_a_local_variable_is_no_definition_of_the_same_name() -> None:
     assert meaning({"main": text}, "main") == meaning({"main": text.replace("return 1", "return 2")}, "main")
 
 
+def test_what_a_decorator_lists_is_a_part_of_the_list() -> None:
+    text = (
+        "CHECKS = []\ndef check(words):\n    def add(f):\n        CHECKS.append(f)\n        return f\n    return add\n"
+        "LIMIT = 3\n@check('small')\ndef small(x):\n    return x < LIMIT\n"
+        "class Main:\n    checks = CHECKS\n"
+    )
+    assert meaning({"main": text}, "main") != meaning(
+        {"main": text.replace("LIMIT = 3", "LIMIT = 4")}, "main"
+    )
+
+
 def test_a_register_line_does_not_count() -> None:
     text = "from pebench.encodings.registry import register\n@register('a')\nclass Main:\n    x = 1\n"
     assert meaning({"main": text}, "main") == meaning({"main": "class Main:\n    x = 1\n"}, "main")
