@@ -169,7 +169,7 @@ def place(run: Run, folder: Path) -> Path:
 
 
 def measured(run: Run, session: Session, folder: Path, tell: Tell) -> Record:
-    """Measure what is left of a run, and write its record."""
+    """Measure the steps of a run that are left, and write its record."""
     began, kept = Began(), place(run, folder)
     done = finished(kept, run.fingerprint)
     resumed = len(done)
