@@ -487,7 +487,7 @@ def method(name: str, within: bool = False, dynamic: bool = False) -> Callable[[
 
 
 def methods() -> dict[str, type[Extended]]:
-    """All methods by name, those of all files of this folder and of installed packages."""
+    """All methods by name, from all files of this folder and from installed packages."""
     names()
     return METHODS
 

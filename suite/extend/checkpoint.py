@@ -121,7 +121,7 @@ def frequencies(about: Architecture) -> Tensor:
 
 
 def architecture(config: dict[str, Any]) -> Architecture:
-    """The sizes in a config.json. ModelError where it lacks one, or asks for what is not computed here."""
+    """The sizes in a config.json. ModelError where it lacks one, or asks for something else than a Llama."""
     scaling = config.get("rope_parameters") or config.get("rope_scaling") or {}
     try:
         heads, width = int(config["num_attention_heads"]), int(config["hidden_size"])
@@ -152,7 +152,7 @@ def architecture(config: dict[str, Any]) -> Architecture:
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """The model in a folder. ModelError names what is missing, broken or not Llama-shaped."""
+    """The model in a folder. ModelError names the missing, broken or foreign part."""
     file = folder / "config.json"
     if not file.is_file():
         raise ModelError(
@@ -196,7 +196,7 @@ def shapes(about: Architecture) -> dict[str, tuple[int, ...]]:
 
 
 def demand_llama(about: Architecture, weights: dict[str, Tensor]) -> None:
-    """ModelError where the weights are not those of a Llama-shaped model of these sizes."""
+    """ModelError where the weights do not belong to a Llama-shaped model of these sizes."""
     expected = shapes(about)
     optional = ("lm_head.weight", *BIASED)
     missing = [n for n in expected if n not in weights and not n.endswith(optional)]

@@ -1,6 +1,6 @@
-"""What is read and asked: windows of held-out books, and numbers hidden in them.
+"""Texts and questions: windows of held-out books, and numbers hidden in them.
 
-Books are those of the test split, so no method was searched on them. The pretrained model may have read them in its
+Books are of the test split: no method was searched on them. The pretrained model may have read them in its
 training, and all methods share that. Windows do not overlap.
 """
 
@@ -139,7 +139,7 @@ def keys(n: int, rng: torch.Generator) -> list[str]:
 
 
 def numbers(n: int, rng: torch.Generator) -> list[str]:
-    """Different numbers of five digits, none of which begins with 0."""
+    """Different numbers of five digits; none begins with 0."""
     low, high = 10 ** (DIGITS - 1), 10**DIGITS
     found = dict[str, None]()
     while len(found) < n:

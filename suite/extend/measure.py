@@ -69,7 +69,7 @@ class Session:
             yield Step("cost", lambda: (self.costs(), []))
 
     def window(self, number: int) -> Tensor:
-        """Text `number`; those of a profile do not depend on the method."""
+        """Text `number`, the same for all methods of a profile."""
         found = windows(self.checkpoint, max(self.lengths()), self.corpus)
         return found[number % len(found)]
 

@@ -138,7 +138,10 @@ class Model:
 
 
 class Reader:
-    """Reads texts one after another; the beginning that a text shares with the one before is not computed again."""
+    """Reads texts one after another; the beginning that a text shares with the one before is not computed again.
+
+    Only whole chunks are kept, whose places do not depend on what was read before: rounding is the same in any order.
+    """
 
     def __init__(self, model: Model):
         self.model, self.cache = model, model.cache()
@@ -146,34 +149,39 @@ class Reader:
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """The last hidden states of this text (T,): of those tokens that were not in the cache, the last at least."""
-        shared = self.shared(tokens)
+        return self.read(tokens, len(tokens) - 1)
+
+    def read(self, tokens: Tensor, kept: int) -> Tensor:
+        """The same, of all tokens from `kept` on at least."""
+        shared = min(self.shared(tokens), kept) // CHUNK * CHUNK
+        if shared and not self.cache.rewinds:
+            self.cache, shared = self.model.cache(), 0
         self.cache.length, self.held = shared, tokens[:shared]
         states = self.model.read(tokens[shared:], self.cache)
         self.held = tokens
         return states
 
+    def shared(self, tokens: Tensor) -> int:
+        """How many tokens at the beginning are in the cache."""
+        n = min(len(self.held), len(tokens))
+        differ = (self.held[:n] != tokens[:n]).nonzero()
+        return int(differ[0]) if len(differ) else n
+
     def rewind(self, n: int) -> None:
         """Keep the first n tokens, where there are more."""
         self.held = self.held[:n]
 
-    def shared(self, tokens: Tensor) -> int:
-        """How many tokens at the beginning are in the cache; the last is always read."""
-        n = min(len(self.held), len(tokens) - 1, self.cache.length)
-        if n and not self.cache.rewinds:
-            self.cache, n = self.model.cache(), 0
-        differ = (self.held[:n] != tokens[:n]).nonzero()
-        return int(differ[0]) if len(differ) else n
-
     def greedy(self, tokens: Tensor, n: int) -> list[int]:
         """The n likeliest tokens after this text, one by one through the cache."""
-        said = list[int]()
+        states, said = self(tokens), list[int]()
         for _ in range(n):
-            text = torch.cat([tokens, torch.tensor(said, dtype=torch.long)])
-            said.append(int(self.model.logits(self(text)[-1:]).argmax()))
+            said.append(int(self.model.logits(states[-1:]).argmax()))
+            if len(said) < n:
+                states = self.model.read(torch.tensor(said[-1:]), self.cache)
         return said
 
     def likelihood(self, tokens: Tensor, answer: Tensor) -> float:
         """ln p of an answer after this text."""
-        self.rewind(len(tokens) - 1)  # the state of the text's last token predicts the answer's first
-        states = self(torch.cat([tokens, answer]))
+        states = self.read(torch.cat([tokens, answer]), len(tokens) - 1)
+        self.rewind(len(tokens))
         return -float(self.model.losses(states[-len(answer) - 1 : -1], answer).sum())

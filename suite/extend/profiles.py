@@ -15,7 +15,7 @@ TASKS = {
 
 @dataclass(frozen=True)
 class Track:
-    """What is measured of each method. Lengths are multiples of the model's training length."""
+    """The measurements of each method. Lengths are multiples of the model's training length."""
 
     name: str
     about: str

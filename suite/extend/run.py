@@ -19,7 +19,8 @@ from pebench.encodings.base import Encoding
 from pebench.encodings.extension import load_method, longer, method_classes
 from pebench.encodings.registry import source_text
 from pebench.suite.experiment.clock import clock
-from pebench.suite.extend.checkpoint import Checkpoint, PretrainedRoPE, short_name
+from pebench.suite.extend.checkpoint import Checkpoint, ModelError, PretrainedRoPE, short_name
+from pebench.suite.extend.items import DIGITS, KEYS, NEEDLES, ROOM, SAME, ask_all, said
 from pebench.suite.extend.measure import Session
 from pebench.suite.extend.model import fastest
 from pebench.suite.extend.profiles import NONE, TASKS, Track
@@ -100,6 +101,7 @@ def runs(
     corpus: Path | None,
 ) -> list[Run]:
     """All runs of a profile: text by text, so that methods can be compared before all texts are read."""
+    demand_room(checkpoint)
     facts = {"sha256": checkpoint.sha256, "corpus": identity(corpus)}
     return [
         Run(checkpoint, track, method, task, text, corpus, facts)
@@ -108,6 +110,18 @@ def runs(
         for task, text in track.cells()
         if text == number and (not tasks or task in tasks)
     ]
+
+
+def demand_room(checkpoint: Checkpoint) -> None:
+    """ModelError where needles, question and answer do not fit the room that a text keeps for them."""
+    needle, question = said(KEYS[0], "0" * DIGITS), ask_all(", ".join(KEYS[:NEEDLES]))
+    needles, answers = NEEDLES + len(SAME), NEEDLES * (DIGITS + 3)
+    needed = needles * len(checkpoint.encode(needle)) + len(checkpoint.encode(question)) + answers
+    if needed > ROOM:
+        raise ModelError(
+            f"the tokenizer of {checkpoint.folder} takes {needed} tokens for hidden numbers and their question, and a "
+            f"text keeps {ROOM}; use a model with a vocabulary of words"
+        )
 
 
 def named(methods: list[str], track: Track) -> list[str]:
@@ -155,7 +169,7 @@ def place(run: Run, folder: Path) -> Path:
 
 
 def measured(run: Run, session: Session, folder: Path, tell: Tell) -> Record:
-    """Measure what is left of a run, and write its record."""
+    """Measure the steps of a run that are left, and write its record."""
     began, kept = Began(), place(run, folder)
     done = finished(kept, run.fingerprint)
     resumed = len(done)
@@ -164,8 +178,8 @@ def measured(run: Run, session: Session, folder: Path, tell: Tell) -> Record:
         if step.name in done:
             continue
         tell(f"{run.title}: {step.name} ({n + 1} of {len(steps)})")
-        rows, said = step.measure()
-        done[step.name] = {"rows": [asdict(row) for row in rows], "answers": list(said)}
+        rows, given = step.measure()
+        done[step.name] = {"rows": [asdict(row) for row in rows], "answers": list(given)}
         write_whole(kept, json.dumps({"fingerprint": run.fingerprint, "steps": done}).encode())
     rows = [Row(**row) for step in steps for row in done[step.name]["rows"]]
     answers: list[Answer] = [answer for step in steps for answer in done[step.name]["answers"]]

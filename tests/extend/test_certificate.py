@@ -60,7 +60,7 @@ class Peeking(Regrouped):
 
     def qk(self, q, k, at):
         q, k = super().qk(q, k, at)
-        return q, k + k[..., -1:, :]
+        return q, k * k[..., -1:, :]
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,8 @@ def test_the_beginning_that_texts_share_is_read_once(pair, small, monkeypatch):
         Model, "chunk", lambda self, part, cache: read_so_far.append(len(part)) or chunk(self, part, cache)
     )
     first, second = tiny.tokens(80, 5), torch.cat([tiny.tokens(80, 5)[:60], tiny.tokens(20, 6)])
-    for text, new in ((first, 80), (second, 20), (second, 1), (first[:30], 1), (first, 50)):
+    # Chunks have 24 tokens, and whole ones are kept: of 60 shared tokens 48, of 80 held ones 72.
+    for text, new in ((first, 80), (second, 32), (second, 8), (first[:30], 6), (first, 56), (first[:72], 24)):
         read_so_far.clear()
         states = reader(text)
         assert sum(read_so_far) == len(states) == new
@@ -227,7 +228,7 @@ def broken(folder, how):
         "dynamic": {"rope_parameters": {"rope_type": "longrope", "rope_theta": 1e4}},
         "heads": {"num_key_value_heads": 4},
         "wider": {"hidden_size": 96},
-        "vocab": {"vocab_size": 301},
+        "vocab": {"vocab_size": 421},
         "text": {"rms_norm_eps": "small"},
     }.get(how, {})
     about.pop({"lacks": "num_attention_heads"}.get(how), None)
@@ -256,7 +257,7 @@ def broken(folder, how):
         ("dynamic", "scaled by 'longrope'"),
         ("heads", "6 heads cannot share 4"),
         ("wider", "config.json says"),
-        ("vocab", "config.json says 301"),
+        ("vocab", "config.json says 421"),
         ("text", "config.json"),
         ("lacks", "num_attention_heads"),
         ("json", "config.json"),

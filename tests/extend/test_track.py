@@ -1,7 +1,6 @@
 """The track from the command to the board, on a tiny model: resumed, shared, interrupted, compared."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pebench.suite.extend import measure
 from pebench.suite.extend.checkpoint import ModelError, load_checkpoint
 from pebench.suite.extend.measure import Session
 from pebench.suite.extend.profiles import COST, EXTEND, LOSS, RETRIEVAL, TASKS, TRACKS, Track
+from pebench.suite.extend.run import demand_room
 from pebench.suite.results.metrics import EXTENDING
 from pebench.suite.results.record import RUNNING, read_all
 from pebench.tasks.data.system import environment
@@ -242,9 +242,9 @@ from pebench.suite.extend import measure
 from pebench.suite.extend.profiles import TRACKS, Track
 from pebench.suite import cli
 TRACKS["EXTEND_TINY"] = Track("EXTEND_TINY", "tests", ("none", "pi"), 2, (0.5, 1, 2), (0.5, 1, 1.5, 2))
-step = measure.Session.answered
+step, how = measure.Session.answered, sys.argv[1]
 def slow(self, item, number):
-    if number == 3 and "slow" in sys.argv[1]:
+    if number == 3 and how == "slow":
         print("waiting", flush=True)
         time.sleep(60)
     return step(self, item, number)
@@ -272,7 +272,7 @@ def start(how, folder, corpus, records):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment(PYTHONPATH=os.getcwd()),
+        env=environment(),
     )
 
 
@@ -365,3 +365,14 @@ def test_dynamic_methods_take_each_texts_factor(folder, corpus, track):
         2.0,
         2.0,
     ]
+
+
+def test_a_tokenizer_of_bytes_has_no_room_and_says_so(folder):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    checkpoint = load_checkpoint(folder)
+    signs = {sign: n for n, sign in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    checkpoint.__dict__["tokenizer"] = Tokenizer(models.BPE(signs, []))
+    checkpoint.tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    with pytest.raises(ModelError, match="a text keeps 256"):
+        demand_room(checkpoint)

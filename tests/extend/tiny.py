@@ -1,17 +1,20 @@
-"""A tiny Llama-shaped checkpoint with random weights, and a tokenizer of bytes."""
+"""A tiny Llama-shaped checkpoint with random weights, and a tokenizer that knows the words of hidden sentences."""
 
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from pebench.suite.extend import items as asked
 from pebench.suite.extend.checkpoint import Checkpoint, load_checkpoint
+
+VOCAB = 420
 
 
 def config(**changed) -> LlamaConfig:
     about = {
-        "vocab_size": 300,
+        "vocab_size": VOCAB,
         "hidden_size": 48,
         "intermediate_size": 96,
         "num_hidden_layers": 2,
@@ -32,9 +35,19 @@ def write(folder: Path, **changed) -> LlamaForCausalLM:
         if name.endswith("bias"):
             torch.nn.init.normal_(parameter)
     model.save_pretrained(folder)
-    signs = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({sign: n for n, sign in enumerate(signs)}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCAB, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    known = [
+        words(key)
+        for key in asked.KEYS
+        for words in (lambda key: asked.said(key, "0"), asked.ask, asked.ask_all)
+    ]
+    tokenizer.train_from_iterator(known, trainer)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.save(str(folder / "tokenizer.json"))
     return model

@@ -19,6 +19,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pebench.leaderboard import board
+from pebench.leaderboard.about import PUBLISHED
 from pebench.leaderboard.app import app, launch, links, views, widgets
 from pebench.suite.results.record import write
 from tests.leaderboard.test_board import HOSTILE, hostile
@@ -93,7 +94,15 @@ def test_a_page_shows_without_an_exception(monkeypatch, folder, name):
 def test_a_page_shows_a_whole_benchmark(monkeypatch, wide, name):
     page = opened(monkeypatch, wide, name)
     assert not page.error
-    assert not [info.value for info in page.info if "No pictures in this folder" not in info.value]
+    apart = ("No pictures in this folder", "pebench extend")  # made by commands of their own
+    assert not [info.value for info in page.info if not any(said in info.value for said in apart)]
+
+
+def test_the_page_of_extended_contexts_shows_the_published_records(monkeypatch):
+    page = opened(monkeypatch, PUBLISHED, "extension")
+    assert [header.value for header in page.header] == ["Loss by position", "Hidden numbers"]
+    assert {"none", "yarn", "ntk", "dual_chunk"} <= set(page.dataframe[0].value["method"])
+    assert not page.info
 
 
 def test_a_hundred_thousand_rows_cost_the_server_little(monkeypatch, tmp_path):
