@@ -10,6 +10,7 @@ from pebench.suite.results.record import Condition
 
 FILE = Path(__file__).with_name("tasks.json")
 PUBLISHED = Path(__file__).with_name("records")  # the published results
+EXTENDED = Path(__file__).with_name("extended")  # those of the track EXTEND
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pebench.leaderboard.ranking import FEWEST
 from pebench.leaderboard.reports import (
     atlas,
     claims,
+    extension,
     gates,
     machines,
     notes,
@@ -83,6 +84,7 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
         "docs/validity.md",
         lambda: validity.to_markdown(validity.validity(board(), published.read())),
     ),
+    "extend": ("docs/extend.md", extension.published),
     "method": ("docs/ranks.md", lambda: METHOD),
     "map": ("docs/map.md", lambda: atlas.to_markdown(board())),
     "variants": ("leaderboard/variants.md", lambda: variants.to_markdown(board())),

@@ -190,9 +190,74 @@ def at_rate(name: str, factor: float) -> Profile:
 
 RATE_THIRD, RATE_TRIPLE = at_rate("RATE_THIRD", 1 / 3), at_rate("RATE_TRIPLE", 3)
 
+
+EVERY = 100_000  # questions: all that a task has
+
+
+def paper(name: str, about: str, plan: Plan, questions: int, timeout: float) -> Profile:
+    """The evaluation of the GRAPE paper: one model of text, its loss at L and beyond, needles, and seven tasks."""
+    return Profile(
+        name=name,
+        about=about,
+        encodings=("rope", "alibi", "fox", "grape_ap"),  # of its figures 2 and 3
+        seeds=1,
+        plans={
+            "language_tokens": plan,
+            "needle_tokens": plan,
+            "harness_tokens": replace(plan, multiples=(1,), examples=questions),
+        },
+        timeout=timeout,
+    )
+
+
+def published(rate: float) -> Recipe:
+    """The training of the GRAPE paper at this peak of the learning rate; docs/scale.md has the sources."""
+    steps = 25_000
+    return Recipe(
+        length=4096,
+        steps=steps,
+        tokens=480 * 4096,
+        learning_rate=rate,
+        warmup=2000 / steps,
+        weight_decay=0.01,
+        clip=1.0,
+        floor=3e-5 / rate,
+    )
+
+
+WEEK = 7 * 24 * 3600.0  # seconds
+
+# The same code as the two below, at a size that two processes train in a minute.
+PAPER_SMOKE = paper(
+    "PAPER_SMOKE",
+    "a minute on two processes: do the PAPER profiles run at all? Its scores mean nothing",
+    Plan(1, 32, 2, replace(published(2e-3), length=64, steps=8, tokens=512), (1, 2), 4),
+    questions=4,
+    timeout=600,
+)
+
+PAPER_MEDIUM = paper(
+    "PAPER_MEDIUM",
+    "the GRAPE paper's medium model, 353 M parameters, on 49 G tokens: eight GPUs, half a day or more",
+    Plan(24, 1024, 8, published(2e-3), (1, 2, 4), 64),
+    questions=EVERY,
+    timeout=WEEK,
+)
+
+PAPER_LARGE = paper(
+    "PAPER_LARGE",
+    "the GRAPE paper's large model, 770 M parameters, on 49 G tokens: eight GPUs, a day or more",
+    Plan(36, 1280, 10, published(1e-3), (1, 2, 4), 64),
+    questions=EVERY,
+    timeout=2 * WEEK,
+)
+
 PROFILES = {
     profile.name: profile
-    for profile in (SMOKE, QUICK, QUICK_2, STANDARD, STANDARD_2, LARGE, RATE_THIRD, RATE_TRIPLE)
+    for profile in (
+        *(SMOKE, QUICK, QUICK_2, STANDARD, STANDARD_2, LARGE, RATE_THIRD, RATE_TRIPLE),
+        *(PAPER_SMOKE, PAPER_MEDIUM, PAPER_LARGE),
+    )
 }
 
 
