@@ -1,4 +1,4 @@
-"""One model for a text and for what is hidden in it: bits per byte, and needles."""
+"""One model for a text and for needles hidden in it: bits per byte, and needles."""
 
 import torch
 

@@ -141,7 +141,7 @@ def to_markdown(found: Trend) -> str:
 
 
 def published(*profiles: str) -> str:
-    """The trend of the published records, or what is missing for one."""
+    """The trend of the published records, or the reason why there is none."""
     records = newest(r for r in reading(PUBLISHED).records if r.profile in profiles)
     try:
         return to_markdown(trend({p: [r for r in records if r.profile == p] for p in profiles}))
