@@ -216,7 +216,7 @@ def cost_quality(frame: pd.DataFrame, cost_title: str) -> go.Figure:
     # Costs are ratios, and most lie near 1; plotly's own ticks would say 8 where it is 0.8.
     ticks = [digit * 10.0**power for power in range(-3, 9) for digit in (1, 1.2, 1.5, 2, 3, 5, 7)]
     text = [f"{tick:g}" for tick in ticks]
-    figure.update_xaxes(type="log", tickvals=ticks, ticktext=text, title=f"{cost_title}; hollow: no rank")
+    figure.update_xaxes(type="log", tickvals=ticks, ticktext=text, title=cost_title)
     figure.update_yaxes(title="score (0: without reading the input, 1: oracle)")
     return laid_out(figure, 520, showlegend=True)
 

@@ -106,6 +106,7 @@ def new(
 ) -> None:
     """Write a file with a new encoding that passes the check, to change into yours."""
     from pebench.encodings.registry import FOLDER, UnknownName, resolve
+    from pebench.leaderboard.about import USUAL
     from pebench.suite.submissions.template import TemplateError, encoding_file
 
     text, cls = encoding_file(name)
@@ -121,7 +122,7 @@ def new(
     except FileExistsError:
         raise TemplateError(f"{path} exists; choose another name or remove it") from None
     typer.echo(
-        f"wrote {path}\nnext: pebench check {path}:{cls}\n      pebench run --profile QUICK -e {path}:{cls}"
+        f"wrote {path}\nnext: pebench check {path}:{cls}\n      pebench run --profile {USUAL} -e {path}:{cls}"
     )
 
 

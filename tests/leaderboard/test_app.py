@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -171,6 +172,28 @@ def test_the_whole_app_starts_on_the_overview(monkeypatch, folder):
     page = AppTest.from_file(app.__file__, default_timeout=TIMEOUT).run()
     assert not page.exception
     assert page.title[0].value == "Positional encodings, ranked"
+
+
+def test_the_recipe_of_a_streamlit_space_shows_the_published_results(monkeypatch, folder, tmp_path):
+    recipe = (Path(__file__).parents[2] / "docs" / "releasing.md").read_text(encoding="utf-8")
+    lines = re.search(r"`app.py` with the lines `(.*)` and `(.*)`", recipe)
+    assert lines is not None
+    (tmp_path / "app.py").write_text("\n".join(lines.groups()), encoding="utf-8")
+    for name, value in re.findall(r"`(PEBENCH_\w+)=(\w+)`", recipe):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(board, "PUBLISHED", folder)
+    page = AppTest.from_file(str(tmp_path / "app.py"), default_timeout=TIMEOUT).run()
+    assert not page.exception
+    assert len(names_of_main(page)) == 11
+    assert "records" not in page.session_state  # no box for another folder
+
+
+def names_of_main(page: AppTest) -> list[str]:
+    """The rows of the table of the whole app, which has the button that copies the link beside it."""
+    (table,) = (
+        json.loads(part.proto.json) for part in page.get("bidi_component") if "rows" in part.proto.json
+    )
+    return [row["name"] for row in table["rows"]]
 
 
 def test_filters_narrow_the_table_and_a_link_carries_its_view(monkeypatch, folder):
