@@ -11,7 +11,7 @@ help:
 	@echo "make leaderboard   set up, train and measure the QUICK_2 profile, print the ranked table"
 	@echo "make app           browse the results in the browser"
 	@echo "make test          set up, check style and types, run all quick tests"
-	@echo "make engines       install what the tests of clusters need: Ray, Slurm"
+	@echo "make engines       install what the tests of clusters and of GPU kernels need: Ray, Slurm, Triton"
 	@echo "make test-engines  run the tests of clusters"
 	@echo "make docs          build the documentation into build/site, without a network"
 
@@ -27,7 +27,7 @@ app: $(VENV)/ready
 test: lint browser
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
-# Sweeps on a Ray cluster of three nodes and on a one-machine Slurm: minutes, one test at a time.
+# Sweeps on a Ray cluster of three nodes and a one-machine Slurm, and models on several ranks: one test at a time.
 test-engines: engines
 	$(BIN)/python -m pytest -m engines -rs
 
@@ -59,8 +59,8 @@ browser:
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
 	  echo "no Chromium found: the browser tests will be skipped (Debian: apt-get install chromium)"
 
-# For the tests of other machines; without these they are skipped, and say so. Packages of the venv, and of Debian.
-ENGINES := ray==2.60.0
+# For the tests of other machines, and of a GPU's kernels; without these they are skipped, and say so. Packages of the venv, and of Debian.
+ENGINES := ray==2.60.0 triton==3.9.0
 DAEMONS := slurm-wlm munge
 engines: $(VENV)/ready
 	@for package in $(ENGINES); do \

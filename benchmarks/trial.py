@@ -2,6 +2,7 @@
 
     python -m benchmarks.trial recall rope --length 8 --steps 2500
     python -m benchmarks.trial copy_unique fox --length 32 --multiples 1,1.5,2 --json trials.jsonl
+    python -m benchmarks.trial parity fox --profile STANDARD_2 --times 2 --json trials.jsonl
 
 No test example is read, so nothing can be chosen on one. What came out stands in suite/experiment/standard.md and
 docs/standard2.md. With --json the trial is appended to a file that `python -m pebench.leaderboard.reports.rules
@@ -10,6 +11,7 @@ docs/standard2.md. With --json the trial is appended to a file that `python -m p
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +20,7 @@ import typer
 
 from pebench.encodings.registry import resolve
 from pebench.suite.experiment.measure import function, gate, measure
-from pebench.suite.experiment.profiles import Plan
+from pebench.suite.experiment.profiles import Plan, profile_named
 from pebench.suite.experiment.training import Recipe, train
 from pebench.suite.lm.model import LM
 from pebench.tasks import TASKS, make
@@ -38,6 +40,9 @@ def main(
     seed: int = 0,
     examples: int = 256,
     multiples: Annotated[str, typer.Option(help="of the length, at which validation is measured")] = "1",
+    profile: Annotated[str, typer.Option(help="a profile whose plan is tried, in the place of sizes")] = "",
+    times: Annotated[float, typer.Option(help="of the profile's steps")] = 1.0,
+    faster: Annotated[float, typer.Option(help="of the profile's learning rate")] = 1.0,
     json_file: Annotated[Path | None, typer.Option("--json", help="append the trial to this file")] = None,
 ) -> None:
     """Print a row of the trial table: what was trained, its gate, its final loss (nats), its processor time.
@@ -50,29 +55,50 @@ def main(
     assert isinstance(subject, Task), f"{task} trains nothing; there are: {', '.join(TASKS)}"
     grid = tuple(float(multiple) for multiple in multiples.split(","))
     plan = Plan(layers, width, heads, Recipe(length, steps, tokens, rate), grid, examples)
+    if profile:
+        plans = profile_named(profile).plans
+        if task not in plans:
+            raise typer.BadParameter(f"{profile} has no {task}; it has {', '.join(plans)}")
+        plan = scaled(plans[task], times, faster)
+    recipe = plan.recipe
     start = time.process_time()
-    lm = LM(plan.size(subject.vocab), resolve(encoding)[1], subject.context(length), seed)
-    trained = train(lm, subject, plan.recipe, seed)
+    lm = LM(plan.size(subject.vocab), resolve(encoding)[1], subject.context(recipe.length), seed)
+    trained = train(lm, subject, recipe, seed)
     model = function(lm, torch.device("cpu"))
-    row = gate(subject, model, subject.conditions(length, (1,)), examples)
-    scores = {n: score for n, score in validation(subject, model, plan).items() if len(grid) > 1}
+    row = gate(subject, model, subject.conditions(recipe.length, (1,)), plan.examples)
+    scores = validation(subject, model, plan) if plan.multiples != (1.0,) else {}
     seconds = time.process_time() - start
     passed = row.value >= subject.gate
+    size = f"{plan.layers} x {plan.width}, {plan.heads} heads"
+    how = f"{recipe.steps} x {recipe.tokens} | {recipe.learning_rate:g}"
     print(
-        f"| {task} | {encoding} | {length} | {layers} x {width}, {heads} heads | {steps} x {tokens} "
-        f"| {rate:g} | {seed} | {row.value:.3f} ({'passes' if passed else 'fails'}) | {trained.final_loss:.3f} "
+        f"| {task} | {encoding} | {recipe.length} | {size} | {how} | {seed} "
+        f"| {row.value:.3f} ({'passes' if passed else 'fails'}) | {trained.final_loss:.3f} "
         f"| {seconds:.0f} |" + "".join(f" {n}: {score:.2f}" for n, score in scores.items()),
         flush=True,
     )
     if json_file:
         said = {
-            **{"task": task, "encoding": encoding, "length": length, "steps": steps, "tokens": tokens},
-            **{"rate": rate, "layers": layers, "width": width, "heads": heads, "seed": seed},
+            **{"task": task, "encoding": encoding, "length": recipe.length, "steps": recipe.steps},
+            **{"tokens": recipe.tokens, "rate": recipe.learning_rate, "layers": plan.layers},
+            **{"width": plan.width, "heads": plan.heads, "seed": seed},
             **{"gate": row.value, "learned": passed, "loss": trained.final_loss, "seconds": round(seconds)},
-            "scores": scores or {length: row.value},
+            "scores": scores or {recipe.length: row.value},
         }
         with open(json_file, "a", encoding="utf-8") as file:
             file.write(json.dumps(said) + "\n")
+
+
+def scaled(plan: Plan, times: float, faster: float) -> Plan:
+    """A plan with so many times its steps and so many times its learning rate.
+
+    >>> plan = scaled(Plan(1, 16, 2, Recipe(length=4, steps=8, learning_rate=3e-3), (1, 2), 8), 2, 1 / 3)
+    >>> plan.recipe.steps, plan.recipe.learning_rate
+    (16, 0.001)
+    """
+    recipe = plan.recipe
+    steps, rate = round(times * recipe.steps), faster * recipe.learning_rate
+    return replace(plan, recipe=replace(recipe, steps=steps, learning_rate=rate))
 
 
 def validation(task: Task, model: LanguageModel, plan: Plan) -> dict[int, float]:

@@ -182,7 +182,10 @@ def _found(spec: str) -> tuple[str, type[Encoding]]:
     spec, method = extension_of(spec)
     if method:
         name, cls = resolve(spec)
-        return f"{name}@{method}", importlib.import_module("pebench.encodings.extension").longer(cls, method)
+        extension = importlib.import_module("pebench.encodings.extension")
+        longer = extension.longer(cls, method)
+        importlib.import_module("pebench.encodings.idle").refuse_idle(cls, extension.method_classes(method))
+        return f"{name}@{method}", longer
     if match := _FILE.fullmatch(spec):
         return _from_file(match["path"], match["wanted"] or "")
     _load_all()

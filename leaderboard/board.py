@@ -20,7 +20,7 @@ from pebench.leaderboard import about, ranking, table
 from pebench.leaderboard.about import PUBLISHED, USUAL
 from pebench.leaderboard.notes import notes_of
 from pebench.leaderboard.ranking.keeps import ALL, learning
-from pebench.suite.results.metrics import counted
+from pebench.suite.results.metrics import EXTENDING, counted
 from pebench.suite.results.record import (
     CERTIFICATE,
     LARGEST,
@@ -154,6 +154,7 @@ def make_board(
     """
     places = [records] if isinstance(records, Path) else list(records)
     read = [reading(folder) for folder in places]
+    read = [replace(part, records=[r for r in part.records if r.task not in EXTENDING]) for part in read]
     every = [record for part in read for record in part.records]
     unreadable = [file for part in read for file in part.unreadable]
     if not every:

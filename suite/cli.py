@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from pebench.suite.commands import models, publish, results, runs, start, submissions
-from pebench.suite.commands.errors import explained
+from pebench.suite.commands import extend, models, publish, results, runs, start, submissions
+from pebench.suite.commands.errors import explained, worded
 from pebench.suite.commands.terminal import speak_plainly
 
 app = typer.Typer(
@@ -32,7 +32,13 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "prove": start.prove_identities,
         "pictures": start.tabulate_pictures,
     },
-    "Run": {"run": runs.run, "status": runs.status, "nodes": runs.show_nodes, "cell": runs.run_listed},
+    "Run": {
+        "run": runs.run,
+        "status": runs.status,
+        "nodes": runs.show_nodes,
+        "cell": runs.run_listed,
+        "extend": extend.extend,
+    },
     "Results": {
         "board": results.board,
         "compare": results.compare,
@@ -88,7 +94,7 @@ def main() -> None:
         code = explained(e)
         if code is None:
             raise
-        typer.echo(f"pebench: {e}", err=True)
+        typer.echo(f"pebench: {worded(e)}", err=True)
         sys.exit(code)
 
 

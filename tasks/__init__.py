@@ -13,12 +13,15 @@ from pebench.tasks.copy_unique import CopyUnique
 from pebench.tasks.flipflop import FlipFlop
 from pebench.tasks.flipflop_error import FlipFlopError
 from pebench.tasks.harness import GrapeHarness, Harness
+from pebench.tasks.harness_tokens import HarnessTokens
 from pebench.tasks.indexing import Indexing
 from pebench.tasks.language import Language
 from pebench.tasks.language_ends import LanguageEnds
+from pebench.tasks.language_tokens import LanguageTokens
 from pebench.tasks.latest import Latest
 from pebench.tasks.needle import Needle
 from pebench.tasks.needle_text import NeedleText
+from pebench.tasks.needle_tokens import NeedleTokens
 from pebench.tasks.parity import Parity
 from pebench.tasks.permutation import PermutationProduct
 from pebench.tasks.recall import Recall
@@ -48,6 +51,9 @@ TASKS: dict[str, type[Task] | type[Throughput]] = {
     "recall_again": RecallAgain,
     "harness": Harness,
     "harness_grape": GrapeHarness,
+    "language_tokens": LanguageTokens,
+    "needle_tokens": NeedleTokens,
+    "harness_tokens": HarnessTokens,
     "throughput": Throughput,
 }
 

@@ -18,6 +18,7 @@ class LanguageEnds(Language):
 
     name = "language_ends"
     title = "Bits per byte of books, and of their last bytes"
+    gate = 0.2
 
     def scores(self, bits: Tensor, text: Tensor, condition: Condition) -> list[Score]:
         mean, *positions = super().scores(bits, text, condition)

@@ -60,10 +60,7 @@ class Needle(AnswerTask):
     def hide(
         self, text: Tensor, needles: int, rng: torch.Generator, depth: float | None = None, kind: str = ""
     ) -> Batch:
-        """Write needles into the texts (n, length), at a depth or anywhere, and ask for them at the end.
-
-        In NumPy, whose small operations take a third of the time: a batch is drawn for every step.
-        """
+        """Write needles into the texts (n, length), at a depth or anywhere, and ask for them at the end."""
         n, length = text.shape
         asked = 1 if kind == "multi_key" else needles
         bytes_, rows = text.numpy(), np.arange(n)[:, None]

@@ -22,6 +22,7 @@ class RecallAgain(Recall):
 
     name = "recall_again"
     title = "Recall the newest values of keys"
+    gate = 0.75
 
     def context(self, length: int) -> int:
         return self.size({"length": length, "keys": min(length, KEYS)})

@@ -7,6 +7,10 @@ import torch
 from pebench.tasks.data.corpus import CorpusError, prepare
 
 torch.set_num_threads(1)
+if not torch.cuda.is_available():
+    os.environ.setdefault(
+        "TRITON_INTERPRET", "1"
+    )  # Triton looks once, and another test may be the first to import it
 # A shell that starts the tests in the background has SIGINT ignored, and the processes that we start would inherit it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -303,7 +303,16 @@ def kerple_power(e: Any, at: Inputs) -> Tensor:
 
 def fire(e: Any, at: Inputs) -> Tensor:
     """Li et al., 2024: f(psi(i - j) / psi(max(i, L/4))), psi(x) = log(1 + cx), i counted from the first key."""
-    rate, threshold = of(e.rate, at).abs(), of(e.threshold, at).abs() * e.shape.train_length / 4
+    return interpolated(e, at, e.shape.train_length / 4)
+
+
+def fire_512(e: Any, at: Inputs) -> Tensor:
+    """The same with max(i, 512), the paper's threshold."""
+    return interpolated(e, at, 512)
+
+
+def interpolated(e: Any, at: Inputs, shortest: float) -> Tensor:
+    rate, threshold = of(e.rate, at).abs(), of(e.threshold, at).abs() * shortest
     first, first_bias, second, second_bias = (p.to(at.q.dtype) for p in e.mlps[at.layer].parameters())
     rows = []
     for i in range(len(at.pos)):
@@ -499,6 +508,26 @@ def darope(e: Any, at: Inputs) -> Tensor:
     return rotary(at, angle)
 
 
+def fope(e: Any, at: Inputs) -> Tensor:
+    """Hua et al., 2025: plane m by the sums of a_nm cos(i theta_n) and of b_nm sin(i theta_n), theta_n >= 2 pi / L."""
+    known = [
+        theta
+        for theta in spectrum(at.q.shape[-1], at.q).tolist()
+        if theta * e.shape.train_length >= 2 * math.pi
+    ]
+    cosine = torch.ones(at.heads, len(at.pos), at.q.shape[-1] // 2, dtype=at.q.dtype)
+    sine = torch.zeros_like(cosine)
+    for h in range(at.heads):
+        for m in range(e.mix.shape[-1]):
+            a, b = e.mix[:, h, :, m].tolist()
+            for row, i in enumerate(at.pos.tolist()):
+                cosine[h, row, m] = sum(x * math.cos(i * theta) for x, theta in zip(a, known, strict=True))
+                sine[h, row, m] = sum(x * math.sin(i * theta) for x, theta in zip(b, known, strict=True))
+    factor, half = torch.complex(cosine, sine), at.q.shape[-1] // 2
+    q, k = (torch.complex(x[..., :half], x[..., half:]) * factor for x in (at.q, at.k))
+    return attention(torch.einsum("bhim,bhjm->bhij", q, k.conj()).real / math.sqrt(at.q.shape[-1]), at.v)
+
+
 DEFINITIONS: dict[str, Definition] = {
     "alibi": alibi,
     "alibi_scaled": alibi_scaled,
@@ -512,6 +541,8 @@ DEFINITIONS: dict[str, Definition] = {
     "dape_v2": dape_v2,
     "darope": darope,
     "fire": fire,
+    "fire_512": fire_512,
+    "fope": fope,
     "fox": fox,
     "fox_scaled": fox,
     "gape": gape,

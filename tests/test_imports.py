@@ -87,7 +87,7 @@ def test_a_module_imports_only_what_it_may(file: Path) -> None:
 
 
 FLOORS = {
-    "suite": "results lm experiment proofs runs submissions commands cli",
+    "suite": "results lm experiment proofs runs extend submissions commands cli",
     "leaderboard": "about table ranking notes board printing reports app submissions export",
 }
 

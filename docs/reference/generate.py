@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("encodings", "tasks", "suite", "leaderboard")
 
 SECTIONS = {
-    "How to": ["submit.md", "ranks.md", "clusters.md", "examples.md"],
+    "How to": ["submit.md", "ranks.md", "extend.md", "clusters.md", "scale.md", "examples.md"],
     "Results": ["leaderboard.md", "validity.md", "variants.md", "map.md", "standard.md", "standard2.md"],
     "Project": ["glossary.md", "releasing.md"],
     "Decisions": sorted(f"decisions/{page.name}" for page in (ROOT / "docs/decisions").glob("*.md")),

@@ -156,6 +156,12 @@ def open_board() -> Board:
     return board
 
 
+def shown_folders() -> list[Path]:
+    """The folders of the board."""
+    folders, _ = st.session_state[SOURCES]
+    return [folder_named(folder) for folder in folders]
+
+
 def narrowed(board: Board, tasks: Sequence[str]) -> Board:
     """The board ranked anew on these tasks alone; on all of them where none is named."""
     if not tasks:

@@ -43,6 +43,19 @@ SUBJECTS = {
     "permutation": "permutation",
     "composition": "",
 }
+# A board without that task is asked for the one that took its place (`STANDARD_2`).
+SUCCESSORS = {
+    "downstream": "language_ends",
+    "perplexity": "language_ends",
+    "bits": "language_ends",
+    "copy": "copy_unique",
+    "needle": "needle_text",
+    "recall": "recall_again",
+    "indexing": "indexing",
+    "latest": "recall_again",
+    "flipflop": "flipflop_error",
+    "parity": "parity",
+}
 KINDS = tuple(f"{subject} {phase}" for subject in SUBJECTS for phase in (AT, BEYOND))
 
 # The smallest published difference that counts, at L and beyond L; of perplexities a share of the smaller one.
@@ -262,7 +275,7 @@ def _row(cells: dict[str, str], line: int, decimal_comma: bool) -> dict[str, obj
             f"arxiv {cells['arxiv']!r} is no number as 2104.09864; leave it empty where there is none"
         )
     row |= {"kind": kind, "unit": unit, "better": better, "grade": grade, "value": value, **lengths}
-    row |= {"arxiv": arxiv, "phase": phase, "task": SUBJECTS[kind.removesuffix(phase).strip()], "line": line}
+    row |= {"arxiv": arxiv, "phase": phase, "line": line}
     row["source_id"] = re.sub(r"v\d+$", "", arxiv) or cells["source"]
     return row
 

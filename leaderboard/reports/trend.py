@@ -14,6 +14,7 @@ import pandas as pd
 from scipy import special
 
 from pebench.leaderboard import ranking
+from pebench.leaderboard.about import PUBLISHED
 from pebench.leaderboard.board import reading
 from pebench.leaderboard.table import run_table, score_table
 from pebench.suite.results.record import Record, newest
@@ -161,6 +162,14 @@ def of_folder(records: Sequence[Path], profiles: Sequence[str] = (), of: str = "
         "no two profiles here train a common task at the same length and differ in their models' sizes; "
         "make some with `pebench run --profile STANDARD_2` and `pebench run --profile LARGE`"
     )
+
+
+def published(*profiles: str) -> str:
+    """The trend of the published records, or what is missing for one."""
+    try:
+        return to_markdown(of_folder([PUBLISHED], profiles))
+    except TrendError as e:
+        return f"No trend yet: {e}."
 
 
 APART = 1.5  # least ratio of the parameters of two sizes

@@ -27,6 +27,7 @@ from pebench.leaderboard.reports.published import (
     AT,
     BEYOND,
     SUBJECTS,
+    SUCCESSORS,
     Published,
     PublishedError,
     margin,
@@ -40,6 +41,7 @@ from pebench.leaderboard.reports.quantities import (
     measured,
     quantities,
     size,
+    train_lengths,
     trained_at,
 )
 from pebench.suite.results.metrics import counted
@@ -157,7 +159,8 @@ def validity(board: Board, published: Published, registered: Iterable[str] = ())
     if ties:
         notes.append(f"too close to have an order, in pairs: {_listed(ties)}")
     kinds = [
-        _kind(kind, pairs[pairs["kind"] == kind], ties, tables) for kind in _order(published.rows, pairs)
+        _kind(kind, board, pairs[pairs["kind"] == kind], ties, tables)
+        for kind in _order(published.rows, pairs)
     ]
     return Validity(
         profile=board.profile,
@@ -212,8 +215,9 @@ def _pairs(board: Board, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, in
     for about, table in rows.groupby(_TABLE, dropna=False):
         source_id, source, name, kind = about[:4]
         first = table.iloc[0]
-        ours = measured(board, Quantity(first["task"], first["phase"]))
-        gates = {e.name: e.gates.get(first["task"], 1.0) for e in board.entries}
+        quantity = matching(kind, board)
+        ours = measured(board, quantity)
+        gates = {e.name: e.gates.get(quantity.task, 1.0) for e in board.entries}
         values = dict(zip(table["ours"], table["value"], strict=True))
         for a, b in itertools.combinations(values, 2):
             gap = values[a] - values[b]
@@ -258,11 +262,11 @@ def _transcribed() -> frozenset[str]:
     return frozenset(read().rows["encoding"])
 
 
-def _kind(kind: str, pairs: pd.DataFrame, ties: dict[str, int], tables: Any) -> Kind:
+def _kind(kind: str, board: Board, pairs: pd.DataFrame, ties: dict[str, int], tables: Any) -> Kind:
     visible = pairs["visible"].dropna()
     return Kind(
         kind=kind,
-        ours=matching(kind).title,
+        ours=matching(kind, board).title,
         tables=sum(about[3] == kind for about, _ in tables),
         within_margin=ties.get(kind, 0),
         all=_agreement(pairs),
@@ -271,10 +275,13 @@ def _kind(kind: str, pairs: pd.DataFrame, ties: dict[str, int], tables: Any) -> 
     )
 
 
-def matching(kind: str) -> Quantity:
-    """Our quantity that a kind of published quantity is compared with."""
+def matching(kind: str, board: Board) -> Quantity:
+    """The quantity of a board that a kind of published quantity is compared with."""
     phase = AT if kind.endswith(AT) else BEYOND
-    return Quantity(SUBJECTS[kind.removesuffix(phase).strip()], phase)
+    subject = kind.removesuffix(phase).strip()
+    here = train_lengths(board)
+    newer = SUCCESSORS.get(subject, "")
+    return Quantity(newer if SUBJECTS[subject] not in here and newer in here else SUBJECTS[subject], phase)
 
 
 def _agreement(pairs: pd.DataFrame) -> Agreement:
@@ -358,7 +365,7 @@ def _contradictions(board: Board, pairs: pd.DataFrame) -> list[Contradiction]:
 
 def _cause(board: Board, source_id: str, kind: str) -> tuple[str, str]:
     """The likeliest cause of a contradiction, and whether it was tested: yes, in part, no."""
-    task = matching(kind).task
+    task = matching(kind, board).task
     here = f"Models here have {size(board, task)}" + (
         f" and train at {trained_at(board, task)}" if task else ""
     )

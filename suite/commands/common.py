@@ -44,7 +44,10 @@ TheirEncoding = Annotated[
     str | None, typer.Option("--encoding", "-e", help="Its encoding, where that is in a file: file.py:Class.")
 ]
 Seeds = Annotated[int | None, typer.Option(min=1, help="Seeds 0 to N-1; default: the profile's.")]
-Jobs = Annotated[int | None, typer.Option(min=1, help="Runs at a time; default: the processor's cores.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option(min=1, help="Runs at a time; default: the processor's cores, on a GPU by its memory too."),
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")]
 Retry = Annotated[bool, typer.Option("--retry", help="Run again what failed before.")]
 Stale = Annotated[
@@ -137,5 +140,24 @@ Gpus = Annotated[
 ]
 Mixed = Annotated[
     bool, typer.Option("--mixed", help="Ray: use nodes of different precision or PyTorch in one sweep.")
+]
+Ranks = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Processes that train one model together, by torchrun; on GPUs each has its own."
+    ),
+]
+MicroBatch = Annotated[
+    int | None,
+    typer.Option(min=1, help="Ranks: sequences of one forward pass on each; more passes then make a step."),
+]
+Sharded = Annotated[
+    bool,
+    typer.Option(
+        "--sharded", help="Ranks: split parameters and moments among them (FSDP2), for large models."
+    ),
+]
+Recompute = Annotated[
+    bool, typer.Option("--recompute", help="Ranks: compute activations again backwards; they need no memory.")
 ]
 Partition = Annotated[str | None, typer.Option(help="Slurm: the partition.")]

@@ -1,4 +1,13 @@
-"""The exit codes of errors."""
+"""The words and the exit codes of errors."""
+
+
+def worded(e: Exception) -> str:
+    """What is told of an error; of the system's own the file and its reason, without a number."""
+    if isinstance(e, FileNotFoundError) and e.filename is not None:
+        return f"there is no {e.filename}"
+    if isinstance(e, OSError) and e.filename is not None and e.strerror:
+        return f"{e.filename}: {e.strerror}"
+    return str(e)
 
 
 def explained(e: Exception) -> int | None:
@@ -11,6 +20,7 @@ def explained(e: Exception) -> int | None:
     from pebench.leaderboard.reports.published import PublishedError
     from pebench.leaderboard.reports.trend import TrendError
     from pebench.leaderboard.submissions.validate import SubmissionError
+    from pebench.suite.extend.checkpoint import ModelError
     from pebench.suite.lm.model import LengthError
     from pebench.suite.results.record import RecordError
     from pebench.suite.runs.checkpoint import CheckpointError
@@ -24,6 +34,7 @@ def explained(e: Exception) -> int | None:
     missing = (
         CorpusError
         | CheckpointError
+        | ModelError
         | OSError
         | EnvironmentProblem
         | BoardError

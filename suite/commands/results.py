@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -16,6 +16,10 @@ from pebench.suite.commands.common import (
     listed,
     sources,
 )
+
+if TYPE_CHECKING:
+    from pebench.leaderboard.reports.extension import Track
+    from pebench.suite.results.record import Unreadable
 
 
 def board(
@@ -33,10 +37,17 @@ def board(
         str, typer.Option("--order", help="Of the rows: mean, standardised or median-rank.")
     ] = "mean",
 ) -> None:
-    """Print the ranking."""
+    """Print the ranking; of EXTEND and EXTEND_QUICK the board of the methods that extend a pretrained model."""
     from pebench.leaderboard.board import make_board
     from pebench.leaderboard.printing import ordered, print_board, to_csv, to_json, to_markdown
+    from pebench.leaderboard.reports import extension
 
+    if extension.is_track(profile):
+        if tasks or order != "mean":
+            raise typer.BadParameter(f"{profile} has no ranks: leave out --tasks and --order")
+        found = extension.make_tracks(sources(records, beside), str(profile))
+        print_track(*found, as_json, as_csv, as_markdown)
+        return
     table = ordered(make_board(sources(records, beside), profile and profile.upper(), listed(tasks)), order)
     if as_json:
         typer.echo(json.dumps(to_json(table), indent=1))
@@ -46,6 +57,26 @@ def board(
         typer.echo(to_markdown(table))
     else:
         print_board(table, console())
+
+
+def print_track(
+    tracks: "list[Track]", unreadable: "list[Unreadable]", as_json: bool, as_csv: bool, as_markdown: bool
+) -> None:
+    """Print the board of the track EXTEND."""
+    from pebench.leaderboard.printing import safe_csv
+    from pebench.leaderboard.reports import extension
+
+    if as_json:
+        typer.echo(json.dumps(extension.to_json(tracks, unreadable), indent=1))
+    elif as_csv:
+        typer.echo(safe_csv(extension.to_frame(tracks)), nl=False)
+    elif as_markdown:
+        typer.echo(extension.to_markdown(tracks))
+    else:
+        extension.print_tracks(tracks, console())
+    if not as_json:
+        for file in unreadable:
+            typer.echo(f"unreadable and left out: {file.path}: {file.reason}", err=True)
 
 
 def compare(
@@ -63,6 +94,8 @@ def compare(
 
     table = make_board(sources(records, beside), profile and profile.upper())
     known = table.ranking.data.encodings
+    if first == second:
+        raise typer.BadParameter(f"{first} stands on both sides; give two encodings")
     for name in (first, second):
         if name not in known:
             raise UnknownName("encoding on this board", name, known)
@@ -79,12 +112,16 @@ def compare(
         shown.add_row(
             row.task,
             f"{row.difference:+.3f}",
-            f"{row.low:+.3f} to {row.high:+.3f}",
-            f"{row.p:.2g}",
+            f"{row.low:+.3f} to {row.high:+.3f}" if row.seeds > 1 else "-",
+            f"{row.p:.2g}" if row.seeds > 1 else "-",
             f"{row.seeds}",
         )
     console().print(shown)
     typer.echo("Paired by seed, on the conditions that both have; the p-values are of single comparisons.")
+    if (rows["seeds"] < 2).any():
+        typer.echo(
+            "-: the two share one seed, so nothing tells how far another training would move the difference."
+        )
 
 
 def show_trend(

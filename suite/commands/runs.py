@@ -22,12 +22,16 @@ from pebench.suite.commands.common import (
     Gpus,
     Jobs,
     Machines,
+    MicroBatch,
     Mixed,
     Partition,
     ProfileName,
+    Ranks,
+    Recompute,
     Records,
     Retry,
     Seeds,
+    Sharded,
     console,
     listed,
     specs,
@@ -62,6 +66,10 @@ def run(
     save: Annotated[
         bool, typer.Option("--save", help="Keep the trained models of all tasks, not of language alone.")
     ] = False,
+    ranks: Ranks = None,
+    micro_batch: MicroBatch = None,
+    sharded: Sharded = False,
+    recompute: Recompute = False,
     engine: EngineName = Machines.local,
     address: Address = None,
     gpus: Gpus = None,
@@ -77,15 +85,19 @@ def run(
 ) -> None:
     """Train and measure; what has its record already is kept, so a second call continues."""
     from pebench.suite.experiment.profiles import profile_named
+    from pebench.suite.experiment.sharing import Sharing
     from pebench.suite.results.metrics import counted
     from pebench.suite.results.record import AGAIN
     from pebench.suite.runs.runner import cells, sweep
     from pebench.suite.runs.selection import chosen, demand_data, demand_device
 
+    if ranks is None and (micro_batch or sharded or recompute):
+        raise typer.BadParameter("--micro-batch, --sharded and --recompute are of --ranks N; give it too")
+    sharing = Sharing(ranks, micro_batch, sharded, recompute) if ranks else None
     plan = profile_named(usual(profile))
     chosen_specs, wanted = chosen(plan, specs(encodings), listed(tasks))
     if engine is Machines.local:
-        demand_device(device)
+        demand_device(device, sharing)
         demand_data(wanted, corpus)
     numbers = [seed] if seed is not None else list(range(seeds or plan.seeds))
     every = cells(plan, chosen_specs, wanted, numbers, corpus.resolve() if corpus else None)
@@ -93,15 +105,17 @@ def run(
     if engine is Machines.slurm:
         from pebench.suite.runs.engines.slurm import Options, submit_runs
 
-        given = Options(device, gpus, partition, time, jobs, tuple(sbatch or ()))
+        given = Options(device, gpus, partition, time, jobs, tuple(sbatch or ()), sharing)
         typer.echo(submit_runs(every, records, given, retry, save))
         return
     options: dict[str, Any] = {"device": device, "retry": retry, "save": save, "console": screen}
     if engine is Machines.ray:
         from pebench.suite.runs.engines.ray import Ray
 
-        options["engine"] = Ray(every, records, plan.timeout, device, address, gpus or 1.0, mixed, jobs)
-    outcomes = sweep(plan, every, records, jobs, **options).run()
+        options["engine"] = Ray(
+            every, records, plan.timeout, device, address, gpus or 1.0, mixed, jobs, sharing
+        )
+    outcomes = sweep(plan, every, records, jobs, sharing, **options).run()
     failed = sum(outcomes[name] for name in (*AGAIN, "lost"))
     ended = ", ".join(f"{n} {outcome}" for outcome, n in outcomes.most_common())
     typer.echo(f"{counted(sum(outcomes.values()), 'run')} in {records}: {ended}")

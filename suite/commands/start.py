@@ -27,11 +27,18 @@ class Listing(StrEnum):
     encodings = "encodings"
     tasks = "tasks"
     profiles = "profiles"
+    extensions = "extensions"
 
 
 def ls(what: Annotated[Listing, typer.Argument(help="What to list.")], as_json: AsJson = False) -> None:
-    """List encodings, tasks or profiles."""
-    rows = {"encodings": list_encodings, "tasks": list_tasks, "profiles": list_profiles}[what]()
+    """List encodings, tasks, profiles, or methods of context extension."""
+    listings = {
+        "encodings": list_encodings,
+        "tasks": list_tasks,
+        "profiles": list_profiles,
+        "extensions": list_extensions,
+    }
+    rows = listings[what]()
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
         return
@@ -43,7 +50,7 @@ def ls(what: Annotated[Listing, typer.Argument(help="What to list.")], as_json: 
     console().print(table)
     if what is Listing.encodings:
         typer.echo(
-            "Sums: rope+fox. Longer texts on the weights of what has frequencies: rope@pi, @ntk, @yarn."
+            "Sums: rope+fox. Longer texts on trained weights: rope@pi, @ntk, @yarn and others; `pebench ls extensions`."
         )
 
 
@@ -79,6 +86,21 @@ def list_profiles() -> list[dict[str, Any]]:
     ]
 
 
+def list_extensions() -> list[dict[str, Any]]:
+    from pebench.encodings.extension import Retuned, claims, methods
+
+    return [
+        {
+            "name": name,
+            "changes": "frequencies" if issubclass(cls, Retuned) else "distances or logits",
+            "trained length": "unchanged" if claims(name).within else "",
+            "paper": cls.paper,
+            "title": cls.title,
+        }
+        for name, cls in sorted(methods().items())
+    ]
+
+
 def show(
     name: Annotated[str, typer.Argument(help="A registered encoding, or file.py:Class.")],
     as_json: AsJson = False,
@@ -103,13 +125,19 @@ def show(
 def new(
     name: Annotated[str, typer.Argument(help="Lower case, digits and underscores.")],
     folder: Annotated[Path, typer.Option(help="Where to write it.", **PATH)] = Path(),
+    extension: Annotated[
+        bool, typer.Option("--extension", help="A method of context extension, for `pebench extend`.")
+    ] = False,
 ) -> None:
     """Write a file with a new encoding that passes the check, to change into yours."""
+    from pebench.encodings.extension import methods
     from pebench.encodings.registry import FOLDER, UnknownName, resolve
     from pebench.leaderboard.about import USUAL
-    from pebench.suite.submissions.template import TemplateError, encoding_file
+    from pebench.suite.submissions.template import TemplateError, encoding_file, method_file
 
-    text, cls = encoding_file(name)
+    text, cls = method_file(name) if extension else encoding_file(name)
+    if extension and name in methods():
+        raise TemplateError(f"there is a method {name!r} already: `pebench check --extension {name}`")
     with suppress(UnknownName):
         resolve(name)
         raise TemplateError(f"there is an encoding {name!r} already: `pebench show {name}`")
@@ -121,26 +149,44 @@ def new(
             file.write(text)
     except FileExistsError:
         raise TemplateError(f"{path} exists; choose another name or remove it") from None
-    typer.echo(
-        f"wrote {path}\nnext: pebench check {path}:{cls}\n      pebench run --profile {USUAL} -e {path}:{cls}"
+    proof = f"pebench check --extension {path}:{cls}" if extension else f"pebench check {path}:{cls}"
+    tried = (
+        f"pebench extend -m none,{path}:{cls}"
+        if extension
+        else f"pebench run --profile {USUAL} -e {path}:{cls}"
     )
+    typer.echo(f"wrote {path}\nnext: {proof}\n      {tried}")
 
 
 def check(
     name: Annotated[str, typer.Argument(help="A registered encoding, or file.py:Class.")],
+    extension: Annotated[
+        bool,
+        typer.Option("--extension", help="The name is of a method of context extension: yarn, yarn+logn."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Prove an encoding correct, in seconds and without training: its certificate."""
     import torch
 
+    from pebench.encodings.extension import load_method
     from pebench.encodings.registry import demand_acceptable, resolve
+    from pebench.suite.extend.certificate import certify_method
     from pebench.suite.proofs.certificate import certify
+    from pebench.suite.proofs.walks import kernels_equal_their_definition
 
     torch.set_num_threads(1)
-    name, cls = resolve(name)
-    demand_acceptable(name, cls)
+    if extension:
+        name = load_method(name)
+    else:
+        name, cls = resolve(name)
+        demand_acceptable(name, cls)
     with console().status(f"checking {name}") if sys.stderr.isatty() and not as_json else Console(quiet=True):
-        checks = certify(name, cls)
+        if extension:
+            checks = certify_method(name)
+        else:
+            walks = kernels_equal_their_definition(cls)
+            checks = [*certify(name, cls), *([walks] if walks else [])]
     failed = [c for c in checks if not c.passed]
     if as_json:
         rows = [
@@ -231,6 +277,12 @@ def prepare(
     harness: Annotated[
         bool, typer.Option("--harness", help="The questions of `pebench harness` instead (86 MB download).")
     ] = False,
+    smollm2: Annotated[
+        bool,
+        typer.Option(
+            "--smollm2", help="The model of `pebench extend` instead: SmolLM2-135M (93 MB download)."
+        ),
+    ] = False,
 ) -> None:
     """Fetch, verify and cache the corpus books-v1; a second call returns at once."""
     from pebench.tasks.data.corpus import identity
@@ -242,6 +294,12 @@ def prepare(
 
     if harness:
         typer.echo(f"the questions of {len(harness_data.SOURCES)} tasks are in {harness_data.prepare(tell)}")
+        return
+    if smollm2:
+        from pebench.suite.extend import smollm2 as pretrained
+
+        folder = pretrained.prepare(tell)
+        typer.echo(f"SmolLM2-135M-Instruct ({pretrained.LICENCE}, {pretrained.SOURCE}) is ready in {folder}")
         return
     folder = prepare_books(tell)
     typer.echo(f"{identity()['name']} ({identity()['sha256'][:12]}) is ready in {folder}")

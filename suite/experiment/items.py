@@ -20,7 +20,8 @@ from pebench.tasks.base import IGNORE, Batch, Condition, Task
 FILE = Path(__file__).parents[2] / "leaderboard" / "tasks.json"
 SHOWN = (1, 2, 8)  # multiples of the training length at which an item is shown
 ASKS = ("harness", "harness_grape")  # have questions of their own
-HIDDEN = ("RATE_THIRD", "RATE_TRIPLE")  # other learning rates: the items are those of STANDARD
+# Other learning rates, whose items are those of STANDARD; and texts that lie in a folder of the user's.
+HIDDEN = ("RATE_THIRD", "RATE_TRIPLE", "PAPER_SMOKE", "PAPER_MEDIUM", "PAPER_LARGE")
 Piece = tuple[str, bool]  # a stretch of a text, and whether it is the right answer
 
 

@@ -12,11 +12,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from pebench.encodings.base import At
+from pebench.encodings.base import At, Encoding
 from pebench.encodings.rope import Rotary
 from pebench.suite.lm.attention import layer as hooks
 from pebench.suite.lm.model import LM
-from pebench.suite.lm.native import ops
+from pebench.suite.lm.native import declared, ops
 
 
 class LayerCall(ctypes.Structure):
@@ -62,60 +62,108 @@ class Place:
         self.call, self.y_at = call, call.y
         b, t, w, heads = call.batches, call.tokens, call.width, call.heads
         d = w // heads
-        self.q, self.k, self.v = (arena.tensor(at, b, heads, t, d) for at in (call.q, call.k, call.v))
+        across, along = (heads * t * d, t * d, d), (t * w, d, w)
+        self.inputs, self.gradients = (
+            {name: arena.tensor(getattr(call, g + name), b, heads, t, d) for name in "qkv"} for g in ("", "g")
+        )
         self.h = arena.tensor(call.h, b, t, w) if call.h else None
         self.y, self.gy = (arena.tensor(at, b, t, heads, d).transpose(1, 2) for at in (call.y, call.gy))
         short = ops.is_short(t, (), None, False)
-        kept = arena.take(ops.short_kept(b * heads, t, False) if short else b * heads * t)
-        self.kernel = "short" if short else "attention"
-        across, along = (heads * t * d, t * d, d), (t * w, d, w)
-        strides = {
-            name: along if name.endswith("y") else across
+        room = ops.short_kept(b * heads, t, True) if short else b * heads * t
+        kept = arena.take(room)
+        self.kept = arena.tensor(kept, room)
+        self.views = {
+            name: ops.View(getattr(call, name), *(along if name.endswith("y") else across))
             for name in ("q", "k", "v", "y", "gq", "gk", "gv", "gy")
         }
         self.attention = ops.Call(
-            **{name: ops.View(getattr(call, name), *strides[name]) for name in strides},
-            lse=kept, kept=kept,
+            **self.views, lse=kept, kept=kept if short else None,
             batches=b, heads=heads, tokens=t, width=d, value_width=d, scale=d**-0.5,
         )  # fmt: skip
 
 
-class Recorder:
-    """Calls of the attention kernel outside autograd: what is asked for forth is kept, and gone over back."""
+class Attended:
+    """A call of the attention kernel in the place of `AttentionKernel`, by way of the arena where that fits."""
 
-    def __init__(self) -> None:
-        self.calls: list[tuple[Any, tuple[Tensor | None, ...], Tensor]] = []
-
-    def __call__(self, scale: float, stick: bool, slopes: Tensor | None, *inputs: Tensor | None) -> Tensor:
-        ctx = ops.Context((False, False, False, *(x is not None and x.requires_grad for x in inputs)))
-        known: list[Any] = [None if x is None else x.detach() for x in inputs]
-        y: Tensor = ops.AttentionKernel.forward(ctx, scale, stick, slopes, *known).requires_grad_()
-        self.calls.append((ctx, inputs, y))
-        return y
-
-    def backward(self, y: Tensor, gy: Tensor) -> None:
-        """Accumulate the gradients of the leaves from which these calls and operators of PyTorch computed y."""
-        accumulate([y], [gy])
-        for ctx, inputs, found in reversed(self.calls):
-            if found.grad is None:
-                continue
-            given = ops.AttentionKernel.backward(ctx, found.grad)[3:]
-            pairs = [(x, g) for x, g in zip(inputs, given, strict=True) if x is not None and x.requires_grad]
-            accumulate([x for x, _ in pairs], [g for _, g in pairs])
-
-
-def accumulate(tensors: list[Tensor], gradients: list[Tensor]) -> None:
-    """`torch.autograd.backward`, which would copy the gradient of a leaf that has none so far."""
-    rest = []
-    for x, g in zip(tensors, gradients, strict=True):
-        if not x.is_leaf:
-            rest.append((x, g))
-        elif x.grad is None:
-            x.grad = g
+    def __init__(
+        self, place: Place, leaves: dict[str, Tensor], scale: float, stick: bool, slopes: Tensor | None,
+        bias: Tensor | None, table: Tensor | None, inputs: dict[str, Tensor],
+    ):  # fmt: skip
+        self.place, self.leaves, self.slopes = place, leaves, slopes
+        self.given = inputs | {name: x for name, x in (("bias", bias), ("table", table)) if x is not None}
+        self.here = [name for name, x in leaves.items() if inputs[name] is x]
+        self.read = {name: ops.dense(x.detach()) for name, x in inputs.items()}
+        self.bias = None if bias is None else ops.by_key(bias.detach())
+        self.table = None if table is None else ops.by_lane(table.detach())
+        views = {name: place.views[name] for name in self.here}
+        v = inputs["v"]
+        if v.shape == place.y.shape:
+            views["y"], y = place.views["y"], place.y
         else:
-            x.grad += g
-    if rest:
-        torch.autograd.backward([x for x, _ in rest], [g for _, g in rest])
+            y = v.new_empty(v.transpose(1, 2).shape).transpose(1, 2)
+        self.call = ops.described(
+            self.read, y, place.kept, self.bias, self.table, slopes, scale, stick, views
+        )
+        ops.go(self.call, "forward")
+        self.y = y.data.requires_grad_()
+
+    def backward(self, gy: Tensor) -> None:
+        """From the gradient of y to those of all tensors that it was computed from."""
+        for name in self.here:
+            setattr(self.call, f"g{name}", self.place.views[f"g{name}"])
+        asked = [name for name, x in self.given.items() if x.requires_grad]
+        found = ops.back(self.call, ops.dense(gy), self.read, self.bias, self.table, asked)
+        for name in self.here:
+            leaf, g = self.leaves[name], self.place.gradients[name]
+            if leaf.grad is not None:
+                g += leaf.grad
+            leaf.grad = g
+        rest = [name for name in asked if name not in self.here]
+        if rest:
+            torch.autograd.backward([self.given[name] for name in rest], [found[name] for name in rest])
+
+
+class Reading:
+    """One layer's hooks and attention in one step: hooks by autograd, the kernel that they ask for outside it."""
+
+    def __init__(self, place: Place):
+        assert place.h is not None
+        self.place, self.call = place, cast(Attended | None, None)
+        self.leaves = {name: x.data.requires_grad_() for name, x in place.inputs.items()}
+        self.h = place.h.data.requires_grad_()
+
+    def attended(self, *arguments: Any) -> Tensor:
+        """What `ops.attention` calls, once in a layer."""
+        assert self.call is None
+        scale, stick, slopes, bias, table, *inputs = arguments
+        given = {name: x for name, x in zip(ops.INPUTS, inputs, strict=True) if x is not None}
+        self.call = Attended(self.place, self.leaves, scale, stick, slopes, bias, table, given)
+        return self.call.y
+
+    def forward(self, encoding: Encoding, layer: int, order: Tensor, pos: Tensor, progress: Tensor) -> None:
+        q, k, v = self.leaves.values()
+        with torch.enable_grad(), ops.attending(self.attended):
+            self.y = hooks(encoding, At(layer, self.h, v, order, pos, {}, progress), q, k, v)
+        self.written = self.y.detach().float().transpose(1, 2).contiguous()  # as the next product reads it
+        self.place.call.y = self.written.data_ptr()
+
+    def backward(self) -> None:
+        """Write the gradients of q, k, v and the normalised input."""
+        place, call = self.place, self.call
+        if call is not None and self.y is call.y:
+            call.backward(place.gy)
+        else:
+            torch.autograd.backward(self.y, place.gy.type_as(self.y))
+            if call is not None and call.y.grad is not None:
+                call.backward(call.y.grad)
+        for name, leaf in self.leaves.items():
+            if leaf.grad is None:
+                place.gradients[name].zero_()
+            elif leaf.grad is not place.gradients[name]:
+                place.gradients[name].copy_(leaf.grad)
+        gh = self.h.grad
+        self.gh = None if gh is None else gh.contiguous()
+        place.call.gh = None if self.gh is None else self.gh.data_ptr()
 
 
 class Middle:
@@ -123,16 +171,24 @@ class Middle:
 
     def __init__(self, lm: LM):
         self.lm, self.encoding, kind = lm, lm.encoding, type(lm.encoding)
-        seen = ("positions", "columns", "values", "output", "weights", "bias", "by_distance")
         self.rotary = kind.qk is Rotary.qk
-        self.silent = (self.rotary or not kind.defines("qk")) and not any(map(kind.defines, seen))
+        others = any(map(kind.defines, declared.HOOKS[2:])) or kind.defines("positions")
+        self.silent = (self.rotary or not kind.defines("qk")) and not others
+        self.declarer = declared.declarer(lm.encoding)
+        self.by_hooks = not self.silent and self.declarer is None
+        self.reads_input = self.by_hooks or (self.declarer is not None and self.declarer.reads_input)
 
-    def begin(self, tokens: Tensor, x: Tensor, places: list[Place]) -> None:
+    def laid(self, arena: Arena, places: list[Place]) -> declared.Declarer | None:
+        """What computes the declarations of the encoding in these places, where its hooks need not run."""
+        if self.declarer is None:
+            return None
+        return self.declarer(self.encoding, arena, [p.call for p in places], [p.attention for p in places])
+
+    def begin(self, tokens: Tensor, x: Tensor, places: list[Place], own: declared.Declarer | None) -> None:
         """Positions of the tokens (B, T), rotations, and what is added to the embeddings x (B, T, D), in place."""
+        self.own, self.readings, self.embedded = own, list[Reading](), None
         self.order = torch.arange(x.shape[1])
         self.pos = self.encoding.positions(self.order, tokens, {})
-        self.calls: list[tuple[list[Tensor], Tensor, Recorder]] = []
-        self.embedded = None
         leaf = x.data.requires_grad_()
         with torch.enable_grad():
             out = self.encoding.embed(leaf, self.pos)
@@ -146,9 +202,13 @@ class Middle:
             turns = self.turns.data_ptr()
         for place in places:
             place.call.turns = turns
+        if own:
+            own.begin()
 
     def end(self, gx: Tensor) -> None:
         """From the gradient of what `embed` returned to that of the embeddings, in place."""
+        if self.own:
+            self.own.end()
         if self.embedded is not None:
             leaf, out = self.embedded
             out.backward(gx)
@@ -157,29 +217,20 @@ class Middle:
 
     def forward(self, n: int, place: Place) -> None:
         """From q, k and v of layer n to what attention read."""
-        if self.silent:
-            ops.run(f"{place.kernel}_forward", place.attention)
+        if self.by_hooks:
+            self.readings.append(Reading(place))
+            self.readings[-1].forward(self.encoding, n, self.order, self.pos, self.lm.progress)
             return
-        assert place.h is not None
-        leaves = [x.data.requires_grad_() for x in (place.q, place.k, place.v, place.h)]
-        q, k, v, h = leaves
-        recorder = Recorder()
-        with torch.enable_grad(), ops.attending(recorder):
-            y = hooks(self.encoding, At(n, h, v, self.order, self.pos, {}, self.lm.progress), q, k, v)
-        if y.stride() == place.y.stride() and y.dtype == torch.float32:
-            place.call.y = y.data_ptr()
-        else:
-            place.call.y = place.y_at
-            place.y.copy_(y.detach())
-        self.calls.append((leaves, y, recorder))
+        if self.own:
+            self.own.forth(n)
+        ops.go(place.attention, "forward")
 
     def backward(self, n: int, place: Place) -> None:
         """From the gradient of what attention read to those of q, k, v and the normalised input."""
-        if self.silent:
-            ops.run(f"{place.kernel}_backward", place.attention)
+        if self.by_hooks:
+            self.last = self.readings.pop()  # the block reads its gradients after this
+            self.last.backward()
             return
-        leaves, y, recorder = self.calls.pop()
-        recorder.backward(y, place.gy)
-        self.given = [torch.zeros_like(x) if x.grad is None else x.grad.contiguous() for x in leaves]
-        call = place.call
-        call.gq, call.gk, call.gv, call.gh = (g.data_ptr() for g in self.given)
+        ops.go(place.attention, "backward")
+        if self.own:
+            self.own.back(n)

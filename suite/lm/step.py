@@ -20,6 +20,7 @@ from pebench.suite.lm.middle import Arena, LayerCall, Middle, Place
 from pebench.suite.lm.model import LM, Attention, Block, LengthError, RMSNorm, SwiGLU
 from pebench.suite.lm.native import ops
 from pebench.suite.lm.native.build import library
+from pebench.suite.lm.native.declared import Declarer
 from pebench.tasks.base import IGNORE, Batch
 
 TILE, PANEL = 96, 64  # tokens, columns: at least those of step.c
@@ -133,6 +134,7 @@ class Layout:
     layers: list[LayerCall]
     head: HeadCall
     places: list[Place]
+    own: Declarer | None
     first: Tensor  # (B, T, D), the embeddings
     gx: Tensor  # (B, T, D), their gradient in the end
 
@@ -181,7 +183,7 @@ class NativeStep:
         scale = head.scale = float(SPREAD * 2 ** (head.asked - 1).bit_length()) if half else 1.0
         self.flat.gradients.zero_()
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            self.middle.begin(tokens, layout.first, layout.places)
+            self.middle.begin(tokens, layout.first, layout.places, layout.own)
             for layer, (call, place) in enumerate(layers):
                 part(f"step_pack_{kind}")(call)
                 part(f"step_read_{kind}")(call)
@@ -232,6 +234,7 @@ class NativeStep:
             return {f"{name}{way}": take(*s, PANEL, each=each) for way, s in sizes.items()}
 
         first = x = take(rows, width)
+        ginput = take(rows, width)
         layers, places = [], []
         for block in cast(list[Block], list(self.lm.blocks)):
             matrices = {
@@ -252,8 +255,9 @@ class NativeStep:
                 h1=take(rows, width, each=each), h2=take(rows, width, each=each), up=take(rows, 2 * hidden, each=each),
                 **gradients, **room,
             )  # fmt: skip
-            if not self.middle.silent:
+            if self.middle.reads_input:
                 call.h = take(rows, width)
+                call.gh = None if self.middle.by_hooks else ginput
             x = call.next
             layers.append(call)
             places.append(Place(arena, call))
@@ -263,8 +267,9 @@ class NativeStep:
             **packed("", self.lm.embedding.weight), first=first, x=x, gx=gradients["gx"], **room,
         )  # fmt: skip
         shape = batches, tokens, width
+        own = self.middle.laid(arena, places)
         return Layout(
-            layers, head, places, arena.tensor(first, *shape), arena.tensor(gradients["gx"], *shape)
+            layers, head, places, own, arena.tensor(first, *shape), arena.tensor(gradients["gx"], *shape)
         )
 
 
@@ -276,9 +281,10 @@ def multiplies_half() -> bool:
 def serves(lm: nn.Module) -> bool:
     """Whether the native step can train this model: the standard block as it stands here, in float32 on one CPU thread.
 
-    A model with modules of other classes, with hooks on its modules or with frozen parameters trains in PyTorch.
+    A model with modules of other classes, with hooks on its modules or on all, or with frozen parameters trains in
+    PyTorch.
     """
-    if type(lm) is not LM or not ops.usable(*lm.parameters()):
+    if type(lm) is not LM or nn.modules.module._has_any_global_hook() or not ops.usable(*lm.parameters()):
         return False
     if precision.fast_bf16(torch.device("cpu")) and not multiplies_half():
         return False  # PyTorch's products are in bfloat16 there

@@ -40,7 +40,7 @@ LONG = 8 * LENGTH
 FAR = 512  # beyond the 256 whole numbers of bfloat16
 SHIFT = 100
 HIGHEST = 2**20  # the largest offset that is tried: a text of a million tokens
-LONGEST_TEXT = 2**12  # the least relative range: no profile measures a longer text
+LONGEST_TEXT = 2**12  # the least relative range: the PAPER profiles alone measure longer texts
 PADDING = 8
 
 TORCH = Path(torch.__file__).parent

@@ -27,12 +27,20 @@ METRICS: dict[str, Metric] = {
     "bits_per_byte": Metric(
         "bits per byte", "bits", "lower", "mean negative log2-likelihood of the next byte"
     ),
+    "loss": Metric("loss", "nats/token", "lower", "mean negative ln-likelihood of the next token"),
     "bits_at": Metric("bits by position", "bits", "lower", "bits per byte of the bytes at these positions"),
     "bits_last": Metric(
         "bits of the last bytes", "bits", "lower", "bits per byte of the last 64 bytes of each window"
     ),
     "log_error": Metric(
         "log error", "decades", "higher", "-log10 of the share of reads that are wrong, half a read added"
+    ),
+    "found": Metric("found", "share", "higher", "asked numbers that stand in the answer"),
+    "margin": Metric(
+        "forced-choice margin",
+        "nats",
+        "higher",
+        "ln-likelihood of the right answer over the likeliest wrong one",
     ),
     "gate": Metric("gate", "score", "higher", "normalised score on the training distribution (validation)"),
     "train_ratio": Metric("training step", "x RoPE", "lower", "time of a training step over RoPE's"),
@@ -46,6 +54,9 @@ METRICS: dict[str, Metric] = {
     "cache_bytes": Metric("cache", "bytes/token", "lower", "bytes that the cache holds for a token"),
     "pass": Metric("check", "0 or 1", "higher", "a check of the certificate holds"),
 }
+
+# The tasks of `pebench extend`: their records are of methods on a pretrained model, and have a board of their own.
+EXTENDING = ("extend_loss", "extend_retrieval", "extend_cost")
 
 # What the lengths of a task count, where that is not tokens.
 _LENGTHS = {

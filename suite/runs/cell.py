@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import platform
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -15,10 +16,12 @@ import torch
 
 from pebench.encodings import registry
 from pebench.encodings.base import Encoding
+from pebench.suite.experiment import graphs
 from pebench.suite.experiment.clock import clock
 from pebench.suite.experiment.measure import Tick, examine, timings
 from pebench.suite.experiment.profiles import PROFILES, Plan
 from pebench.suite.experiment.resume import Resume
+from pebench.suite.experiment.sharing import Sharing
 from pebench.suite.experiment.training import Diverged, train
 from pebench.suite.lm.flops import flops_per_token
 from pebench.suite.lm.model import LM
@@ -42,12 +45,20 @@ from pebench.suite.runs.fingerprint import encoding_code, fingerprint, shared_co
 from pebench.suite.runs.machine import commit, hardware, peak_memory, processor
 from pebench.tasks import TASKS, make
 from pebench.tasks.base import Task
+from pebench.tasks.data import tokens
 from pebench.tasks.data.corpus import identity
 from pebench.tasks.data.system import Lock
+from pebench.tasks.language_tokens import TokenTask
 from pebench.tasks.throughput import Throughput
 
-SAVED = ("language",)  # tasks whose models are saved unasked
-ASKS = {"harness": "language", "harness_grape": "language"}  # tasks that measure the model of another one
+SAVED = ("language", "language_tokens")  # tasks whose models are saved unasked
+RANKS = ".ranks"  # ends the name of the folder in which ranks keep the state of their training
+ASKS = {
+    "harness": "language",
+    "harness_grape": "language",
+    "needle_tokens": "language_tokens",
+    "harness_tokens": "language_tokens",
+}  # tasks that measure the model of another one
 
 
 @dataclass(frozen=True)
@@ -149,7 +160,10 @@ class Cell:
 
     @cached_property
     def text(self) -> dict[str, str]:
-        """Name and sha256 of the text that the task reads; empty where it reads none."""
+        """Name and sha256 of the text that the task reads; empty where it reads none, or none is named."""
+        if self.task in TASKS and issubclass(TASKS[self.task], TokenTask):
+            about = tokens.identity(self.corpus) if self.corpus else {}
+            return {name: str(value) for name, value in about.items()}
         return identity(self.corpus) if self.reads_text else {}
 
     @property
@@ -195,8 +209,11 @@ def run(
     folder: Path,
     tick: Tick = lambda done, total: None,
     save: bool = False,
+    sharing: Sharing | None = None,
 ) -> Record:
     """Run a cell to its record: measured, diverged or undefined. Other errors are the caller's to record.
+
+    With `sharing` this is rank 0 of the processes that train the model.
 
     In a records folder a training leaves its state now and then, and is resumed from it; the trained model stays
     there where `save` asks for it, or the task is among SAVED, and the record names its file.
@@ -214,19 +231,25 @@ def run(
             if isinstance(task, Throughput):
                 rows = timings(cls, task, cell.plan, device, tick)
             else:
-                rows, answers, about = scores(cell, task, device, folder, tick, save)
+                rows, answers, about = scores(cell, task, device, folder, tick, save, sharing)
     except Diverged as e:
-        return cell.record(outcome="diverged", reason=str(e), provenance=provenance(cell, began, device))
+        made = provenance(cell, began, device, sharing)
+        return cell.record(outcome="diverged", reason=str(e), provenance=made)
+    made = provenance(cell, began, device, sharing)
     if not rows:
         reason = f"defined at none of the lengths of {cell.task}"
-        return cell.record(outcome="undefined", reason=reason, provenance=provenance(cell, began, device))
-    return cell.record(
-        rows=tuple(rows), answers=tuple(answers), provenance={**provenance(cell, began, device), **about}
-    )
+        return cell.record(outcome="undefined", reason=reason, provenance=made)
+    return cell.record(rows=tuple(rows), answers=tuple(answers), provenance={**made, **about})
 
 
 def scores(
-    cell: Cell, task: Task, device: torch.device, folder: Path, tick: Tick, save: bool
+    cell: Cell,
+    task: Task,
+    device: torch.device,
+    folder: Path,
+    tick: Tick,
+    save: bool,
+    sharing: Sharing | None = None,
 ) -> tuple[list[Row], list[Answer], dict[str, Any]]:
     """What the cell's model scores and answers, and what its training took."""
     assert cell.plan is not None
@@ -237,7 +260,7 @@ def scores(
         tick(done + 1, total)
 
     if cell.base is None:
-        lm, about = trained(cell, task, device, folder, step, save or cell.task in SAVED)
+        lm, about = trained(cell, task, device, folder, step, save or cell.task in SAVED, sharing)
     else:
         lm, about = borrowed(cell.base, device, folder, step)
     extension = registry.extension_of(cell.encoding)[1]
@@ -249,14 +272,35 @@ def scores(
 
 
 def trained(
-    cell: Cell, task: Task, device: torch.device, folder: Path, step: Callable[[int], None], save: bool
+    cell: Cell,
+    task: Task,
+    device: torch.device,
+    folder: Path,
+    step: Callable[[int], None],
+    save: bool,
+    sharing: Sharing | None = None,
 ) -> tuple[LM, dict[str, Any]]:
-    """Train the model of a cell; what the record says of it."""
+    """Train the model of a cell, with other ranks where it is shared; what the record says of it."""
     assert cell.plan is not None
     size, context = cell.plan.size(task.vocab), task.context(cell.plan.recipe.length)
-    lm = LM(size, cell.resolved[1], context, cell.seed).to(device)
-    done = train(lm, task, cell.plan.recipe, cell.seed, step, resume(cell, folder, device))
-    about = {
+    recipe, state = cell.plan.recipe, resume(cell, folder, device)
+    about: dict[str, Any] = {}
+
+    def model() -> LM:
+        return LM(size, cell.resolved[1], context, cell.seed)
+
+    if sharing is None:
+        lm = model().to(device)
+        kind = {"stepper": graphs.stepper} if device.type == "cuda" else {}
+        done = train(lm, task, recipe, cell.seed, step, state, **kind)
+    else:
+        from pebench.suite.experiment.ranks import train_together  # takes a second to import
+
+        place = folder / cell.place.with_suffix(RANKS)
+        lm, done, about = train_together(
+            model, task, recipe, cell.seed, step, place, state.run, sharing, device
+        )
+    about |= {
         "parameters": parameters(lm),
         "tokens": done.tokens,
         "tokens_per_second": round(done.tokens / done.seconds, 1),
@@ -277,8 +321,7 @@ def borrowed(
             task = make(base.task, base.corpus)
             assert isinstance(task, Task)
             lm, about = trained(base, task, device, folder, step, save=True)
-            with contextlib.suppress(OSError):  # the state of a finished training is never read
-                resume(base, folder, device).remove()
+            forget(base, folder, device)
     return lm.to(device), {"parameters": parameters(lm), **about, "base": base.path.as_posix()}
 
 
@@ -307,6 +350,13 @@ def kept(cell: Cell, folder: Path) -> LM | None:
     except CheckpointError as e:
         print(f"{e}; trained again", file=sys.stderr)
         return None
+
+
+def forget(cell: Cell, folder: Path, device: torch.device) -> None:
+    """Remove the state of a training whose run has its record: it is never read again."""
+    with contextlib.suppress(OSError):
+        resume(cell, folder, device).remove()
+    shutil.rmtree(folder / cell.place.with_suffix(RANKS), ignore_errors=True)
 
 
 def resume(cell: Cell, folder: Path, device: torch.device) -> Resume:
@@ -382,7 +432,9 @@ def count(module: torch.nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def provenance(cell: Cell, began: Began, device: torch.device) -> dict[str, Any]:
+def provenance(
+    cell: Cell, began: Began, device: torch.device, sharing: Sharing | None = None
+) -> dict[str, Any]:
     """Where, when and with what a record was made."""
     encoding = Path(cell.encoding).name  # of a file, without the folders of this machine
     return {
@@ -400,8 +452,10 @@ def provenance(cell: Cell, began: Began, device: torch.device) -> dict[str, Any]
         "threads": torch.get_num_threads(),
         "precision": told(lambda: "bfloat16" if fast_bf16(device) else "float32"),
         **(served() if device.type == "cpu" else {}),
+        **(asdict(sharing) if sharing else {}),
         **began.commit,
         "command": f"pebench run --profile {cell.profile} -e {encoding} -t {cell.task} --seed {cell.seed}"
         + (f" --corpus {cell.corpus.name}" if cell.corpus else "")
-        + (f" --device {device.type}" if device.type != "cpu" else ""),
+        + (f" --device {device.type}" if device.type != "cpu" else "")
+        + (sharing.options() if sharing else ""),
     }

@@ -22,6 +22,7 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[2]  # of the source
 PATIENCE = 30  # seconds that git may take
+GPU_SHARE = 4 * 2**30  # bytes of a GPU for one small model and its process; an estimate, never measured
 
 
 def commit(root: Path = ROOT) -> dict[str, Any]:
@@ -107,6 +108,14 @@ def memory(root: Path = Path("/")) -> int:
     each = granted("SLURM_MEM_PER_CPU") * (granted("SLURM_CPUS_PER_TASK") or 1)
     limits += [2**20 * megabytes for megabytes in (granted("SLURM_MEM_PER_NODE"), each) if megabytes]
     return int(min([psutil.virtual_memory().total, *(limit for limit in limits if limit)]))
+
+
+def runs_at_once(device: str) -> int:
+    """How many runs fit a machine: one for each processor, on a GPU at most one for each 4 GiB of its free memory."""
+    if not device.startswith("cuda"):
+        return cores()
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(1, min(cores(), free // GPU_SHARE))
 
 
 def granted(name: str) -> int:

@@ -14,9 +14,8 @@ from pebench.suite.lm.native.build import served, serving
 from pebench.suite.lm.precision import fast_bf16
 from pebench.suite.runs.cell import Cell
 from pebench.suite.runs.machine import cores, hardware, memory, processor
-from pebench.tasks.data.corpus import byte_tensor
+from pebench.suite.runs.selection import demand_data
 from pebench.tasks.data.wheels import CorpusError
-from pebench.tasks.lm_eval import questions
 
 LEAST_DISK = 64 * 2**20  # bytes that a run may write: its record, its model, its state
 LEAST_MEMORY = 512 * 2**20  # bytes that PyTorch and the smallest run need
@@ -64,15 +63,9 @@ def state(asked: list[tuple[Cell, str]], device: str = "cpu", folder: Path | Non
 def data_faults(asked: list[tuple[Cell, str]]) -> list[str]:
     """Why the data of these runs cannot be read here. Texts are verified by their hash."""
     faults = []
-    for corpus in {cell.corpus for cell, _ in asked if cell.reads_text}:
+    for corpus in dict.fromkeys(cell.corpus for cell, _ in asked if cell.reads_text):
         try:
-            byte_tensor("valid", corpus)
-        except CorpusError as e:
-            faults.append(str(e))
-    if any(cell.task == "harness_grape" for cell, _ in asked):
-        try:
-            for name in questions.SOURCES:
-                questions.questions(name)
+            demand_data([cell.task for cell, _ in asked if cell.corpus == corpus], corpus)
         except CorpusError as e:
             faults.append(str(e))
     return faults

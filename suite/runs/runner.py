@@ -19,6 +19,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from pebench.encodings.registry import distinct
 from pebench.suite.experiment.profiles import Profile
+from pebench.suite.experiment.sharing import Sharing
 from pebench.suite.results.metrics import counted
 from pebench.suite.results.record import AGAIN, CERTIFICATE, Record, RecordError, make_folder, read, share
 from pebench.suite.runs import machine
@@ -26,7 +27,6 @@ from pebench.suite.runs.cell import Cell, locked
 from pebench.suite.runs.engine import Ended, Engine, Fault, Lost, Node, Running, SweepError
 from pebench.suite.runs.engines.local import HERE, Limits, Local
 from pebench.suite.runs.existing import existing, one_line
-from pebench.suite.runs.machine import cores
 from pebench.tasks.data.system import Lock
 
 POLL = 0.1  # seconds
@@ -175,6 +175,7 @@ class Sweep:
     retry: bool = False  # run again what failed before
     save: bool = False  # the trained models too
     engine: Engine | None = None  # default: this machine
+    sharing: Sharing | None = None  # of each training among ranks, on this machine
     console: Console = field(default_factory=Console)
     outcomes: Counter[str] = field(default_factory=Counter)
     recent: dict[Kind, deque[float]] = field(default_factory=dict)  # seconds of cells that are done
@@ -202,12 +203,13 @@ class Sweep:
         except SweepError:
             raise
         except OSError as e:
-            raise SweepError(f"cannot use the records folder {self.folder}: {e}") from e
+            raise SweepError(f"cannot use the records folder {self.folder}: {e.strerror or e}") from e
         return self.outcomes
 
     def here(self) -> Local:
         """This machine as an engine."""
-        return Local(self.folder, self.jobs, self.device, Limits(self.timeout, self.share), self.tell)
+        limits = Limits(self.timeout, self.share)
+        return Local(self.folder, self.jobs, self.device, limits, self.tell, self.sharing)
 
     def make(self, missing: list[Cell], engine: Engine) -> None:
         """Make these runs on an engine, and say beforehand how many there are."""
@@ -388,11 +390,17 @@ class Sweep:
 
 
 def sweep(
-    profile: Profile, chosen: list[Cell], folder: Path, jobs: int | None = None, **options: Any
+    profile: Profile,
+    chosen: list[Cell],
+    folder: Path,
+    jobs: int | None = None,
+    sharing: Sharing | None = None,
+    **options: Any,
 ) -> Sweep:
     """A sweep under the limits of its profile, on all processors; the memory is shared among the runs at a time."""
-    memory = int(0.9 * machine.memory())
-    return Sweep(chosen, folder, jobs or cores(), profile.timeout, memory, **options)
+    memory, ranks = int(0.9 * machine.memory()), sharing.ranks if sharing else 1
+    at_once = jobs or max(1, machine.runs_at_once(options.get("device", "cpu")) // ranks)
+    return Sweep(chosen, folder, at_once, profile.timeout, memory, sharing=sharing, **options)
 
 
 def stale(records: Iterable[Record]) -> list[Path]:

@@ -4,12 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 
 from pebench.encodings.registry import UnknownName, names, resolve
 from pebench.suite.experiment.profiles import Profile
+from pebench.suite.experiment.sharing import Sharing
 from pebench.suite.results.record import CERTIFICATE
 from pebench.tasks import TASKS
+from pebench.tasks.data import tokens
 from pebench.tasks.data.corpus import byte_tensor
+from pebench.tasks.language_tokens import TokenTask
 from pebench.tasks.lm_eval import questions
 
 
@@ -36,19 +40,28 @@ def chosen(
 
 
 def demand_data(tasks: Sequence[str], corpus: Path | None = None) -> None:
-    """CorpusError with the remedy where the data of these tasks are missing."""
-    if any(task in TASKS and TASKS[task].reads_text for task in tasks):
+    """CorpusError with the remedy where the data of these tasks are missing. Texts are verified by their hash."""
+    reading = [TASKS[task] for task in tasks if task in TASKS and TASKS[task].reads_text]
+    if any(issubclass(task, TokenTask) for task in reading):
+        tokens.demand(corpus)
+    if not all(issubclass(task, TokenTask) for task in reading):
         byte_tensor("valid", corpus)
-    if "harness_grape" in tasks:
+    if {"harness_grape", "harness_tokens"} & set(tasks):
         for name in questions.SOURCES:
             questions.questions(name)
 
 
-def demand_device(name: str) -> None:
-    """EnvironmentProblem with the remedy where there is no such device."""
+def demand_device(name: str, sharing: Sharing | None = None) -> None:
+    """EnvironmentProblem with the remedy where there is no such device, or a rank would have none."""
     try:
         device = torch.device(name)
     except RuntimeError:
         raise EnvironmentProblem(f"no device {name!r}; there are cpu, cuda, cuda:1 ...") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise EnvironmentProblem("no CUDA device is available here; run with --device cpu")
+    if sharing and not dist.is_available():
+        raise EnvironmentProblem("this PyTorch is built without torch.distributed; run without --ranks")
+    if sharing and device.type == "cuda" and sharing.ranks > torch.cuda.device_count():
+        raise EnvironmentProblem(
+            f"{sharing.ranks} ranks need a GPU each, and PyTorch finds {torch.cuda.device_count()}; give fewer --ranks"
+        )

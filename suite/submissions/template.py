@@ -39,6 +39,34 @@ class {cls}(Tuned):
 '''
 
 
+METHOD = '''"""Say in a sentence what is new here, and cite the paper."""
+
+import torch
+from torch import Tensor
+
+from pebench.encodings.extension import Retuned, method
+
+
+@method("{name}")  # with `within=True` where texts of the trained length are claimed to be read unchanged
+class {cls}(Retuned):
+    """Slow planes are divided by the factor, fast ones stay. Change this into your method.
+
+    A method that changes distances instead derives from `Windowed` or `Regrouped` of pebench.encodings.extension, and
+    says in `views` and `chosen` how each pair of query and key is seen.
+    """
+
+    title = "{title}"
+    paper = "unpublished"
+    formula = r"\\theta_m \\mapsto \\theta_m / s \\text{{ where }} L\\theta_m < 2\\pi"
+
+    @staticmethod
+    def change(frequencies: Tensor, factor: float, length: int) -> Tensor:
+        """Frequencies (..., planes) for texts `factor` times as long as the training's `length` tokens."""
+        slow = frequencies * length < 2 * torch.pi  # less than one turn in training
+        return torch.where(slow, frequencies / factor, frequencies)
+'''
+
+
 class TemplateError(ValueError):
     """A name that no new encoding can have."""
 
@@ -49,7 +77,17 @@ def encoding_file(name: str) -> tuple[str, str]:
     >>> encoding_file("my_idea")[1]
     'MyIdea'
     """
+    return filled(TEMPLATE, name)
+
+
+def method_file(name: str) -> tuple[str, str]:
+    """The same of a method of context extension."""
+    return filled(METHOD, name)
+
+
+def filled(template: str, name: str) -> tuple[str, str]:
+    """A template with this name in it, and the name of the class. TemplateError where it is no name."""
     if problem := name_problem(name):
         raise TemplateError(f"{name!r} {problem}")
     cls = "".join(part.capitalize() for part in name.split("_"))
-    return TEMPLATE.format(name=name, cls=cls, title=name.replace("_", " ").capitalize()), cls
+    return template.format(name=name, cls=cls, title=name.replace("_", " ").capitalize()), cls

@@ -291,6 +291,22 @@ def identity(folder: Path) -> dict[str, Any]:
     }
 
 
+def named(folder: Path | None) -> Path:
+    """The folder of shards that a task reads. CorpusError with the remedy where none is named."""
+    if folder is None:
+        raise CorpusError(
+            "these tasks read shards of tokens: make them with `pebench data tokenise SOURCE --out FOLDER`, and name "
+            "them with --corpus FOLDER"
+        )
+    return folder
+
+
+def demand(folder: Path | None) -> None:
+    """CorpusError with the remedy where a folder does not hold its shards whole: their hashes are computed."""
+    verify(named(folder), read_manifest(named(folder)))
+    tokenizer()
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a finished folder. CorpusError where there is none, or it is not finished."""
     path = folder / MANIFEST

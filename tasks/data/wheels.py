@@ -172,7 +172,9 @@ def build_once(
             if not whole():
                 _replace(folder, fill, whole, lock.held)
     except OSError as e:
-        raise CorpusError(f"{folder} cannot be written: {e}; set PEBENCH_CACHE to a folder that can") from e
+        raise CorpusError(
+            f"{folder} cannot be written: {e.strerror or e}; set PEBENCH_CACHE to a folder that can"
+        ) from e
     except CorpusError as e:
         raise CorpusError(f"{folder.name} could not be prepared: {e}. You can also {remedy}") from e
 

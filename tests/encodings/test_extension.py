@@ -51,6 +51,22 @@ def test_yarn_sharpens_by_the_known_gain(factor, gain):
     assert sharpening(factor) == pytest.approx(gain, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    "inner", ["fox", "cable", "grape_a_phase", "grape_m_ctx", "selective_rope", "fox+cable", "drope"]
+)
+@pytest.mark.parametrize("method", ["rerope", "self_extend", "dual_chunk", "dual_chunk+logn"])
+def test_a_method_that_would_change_nothing_is_refused(inner, method):
+    with pytest.raises(EncodingError, match="reads no position"):
+        resolve(f"{inner}@{method}")
+
+
+@pytest.mark.parametrize(
+    "inner", ["rope", "alibi", "t5_bias", "bipe", "rope+fox", "grape_a_qk", "canon", "bam", "swan"]
+)
+def test_distances_are_changed_where_a_hook_reads_positions(inner):
+    assert resolve(f"{inner}@rerope")[0] == f"{inner}@rerope"
+
+
 RETUNED = [name for name, cls in methods().items() if issubclass(cls, Retuned)]
 REGROUPED = [name for name, cls in methods().items() if issubclass(cls, Regrouped)]
 STACKED = ["yarn+logn", "dual_chunk+logn"]

@@ -4,16 +4,23 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaConfig
+from torch import Tensor
+from transformers import GPTNeoXConfig, Llama4TextConfig, LlamaConfig, SeamlessM4Tv2Config
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.bloom.modeling_bloom import build_alibi_tensor
+from transformers.models.gpt_neox import modeling_gpt_neox
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
+from transformers.models.llama4.modeling_llama4 import Llama4TextAttention
+from transformers.models.seamless_m4t_v2.modeling_seamless_m4t_v2 import SeamlessM4Tv2ConformerSelfAttention
 from transformers.models.t5.modeling_t5 import T5Attention
 
 from pebench.encodings.alibi import ALiBi
-from pebench.encodings.base import At, Keys, Shape, alibi_slopes, visible
+from pebench.encodings.base import At, Encoding, Keys, Shape, alibi_slopes, visible
 from pebench.encodings.extension import LongRoPE2, extended, llama3, longrope2, ntk, pi, sharpening, yarn
+from pebench.encodings.irope import IRoPE
+from pebench.encodings.partial_rope import PartialRoPE
 from pebench.encodings.rope import RoPE
+from pebench.encodings.shaw import Shaw
 from pebench.encodings.streams import build
 from pebench.encodings.t5_bias import bucket
 from pebench.suite.lm.attention import attended
@@ -97,3 +104,64 @@ def test_t5_buckets_are_theirs() -> None:
         -far, bidirectional=False, num_buckets=32, max_distance=128
     )
     assert torch.equal(bucket(far.float(), 32, 128).long(), theirs)
+
+
+def weights(encoding: Encoding, layer: int, q: Tensor, k: Tensor) -> Tensor:
+    """Our attention weights (1, H, T, T) for q and k (1, H, T, d)."""
+    length = q.shape[2]
+    at = At.whole(layer, torch.zeros(1, length, encoding.shape.width), q, torch.arange(length))
+    return attended(encoding, at, q, k, torch.eye(length).expand(1, q.shape[1], -1, -1))
+
+
+def causal(length: int) -> Tensor:
+    """Their mask, to be added to logits."""
+    return torch.full((1, 1, length, length), -torch.inf).triu(1)
+
+
+def test_a_plain_layer_of_irope_grows_sharper_as_that_of_llama_4() -> None:
+    about = Llama4TextConfig(
+        hidden_size=64, num_attention_heads=4, num_key_value_heads=4, head_dim=16, num_hidden_layers=4,
+        no_rope_layers=[1, 1, 1, 0], attn_temperature_tuning=True, floor_scale=8, attn_scale=0.1,
+        attn_implementation="eager",
+    )  # fmt: skip
+    theirs = Llama4TextAttention(about, 3).eval()
+    x = 5 * torch.randn(1, 40, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = theirs(x, None, causal(40))[1]
+        q, k = (side(x).unflatten(-1, (4, 16)).transpose(1, 2) for side in (theirs.q_proj, theirs.k_proj))
+        encoding = build(IRoPE, Shape(4, 4, 16, 16))  # chunks of 8 tokens
+        torch.testing.assert_close(weights(encoding, 3, q, k), expected, rtol=0, atol=1e-5)
+
+
+def test_relative_keys_are_those_of_seamless() -> None:
+    encoding = build(Shaw, Shape(1, 4, 16, 16))
+    about = SeamlessM4Tv2Config(
+        hidden_size=64, speech_encoder_attention_heads=4, position_embeddings_type="relative_key",
+        left_max_position_embeddings=encoding.clip, right_max_position_embeddings=0, attn_implementation="eager",
+    )  # fmt: skip
+    theirs = SeamlessM4Tv2ConformerSelfAttention(about).eval()
+    x = 5 * torch.randn(1, 40, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        encoding.table.copy_(
+            theirs.distance_embedding.weight.flip(0)
+        )  # the last of theirs is for the token itself
+        expected = theirs(x, causal(40))[1]
+        q, k = (side(x).unflatten(-1, (4, 16)).transpose(1, 2) for side in (theirs.linear_q, theirs.linear_k))
+        torch.testing.assert_close(weights(encoding, 0, q, k), expected, rtol=0, atol=1e-5)
+
+
+def test_a_rotated_quarter_is_that_of_gpt_neox() -> None:
+    about = GPTNeoXConfig(
+        hidden_size=256, num_attention_heads=4,
+        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 0.25},
+    )  # fmt: skip
+    q, k = torch.randn(2, 1, 4, 50, 64, generator=torch.Generator().manual_seed(0))
+    pos = 100 + torch.arange(50)
+    turned = build(PartialRoPE, Shape(1, 4, 64, LENGTH)).qk(
+        q, k, At.whole(0, torch.zeros(1, 50, 256), q, pos)
+    )
+    cos, sin = modeling_gpt_neox.GPTNeoXRotaryEmbedding(about)(q, pos[None])
+    theirs = modeling_gpt_neox.apply_rotary_pos_emb(q, k, cos, sin)
+    torch.testing.assert_close(
+        torch.matmul(*swapped(turned)), torch.matmul(*swapped(theirs)), rtol=0, atol=1e-4
+    )

@@ -11,8 +11,13 @@ from pebench.suite.results.record import Record, Row, from_json, to_json
 from pebench.suite.runs.cell import ASKS
 from pebench.tasks import TASKS, make
 from pebench.tasks.base import SHOWN, Task
+from pebench.tasks.language_tokens import TokenTask
 
-LEARNED = [name for name, cls in TASKS.items() if issubclass(cls, Task) and name not in ASKS]
+LEARNED = [
+    name
+    for name, cls in TASKS.items()
+    if issubclass(cls, Task) and not issubclass(cls, TokenTask) and name not in ASKS
+]
 LENGTH, EXAMPLES = 64, 8
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from benchmarks.trial import scaled
 from pebench.encodings.registry import resolve
 from pebench.leaderboard.ranking import FEWEST
 from pebench.suite.experiment.profiles import LARGE, PROFILES, QUICK, QUICK_2, STANDARD_2, Profile
@@ -38,11 +39,27 @@ def test_sizes_are_within_the_bounds() -> None:
     assert all(plan.width // plan.heads >= 32 for plan in LARGE.plans.values())
 
 
-def test_a_draft_says_so_and_is_not_current() -> None:
+def test_large_is_a_draft_and_neither_is_current() -> None:
+    assert LARGE.about.startswith("draft")
+    assert not STANDARD_2.about.startswith("draft")
     for profile in (STANDARD_2, LARGE):
-        assert profile.about.startswith("draft")
         assert not profile.current
         assert PROFILES[profile.name] is profile
+
+
+def test_only_graded_scores_count_at_the_training_length() -> None:
+    trained = {name: plan for name, plan in STANDARD_2.plans.items() if plan.recipe.steps}
+    assert [name for name, plan in trained.items() if min(plan.multiples) == 1] == ["language_ends"]
+
+
+def test_a_trial_with_twice_the_steps_at_a_third_of_the_rate_changes_nothing_else() -> None:
+    plan = STANDARD_2.plans["parity"]
+    trial = scaled(plan, 2, 1 / 3)
+    assert (trial.recipe.steps, trial.recipe.learning_rate) == (
+        2 * plan.recipe.steps,
+        plan.recipe.learning_rate / 3,
+    )
+    assert scaled(trial, 0.5, 3) == plan
 
 
 def test_the_quick_board_has_the_two_seeds_that_a_tier_needs_and_costs_no_more_than_before() -> None:

@@ -258,6 +258,7 @@ def test_an_app_that_others_can_reach_reads_no_other_folder(monkeypatch, folder,
     assert "secret" not in names_of(page)
     assert not [box for box in page.text_input if box.key == "records"]
     assert "no choice named records" in said(page)
+    opened(monkeypatch, folder, "encoding")  # it looks for pictures in the folders of the board
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import contextlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from pebench.leaderboard.board import Board, board_of
 from pebench.leaderboard.reports import published, validity
 from pebench.leaderboard.reports.published import KINDS, PublishedError, named, parse
 from pebench.leaderboard.reports.quantities import Quantity, measured
+from pebench.tasks import TASKS
 from tests.made_records import SKILL, Sweep
 
 HEADER = "source,table,kind,encoding,value,unit,better"
@@ -53,6 +55,20 @@ def test_our_own_transcription_reads_and_has_our_names() -> None:
     assert not rows.duplicated(
         ["source_id", "table", "kind", "trained_at", "read_at", "size", "encoding"]
     ).any()
+
+
+def test_a_board_of_newer_tasks_is_asked_for_those() -> None:
+    def asked(kind: str, *tasks: str) -> str:
+        runs = pd.DataFrame({"task": tasks, "train_length": 8.0})
+        return validity.matching(kind, SimpleNamespace(runs=runs)).task
+
+    assert asked("copy beyond L", "copy_unique", "parity") == "copy_unique"
+    assert asked("copy beyond L", "copy", "copy_unique") == "copy"
+    assert asked("copy beyond L", "sort") == "copy"  # named as what is missing
+    assert asked("parity beyond L", "parity", "flipflop_error") == "parity"
+    assert asked("parity beyond L", "flipflop") == "flipflop"
+    assert asked("composition beyond L", "parity") == ""
+    assert set(published.SUCCESSORS.values()) <= set(TASKS)
 
 
 def test_every_alias_leads_to_an_encoding() -> None:

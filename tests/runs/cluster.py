@@ -13,13 +13,14 @@ def main(environments: dict[str, dict[str, str]]) -> None:
 
     sizes = {"object_store_memory": 80_000_000}
     cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **sizes}
+        initialize_head=True,
+        head_node_args={"num_cpus": 0, "include_dashboard": False, "wait": False, **sizes},
     )
     nodes = {
-        name: cluster.add_node(num_cpus=1, env_vars={"PEBENCH_TEST_NODE": name, **more}, **sizes)
+        name: cluster.add_node(wait=False, num_cpus=1, env_vars={"PEBENCH_TEST_NODE": name, **more}, **sizes)
         for name, more in environments.items()
     }
-    cluster.wait_for_nodes()
+    cluster.wait_for_nodes(timeout=250)
     raylets = {name: node.all_processes["raylet"][0].process.pid for name, node in nodes.items()}
     ids = {name: node.node_id for name, node in nodes.items()}
     print(json.dumps({"address": cluster.address, "raylets": raylets, "ids": ids}), flush=True)

@@ -338,21 +338,19 @@ def words_of_nodes(cluster: RayCluster) -> list[str]:
 @pytest.mark.engines
 @pytest.mark.timeout(600)
 def test_ray_makes_the_rows_that_this_machine_makes(tmp_path: Path, books: None) -> None:
-    """Every task of SMOKE, an encoding of a file and one that measures another one's model."""
+    """Every task of SMOKE; of an encoding in a file, and of one that measures another one's model, one task."""
     file = tmp_path / "mine.py"
-    file.write_text("from pebench.encodings.rope import RoPE\n\n\nclass Mine(RoPE):\n    pass\n")
-    words = (
-        "-e",
-        f"rope,rope@yarn,{file}:Mine",
-        "-t",
-        ",".join(task for task in SMOKE.plans if task != "throughput"),
-    )
+    file.write_text("from pebench.encodings.rope import RoPE\n\n\nclass Mine(RoPE):\n    title = 'Mine'\n")
+    every = [task for task in SMOKE.plans if task != "throughput"]
+    sweeps = (("-e", "rope", "-t", ",".join(every)), ("-e", f"rope@yarn,{file}:Mine", "-t", "copy"))
     for cluster in ray_cluster():
-        done = subprocess.run(by_ray(cluster, tmp_path / "ray", *words), capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-    subprocess.run([*RUN, "--records", tmp_path / "local", *words], check=True, capture_output=True)
+        for words in sweeps:
+            done = subprocess.run(by_ray(cluster, tmp_path / "ray", *words), capture_output=True, text=True)
+            assert done.returncode == 0, done.stdout + done.stderr
+    for words in sweeps:
+        subprocess.run([*RUN, "--records", tmp_path / "local", *words], check=True, capture_output=True)
     far, near = ({r.path: r.rows for r in read_all(tmp_path / name)[0]} for name in ("ray", "local"))
-    assert len(far) == 3 * 11
+    assert len(far) == len(every) + 2
     assert far == near
     assert sorted((tmp_path / "ray").rglob("*.safetensors"))
 

@@ -27,7 +27,8 @@ from pebench.suite.runs.checkpoint import config
 from pebench.suite.runs.engine import SweepError
 from pebench.suite.runs.engines import local
 from pebench.suite.runs.existing import existing
-from pebench.suite.runs.runner import Sweep, cells, cores, estimate, kinds, latest, states
+from pebench.suite.runs.machine import cores
+from pebench.suite.runs.runner import Sweep, cells, estimate, kinds, latest, states
 
 BAD = Path(__file__).parents[1] / "bad_encodings.py"
 
@@ -289,17 +290,16 @@ def test_time_and_memory_are_limited(tmp_path: Path) -> None:
 def test_the_same_runs_twice_give_the_same_rows_however_many_at_a_time(tmp_path: Path) -> None:
     chosen = [Cell("fox", "copy", "SMOKE", 3), Cell("rope", "copy", "SMOKE", 3)]
     sweep(tmp_path / "two", chosen)
-    sweep(tmp_path / "one", chosen, jobs=1)
-    for cell in chosen:
-        two, one = record_of(cell, tmp_path / "two"), record_of(cell, tmp_path / "one")
-        assert two.rows == one.rows
-        assert two.provenance["final_loss"] == one.provenance["final_loss"]
+    sweep(tmp_path / "one", chosen[:1], jobs=1)
+    two, one = (record_of(chosen[0], tmp_path / folder) for folder in ("two", "one"))
+    assert two.rows == one.rows
+    assert two.provenance["final_loss"] == one.provenance["final_loss"]
 
 
 def test_an_extended_encoding_measures_the_model_of_its_base(tmp_path: Path) -> None:
-    chosen = cells(SMOKE, ["rope@yarn", "rope", "rope@ntk"], ["copy", "throughput"], [0], None)
+    chosen = cells(SMOKE, ["rope@yarn", "rope", "rope@ntk"], ["copy"], [0], None)
     outcomes, _ = sweep(tmp_path, chosen)
-    assert outcomes == {"measured": 6}
+    assert outcomes == {"measured": 3}
     base, *others = (
         record_of(Cell(name, "copy", "SMOKE", 0), tmp_path) for name in ("rope", "rope@yarn", "rope@ntk")
     )
@@ -407,10 +407,10 @@ def test_a_sweep_that_is_stopped_loses_only_what_runs(how: signal.Signals, tmp_p
 
 
 def test_two_sweeps_on_one_folder_share_the_work(tmp_path: Path) -> None:
-    chosen = cells(SMOKE, ["rope", "alibi"], ["copy"], [0, 1], None)
+    chosen = cells(SMOKE, ["rope", "alibi"], ["copy"], [0], None)
     command = [
         *(sys.executable, "-m", "pebench.suite.cli", "run", "--profile", "SMOKE", "-e", "rope,alibi"),
-        *("-t", "copy", "--seeds", "2", "--jobs", "1", "--records", os.fspath(tmp_path)),
+        *("-t", "copy", "--jobs", "1", "--records", os.fspath(tmp_path)),
     ]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     texts = [process.communicate(timeout=200)[0] for process in both]

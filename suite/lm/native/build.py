@@ -106,5 +106,5 @@ def compiled(compiler: str, folder: Path, name: str) -> Path:
         new = Path(room, "new.so")
         sources = [os.fspath(p) for p in SOURCES if p.suffix == ".c"]
         command = [compiler, *FLAGS, "-o", os.fspath(new), *sources, "-lm"]
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
         return new.replace(folder / f"{name}-{digest(new)}.so")

@@ -6,8 +6,9 @@ The definitions run wherever the kernels cannot (`usable`). The two agree to flo
 import contextlib
 import ctypes
 import functools
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any, cast
 
 import torch
@@ -392,12 +393,14 @@ def described(
     slopes: Tensor | None,
     scale: float,
     stick: bool,
+    views: Mapping[str, View] = MappingProxyType({}),
 ) -> Call:
-    """The call for these tensors. The caller keeps all of them alive until it has run."""
+    """The call for these tensors; `views` of some are at hand. The caller keeps all alive until it has run."""
     q, v = inputs["q"], inputs["v"]
     b, h, t, width = q.shape
+    made = {name: view(x) for name, x in (inputs | {"y": y}).items() if name not in views}
     call = Call(
-        **{name: view(x) for name, x in inputs.items()}, y=view(y), lse=address(lse),
+        **made, **views, lse=address(lse),
         batches=b, heads=h, tokens=t, width=width, value_width=v.shape[-1], stick=stick, scale=scale,
     )  # fmt: skip
     if bias is not None:
@@ -466,12 +469,10 @@ class AttentionKernel(torch.autograd.Function):
         inputs = {name: dense(x) for name, x in pairs if x is not None}
         b, h, t, _ = q.shape
         y = v.new_empty(b, t, h, v.shape[-1]).transpose(1, 2)  # as the model reads it
-        short = is_short(t, inputs, bias, stick)
-        lse = room_to_keep(q, inputs, short)
+        lse = room_to_keep(q, inputs, is_short(t, inputs, bias, stick))
         keys_first = None if bias is None else by_key(bias)
-        padded = None if table is None else pad(table, (lanes(), -t % lanes()))
-        call = described(inputs, y, lse, keys_first, padded, slopes, scale, stick)
-        run("short_forward" if short else "attention_forward", call)
+        padded = None if table is None else by_lane(table)
+        go(described(inputs, y, lse, keys_first, padded, slopes, scale, stick), "forward")
         ctx.names, ctx.numbers = tuple(inputs), (scale, stick)
         keep(ctx, lse, keys_first, padded, slopes, y, *inputs.values())
         return y
@@ -485,28 +486,58 @@ class AttentionKernel(torch.autograd.Function):
         y, *tensors = map(dense, saved[4:])
         inputs = dict(zip(ctx.names, tensors, strict=True))
         call = described(inputs, y, lse, keys_first, padded, slopes, *ctx.numbers)
-        gy = dense(gy)
-        call.gy = view(gy)
-        given = {name: x.new_empty(x.shape) for name, x in inputs.items()}
-        needed = dict(zip(INPUTS, ctx.needs_input_grad[5:], strict=True))
-        for name, g in given.items():
-            if needed[name] or name not in ("qc", "kc"):  # a kernel writes all gradients but those of columns
-                setattr(call, f"g{name}", view(g))
-        gbias = torch.zeros_like(keys_first) if ctx.needs_input_grad[3] else None
-        call.gbias = None if gbias is None else address(gbias)
-        gtable = torch.zeros_like(padded) if ctx.needs_input_grad[4] else None
-        call.gtable = None if gtable is None else address(gtable)
-        run("short_backward" if call.kept else "attention_backward", call)
-        t = gy.shape[2]
-        gbias = None if gbias is None else gbias[..., :t].mT
-        gtable = None if gtable is None else gtable[:, lanes() : lanes() + t]
-        return None, None, None, gbias, gtable, *(given.get(name) for name in INPUTS)
+        asked = {
+            name
+            for name, needed in zip(("bias", "table", *INPUTS), ctx.needs_input_grad[3:], strict=True)
+            if needed
+        }
+        given = back(call, dense(gy), inputs, keys_first, padded, asked)
+        return None, None, None, *(given.get(name) for name in ("bias", "table", *INPUTS))
+
+
+def go(call: Call, way: str) -> None:
+    """Run attention "forward" or "backward"."""
+    run(f"{'short' if call.kept else 'attention'}_{way}", call)
+
+
+def back(
+    call: Call,
+    gy: Tensor,
+    inputs: dict[str, Tensor],
+    bias: Tensor | None,
+    table: Tensor | None,
+    asked: Collection[str],
+) -> dict[str, Tensor]:
+    """The gradients of `inputs`, of a bias and of a table, by name, for that of y. The call has been run forth.
+
+    Those for which the call has a place already are written there. `asked` are the names whose gradients are needed.
+    """
+    given = {name: torch.empty_like(x) for name, x in inputs.items() if not getattr(call, f"g{name}").at}
+    for name, g in given.items():
+        if name in asked or name not in ("qc", "kc"):  # a kernel writes all gradients but those of columns
+            setattr(call, f"g{name}", view(g))
+    call.gy = view(gy)
+    gbias = torch.zeros_like(bias) if bias is not None and "bias" in asked else None
+    gtable = torch.zeros_like(table) if table is not None and "table" in asked else None
+    call.gbias, call.gtable = (None if g is None else address(g) for g in (gbias, gtable))
+    go(call, "backward")
+    t = gy.shape[2]
+    if gbias is not None:
+        given["bias"] = gbias[..., :t].mT
+    if gtable is not None:
+        given["table"] = gtable[:, lanes() : lanes() + t]
+    return given
 
 
 @functools.cache
 def lanes() -> int:
     """How many queries the kernel takes at once: what a bias and a table are padded to."""
     return int(cast(ctypes.CDLL, library()).lanes())
+
+
+def by_lane(table: Tensor) -> Tensor:
+    """A table (H, T) with room for the distances of queries that stand beside those in a vector."""
+    return pad(table, (lanes(), -table.shape[-1] % lanes()))
 
 
 def by_key(bias: Tensor) -> Tensor:

@@ -189,6 +189,8 @@ INLINE float one_left_float(float x) { return x; }
 #include "products.h"
 /**/
 #include "block.h"
+/**/
+#include "declared.h"
 
 #if defined(__AVX512FP16__)
 #include <immintrin.h> /* compilers convert vectors of halves number by number */

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -15,6 +15,7 @@ import psutil
 import torch
 
 from pebench.suite.experiment.clock import clock
+from pebench.suite.experiment.sharing import Sharing
 from pebench.suite.results.record import AGAIN, Record, make_folder, share, write
 from pebench.suite.runs.cell import Began, Cell, provenance
 from pebench.suite.runs.engine import Ended, Fault, Node
@@ -51,6 +52,7 @@ class Job:
     process: subprocess.Popen[str]
     log: Path
     tell: Callable[[str], None]
+    sharing: Sharing | None = None
     node: str = HERE
     reader: threading.Thread = field(init=False)
     started: float = field(default_factory=clock)
@@ -94,7 +96,11 @@ class Job:
         stopped = process.status() in STOPPED
         self.stopped += now - self.seen if stopped else 0
         self.seen = now
-        return stopped, process.memory_info().rss
+        return stopped, sum(each.memory_info().rss for each in (process, *self.ranks()))
+
+    def ranks(self) -> list[psutil.Process]:
+        """The processes below ours; none where no training is shared, as looking for them takes time."""
+        return psutil.Process(self.process.pid).children(recursive=True) if self.sharing else []
 
     def watch(self) -> None:
         """Kill a run that takes too long or too much."""
@@ -117,12 +123,22 @@ class Job:
     def end(self, outcome: str, reason: str) -> None:
         """Stop it, and remember why."""
         self.ended = (outcome, reason)
-        self.process.kill()
+        self.stop()
 
     def kill(self) -> None:
         """Stop it, and wait for its end."""
-        self.process.kill()
+        self.stop()
         self.close()
+
+    def stop(self) -> None:
+        """Kill its processes."""
+        with contextlib.suppress(psutil.Error):
+            ranks = self.ranks()
+            self.process.kill()
+            for rank in ranks:
+                with contextlib.suppress(psutil.Error):
+                    rank.kill()
+        self.process.kill()
 
     def close(self) -> None:
         """Wait for its end and its last messages, and close its pipes."""
@@ -139,7 +155,7 @@ class Job:
         # A record stands however its process ended after writing it; one of an earlier attempt does not.
         if record is None or (code != 0 and record.outcome in AGAIN):
             outcome, reason = self.ended or ("failed", died(code, self.log))
-            made = provenance(self.cell, self.began, torch.device(self.device))
+            made = provenance(self.cell, self.began, torch.device(self.device), self.sharing)
             # That is where and when; memory and threads are those of the process that ended, not ours.
             made |= {"peak_memory_bytes": self.used, "threads": 1, "seconds": round(self.seconds(), 2)}
             record = self.cell.record(outcome=outcome, reason=reason, provenance=made)
@@ -156,6 +172,7 @@ class Local:
     device: str
     limits: Limits
     tell: Callable[[str], None] = print
+    sharing: Sharing | None = None  # of each training
 
     def nodes(self) -> list[Node]:
         """This one."""
@@ -169,10 +186,11 @@ class Local:
             process = spawn(errors)
         share(log)
         assert process.stdin is not None
+        sharing = self.sharing if cell.trains and cell.base is None else None
         with contextlib.suppress(BrokenPipeError):  # it died at once: `record` says why
-            process.stdin.write(order(cell, self.folder, self.device, save))
+            process.stdin.write(order(cell, self.folder, self.device, save, sharing))
             process.stdin.flush()
-        return Job(cell, self.folder, self.device, self.limits, process, log, self.tell)
+        return Job(cell, self.folder, self.device, self.limits, process, log, self.tell, sharing)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -192,7 +210,9 @@ def spawn(errors: IO[str]) -> subprocess.Popen[str]:
     )
 
 
-def order(cell: Cell, folder: Path, device: str = "cpu", save: bool = False) -> str:
+def order(
+    cell: Cell, folder: Path, device: str = "cpu", save: bool = False, sharing: Sharing | None = None
+) -> str:
     """The line that tells a worker what to run."""
     message = {
         "encoding": cell.encoding,
@@ -204,6 +224,7 @@ def order(cell: Cell, folder: Path, device: str = "cpu", save: bool = False) -> 
         "folder": os.fspath(folder),
         "fingerprint": cell.fingerprint(),
         "save": save,
+        "sharing": asdict(sharing) if sharing else None,
     }
     return json.dumps(message) + "\n"
 

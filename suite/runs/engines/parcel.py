@@ -11,6 +11,7 @@ from typing import NamedTuple
 import psutil
 
 from pebench.encodings.registry import extension_of, names_a_file
+from pebench.suite.experiment.sharing import Sharing
 from pebench.suite.results.record import AGAIN, Record, RecordError, from_json, write_whole
 from pebench.suite.runs.cell import Cell
 from pebench.suite.runs.engine import Fault
@@ -69,6 +70,7 @@ class Parcel(NamedTuple):
     device: str
     timeout: float  # seconds
     at_once: int  # runs that share the node's memory
+    sharing: Sharing | None = None
 
     @property
     def cell(self) -> Cell:
@@ -97,7 +99,8 @@ def made(parcel: Parcel, folder: Path) -> Iterator[Answer]:
     for name, data in parcel.files.items():
         write_whole(folder / name, data)
     limits = Limits(parcel.timeout, int(0.9 * memory()) // parcel.at_once)
-    job = Local(folder, 1, parcel.device, limits, lambda line: None).start(cell, HERE, parcel.save)
+    here = Local(folder, 1, parcel.device, limits, lambda line: None, parcel.sharing)
+    job = here.start(cell, HERE, parcel.save)
     said = time.monotonic()
     try:
         while (end := job.poll()) is None:

@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from pebench.suite.experiment.clock import clock
+from pebench.suite.experiment.sharing import Sharing
 from pebench.suite.results.record import RecordError
 from pebench.suite.runs.cell import Cell
 from pebench.suite.runs.engine import Ended, Fault, Lost, Node, SweepError
 from pebench.suite.runs.engines.parcel import Answer, Parcel, Sent, deliver, make
 from pebench.suite.runs.preflight import expected, kind_of, state
 
-PATIENCE = 180.0  # seconds that a node may take to state its facts, and a cluster may be without nodes
+PATIENCE = (
+    180.0  # seconds that a sweep waits for nodes that are slow to state their facts, and for a node at all
+)
+SLOWEST = 3600.0  # seconds after which a node that has stated nothing has a fault; hashing a large text takes minutes
 LOOK = 1.0  # seconds between two looks at the cluster
 
 Asked = list[tuple[Sent, str, str, Path | None, str]]  # encoding, task, profile, corpus, fingerprint
@@ -125,6 +129,7 @@ class Ray:
     gpus: float = 1.0  # of a run on a GPU: a share, or several
     mixed: bool = False  # nodes of different precision or torch in one sweep
     jobs: int | None = None  # runs at a time on one node, at most
+    sharing: Sharing | None = None  # of each training among ranks, all on one node
     ray: Any = None
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)  # of each node that has stated them
     asked: dict[str, tuple[Any, float]] = field(default_factory=dict)  # nodes that are asked, and since when
@@ -134,7 +139,7 @@ class Ray:
     kind: tuple[str, str] | None = None  # precision and torch of this sweep
 
     def nodes(self) -> list[Node]:
-        """The nodes that have stated their facts. The first call waits until all have, or too long."""
+        """The nodes that have stated their facts. The first call waits until all have, or one has and time is up."""
         if self.ray is None:
             self.ray = connect(self.address)
             question = [
@@ -142,7 +147,7 @@ class Ray:
             ]
             self.question = self.ray.put(question)
             self.look()
-            while self.asked or not self.known:
+            while not self.known or not self.asked_enough():
                 time.sleep(0.05)
                 self.look()
         elif time.monotonic() - self.looked >= LOOK:
@@ -167,7 +172,7 @@ class Ray:
         for node in alive:
             if node not in self.facts and node not in self.asked:
                 self.asked[node] = (self.ask(node), time.monotonic())
-        if not self.asked and self.kind is None:
+        if self.kind is None and self.asked_enough():
             self.choose_kind(alive)
         self.names = {name: node for node, (name, _) in alive.items()}
         self.known = [
@@ -183,13 +188,23 @@ class Ray:
         """The resource that a run takes."""
         return "GPU" if self.device.startswith("cuda") else "processor"
 
+    @property
+    def ranks(self) -> int:
+        """The processors of a run."""
+        return self.sharing.ranks if self.sharing else 1
+
+    @property
+    def each(self) -> float:
+        """The GPUs of a run: one for each rank, or the share that was asked for."""
+        return float(self.ranks) if self.sharing else self.gpus
+
     def alive(self) -> Iterator[tuple[str, tuple[str, int]]]:
         """Ray's id of each node that can hold a run, with its name and how many it holds."""
         for node in self.ray.nodes():
             resources = node["Resources"]
-            slots = int(resources.get("CPU", 0))
+            slots = int(resources.get("CPU", 0)) // self.ranks
             if self.unit == "GPU":
-                slots = min(slots, int(resources.get("GPU", 0) / self.gpus + 1e-9))
+                slots = min(slots, int(resources.get("GPU", 0) / self.each + 1e-9))
             slots = min(slots, self.jobs or slots)
             if node["Alive"] and slots:
                 yield node["NodeID"], (f"{node['NodeManagerHostname']}/{node['NodeID'][:8]}", slots)
@@ -198,7 +213,7 @@ class Ray:
         """Where a task runs and what it takes: on this node alone, and once."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        gpus = {"num_gpus": self.gpus} if self.unit == "GPU" else {}
+        gpus = {"num_gpus": self.each} if self.unit == "GPU" else {}
         here = NodeAffinitySchedulingStrategy(node, soft=False)
         return {"num_cpus": processors, "max_retries": 0, "scheduling_strategy": here, **gpus}
 
@@ -219,9 +234,14 @@ class Ray:
                 self.facts[node] = {"faults": [said(e.cause or e)]}
             except self.ray.exceptions.RayError:  # it died: if it lives, it is asked again
                 pass
-        elif time.monotonic() - since > PATIENCE:
+        elif time.monotonic() - since > SLOWEST:
             del self.asked[node]
-            self.facts[node] = {"faults": [f"did not state its facts in {PATIENCE:.0f} s"]}
+            self.facts[node] = {"faults": [f"did not state its facts in {SLOWEST:.0f} s"]}
+
+    def asked_enough(self) -> bool:
+        """Whether no node is being asked, or all those are slow: they may join later."""
+        now = time.monotonic()
+        return all(now - since > PATIENCE for _, since in self.asked.values())
 
     def choose_kind(self, alive: dict[str, tuple[str, int]]) -> None:
         """The class of the sweep: the one with most room."""
@@ -258,9 +278,9 @@ class Ray:
         slots = next(n.slots for n in self.known if n.name == node)
         parcel = Parcel(
             Sent.of(cell.encoding), cell.task, cell.profile, cell.seed, cell.corpus, cell.fingerprint(),
-            files, save, self.device, self.timeout, slots,
+            files, save, self.device, self.timeout, slots, self.sharing,
         )  # fmt: skip
-        task = self.ray.remote(**self.options(self.names[node], 1), num_returns="streaming")(make)
+        task = self.ray.remote(**self.options(self.names[node], self.ranks), num_returns="streaming")(make)
         return Remote(cell, node, self, task.remote(parcel), files)
 
     def close(self) -> None:

@@ -11,13 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from pebench.suite.experiment.profiles import PROFILES
+from pebench.suite.experiment.sharing import Sharing
 from pebench.suite.results.metrics import counted
 from pebench.suite.results.record import AGAIN, RUNNING, make_folder, write_whole
 from pebench.suite.runs.cell import Cell
@@ -28,7 +29,7 @@ from pebench.suite.runs.runner import sweep
 from pebench.tasks.data.system import environment
 
 FOLDER = Path(RUNNING, "slurm")  # in the records folder: lists, logs, and the nodes that are left out
-MEMORY = "2G"  # of a run, where no option of the user's says more
+MEMORY = 2  # GB of a run and rank, where no option of the user's says more
 PATIENCE = 120  # seconds that Slurm may take to answer, and a node to be free for its facts
 
 
@@ -42,17 +43,28 @@ class Options:
     time: str | None = None
     at_once: int | None = None  # runs at a time
     sbatch: tuple[str, ...] = ()  # further options of sbatch
+    sharing: Sharing | None = None  # of each training among ranks, all on one node
 
     def words(self) -> list[str]:
         """The options of sbatch."""
         named = {
             "--partition": self.partition,
             "--time": self.time,
-            "--gpus": gpus_of(self.device, self.gpus),
+            "--gpus": gpus_of(self.device, self.wanted()),
         }
         given = [f"{option}={value}" for option, value in named.items() if value]
-        mine = [] if any(word.startswith("--mem") for word in self.sbatch) else [f"--mem={MEMORY}"]
-        return ["--requeue", "--cpus-per-task=1", *mine, *given, *self.sbatch]
+        own = any(word.startswith("--mem") for word in self.sbatch)
+        mine = [] if own else [f"--mem={MEMORY * self.ranks}G"]
+        return ["--requeue", "--nodes=1", f"--cpus-per-task={self.ranks}", *mine, *given, *self.sbatch]
+
+    def wanted(self) -> float | None:
+        """The GPUs of a run: those asked for, else one for each rank."""
+        return self.gpus or (float(self.ranks) if self.sharing and self.device.startswith("cuda") else None)
+
+    @property
+    def ranks(self) -> int:
+        """The processors of a run."""
+        return self.sharing.ranks if self.sharing else 1
 
 
 def gpus_of(device: str, gpus: float | None) -> str:
@@ -104,7 +116,8 @@ def submit_runs(cells: list[Cell], folder: Path, options: Options, retry: bool, 
         after = (f"--dependency=afterany:{':'.join(jobs)}",) if waits and jobs else ()
         for start in range(0, len(part), largest):
             orders = [
-                ordered(c, options.device, save or c in bases, retry) for c in part[start : start + largest]
+                ordered(c, options.device, save or c in bases, retry, options.sharing)
+                for c in part[start : start + largest]
             ]
             jobs.append(submit(write_list(folder, orders, words), range(len(orders)), options.at_once, after))
     numbers = " ".join(jobs)
@@ -121,7 +134,9 @@ def array_size() -> int:
     return max(1, int(found[1]) - 1) if found else 1000
 
 
-def ordered(cell: Cell, device: str, save: bool, retry: bool) -> dict[str, Any]:
+def ordered(
+    cell: Cell, device: str, save: bool, retry: bool, sharing: Sharing | None = None
+) -> dict[str, Any]:
     """A run of a list."""
     encoding = cell.encoding
     if ".py" in encoding:
@@ -136,6 +151,7 @@ def ordered(cell: Cell, device: str, save: bool, retry: bool) -> dict[str, Any]:
         "device": device,
         "save": save,
         "retry": retry,
+        "sharing": asdict(sharing) if sharing else None,
     }
 
 
@@ -179,6 +195,7 @@ def run_one(listing: Path, number: int, console: Console) -> int:
             "retry": order["retry"],
             "save": order["save"],
             "console": console,
+            "sharing": Sharing(**order["sharing"]) if order.get("sharing") else None,
         }
         try:
             outcomes = sweep(PROFILES[cell.profile], [cell], folder, 1, **options).run()

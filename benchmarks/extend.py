@@ -1,0 +1,150 @@
+"""Tokens a second of `pebench extend` beside transformers and, where its package is installed, llama.cpp.
+
+    python -m benchmarks.extend --tokens 2048 --rounds 3
+
+All read the same text on one thread: SmolLM2 as `pebench data prepare --smollm2` makes it. llama.cpp reads the file in
+4 bits (`--gguf FILE`; the package is llama-cpp-python). They take turns, and the median processor time counts.
+
+The limit is what one large product of the same precision reaches. The work is 2 operations a weight of the blocks and
+token, and 4 d a head and pair of tokens.
+"""
+
+import importlib
+import importlib.util
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Annotated
+
+import torch
+import typer
+
+from pebench.encodings.extension import extended
+from pebench.suite.extend import smollm2
+from pebench.suite.extend.checkpoint import Architecture, load_checkpoint
+from pebench.suite.extend.model import Model, Reader
+from pebench.suite.runs.machine import processor
+
+DECODED = 16  # tokens
+
+
+class Ours:
+    """Our forward pass in one precision, with a method."""
+
+    def __init__(self, model: Model):
+        self.reader = Reader(model)
+
+    def prefill(self, text: torch.Tensor) -> None:
+        self.reader.rewind(0)
+        self.reader(text)
+
+    def decode(self, text: torch.Tensor) -> None:
+        self.reader.greedy(text, DECODED)
+
+
+class Theirs:
+    """transformers in one precision."""
+
+    def __init__(self, folder: Path, dtype: torch.dtype):
+        from transformers import AutoModelForCausalLM
+
+        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+        self.cache = None
+
+    @torch.no_grad()
+    def prefill(self, text: torch.Tensor) -> None:
+        self.cache = self.model(text[None], use_cache=True, logits_to_keep=1).past_key_values
+
+    @torch.no_grad()
+    def decode(self, text: torch.Tensor) -> None:
+        token = text[-1:]
+        for _ in range(DECODED):
+            out = self.model(token[None], past_key_values=self.cache, use_cache=True)
+            self.cache, token = out.past_key_values, out.logits[0, -1:].argmax(-1)
+
+
+class LlamaCpp:
+    """llama.cpp on one thread, with the weights in 4 bits."""
+
+    def __init__(self, file: Path, tokens: int):
+        package = importlib.import_module("llama_cpp")
+        self.model = package.Llama(
+            str(file), n_ctx=tokens + DECODED, n_threads=1, n_threads_batch=1, n_batch=512, verbose=False
+        )
+
+    def prefill(self, text: torch.Tensor) -> None:
+        self.model.reset()
+        self.model.eval(text.tolist())
+
+    def decode(self, text: torch.Tensor) -> None:
+        for token in text[:DECODED].tolist():
+            self.model.eval([token])
+
+
+def seconds(work: Callable[[torch.Tensor], None], text: torch.Tensor) -> float:
+    """Processor seconds."""
+    began = time.process_time()
+    work(text)
+    return time.process_time() - began
+
+
+def multiplications(about: Architecture, weights: int, tokens: int) -> float:
+    """Floating-point operations of reading a text: products with the weights of the blocks, and causal attention."""
+    return 2 * weights * tokens + 2 * tokens**2 * about.layers * about.heads * about.head_dim
+
+
+def limit(dtype: torch.dtype) -> float:
+    """Operations a second of one large product."""
+    a, b = torch.randn(1024, 2048).to(dtype), torch.randn(2048, 2048).to(dtype)
+    torch.mm(a, b)
+    return max(2 * 1024 * 2048 * 2048 / spent(lambda: torch.mm(a, b)) for _ in range(5))
+
+
+def spent(work: Callable[[], object]) -> float:
+    """Processor seconds of a call."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def main(
+    tokens: Annotated[int, typer.Option(min=512, help="Length of the text.")] = 2048,
+    rounds: Annotated[int, typer.Option(min=1, help="Of all, in turn.")] = 3,
+    gguf: Annotated[Path | None, typer.Option(help="The model for llama.cpp.")] = None,
+) -> None:
+    """Print tokens a second of reading and of decoding."""
+    torch.set_num_threads(1)
+    checkpoint = load_checkpoint(smollm2.prepare(typer.echo))
+    text = torch.randint(100, 40_000, (tokens,), generator=torch.Generator().manual_seed(0))
+    readers: dict[str, Ours | Theirs | LlamaCpp] = {}
+    kinds = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+    for name, dtype in kinds.items():
+        model = Model(checkpoint, checkpoint.rope(), dtype)
+        readers[f"pebench {name}"] = Ours(model)
+        readers[f"pebench {name}, dual_chunk"] = Ours(
+            model.with_encoding(extended(checkpoint.rope(), "dual_chunk", 4.0))
+        )
+        readers[f"transformers {name}"] = Theirs(checkpoint.folder, dtype)
+    if gguf and importlib.util.find_spec("llama_cpp"):
+        readers["llama.cpp 4 bits"] = LlamaCpp(gguf, tokens)
+    else:
+        typer.echo("llama.cpp is left out: it needs --gguf FILE and the package llama-cpp-python")
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in readers}
+    for _ in range(rounds):
+        for name, reader in readers.items():
+            times[name].append((seconds(reader.prefill, text), seconds(reader.decode, text)))
+    weights = sum(x.numel() for name, x in checkpoint.weights.items() if "layers" in name)
+    work, limits = multiplications(checkpoint.about, weights, tokens), {n: limit(d) for n, d in kinds.items()}
+    typer.echo(f"{processor()}, one thread, {tokens} tokens, median processor time of {rounds} rounds")
+    for name, measured in times.items():
+        prefill, decode = (median(column) for column in zip(*measured, strict=True))
+        kind = next((kind for kind in kinds if kind in name), None)
+        share = f"{work / prefill / limits[kind]:.0%} of the limit" if kind else ""
+        typer.echo(
+            f"{name:28} prefill {tokens / prefill:8.1f} tokens/s  decode {DECODED / decode:6.1f} tokens/s  {share}"
+        )
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,72 @@
+"""Methods of context extension on a pretrained model: loss by position, retrieval by length and depth, cost."""
+
+import streamlit as st
+
+from pebench.leaderboard.app import figures, links
+from pebench.leaderboard.app.widgets import SOURCES, download, draw, open_board
+from pebench.leaderboard.board import BoardError, folder_named
+from pebench.leaderboard.printing import plain
+from pebench.leaderboard.reports import extension
+
+KINDS = ("single", "multi_key", "multi_query", "multi_value")
+
+
+def show() -> None:
+    st.title("Extended contexts")
+    open_board()
+    folders, _ = st.session_state[SOURCES]
+    try:
+        profiles = extension.profiles([folder_named(folder) for folder in folders])
+        profile = links.pick("Profile of the track", profiles, "track")
+        tracks, _ = extension.make_tracks([folder_named(folder) for folder in folders], profile)
+    except BoardError as e:
+        st.info(plain(str(e)))
+        return
+    names = {f"{each.model} {each.sha256[:8]}": each for each in tracks}
+    track = names[links.pick("Model", list(names), "model")]
+    st.markdown(plain(extension.heading(track)))
+    for note in track.notes:
+        st.warning(plain(note))
+    st.caption(plain(extension.LEGEND))
+    table = extension.to_frame([track])
+    st.dataframe(table, hide_index=True, height="content")
+    download(table, "extension")
+    losses(track)
+    retrieval(track)
+
+
+def losses(track: extension.Track) -> None:
+    """The loss of each stretch of the texts."""
+    frame = extension.losses_by_method(track)
+    if frame.empty:
+        return
+    st.header("Loss by position")
+    frame = frame.rename(columns={"method": "encoding"})
+    looks = figures.Looks(frame["encoding"].unique())
+    draw(
+        figures.curves(frame, "length", "tokens", "loss, nats a token", looks, track.trained),
+        "extension-loss",
+    )
+    st.caption(
+        "Each point is the mean loss of the tokens since the point before. Bars span the texts. Books are held out by "
+        "document. The model may have read them in its training, and all methods share that."
+    )
+    download(frame, "extension-loss")
+
+
+def retrieval(track: extension.Track) -> None:
+    """What was found, by length and depth."""
+    every = extension.retrieval_by_length(track)
+    if every.empty:
+        return
+    st.header("Hidden numbers")
+    kind = links.pick("Needles", KINDS, "kind")
+    metrics = sorted(every.loc[every["kind"] == kind, "metric"].unique())
+    metric = links.pick("Measured by", metrics, "measure")
+    frame = every[(every["kind"] == kind) & (every["metric"] == metric)]
+    frame = frame.pivot_table(index=["method", "depth"], columns="length", values="value", dropna=False)
+    shown = frame.dropna(how="all").reset_index()
+    shown.columns = [str(column) for column in shown.columns]
+    st.dataframe(shown, hide_index=True, height="content")
+    st.caption("Rows are methods and depths (0 the beginning of the text), columns lengths in tokens.")
+    download(shown, "extension-retrieval")

@@ -1,0 +1,432 @@
+"""The board of the track EXTEND: methods of context extension on a pretrained model.
+
+Its rows are methods, no encodings, so it has no ranks. Loss and retrieval, at the training length and beyond it, are
+four quantities, each with its interval and its difference from the unextended model on the same texts.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from scipy import stats
+
+from pebench.leaderboard.about import EXTENDED, PUBLISHED
+from pebench.leaderboard.board import BoardError, reading
+from pebench.suite.results.metrics import EXTENDING, counted
+from pebench.suite.results.record import Record, Unreadable, newest
+
+LOSS, RETRIEVAL, COST = EXTENDING
+PREFIX = "EXTEND"  # of the names of its profiles
+COSTS = ("prefill_ratio", "decode_ratio", "prefill_speed", "decode_speed", "cache_bytes")
+PHASES = ("at_length", "beyond")
+LEVEL = 0.95
+DRAWS = 4000
+FEWEST = 2  # texts from which there is an interval
+BASE = "none"
+REMEDY = "make some with `pebench extend --profile EXTEND_QUICK`"
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A mean with its 95 % interval over texts (and items), and its difference from the unextended model."""
+
+    value: float
+    low: float | None  # None with fewer than two texts
+    high: float | None
+    texts: int
+    n: int  # tokens or questions
+    difference: float | None = None  # on the texts that both have
+    difference_low: float | None = None
+    difference_high: float | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A method on the board. What was not measured is None or absent."""
+
+    method: str
+    title: str
+    loss: dict[str, Quantity]  # by phase
+    retrieval: dict[str, Quantity]
+    costs: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Track:
+    """The board of one profile and one model."""
+
+    profile: str
+    model: str
+    sha256: str
+    trained: int  # tokens
+    lines: list[Line]
+    losses: pd.DataFrame  # method, text, start, length, value, n
+    answers: pd.DataFrame  # method, text, length, kind, depth, metric, value, n
+    notes: list[str]
+
+
+def is_track(profile: str | None) -> bool:
+    """Whether a profile belongs to this track."""
+    return profile is not None and profile.upper().startswith(PREFIX)
+
+
+def places(folders: Sequence[Path]) -> list[Path]:
+    """The folders in which records of the track lie; the published ones lie apart."""
+    return [EXTENDED if folder.resolve() == PUBLISHED.resolve() else folder for folder in folders]
+
+
+def profiles(folders: Sequence[Path]) -> list[str]:
+    """The profiles of the track that these folders have records of. BoardError where there is none."""
+    read = [reading(folder) for folder in places(folders)]
+    found = {r.profile for part in read for r in part.records if r.task in EXTENDING}
+    if not found:
+        raise BoardError(f"no records of this track in {', '.join(map(str, folders))}; {REMEDY}")
+    return sorted(found)
+
+
+def make_tracks(folders: Sequence[Path], profile: str) -> tuple[list[Track], list[Unreadable]]:
+    """The boards of a profile, one a model, and the files that are no records. BoardError where there is none."""
+    read = [reading(folder) for folder in places(folders)]
+    unreadable = [file for part in read for file in part.unreadable]
+    mine = [r for part in read for r in part.records if r.profile == profile.upper() and r.task in EXTENDING]
+    if not mine:
+        raise BoardError(f"no records of {profile.upper()} in {', '.join(map(str, folders))}; {REMEDY}")
+    models = dict.fromkeys((str(r.setup["model"]["name"]), str(r.setup["model"]["sha256"])) for r in mine)
+    return [
+        track(profile.upper(), name, digest, [r for r in mine if r.setup["model"]["sha256"] == digest])
+        for name, digest in models
+    ], unreadable
+
+
+def track(profile: str, model: str, sha256: str, records: Iterable[Record]) -> Track:
+    """The board of these records of one profile and model."""
+    records = newest(records)
+    losses, answers = loss_table(records), answer_table(records)
+    trained = int(records[0].setup["train_length"])
+    titles = {method_of(r): str(r.card.get("title", "")) for r in records}
+    costs = {method_of(r): {row.metric: row.value for row in r.rows} for r in records if r.task == COST}
+    lines = [
+        Line(
+            method,
+            titles[method],
+            loss_quantities(losses, method, trained),
+            retrieval_quantities(answers, method, trained),
+            {name: costs[method][name] for name in COSTS if name in costs.get(method, {})},
+        )
+        for method in titles
+    ]
+    lines.sort(key=lambda line: (line.loss["beyond"].value if "beyond" in line.loss else np.inf, line.method))
+    return Track(profile, model, sha256, trained, lines, losses, answers, notes(records, lines))
+
+
+def method_of(record: Record) -> str:
+    """The method of a record."""
+    return record.encoding.partition("@")[2] or BASE
+
+
+def loss_table(records: Iterable[Record]) -> pd.DataFrame:
+    """One row for each stretch of a text: mean loss in nats a token."""
+    rows = [
+        (method_of(r), r.seed, row.condition["start"], row.condition["length"], row.value, row.n)
+        for r in records
+        if r.task == LOSS
+        for row in r.rows
+    ]
+    return pd.DataFrame(rows, columns=["method", "text", "start", "length", "value", "n"])
+
+
+def answer_table(records: Iterable[Record]) -> pd.DataFrame:
+    """One row for each question and metric."""
+    rows = [
+        (
+            *(method_of(r), r.seed, row.condition["length"], row.condition["kind"]),
+            *(row.condition.get("depth"), row.metric, row.value, row.n),
+        )
+        for r in records
+        if r.task == RETRIEVAL
+        for row in r.rows
+    ]
+    columns = ["method", "text", "length", "kind", "depth", "metric", "value", "n"]
+    return pd.DataFrame(rows, columns=columns).astype({"depth": float})
+
+
+def loss_quantities(losses: pd.DataFrame, method: str, trained: int) -> dict[str, Quantity]:
+    """Mean loss at the training length and beyond it, where it was measured."""
+    return {
+        phase: quantity
+        for phase in PHASES
+        if (quantity := loss_quantity(losses[in_phase(losses, phase, trained)], method))
+    }
+
+
+def loss_quantity(losses: pd.DataFrame, method: str) -> Quantity | None:
+    """The mean over texts, with Student's interval over texts."""
+    by_text = losses.assign(sum=losses["value"] * losses["n"]).groupby(["method", "text"])[["sum", "n"]].sum()
+    means = (by_text["sum"] / by_text["n"]).unstack("method")
+    if method not in means:
+        return None
+    own = means[method].dropna()
+    paired = (own - means[BASE]).dropna() if BASE in means and method != BASE else own[:0]
+    low, high = student(own)
+    difference_low, difference_high = student(paired)
+    return Quantity(
+        value=float(own.mean()),
+        low=low,
+        high=high,
+        texts=len(own),
+        n=int(by_text["n"].unstack("method")[method].sum()),
+        difference=float(paired.mean()) if len(paired) else None,
+        difference_low=difference_low,
+        difference_high=difference_high,
+    )
+
+
+def student(values: pd.Series) -> tuple[float | None, float | None]:
+    """The ends of Student's 95 % interval of a mean; None with fewer than two values."""
+    if len(values) < FEWEST:
+        return None, None
+    half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * stats.sem(values))
+    return float(values.mean()) - half, float(values.mean()) + half
+
+
+def retrieval_quantities(answers: pd.DataFrame, method: str, trained: int) -> dict[str, Quantity]:
+    """Share of questions with every number right, at the training length and beyond it, where it was measured."""
+    exact = answers[answers["metric"] == "exact"]
+    return {
+        phase: quantity
+        for phase in PHASES
+        if (quantity := retrieval_quantity(exact[in_phase(exact, phase, trained)], method))
+    }
+
+
+def retrieval_quantity(exact: pd.DataFrame, method: str) -> Quantity | None:
+    """The mean over texts of the mean over questions, with an interval over both."""
+    index = ["text", "length", "kind", "depth"]
+    items = exact.set_index(["method", *index])["value"].unstack("method")
+    if method not in items:
+        return None
+    own = items[method].dropna()
+    paired = (items[method] - items[BASE]).dropna() if BASE in items and method != BASE else own[:0]
+    low, high = resampled(own)
+    difference_low, difference_high = resampled(paired)
+    return Quantity(
+        value=over_texts(own),
+        low=low,
+        high=high,
+        texts=own.index.get_level_values("text").nunique(),
+        n=len(own),
+        difference=over_texts(paired) if len(paired) else None,
+        difference_low=difference_low,
+        difference_high=difference_high,
+    )
+
+
+def over_texts(values: pd.Series) -> float:
+    """The mean over texts of the mean of each."""
+    return float(values.groupby(level="text").mean().mean())
+
+
+def resampled(values: pd.Series) -> tuple[float | None, float | None]:
+    """The ends of the 95 % interval over texts, and over questions within them; None with fewer than two texts.
+
+    Texts are drawn with replacement, then questions within each drawn text. Few texts vary too little when they are
+    drawn: deviations from the mean are stretched by sqrt(n / (n - 1)).
+    """
+    texts = [group.to_numpy() for _, group in values.groupby(level="text")]
+    n = len(texts)
+    if n < FEWEST:
+        return None, None
+    rng = np.random.default_rng(0)
+    means = np.stack([rng.choice(text, (DRAWS, len(text))).mean(axis=1) for text in texts], axis=1)
+    drawn = np.take_along_axis(means, rng.integers(n, size=(DRAWS, n)), axis=1).mean(axis=1)
+    middle = np.mean([text.mean() for text in texts])
+    low, high = np.quantile(
+        middle + (drawn - middle) * np.sqrt(n / (n - 1)), [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+    )
+    return float(low), float(high)
+
+
+def in_phase(frame: pd.DataFrame, phase: str, trained: int) -> "pd.Series[bool]":
+    """The rows of texts or stretches that end at the training length or before, or beyond it."""
+    beyond = frame["length"] > trained
+    return beyond if phase == "beyond" else ~beyond
+
+
+def notes(records: Sequence[Record], lines: Sequence[Line]) -> list[str]:
+    """What a reader must know of these records."""
+    found = []
+    texts = {r.seed for r in records if r.task != COST}
+    if len(texts) < FEWEST:
+        found.append("One text: no interval can be given, and a difference may be the text's.")
+    if lacking := sorted(line.method for line in lines if len(line.loss) + len(line.retrieval) < 4):
+        found.append(f"Measured in part: {', '.join(lacking)}.")
+    for part, name in (("precision", "precision"), ("cpu", "processor")):
+        if len(kinds := sorted({str(r.provenance.get(part)) for r in records})) > 1:
+            found.append(f"Records of more than one {name}: {', '.join(kinds)}.")
+    if len({r.shared_code for r in records}) > 1:
+        found.append("Records of different code stand beside each other; run the older ones again.")
+    if dirty := sum(bool(r.provenance.get("dirty", True)) for r in records):
+        found.append(f"{counted(dirty, 'record')} of code that no commit has.")
+    return found
+
+
+def to_json(tracks: Sequence[Track], unreadable: Sequence[Unreadable]) -> dict[str, Any]:
+    """The boards as plain JSON data."""
+    return {
+        "profile": tracks[0].profile,
+        "models": [
+            {
+                "model": t.model,
+                "sha256": t.sha256,
+                "train_length": t.trained,
+                "notes": t.notes,
+                "methods": [asdict(line) for line in t.lines],
+                "losses": _objects(losses_by_method(t)),
+                "retrieval": _objects(retrieval_by_length(t)),
+            }
+            for t in tracks
+        ],
+        "unreadable": [{"path": str(u.path), "reason": u.reason} for u in unreadable],
+    }
+
+
+def _objects(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a frame as JSON objects, without NaN."""
+    return [
+        {name: None if pd.isna(value) else value for name, value in row.items()}
+        for row in frame.to_dict("records")
+    ]
+
+
+def losses_by_method(track: Track) -> pd.DataFrame:
+    """Mean loss of each stretch over texts, with the range of texts: method, start, length, value, low, high, texts."""
+    grouped = track.losses.groupby(["method", "start", "length"], sort=False)["value"]
+    return grouped.agg(value="mean", low="min", high="max", texts="count").reset_index()
+
+
+def retrieval_by_length(track: Track) -> pd.DataFrame:
+    """Each metric by length, kind and depth: method, length, kind, depth, metric, value, n."""
+    keys = ["method", "length", "kind", "depth", "metric"]
+    grouped = track.answers.groupby(keys, sort=False, dropna=False)["value"]
+    return grouped.agg(value="mean", n="count").reset_index()
+
+
+def published() -> str:
+    """The boards of all published profiles of the track as Markdown."""
+    boards = [make_tracks([EXTENDED], profile)[0] for profile in profiles([EXTENDED])]
+    return "\n\n".join(to_markdown(tracks) for tracks in boards)
+
+
+COLUMNS = (
+    *("method", "loss up to L", "loss beyond L", "minus none's, beyond L"),
+    *("found up to L", "found beyond L", "found minus none's, beyond L"),
+    *("prefill", "decode", "bytes/token", "texts"),
+)
+
+
+def cells(line: Line) -> tuple[str, ...]:
+    """A method as the texts of a table's row."""
+    loss, found = line.loss, line.retrieval
+    return (
+        line.method,
+        *(shown(loss.get(phase), "{:.3f}") for phase in PHASES),
+        differing(loss.get("beyond"), "{:+.3f}"),
+        *(shown(found.get(phase), "{:.2f}") for phase in PHASES),
+        differing(found.get("beyond"), "{:+.2f}"),
+        *(f"{line.costs[name]:.2f}x" if name in line.costs else "-" for name in COSTS[:2]),
+        f"{line.costs['cache_bytes']:,.0f}" if "cache_bytes" in line.costs else "-",
+        str(max([q.texts for q in (*loss.values(), *found.values())], default=0)),
+    )
+
+
+def shown(quantity: Quantity | None, style: str) -> str:
+    """A value with its interval."""
+    return "-" if quantity is None else spanned(quantity.value, quantity.low, quantity.high, style)
+
+
+def differing(quantity: Quantity | None, style: str) -> str:
+    """A difference from the unextended model with its interval."""
+    if quantity is None or quantity.difference is None:
+        return "-"
+    return spanned(quantity.difference, quantity.difference_low, quantity.difference_high, style)
+
+
+def spanned(value: float, low: float | None, high: float | None, style: str) -> str:
+    """A number and its interval, where there is one.
+
+    >>> spanned(0.5, 0.4, 0.6, "{:.1f}"), spanned(0.5, None, None, "{:.1f}")
+    ('0.5 (0.4 to 0.6)', '0.5')
+    """
+    both = "" if low is None or high is None else f" ({style.format(low)} to {style.format(high)})"
+    return f"{style.format(value)}{both}"
+
+
+def heading(track: Track) -> str:
+    """What a table shows."""
+    return f"{track.profile}: {track.model}, trained on texts of L = {track.trained:,} tokens"
+
+
+LEGEND = (
+    "Loss in nats a token, found: questions with every number right; 95 % intervals over texts, and over questions. "
+    "Prefill and decode: processor time over the unextended model's at the longest text. Ordered by loss beyond L."
+)
+
+
+def print_tracks(tracks: Sequence[Track], screen: Console) -> None:
+    """Print the boards."""
+    for each in tracks:
+        table = Table(
+            box=None, header_style="bold", pad_edge=False, title=heading(each), title_justify="left"
+        )
+        for column in COLUMNS:
+            table.add_column(column, justify="left" if column == "method" else "right")
+        for line in each.lines:
+            table.add_row(*cells(line))
+        screen.print(table)
+        for note in each.notes:
+            screen.print(note, markup=False, highlight=False)
+    screen.print(LEGEND, markup=False, highlight=False)
+
+
+def to_markdown(tracks: Sequence[Track]) -> str:
+    """The boards as Markdown."""
+    lines = list[str]()
+    for each in tracks:
+        lines += [
+            f"**{heading(each)}**",
+            "",
+            f"| {' | '.join(COLUMNS)} |",
+            "|---" * len(COLUMNS) + "|",
+        ]
+        lines += [
+            f"| {' | '.join(cell.replace('_', chr(92) + '_') for cell in cells(line))} |"
+            for line in each.lines
+        ]
+        lines += ["", *(f"{note}\n" for note in each.notes)]
+    return "\n".join([*lines, LEGEND])
+
+
+def to_frame(tracks: Sequence[Track]) -> pd.DataFrame:
+    """One flat row a method and model, for CSV."""
+    rows = [
+        {
+            "profile": each.profile,
+            "model": each.model,
+            "method": line.method,
+            **{
+                f"{name}_{phase}{'' if part == 'value' else '_' + part}": value
+                for name, quantities in (("loss", line.loss), ("retrieval", line.retrieval))
+                for phase in PHASES
+                for part, value in (asdict(quantities[phase]) if phase in quantities else {}).items()
+            },
+            **line.costs,
+        }
+        for each in tracks
+        for line in each.lines
+    ]
+    return pd.DataFrame(rows)

@@ -1,0 +1,102 @@
+"""The command of the track EXTEND: a pretrained model, read beyond its training."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pebench.suite.commands.common import PATH, AsJson, Corpus, Records, listed, specs
+
+ModelFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--model",
+        help="The folder of a Llama-shaped checkpoint (config.json, safetensors, tokenizer.json). Default: SmolLM2, as "
+        "`pebench data prepare --smollm2` makes it.",
+        **PATH,
+    ),
+]
+
+
+def extend(
+    profile: Annotated[str, typer.Option("--profile", "-p", help="EXTEND_QUICK or EXTEND.")] = "EXTEND_QUICK",
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--methods",
+            "-m",
+            help="none, yarn, yarn+logn, file.py:Class ..., with commas or -m again; default: the profile's.",
+        ),
+    ] = None,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option("--tasks", "-t", help="extend_loss, extend_retrieval, extend_cost; default: all."),
+    ] = None,
+    model: ModelFolder = None,
+    records: Records = Path("records"),
+    corpus: Corpus = None,
+    threads: Annotated[
+        int, typer.Option(min=1, help="Threads of this process. Two processes of one are faster.")
+    ] = 1,
+    status: Annotated[bool, typer.Option("--status", help="Say what is left, and run nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read a pretrained model beyond its training length with each method of context extension.
+
+    Loss by position, hidden numbers, cost: each of a method and a text becomes a record. A second call continues, and
+    several calls at a time share the work. `pebench board --profile EXTEND_QUICK` shows the results.
+    """
+    import torch
+
+    from pebench.encodings.registry import UnknownName
+    from pebench.suite.extend import smollm2
+    from pebench.suite.extend.checkpoint import ModelError, load_checkpoint
+    from pebench.suite.extend.profiles import TASKS, track_named
+    from pebench.suite.extend.run import existing, make, named, runs
+
+    torch.set_num_threads(threads)
+    track, wanted = track_named(profile), listed(tasks)
+    for task in wanted:
+        if task not in TASKS:
+            raise UnknownName("task of this track", task, TASKS)
+    chosen = named(specs(methods), track)
+    if model is None and not (smollm2.folder() / "config.json").is_file():
+        raise ModelError(
+            "SmolLM2 is not prepared: run `pebench data prepare --smollm2` (93 MB), or name a checkpoint with --model"
+        )
+    checkpoint = load_checkpoint(model or smollm2.folder())
+    todo = runs(checkpoint, track, chosen, wanted, corpus)
+    left = [run for run in todo if existing(run, records) is None]
+    typer.echo(f"{track.name}: {len(todo)} runs, {len(todo) - len(left)} of them done", err=True)
+    busy = list[str]()
+    try:
+        if not status:
+            for n, (run, record) in enumerate(make(left, records, lambda line: typer.echo(line, err=True))):
+                if record is None:
+                    busy.append(run.title)
+                    typer.echo(f"{run.title}: another process is making it", err=True)
+                else:
+                    seconds = record.provenance["seconds"]
+                    typer.echo(f"{run.title}: done in {seconds:.0f} s ({n + 1} of {len(left)})", err=True)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command continues behind the last finished step", err=True)
+        raise
+    if as_json:
+        rows = [
+            {
+                "method": run.method,
+                "task": run.task,
+                "text": run.text,
+                "done": existing(run, records) is not None,
+            }
+            for run in todo
+        ]
+        typer.echo(json.dumps({"profile": track.name, "runs": rows}, indent=1))
+    elif status:
+        for run in left:
+            typer.echo(run.title)
+    elif not busy:
+        typer.echo(
+            f"all runs are done; `pebench board --profile {track.name} --records {records}` shows them"
+        )

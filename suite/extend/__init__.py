@@ -1,0 +1,1 @@
+"""A pretrained model read far beyond its training: methods of context extension, measured and certified."""

@@ -1,0 +1,156 @@
+"""The certificate of a method: what must hold of it on any model, proved on a small random one in seconds."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pebench.encodings.base import NOTHING, At, Encoding
+from pebench.encodings.extension import claims, extended
+from pebench.encodings.streams import build, stream
+from pebench.encodings.wrapper import Wrapper
+from pebench.suite.extend.attention import in_parts
+from pebench.suite.extend.checkpoint import Architecture, Checkpoint, shapes
+from pebench.suite.extend.model import Model
+from pebench.suite.proofs.certificate import Check
+
+ABOUT = Architecture(
+    layers=2, width=48, heads=6, kv_heads=2, head_dim=8, vocab=64, eps=1e-5, trained=64, base=1000.0
+)
+HIDDEN = 96  # the feed-forward width
+FACTOR = 4.0
+LENGTH = 256  # tokens, FACTOR times the trained length
+MILLION = 1_000_000
+TOLERANCE = 2e-4  # of hidden states whose mean square is 1
+
+
+class ByHooks(Wrapper):
+    """An encoding that attention in parts does not take, because it has a hook of its own."""
+
+    title = "by its hooks"
+    relative = True
+    norm_preserving = True
+
+    def values(self, v: Tensor, at: At) -> Tensor:
+        return super().values(v, at)
+
+
+def random_checkpoint(seed: int = 0) -> Checkpoint:
+    """A Llama-shaped model with random weights, large enough that attention is far from uniform."""
+    weights = dict[str, Tensor]()
+    for name, shape in shapes(ABOUT).items():
+        if not name.endswith("weight") or name == "lm_head.weight":
+            continue
+        size = [HIDDEN if n == -1 else n for n in shape]
+        rng = torch.Generator().manual_seed(stream(seed, name))
+        weights[name] = torch.ones(size) if len(size) == 1 else 0.3 * torch.randn(size, generator=rng)
+    return Checkpoint(Path(), ABOUT, weights)
+
+
+def certify_method(method: str) -> list[Check]:
+    """All checks of a method, "yarn" or "yarn+logn". UnknownName or EncodingError where there is none."""
+    checkpoint = random_checkpoint()
+    longer = extended(checkpoint.rope(), method, FACTOR).eval()
+    model = Model(checkpoint, longer, torch.float32)
+    text = torch.randint(ABOUT.vocab, (LENGTH,), generator=torch.Generator().manual_seed(0))
+    whole = model.read(text, model.cache())
+    return list(checks(method, model, text, whole))
+
+
+def checks(method: str, model: Model, text: Tensor, whole: Tensor) -> Iterator[Check]:
+    """The checks in turn."""
+    yield compared(
+        "hides the future",
+        largest(whole[:-1], altered(model, text)[:-1]),
+        "the last token was changed: no earlier state may change with it",
+    )
+    yield compared(
+        "decodes through the cache as it reads",
+        largest(whole, in_pieces(model, text, 1)),
+        "the text was read token by token; `views` and `chosen` must follow from the positions that are passed",
+    )
+    for size in (7, 100):
+        yield compared(
+            f"reads in chunks of {size} as at once",
+            largest(whole, in_pieces(model, text, size)),
+            "the text was read in chunks; a method must not guess a position from a shape",
+        )
+    if in_parts(model.encoding):
+        yield compared(
+            "attention in parts equals the definition",
+            largest(whole, defined(model, text)),
+            "`suite/extend/attention.py` against `Regrouped.weights` or the hooks",
+        )
+    yield within(method, model, text)
+    finite = finite_at(model.encoding, MILLION)
+    yield Check(
+        f"is finite at position {MILLION:,}",
+        finite,
+        "finite" if finite else "not finite",
+        "finite",
+        "q and k were turned there",
+    )
+
+
+def within(method: str, model: Model, text: Tensor) -> Check:
+    """Whether texts of the trained length are read as by the trained model, where the method claims it."""
+    claim = claims(method)
+    short = text[: model.about.trained]
+    rope = model.checkpoint.rope()
+    longer = extended(rope, method, 1.0 if claim.dynamic else FACTOR)
+    mine, trained = (
+        each.read(short, each.cache()) for each in (model.with_encoding(longer), model.with_encoding(rope))
+    )
+    error = largest(mine, trained)
+    if not claim.within:
+        return Check("reads the trained length unchanged", True, f"{error:.1e}", "not claimed", "not claimed")
+    return compared(
+        "reads the trained length unchanged",
+        error,
+        "claimed by `within`; take the claim back or leave short texts alone",
+    )
+
+
+def compared(name: str, error: float, detail: str) -> Check:
+    """A check that two ways to compute the same agree."""
+    return Check(name, error <= TOLERANCE, f"{error:.1e}", f"{TOLERANCE:.0e}", detail)
+
+
+def largest(a: Tensor, b: Tensor) -> float:
+    """The largest difference; infinite where a value is none."""
+    error = float((a - b).abs().max())
+    return float("inf") if math.isnan(error) else error
+
+
+def altered(model: Model, text: Tensor) -> Tensor:
+    """The states of the text with another last token."""
+    other = text.clone()
+    other[-1] = (other[-1] + 1) % model.about.vocab
+    return model.read(other, model.cache())
+
+
+def in_pieces(model: Model, text: Tensor, size: int) -> Tensor:
+    """The states of the text, read so many tokens at a time."""
+    cache = model.cache()
+    return torch.cat([model.read(part, cache) for part in text.split(size)])
+
+
+def defined(model: Model, text: Tensor) -> Tensor:
+    """The states of the text by the hooks alone."""
+    encoding = model.encoding
+    wrapped = build(ByHooks.over(type(encoding)), encoding.shape)
+    assert isinstance(wrapped, ByHooks)
+    wrapped.inner = encoding
+    by_hooks = model.with_encoding(wrapped)
+    return by_hooks.read(text, by_hooks.cache())
+
+
+def finite_at(encoding: Encoding, place: int) -> bool:
+    """Whether q and k stay finite there."""
+    shape = encoding.shape
+    order = torch.arange(place - 8, place)
+    q = torch.ones(1, shape.heads, 8, shape.head_dim)
+    at = At(0, torch.zeros(1, 8, shape.width), NOTHING, order, order, {})
+    return all(bool(side.isfinite().all()) for side in encoding.qk(q, q, at))

@@ -1,0 +1,165 @@
+"""What is read and asked: windows of held-out books, and numbers hidden in them.
+
+Books are those of the test split, so no method was searched on them. The pretrained model may have read them in its
+training, and all methods share that. Windows do not overlap.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pebench.encodings.streams import stream
+from pebench.suite.extend.checkpoint import Checkpoint, ModelError
+from pebench.suite.results.record import Condition
+from pebench.tasks.data.corpus import byte_tensor
+
+KEYS = (
+    *(
+        "Lisbon",
+        "Nairobi",
+        "Oslo",
+        "Kyoto",
+        "Quito",
+        "Cairo",
+        "Dublin",
+        "Havana",
+        "Madrid",
+        "Prague",
+        "Seoul",
+    ),
+    *("Tunis", "Vienna", "Warsaw", "Zagreb", "Athens"),
+)
+DIGITS = 5
+NEEDLES = 4  # keys with one value, where several are hidden
+DEPTHS = (0.1, 0.3, 0.5, 0.7, 0.9)  # of single needles: text and length take turns
+SEVERAL = (0.125, 0.375, 0.625, 0.875)  # of the four keys
+SAME = (0.25, 0.5, 0.75)  # of the values of one key
+WRONG = 3  # answers beside the right one in a forced choice
+SNAP = 64  # tokens within which a needle moves back to the end of a sentence
+ROOM = 256  # tokens kept for needles, question and answer
+
+
+class Item(NamedTuple):
+    """A question about a text. `answers` must all be said within the room of the first greedy tokens."""
+
+    condition: Condition
+    text: Tensor  # with its needles, without the question
+    question: str
+    answers: tuple[str, ...]
+    wrong: tuple[str, ...] = ()  # of a forced choice; empty where several answers are right
+
+    @property
+    def asked(self) -> int:
+        """How many tokens are decoded: a number has a space, its digits and what separates it from the next."""
+        return (DIGITS + 3) * len(self.answers) if len(self.answers) > 1 else DIGITS + 2
+
+
+def windows(checkpoint: Checkpoint, length: int, corpus: Path | None = None) -> list[Tensor]:
+    """All windows (length,) of the test books, a window of each book in turn. ModelError where there are none."""
+    books = [book[: len(book) // length * length].view(-1, length) for book in books_of(checkpoint, corpus)]
+    most = max(map(len, books), default=0)
+    if not most:
+        raise ModelError(
+            f"no book of the test split has {length} tokens; use a shorter profile or other text"
+        )
+    return [book[n] for n in range(most) for book in books if n < len(book)]
+
+
+@functools.cache
+def _tokens(folder: Path, tokenizer: Callable[[str], list[int]], corpus: Path | None) -> tuple[Tensor, ...]:
+    texts = (bytes(book.tolist()).decode(errors="ignore") for book in byte_tensor("test", corpus))
+    return tuple(torch.tensor(tokenizer(text), dtype=torch.long) for text in texts)
+
+
+def books_of(checkpoint: Checkpoint, corpus: Path | None) -> tuple[Tensor, ...]:
+    """The tokens of each test book."""
+    return _tokens(checkpoint.folder, checkpoint.encode, corpus)
+
+
+def items(checkpoint: Checkpoint, window: Tensor, lengths: list[int], number: int) -> Iterator[Item]:
+    """The questions of text `number`, the longest first, so that each shares most with what was read before."""
+    by_length = sorted(enumerate(lengths), key=lambda each: -each[1])
+    for place, length in by_length:
+        rng = torch.Generator().manual_seed(stream(number, f"extend {length}"))
+        hay = window[: length - ROOM]
+        yield from single(checkpoint, hay, length, DEPTHS[(number + place) % len(DEPTHS)], rng)
+        yield from several(checkpoint, hay, length, rng)
+
+
+def single(
+    checkpoint: Checkpoint, hay: Tensor, length: int, depth: float, rng: torch.Generator
+) -> Iterator[Item]:
+    """One needle at a depth."""
+    key, (value, *wrong) = keys(1, rng)[0], numbers(1 + WRONG, rng)
+    text = hidden(checkpoint, hay, [(depth, said(key, value))])
+    condition: Condition = {"length": length, "kind": "single", "depth": depth}
+    yield Item(condition, text, ask(key), (value,), tuple(wrong))
+
+
+def several(checkpoint: Checkpoint, hay: Tensor, length: int, rng: torch.Generator) -> Iterator[Item]:
+    """Needles of four keys and three values of a fifth in one text: each key is asked for, then all, then the fifth."""
+    *names, last = keys(NEEDLES + 1, rng)
+    values = numbers(NEEDLES + len(SAME), rng)
+    own, same = values[:NEEDLES], values[NEEDLES:]
+    facts = [(depth, said(*pair)) for depth, *pair in zip(SEVERAL, names, own, strict=True)]
+    facts += [(depth, said(last, value)) for depth, value in zip(SAME, same, strict=True)]
+    text = hidden(checkpoint, hay, facts)
+    for depth, key, value in zip(SEVERAL, names, own, strict=True):
+        condition: Condition = {"length": length, "kind": "multi_key", "depth": depth}
+        yield Item(condition, text, ask(key), (value,), tuple(v for v in own if v != value))
+    whole = f"{', '.join(names[:-1])}, and {names[-1]}"
+    yield Item({"length": length, "kind": "multi_query"}, text, ask_all(whole), tuple(own))
+    yield Item({"length": length, "kind": "multi_value"}, text, ask_all(last), tuple(same))
+
+
+def said(key: str, value: str) -> str:
+    """The sentence of a needle."""
+    return f" One of the special magic numbers for {key} is: {value}."
+
+
+def ask(key: str) -> str:
+    """What the text is continued with, to be answered by one number."""
+    return f"\n\nWhat is the special magic number for {key}?\nThe special magic number for {key} is:"
+
+
+def ask_all(keys: str) -> str:
+    """The same for several numbers."""
+    return (
+        f"\n\nWhat are all the special magic numbers for {keys}?\nThe special magic numbers for {keys} are:"
+    )
+
+
+def keys(n: int, rng: torch.Generator) -> list[str]:
+    """Different names."""
+    return [KEYS[i] for i in torch.randperm(len(KEYS), generator=rng)[:n].tolist()]
+
+
+def numbers(n: int, rng: torch.Generator) -> list[str]:
+    """Different numbers of five digits, none of which begins with 0."""
+    low, high = 10 ** (DIGITS - 1), 10**DIGITS
+    found = dict[str, None]()
+    while len(found) < n:
+        found[str(int(torch.randint(low, high, (), generator=rng)))] = None
+    return list(found)
+
+
+def hidden(checkpoint: Checkpoint, hay: Tensor, facts: list[tuple[float, str]]) -> Tensor:
+    """The text with each sentence at its depth (0 the beginning, 1 the end), behind the end of a sentence."""
+    parts, start = list[Tensor](), 0
+    for depth, sentence in sorted(facts):
+        place = max(start, sentence_end(checkpoint, hay, round(depth * len(hay))))
+        parts += [hay[start:place], torch.tensor(checkpoint.encode(sentence), dtype=torch.long)]
+        start = place
+    return torch.cat([*parts, hay[start:]])
+
+
+def sentence_end(checkpoint: Checkpoint, hay: Tensor, place: int) -> int:
+    """The last place up to this one that a full stop stands before; the place itself where none is near."""
+    for n in range(place, max(0, place - SNAP), -1):
+        if (checkpoint.tokenizer.id_to_token(int(hay[n - 1])) or "").endswith("."):
+            return n
+    return place

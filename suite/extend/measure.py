@@ -1,0 +1,172 @@
+"""What one method scores on one text, and what it costs. Rows come in steps, so that a run can be continued."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pebench.encodings.base import Encoding
+from pebench.encodings.extension import claims, extended
+from pebench.suite.extend.checkpoint import Checkpoint
+from pebench.suite.extend.items import DIGITS, Item, items, windows
+from pebench.suite.extend.model import CHUNK, Model, Reader
+from pebench.suite.extend.profiles import LOSS, NONE, RETRIEVAL, Track
+from pebench.suite.results.record import ANSWER, Answer, Row
+
+TIMINGS = 3  # of each kind, the two models in turn
+DECODED = 8  # tokens
+
+
+class Step(NamedTuple):
+    """A part of a cell's measurements, by name."""
+
+    name: str
+    measure: Callable[[], tuple[list[Row], list[Answer]]]
+
+
+class Session:
+    """A model and one method: its readers stay between tasks, so that what texts share is read once."""
+
+    def __init__(self, checkpoint: Checkpoint, method: str, track: Track, corpus: Path | None = None):
+        self.checkpoint, self.method, self.track, self.corpus = checkpoint, method, track, corpus
+        self.trained = checkpoint.about.trained
+        self.base = Model(checkpoint, checkpoint.rope())
+        self.reader: tuple[float, Reader] | None = None
+
+    def lengths(self) -> list[int]:
+        """The lengths of the texts, in tokens."""
+        return [round(self.trained * m) for m in self.track.lengths]
+
+    def factor(self, length: int) -> float:
+        """By how much a text of this length is extended."""
+        if claims(self.method).dynamic:
+            return max(1.0, length / self.trained)
+        return max(1.0, self.track.farthest)
+
+    def reading(self, length: int) -> Reader:
+        """The reader of texts of this length, questions and answers included."""
+        factor = self.factor(length)
+        if self.reader is None or self.reader[0] != factor:
+            self.reader = (factor, Reader(self.extended(factor)))
+        return self.reader[1]
+
+    def extended(self, factor: float) -> Model:
+        """The model with the method."""
+        return self.base.with_encoding(encoding(self.checkpoint, self.method, factor))
+
+    def steps(self, task: str, number: int) -> Iterator[Step]:
+        """The steps of a task on text `number`."""
+        if task == LOSS:
+            yield Step("loss", lambda: (self.losses(self.window(number)), []))
+        elif task == RETRIEVAL:
+            for n, item in enumerate(items(self.checkpoint, self.window(number), self.lengths(), number)):
+                yield Step(f"item {n}", lambda item=item, n=n: self.answered(item, n))  # type: ignore[misc]
+        else:
+            yield Step("cost", lambda: (self.costs(), []))
+
+    def window(self, number: int) -> Tensor:
+        """Text `number`; those of a profile do not depend on the method."""
+        found = windows(self.checkpoint, max(self.lengths()), self.corpus)
+        return found[number % len(found)]
+
+    def losses(self, window: Tensor) -> list[Row]:
+        """The mean loss of each stretch of a text, in nats a token."""
+        reader = self.reading(len(window))
+        reader.rewind(0)  # the states of all tokens are wanted
+        states = reader(window)
+        losses = self.base.losses(states[:-1], window[1:])
+        ends = [round(self.trained * m) for m in self.track.stretches]
+        rows = list[Row]()
+        for start, end in zip([0, *ends], ends, strict=False):
+            part = losses[max(0, start - 1) : end - 1]  # of the tokens from `start` on; the first has none
+            rows.append(Row("loss", float(part.double().mean()), len(part), {"start": start, "length": end}))
+        return rows
+
+    def answered(self, item: Item, number: int) -> tuple[list[Row], list[Answer]]:
+        """What greedy decoding says to a question, and how much likelier the right answer is than wrong ones."""
+        reader = self.reading(int(item.condition["length"]))
+        ask = torch.tensor(self.checkpoint.encode(item.question), dtype=torch.long)
+        text = torch.cat([item.text, ask])
+        if len(text) + item.asked > int(item.condition["length"]):
+            raise AssertionError(f"{len(text)} tokens and {item.asked} to answer with: ROOM is too small")
+        words = self.checkpoint.tokenizer.decode(reader.greedy(text, item.asked))
+        right = [answer in words for answer in item.answers]
+        floor = 0.1 ** (DIGITS * len(right))
+        rows = [
+            Row("exact", float(all(right)), 1, item.condition, floor, 1.0),
+            Row("found", sum(right) / len(right), len(right), item.condition),
+        ]
+        if item.wrong:
+            chances = [self.likelihood(reader, text, number) for number in (*item.answers, *item.wrong)]
+            rows.append(Row("margin", chances[0] - max(chances[1:]), 1, item.condition))
+        answer = Answer(
+            condition=item.condition,
+            item=number,
+            asked=item.question.strip()[:ANSWER],
+            answer=" ".join(item.answers)[:ANSWER],
+            said=words.strip()[:ANSWER],
+            right=all(right),
+        )
+        return rows, [answer]
+
+    def likelihood(self, reader: Reader, text: Tensor, number: str) -> float:
+        """ln p of a number after a question."""
+        return reader.likelihood(text, torch.tensor(self.checkpoint.encode(f" {number}"), dtype=torch.long))
+
+    def costs(self) -> list[Row]:
+        """Time of reading a chunk and of decoding at the end of the longest text, over the unextended model's.
+
+        The cache is filled with what a short text left in it, many times over: times depend on lengths alone. The two
+        models take turns, and the median of the ratios in processor time counts.
+        """
+        length = max(self.lengths())
+        models = [self.extended(self.factor(length)), self.base]
+        readers = [filled(model, length - CHUNK - DECODED) for model in models]
+        times = [[timed(reader) for reader in readers] for _ in range(TIMINGS)]
+        rows = list[Row]()
+        for kind, tokens in (("prefill", CHUNK), ("decode", DECODED)):
+            ratio = median(mine[kind] / base[kind] for mine, base in times)
+            speed = tokens / median(mine[kind] for mine, _ in times)
+            rows.append(Row(f"{kind}_ratio", ratio, TIMINGS, {"length": length}))
+            rows.append(Row(f"{kind}_speed", speed, TIMINGS, {"length": length}))
+        held = readers[0].cache.bytes_per_token
+        rows.append(Row("cache_bytes", held, 1, {"length": length}))
+        return rows
+
+
+def encoding(checkpoint: Checkpoint, method: str, factor: float) -> Encoding:
+    """The model's RoPE, extended by a method."""
+    rope = checkpoint.rope()
+    return rope if method == NONE else extended(rope, method, factor).eval()
+
+
+def filled(model: Model, length: int) -> Reader:
+    """A reader whose cache holds so many tokens, whatever they are."""
+    reader = Reader(model)
+    first = torch.arange(CHUNK) % model.about.vocab
+    reader(first)
+    for layer in reader.cache.layers:
+        assert layer.k is not None
+        assert layer.v is not None
+        repeats = -(-(length + CHUNK + DECODED) // CHUNK)
+        layer.k, layer.v = (side[..., :CHUNK, :].repeat(1, 1, repeats, 1) for side in (layer.k, layer.v))
+    reader.held = first.repeat(-(-length // CHUNK))[:length]
+    reader.cache.length = length
+    return reader
+
+
+def timed(reader: Reader) -> dict[str, float]:
+    """Processor seconds of reading one more chunk and of decoding a few tokens; the cache is left as it was."""
+    held, model, cache = reader.held, reader.model, reader.cache
+    began = time.process_time()
+    model.read(held[:CHUNK], cache)
+    read = time.process_time()
+    for token in held[:DECODED].split(1):
+        model.logits(model.read(token, cache))
+    done = time.process_time()
+    cache.length = len(held)
+    return {"prefill": read - began, "decode": done - read}

@@ -1,0 +1,251 @@
+"""Runs of the track: a method, a task and a text become one record. The text is what elsewhere is the seed.
+
+A run is continued where it was interrupted: its finished steps lie in the records folder until its record is written.
+Several processes share the work: a run that another one holds is left out.
+"""
+
+import json
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pebench.encodings.base import Encoding
+from pebench.encodings.extension import load_method, longer, method_classes
+from pebench.encodings.registry import source_text
+from pebench.suite.experiment.clock import clock
+from pebench.suite.extend.checkpoint import Checkpoint, PretrainedRoPE, short_name
+from pebench.suite.extend.measure import Session
+from pebench.suite.extend.model import fastest
+from pebench.suite.extend.profiles import NONE, TASKS, Track
+from pebench.suite.results.record import (
+    RUNNING,
+    Answer,
+    Record,
+    RecordError,
+    Row,
+    make_folder,
+    read,
+    record_path,
+    write,
+    write_whole,
+)
+from pebench.suite.runs.cell import Began
+from pebench.suite.runs.fingerprint import KERNELS, UNCOUNTED, code_of, encoding_code
+from pebench.suite.runs.machine import peak_memory, processor
+from pebench.suite.runs.meaning import Place, digest
+from pebench.tasks.data.corpus import identity
+from pebench.tasks.data.system import Lock
+
+ENCODING = "rope"  # the encoding of all models here, as records name it
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run to make."""
+
+    checkpoint: Checkpoint
+    track: Track
+    method: str
+    task: str
+    text: int
+    corpus: Path | None = None
+    facts: dict[str, Any] = field(default_factory=dict, compare=False)  # of the model and corpus, hashed once
+
+    @property
+    def name(self) -> str:
+        """What records call the method: as in `pebench run`, an extension of an encoding."""
+        return ENCODING if self.method == NONE else f"{ENCODING}@{self.method}"
+
+    @property
+    def encoding(self) -> type[Encoding]:
+        """The class of the model's RoPE as extended."""
+        return PretrainedRoPE if self.method == NONE else longer(PretrainedRoPE, self.method)
+
+    @cached_property
+    def shared_code(self) -> str:
+        """SHA-256 of the code that all methods share."""
+        uncounted = (*UNCOUNTED, *KERNELS, "pebench.encodings.extension")
+        return digest(code_of((), uncounted).hash({Place(Session.__module__, Session.__name__)}))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of everything that its scores depend on, the precision of products among it."""
+        code = (encoding_code(self.encoding), self.shared_code)
+        inputs = (repr(self.track.lengths), repr(self.track.stretches), self.facts["sha256"], str(fastest()))
+        return digest("1", *code, self.task, str(self.text), *inputs, self.facts["corpus"]["sha256"])
+
+    @property
+    def path(self) -> Path:
+        """Where its record belongs in a records folder."""
+        return record_path(self.name, self.task, self.track.name, self.text, self.fingerprint)
+
+    @property
+    def title(self) -> str:
+        """How a person would name it."""
+        return f"{self.method} {self.task} text {self.text}"
+
+
+def runs(
+    checkpoint: Checkpoint,
+    track: Track,
+    methods: list[str],
+    tasks: list[str],
+    corpus: Path | None,
+) -> list[Run]:
+    """All runs of a profile: text by text, so that methods can be compared before all texts are read."""
+    facts = {"sha256": checkpoint.sha256, "corpus": identity(corpus)}
+    return [
+        Run(checkpoint, track, method, task, text, corpus, facts)
+        for number in range(track.texts)
+        for method in methods
+        for task, text in track.cells()
+        if text == number and (not tasks or task in tasks)
+    ]
+
+
+def named(methods: list[str], track: Track) -> list[str]:
+    """The methods to run: the profile's, or those that are named. UnknownName or EncodingError for another."""
+    return [m if m == NONE else load_method(m) for m in methods or track.methods]
+
+
+def existing(run: Run, folder: Path) -> Record | None:
+    """The record that a run has already; None where there is none that can be read."""
+    try:
+        return read(folder / run.path, folder)
+    except RecordError:
+        return None
+
+
+def make(todo: list[Run], folder: Path, tell: Tell) -> Iterator[tuple[Run, Record | None]]:
+    """Make these runs in turn: each with its record, or None where another process is making it."""
+    session: Session | None = None
+    for run in todo:
+        lock = locked(run, folder)
+        if not lock.acquire(wait=False):
+            yield run, None
+            continue
+        try:
+            if (known := existing(run, folder)) is not None:
+                yield run, known
+                continue
+            if session is None or session.method != run.method:
+                session = Session(run.checkpoint, run.method, run.track, run.corpus)
+            yield run, measured(run, session, folder, tell)
+        finally:
+            lock.release()
+
+
+def locked(run: Run, folder: Path) -> Lock:
+    """The lock of the process that makes a run."""
+    path = place(run, folder).with_suffix(".lock")
+    make_folder(path.parent)
+    return Lock(path)
+
+
+def place(run: Run, folder: Path) -> Path:
+    """Where the finished steps of a run lie until its record is written."""
+    return folder / RUNNING / run.path.with_suffix(".steps")
+
+
+def measured(run: Run, session: Session, folder: Path, tell: Tell) -> Record:
+    """Measure what is left of a run, and write its record."""
+    began, kept = Began(), place(run, folder)
+    done = finished(kept, run.fingerprint)
+    resumed = len(done)
+    steps = list(session.steps(run.task, run.text))
+    for n, step in enumerate(steps):
+        if step.name in done:
+            continue
+        tell(f"{run.title}: {step.name} ({n + 1} of {len(steps)})")
+        rows, said = step.measure()
+        done[step.name] = {"rows": [asdict(row) for row in rows], "answers": list(said)}
+        write_whole(kept, json.dumps({"fingerprint": run.fingerprint, "steps": done}).encode())
+    rows = [Row(**row) for step in steps for row in done[step.name]["rows"]]
+    answers: list[Answer] = [answer for step in steps for answer in done[step.name]["answers"]]
+    record = Record(
+        encoding=run.name,
+        task=run.task,
+        profile=run.track.name,
+        seed=run.text,
+        fingerprint=run.fingerprint,
+        encoding_code=encoding_code(run.encoding),
+        shared_code=run.shared_code,
+        rows=tuple(rows),
+        answers=tuple(answers),
+        card=card(run),
+        setup=setup(run, session),
+        provenance={**provenance(run, began), "resumed_steps": resumed},
+    )
+    write(record, folder)
+    kept.unlink(missing_ok=True)
+    return record
+
+
+def finished(path: Path, fingerprint: str) -> dict[str, Any]:
+    """The finished steps in a file; none where it is missing, broken or of other code."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return dict(data["steps"]) if data["fingerprint"] == fingerprint else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def card(run: Run) -> dict[str, Any]:
+    """What a record says of the method, its source included."""
+    return {**run.encoding.card(), "method": run.method, "source": source_text(source_of(run))}
+
+
+def source_of(run: Run) -> type[Encoding]:
+    """The class whose file tells the method."""
+    return PretrainedRoPE if run.method == NONE else method_classes(run.method)[0]
+
+
+def setup(run: Run, session: Session) -> dict[str, Any]:
+    """What was read and by which model, for the record."""
+    about = run.checkpoint.about
+    return {
+        "task_family": "extension",
+        "task_title": TASKS[run.task],
+        "train_length": about.trained,
+        "lengths": session.lengths(),
+        "factor": session.factor(max(session.lengths())),
+        "model": {
+            "name": short_name(run.checkpoint.folder),
+            "sha256": run.facts["sha256"],
+            "layers": about.layers,
+            "width": about.width,
+            "heads": about.heads,
+            "kv_heads": about.kv_heads,
+            "parameters": sum(x.numel() for x in run.checkpoint.weights.values()),
+            "rope_base": about.base,
+        },
+        "corpus": run.facts["corpus"],
+    }
+
+
+def provenance(run: Run, began: Began) -> dict[str, Any]:
+    """Where, when and with what a record was made."""
+    return {
+        "started": began.date.isoformat(timespec="seconds"),
+        "seconds": round(clock() - began.clock, 2),
+        "peak_memory_bytes": peak_memory(torch.device("cpu")),
+        "versions": {
+            "pebench": version("pebench"),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpu": processor(),
+        "device": "cpu",
+        "threads": torch.get_num_threads(),
+        "precision": "bfloat16" if fastest() == torch.bfloat16 else "float32",
+        **began.commit,
+        "command": f"pebench extend --profile {run.track.name} -m {run.method} -t {run.task}",
+    }

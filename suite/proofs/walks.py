@@ -1,0 +1,47 @@
+"""Whether the kernels of a GPU compute what an encoding defines: a line of its certificate where Triton is.
+
+It is no check of `CHECKS`, for a machine without Triton makes the same certificate.
+"""
+
+import torch
+from torch import Tensor
+
+from pebench.encodings.base import Encoding
+from pebench.suite.lm.gpu import choice, paths
+from pebench.suite.lm.model import LM
+from pebench.suite.lm.native import ops
+from pebench.suite.proofs.certificate import EQUAL, Check, batch, largest, longest, loss_of, model, number
+
+TITLE = "gpu kernels equal their definition"
+TOKENS = 20  # more than a tile of the interpreter's
+
+
+def kernels_equal_their_definition(cls: type[Encoding], seed: int = 0) -> Check | None:
+    """The check, under Triton's interpreter; None where no kernel serves the encoding, or Triton cannot interpret."""
+    if not paths.walked(cls) or choice.why_not_interpreted():
+        return None
+    lm = model(cls, seed)
+    tokens = batch(1, longest(lm, TOKENS), seed)
+    with ops.definitions():
+        true = learned(lm, tokens)
+    with choice.interpreted():
+        found = learned(lm, tokens)
+    worst = max(largest(found[name] - true[name]) / (1 + largest(true[name])) for name in true)
+    return Check(
+        TITLE,
+        worst <= EQUAL,
+        number(worst),
+        number(EQUAL),
+        "Logits and every gradient by the kernels, interpreted on the CPU, are those of the definition."
+        if worst <= EQUAL
+        else "What `columns`, `by_distance`, `sight` or `form` declares is not what `bias` or `weights` computes.",
+    )
+
+
+def learned(lm: LM, tokens: Tensor) -> dict[str, Tensor]:
+    """Logits and gradients."""
+    lm.zero_grad()
+    with torch.no_grad():
+        logits = lm(tokens)
+    loss_of(lm, tokens).backward()
+    return {"logits": logits} | {n: p.grad.clone() for n, p in lm.named_parameters() if p.grad is not None}

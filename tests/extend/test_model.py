@@ -1,0 +1,308 @@
+"""Our forward pass of a Llama-shaped checkpoint: equal to transformers', in chunks, through the cache."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pebench.encodings.extension import Regrouped, View, extended, methods, same
+from pebench.encodings.registry import resolve
+from pebench.encodings.streams import build
+from pebench.suite.extend import attention, model, smollm2
+from pebench.suite.extend.attention import in_parts
+from pebench.suite.extend.checkpoint import ModelError, frequencies, load_checkpoint, short_name
+from pebench.suite.extend.model import Model, Reader
+from tests.extend import tiny
+
+METHODS = [*methods(), "yarn+logn", "dual_chunk+logn", "logn+streaming"]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    return tiny.made(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Chunks and blocks of a few tokens, so that a short text has many."""
+    monkeypatch.setattr(model, "CHUNK", 24)
+    monkeypatch.setattr(attention, "BLOCK", 16)
+
+
+def read(checkpoint, encoding, text, dtype=torch.float32):
+    reads = Model(checkpoint, encoding, dtype)
+    return reads.logits(reads.read(text, reads.cache()))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"tie_word_embeddings": True},
+        {"num_key_value_heads": 6},
+        {"num_key_value_heads": 1},
+        {"head_dim": 16},
+        {"attention_bias": True, "mlp_bias": True},
+        {"rope_theta": 500_000.0},
+        {"rope_scaling": {"rope_type": "linear", "factor": 4.0}},
+        {
+            "rope_scaling": {
+                "rope_type": "llama3",
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 32,
+            }
+        },
+    ],
+    ids=str,
+)
+def test_the_forward_pass_is_that_of_transformers(changed, tmp_path, small):
+    checkpoint, theirs = tiny.made(tmp_path, **changed)
+    text = tiny.tokens(100)
+    with torch.no_grad():
+        expected = theirs(text[None]).logits[0]
+    torch.testing.assert_close(read(checkpoint, checkpoint.rope(), text), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_parts_compute_what_the_hooks_define(method, pair, small, monkeypatch):
+    checkpoint, text = pair[0], tiny.tokens(150, 1)
+    encoding = extended(checkpoint.rope(), method, 4.0)
+    assert in_parts(encoding)
+    fast = read(checkpoint, encoding, text)
+    monkeypatch.setattr(model, "in_parts", lambda encoding: False)
+    monkeypatch.setattr(model, "CHUNK", 1000)
+    torch.testing.assert_close(fast, read(checkpoint, encoding, text), rtol=0, atol=2e-4)
+
+
+class Reversed(Regrouped):
+    """Three views that alternate with the key, as no registered method has them; some keys are hidden from all."""
+
+    title = "alternating"
+    paper = "unpublished"
+    formula = "x"
+
+    def views(self):
+        return View(same, same), View(same, lambda pos: pos // 2), View(lambda pos: pos // 3, same)
+
+    def chosen(self, at, keys):
+        return (keys.pos[None] + at.pos[:, None]) % 3
+
+    def hidden(self, at, keys):
+        return (keys.pos % 7 == 3)[None] & (at.pos[:, None] != keys.pos[None])
+
+
+def test_parts_know_any_method_of_views(pair, small, monkeypatch):
+    checkpoint, text = pair[0], tiny.tokens(70, 2)
+    encoding = Reversed.extend(checkpoint.rope(), 2.0)
+    fast = read(checkpoint, encoding, text)
+    monkeypatch.setattr(model, "in_parts", lambda encoding: False)
+    torch.testing.assert_close(fast, read(checkpoint, encoding, text), rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("spec", ["rope+alibi", "nope", "fire", "rope+fox", "ssmax"])
+def test_other_encodings_are_computed_by_their_hooks(spec, pair, small):
+    checkpoint, text = pair[0], tiny.tokens(60, 3)
+    encoding = build(resolve(spec)[1], checkpoint.about.shape).eval()
+    chunks = read(checkpoint, encoding, text)
+    reads = Model(checkpoint, encoding, torch.float32)
+    cache = reads.cache()
+    one_by_one = torch.cat([reads.logits(reads.chunk(part, cache)) for part in text.split(1)])
+    torch.testing.assert_close(chunks, one_by_one, rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("method", ["none", *METHODS])
+def test_decoding_through_the_cache_equals_the_whole_text(method, pair, small):
+    checkpoint, text = pair[0], tiny.tokens(130, 4)
+    encoding = checkpoint.rope() if method == "none" else extended(checkpoint.rope(), method, 4.0)
+    reads = Model(checkpoint, encoding, torch.float32)
+    cache = reads.cache()
+    states = [reads.read(part, cache) for part in (text[:50], text[50:51], text[51:98], *text[98:].split(1))]
+    whole = reads.read(text, reads.cache())
+    torch.testing.assert_close(torch.cat(states), whole, rtol=0, atol=2e-4)
+
+
+def test_the_beginning_that_texts_share_is_read_once(pair, small, monkeypatch):
+    reader, read_so_far = Reader(Model(pair[0], pair[0].rope(), torch.float32)), list[int]()
+    chunk = Model.chunk
+    monkeypatch.setattr(
+        Model, "chunk", lambda self, part, cache: read_so_far.append(len(part)) or chunk(self, part, cache)
+    )
+    first, second = tiny.tokens(80, 5), torch.cat([tiny.tokens(80, 5)[:60], tiny.tokens(20, 6)])
+    for text, new in ((first, 80), (second, 20), (second, 1), (first[:30], 1), (first, 50)):
+        read_so_far.clear()
+        states = reader(text)
+        assert sum(read_so_far) == len(states) == new
+        fresh = reader.model.read(text, reader.model.cache())[-new:]
+        torch.testing.assert_close(states, fresh, rtol=0, atol=1e-4)
+
+
+def test_running_sums_are_never_taken_back(pair, small):
+    checkpoint = pair[0]
+    reader = Reader(Model(checkpoint, build(resolve("rope+fox")[1], checkpoint.about.shape), torch.float32))
+    first = tiny.tokens(40, 7)
+    reader(first)
+    states = reader(first[:20])
+    assert len(states) == 20
+    torch.testing.assert_close(states, reader.model.read(first[:20], reader.model.cache()), rtol=0, atol=1e-4)
+
+
+def test_likelihood_and_greedy_decoding_are_those_of_whole_texts(pair, small):
+    checkpoint, theirs = pair
+    reader, text, answer = (
+        Reader(Model(checkpoint, checkpoint.rope(), torch.float32)),
+        *tiny.tokens(60).split([55, 5]),
+    )
+    with torch.no_grad():
+        logs = theirs(torch.cat([text, answer])[None]).logits[0].log_softmax(-1)
+    expected = logs[54:59].gather(1, answer[:, None]).sum().item()
+    for _ in range(2):
+        assert reader.likelihood(text, answer) == pytest.approx(expected, abs=1e-3)
+    said, so_far = reader.greedy(text, 6), text
+    for token in said:
+        with torch.no_grad():
+            assert token == int(theirs(so_far[None]).logits[0, -1].argmax())
+        so_far = torch.cat([so_far, torch.tensor([token])])
+    assert reader.likelihood(text, answer) == pytest.approx(expected, abs=1e-3)
+
+
+def test_no_matrix_of_tokens_by_tokens_is_made(pair, monkeypatch):
+    sizes = list[int]()
+    monkeypatch.setattr(
+        attention,
+        "flash",
+        lambda q, k, *rest, **more: (
+            sizes.append(q[..., 0].numel() * k.shape[-2]) or FLASH(q, k, *rest, **more)
+        ),
+    )
+    read(pair[0], pair[0].rope(), tiny.tokens(3000))
+    assert max(sizes) <= 6 * model.CHUNK * 3000
+    masks = [
+        part.mask
+        for part in attention.parts_of(
+            extended(pair[0].rope(), "self_extend", 64.0), torch.arange(2488, 3000)
+        )
+        if part.mask is not None
+    ]
+    assert sum(mask.numel() for mask in masks) < 512 * 3000
+
+
+FLASH = attention.flash
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_positions_to_a_million_are_finite(method, pair):
+    encoding = extended(pair[0].rope(), method, 16_384.0)
+    reads = Model(pair[0], encoding, torch.float32)
+    order = torch.arange(10**6 - 8, 10**6)
+    q = torch.randn(1, 6, 8, 8)
+    at = attention.At(0, torch.zeros(1, 8, 48), q, order, order, {})
+    assert all(side.isfinite().all() for side in encoding.qk(q, q[:, :2], at))
+    assert reads.about.trained == 64
+
+
+def test_bfloat16_products_change_little(pair):
+    text = tiny.tokens(64)
+    exact, rough = (read(pair[0], pair[0].rope(), text, dtype) for dtype in (torch.float32, torch.bfloat16))
+    assert 0 < (exact.log_softmax(-1) - rough.log_softmax(-1)).abs().mean() < 0.2
+
+
+def test_weights_are_shared_between_methods_and_mapped_from_the_disk(pair):
+    one = Model(pair[0], pair[0].rope(), torch.float32)
+    other = one.with_encoding(extended(pair[0].rope(), "pi", 2.0))
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert one.weights[name].data_ptr() == other.weights[name].data_ptr() == pair[0].weights[name].data_ptr()
+
+
+def broken(folder, how):
+    """Break a checkpoint in one way."""
+    file, weights = folder / "config.json", folder / "model.safetensors"
+    about = json.loads(file.read_text())
+    about |= {
+        "gelu": {"hidden_act": "gelu"},
+        "window": {"sliding_window": 32},
+        "partial": {"partial_rotary_factor": 0.5},
+        "dynamic": {"rope_parameters": {"rope_type": "longrope", "rope_theta": 1e4}},
+        "heads": {"num_key_value_heads": 4},
+        "wider": {"hidden_size": 96},
+        "vocab": {"vocab_size": 301},
+        "text": {"rms_norm_eps": "small"},
+    }.get(how, {})
+    about.pop({"lacks": "num_attention_heads"}.get(how), None)
+    file.write_text("{" if how == "json" else json.dumps(about))
+    if how in ("missing", "extra", "integer"):
+        tensors = load_file(weights)
+        name = "model.layers.1.mlp.up_proj.weight"
+        tensors = {k: v.clone() for k, v in tensors.items() if how != "missing" or k != name}
+        tensors |= {"model.layers.0.self_attn.q_norm.weight": torch.ones(8)} if how == "extra" else {}
+        tensors |= {name: torch.ones_like(tensors[name], dtype=torch.int8)} if how == "integer" else {}
+        save_file(tensors, weights)
+    if how == "cut":
+        weights.write_bytes(weights.read_bytes()[:1000])
+    if how == "empty":
+        weights.unlink()
+    if how == "folder":
+        file.unlink()
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ("gelu", "activation is 'gelu'"),
+        ("window", "sliding window"),
+        ("partial", "a part of each head"),
+        ("dynamic", "scaled by 'longrope'"),
+        ("heads", "6 heads cannot share 4"),
+        ("wider", "config.json says"),
+        ("vocab", "config.json says 301"),
+        ("text", "config.json"),
+        ("lacks", "num_attention_heads"),
+        ("json", "config.json"),
+        ("missing", r"lacks model\.layers\.1\.mlp\.up_proj"),
+        ("extra", "q_norm.weight, which a Llama has not"),
+        ("integer", "quantised"),
+        ("cut", "cannot be read"),
+        ("empty", "no \\*.safetensors"),
+        ("folder", "no config.json"),
+    ],
+)
+def test_a_folder_that_is_no_such_model_says_why(how, says, tmp_path):
+    tiny.write(tmp_path)
+    broken(tmp_path, how)
+    with pytest.raises(ModelError, match=says):
+        load_checkpoint(tmp_path)
+
+
+def test_a_model_without_a_tokenizer_says_so(tmp_path):
+    tiny.write(tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(ModelError, match="tokenizer"):
+        _ = load_checkpoint(tmp_path).tokenizer
+
+
+def test_the_hash_is_of_what_is_computed(tmp_path, pair):
+    checkpoint, _ = tiny.made(tmp_path)
+    assert checkpoint.sha256 == pair[0].sha256
+    other = tmp_path / "other"
+    other.mkdir()
+    assert tiny.made(other, rope_theta=2000.0)[0].sha256 != checkpoint.sha256
+    assert short_name(tmp_path / "A b") == "a-b"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_smollm2_is_computed_as_by_transformers():
+    from transformers import AutoModelForCausalLM
+
+    checkpoint = load_checkpoint(smollm2.prepare())
+    theirs = AutoModelForCausalLM.from_pretrained(smollm2.folder(), dtype=torch.float32).eval()
+    text = torch.tensor(
+        checkpoint.encode("It was the best of times, it was the worst of times, 12345. " * 12)
+    )
+    with torch.no_grad():
+        expected = theirs(text[None]).logits[0]
+    torch.testing.assert_close(read(checkpoint, checkpoint.rope(), text), expected, rtol=0, atol=1e-3)
+    assert checkpoint.about.trained == 8192
+    assert frequencies(checkpoint.about)[1] == pytest.approx(100_000 ** (-1 / 32))

@@ -1,0 +1,367 @@
+"""The track from the command to the board, on a tiny model: resumed, shared, interrupted, compared."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from pebench.leaderboard.board import BoardError, make_board
+from pebench.leaderboard.reports import extension
+from pebench.suite.cli import app
+from pebench.suite.extend import items as asked
+from pebench.suite.extend import measure
+from pebench.suite.extend.checkpoint import ModelError, load_checkpoint
+from pebench.suite.extend.measure import Session
+from pebench.suite.extend.profiles import COST, EXTEND, LOSS, RETRIEVAL, TASKS, TRACKS, Track
+from pebench.suite.results.metrics import EXTENDING
+from pebench.suite.results.record import RUNNING, read_all
+from pebench.tasks.data.system import environment
+from tests.extend import tiny
+
+TINY = Track("EXTEND_TINY", "tests", ("none", "pi"), 2, (0.5, 1, 2), (0.5, 1, 1.5, 2))
+
+
+def book(seed: int, words: int = 4000) -> str:
+    """A text of made-up words and sentences."""
+    rng = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(2, 8, (words,), generator=rng).tolist()
+    letters = torch.randint(97, 123, (sum(lengths),), generator=rng).tolist()
+    text, start = list[str](), 0
+    for n, length in enumerate(lengths):
+        text.append("".join(map(chr, letters[start : start + length])) + ("." if n % 9 == 8 else ""))
+        start += length
+    return " ".join(text)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("books")
+    for n in range(40):  # two of them are held out
+        (folder / f"{n}.txt").write_text(book(n))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("tiny")
+    tiny.write(place, max_position_embeddings=1024)
+    return place
+
+
+@pytest.fixture
+def track(monkeypatch):
+    monkeypatch.setitem(TRACKS, TINY.name, TINY)
+    return TINY
+
+
+def extend(folder, corpus, records, *rest):
+    options = [
+        "--profile",
+        TINY.name,
+        "--model",
+        str(folder),
+        "--corpus",
+        str(corpus),
+        "--records",
+        str(records),
+    ]
+    return CliRunner().invoke(app, ["extend", *options, *rest])
+
+
+@pytest.fixture(scope="module")
+def records(folder, corpus, tmp_path_factory):
+    """All runs of the tiny profile."""
+    place = tmp_path_factory.mktemp("records")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(TRACKS, TINY.name, TINY)
+        result = extend(folder, corpus, place)
+    assert result.exit_code == 0, result.output
+    return place
+
+
+def test_the_tasks_are_those_that_the_general_board_leaves_out():
+    assert tuple(TASKS) == (LOSS, RETRIEVAL, COST) == EXTENDING
+    assert len(EXTEND.methods) >= 12
+
+
+def test_each_method_and_text_has_a_record(records, track):
+    found, unreadable = read_all(records)
+    assert not unreadable
+    assert sorted((r.encoding, r.task, r.seed) for r in found) == sorted(
+        (name, task, text) for name in ("rope", "rope@pi") for task, text in track.cells()
+    )
+    for r in found:
+        assert r.setup["model"]["kv_heads"] == 2
+        assert r.setup["train_length"] == 1024
+        assert r.provenance["precision"] in ("bfloat16", "float32")
+        assert r.setup["factor"] == 2
+    kinds = {
+        (row.condition["kind"], row.condition["length"])
+        for r in found
+        if r.task == RETRIEVAL
+        for row in r.rows
+    }
+    assert kinds == {
+        (k, n) for k in ("single", "multi_key", "multi_query", "multi_value") for n in (512, 1024, 2048)
+    }
+
+
+def test_losses_are_those_of_the_whole_text(records, folder, corpus, track):
+    checkpoint = load_checkpoint(folder)
+    window = asked.windows(checkpoint, 2048, corpus)[1]
+    session = Session(checkpoint, "none", track, corpus)
+    states = session.base.read(window, session.base.cache())
+    losses = torch.nn.functional.cross_entropy(session.base.logits(states[:-1]), window[1:], reduction="none")
+    record = next(r for r in read_all(records)[0] if (r.encoding, r.task, r.seed) == ("rope", LOSS, 1))
+    for row in record.rows:
+        start, end = row.condition["start"], row.condition["length"]
+        expected = losses[max(0, start - 1) : end - 1]
+        assert row.n == len(expected)
+        assert row.value == pytest.approx(expected.mean().item(), abs=1e-4)
+    assert [row.condition["length"] for row in record.rows] == [512, 1024, 1536, 2048]
+
+
+def test_a_second_call_runs_nothing(records, folder, corpus, track):
+    before = {path: path.stat().st_mtime_ns for path in records.rglob("*.json")}
+    result = extend(folder, corpus, records)
+    assert "10 runs, 10 of them done" in result.output
+    assert {path: path.stat().st_mtime_ns for path in records.rglob("*.json")} == before
+
+
+def test_the_same_run_gives_the_same_rows(records, folder, corpus, track, tmp_path):
+    extend(folder, corpus, tmp_path, "-m", "pi", "-t", "extend_loss,extend_retrieval")
+    again = {(r.task, r.seed): (r.rows, r.answers) for r in read_all(tmp_path)[0]}
+    assert len(again) == 4
+    for r in read_all(records)[0]:
+        if r.encoding == "rope@pi" and r.task != COST:
+            assert again[r.task, r.seed] == (r.rows, r.answers)
+
+
+def test_methods_are_paired_by_text_and_question(records):
+    track = extension.make_tracks([records], TINY.name)[0][0]
+    texts = track.answers.groupby("method")[["text", "length", "kind"]].apply(
+        lambda frame: frame.values.tolist()
+    )
+    assert texts["none"] == texts["pi"]
+    pi = next(line for line in track.lines if line.method == "pi")
+    none = next(line for line in track.lines if line.method == "none")
+    for phase in ("at_length", "beyond"):
+        assert pi.loss[phase].difference == pytest.approx(pi.loss[phase].value - none.loss[phase].value)
+        assert pi.loss[phase].difference_low < pi.loss[phase].difference < pi.loss[phase].difference_high
+        assert none.loss[phase].difference is None
+    assert pi.loss["at_length"].n == 2 * 1023
+    assert pi.retrieval["beyond"].n == 2 * 7
+    assert 0.2 < pi.costs["prefill_ratio"] < 5
+
+
+@pytest.mark.parametrize("option", ["--json", "--csv", "--markdown", None])
+def test_the_board_is_printed_in_every_form(option, records):
+    result = CliRunner().invoke(
+        app, ["board", "--profile", TINY.name, "--records", str(records), *([option] if option else [])]
+    )
+    assert result.exit_code == 0, result.output
+    if option == "--json":
+        data = json.loads(result.stdout)
+        (model,) = data["models"]
+        assert {line["method"] for line in model["methods"]} == {"none", "pi"}
+        assert model["train_length"] == 1024
+        assert len(model["losses"]) == 2 * 4
+        assert {row["metric"] for row in model["retrieval"]} == {"exact", "found", "margin"}
+    else:
+        assert "none" in result.output
+        assert "pi" in result.output
+
+
+def test_the_general_board_leaves_these_records_out(records):
+    with pytest.raises(BoardError, match="no records"):
+        make_board(records)
+    with pytest.raises(BoardError, match="pebench extend"):
+        extension.make_tracks([records], "EXTEND_ELSE")
+
+
+def test_one_text_has_no_interval(records):
+    first = [r for r in read_all(records)[0] if r.seed == 0]
+    track = extension.track(TINY.name, "tiny", "0", first)
+    assert all(q.low is None and q.difference_low is None for line in track.lines for q in line.loss.values())
+    assert any("One text" in note for note in track.notes)
+
+
+def test_what_is_hidden_is_where_it_should_be(folder, corpus):
+    checkpoint = load_checkpoint(folder)
+    window = asked.windows(checkpoint, 2048, corpus)[0]
+    found = list(asked.items(checkpoint, window, [512, 2048], 0))
+    assert len(found) == 14
+    for item in found:
+        text = checkpoint.tokenizer.decode(item.text.tolist())
+        length = item.condition["length"]
+        assert length - asked.ROOM < len(item.text) <= length
+        facts = [
+            text.index(asked.said(key, n))
+            for n in item.answers
+            for key in asked.KEYS
+            if asked.said(key, n) in text
+        ]
+        assert len(facts) == len(item.answers)
+        if "depth" in item.condition:
+            place = text.index(item.answers[0]) / len(text)
+            assert abs(place - item.condition["depth"]) < 150 / 512
+        assert not set(item.answers) & set(item.wrong)
+        assert text.count("magic numbers") == {"single": 1}.get(item.condition["kind"], 7)
+
+
+def test_answers_are_scored_by_the_numbers_that_are_said(folder, corpus, track, monkeypatch):
+    checkpoint = load_checkpoint(folder)
+    session = Session(checkpoint, "none", track, corpus)
+    several = next(
+        i
+        for i in asked.items(checkpoint, session.window(0), [1024], 0)
+        if i.condition["kind"] == "multi_query"
+    )
+    for said, exact, found in (
+        (" and ".join(several.answers), 1.0, 1.0),
+        (several.answers[2], 0.0, 0.25),
+        ("nothing", 0.0, 0.0),
+    ):
+        monkeypatch.setattr(
+            measure.Reader, "greedy", lambda self, text, n, said=said: checkpoint.encode(said)
+        )
+        rows, (answer,) = session.answered(several, 0)
+        assert [(row.metric, row.value) for row in rows] == [("exact", exact), ("found", found)]
+        assert answer["right"] == (exact == 1)
+
+
+INTERRUPTED = """
+import signal, sys, time
+from pebench.suite.extend import measure
+from pebench.suite.extend.profiles import TRACKS, Track
+from pebench.suite import cli
+TRACKS["EXTEND_TINY"] = Track("EXTEND_TINY", "tests", ("none", "pi"), 2, (0.5, 1, 2), (0.5, 1, 1.5, 2))
+step = measure.Session.answered
+def slow(self, item, number):
+    if number == 3 and "slow" in sys.argv[1]:
+        print("waiting", flush=True)
+        time.sleep(60)
+    return step(self, item, number)
+measure.Session.answered = slow
+sys.argv = ["pebench", *sys.argv[2:]]
+cli.main()
+"""
+
+
+def start(how, folder, corpus, records):
+    rest = [
+        "extend",
+        "--profile",
+        TINY.name,
+        "--model",
+        str(folder),
+        "--corpus",
+        str(corpus),
+        "--records",
+        str(records),
+    ]
+    command = [sys.executable, "-c", INTERRUPTED, how, *rest, "-m", "none", "-t", RETRIEVAL]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(PYTHONPATH=os.getcwd()),
+    )
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_run_is_continued(how, folder, corpus, records, tmp_path):
+    process = start("slow", folder, corpus, tmp_path)
+    assert process.stdout.readline().strip() == "waiting"
+    process.send_signal(how)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == (130 if how is signal.SIGINT else -signal.SIGKILL)
+    if how is signal.SIGINT:
+        assert "the same command continues" in said
+    (kept,) = (tmp_path / RUNNING).rglob("*.steps")
+    assert len(json.loads(kept.read_text())["steps"]) == 3
+    process = start("quick", folder, corpus, tmp_path)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    made = [r for r in read_all(tmp_path)[0] if r.seed == 0]
+    whole = next(r for r in read_all(records)[0] if (r.encoding, r.task, r.seed) == ("rope", RETRIEVAL, 0))
+    assert made[0].rows == whole.rows
+    assert made[0].provenance["resumed_steps"] == 3
+    assert not list((tmp_path / RUNNING).rglob("*.steps"))
+
+
+def test_two_processes_share_the_work(folder, corpus, tmp_path):
+    first = start("slow", folder, corpus, tmp_path)
+    assert first.stdout.readline().strip() == "waiting"
+    second = start("quick", folder, corpus, tmp_path)
+    _, said = second.communicate(timeout=120)
+    first.kill()
+    first.communicate()
+    assert second.returncode == 0, said
+    assert "text 0: another process is making it" in said
+    assert "none extend_retrieval text 1: done" in said
+
+
+@pytest.mark.parametrize(
+    ("rest", "code", "says"),
+    [
+        (["-m", "yarnn"], 2, "did you mean 'yarn'"),
+        (["-m", "none.py"], 2, "no file"),
+        (["-t", "extend_los"], 2, "did you mean 'extend_loss'"),
+        (["--profile", "EXTENDED"], 2, "no profile of this track"),
+        (["--model", "nowhere"], 3, "no config.json"),
+        (["--corpus", "nowhere"], 3, "cannot be read"),
+    ],
+)
+def test_wrong_use_says_what_is_right(rest, code, says, folder, corpus, tmp_path):
+    options = ["--model", str(folder), "--corpus", str(corpus), "--records", str(tmp_path), *rest]
+    process = subprocess.run(
+        [sys.executable, "-m", "pebench.suite.cli", "extend", *options],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == code, process.stderr
+    assert says in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+def test_a_short_corpus_says_so(folder, tmp_path):
+    (tmp_path / "a.txt").write_text(book(1, 20_000))
+    with pytest.raises(ModelError, match="no book of the test split has 100000 tokens"):
+        asked.windows(load_checkpoint(folder), 100_000, tmp_path)
+
+
+def test_a_method_of_a_file_is_measured(folder, corpus, track, tmp_path):
+    from pebench.encodings.extension import CLAIMS, METHODS
+
+    file = Path(tmp_path, "mine.py")
+    file.write_text(
+        "from pebench.encodings.extension import Retuned, method\n\n\n"
+        '@method("halved_again")\nclass Mine(Retuned):\n    title = "halved"\n    paper = "unpublished"\n'
+        '    formula = "x"\n\n    @staticmethod\n    def change(frequencies, factor, length):\n'
+        "        return frequencies / 2\n"
+    )
+    try:
+        result = extend(folder, corpus, tmp_path / "records", "-m", f"{file}:Mine", "-t", LOSS)
+        assert result.exit_code == 0, result.output
+        assert {r.encoding for r in read_all(tmp_path / "records")[0]} == {"rope@halved_again"}
+    finally:
+        METHODS.pop("halved_again", None)
+        CLAIMS.pop("halved_again", None)
+
+
+def test_dynamic_methods_take_each_texts_factor(folder, corpus, track):
+    session = Session(load_checkpoint(folder), "ntk_dynamic", track, corpus)
+    assert [session.factor(n) for n in (512, 1024, 2048)] == [1.0, 1.0, 2.0]
+    assert [Session(load_checkpoint(folder), "ntk", track, corpus).factor(n) for n in (512, 2048)] == [
+        2.0,
+        2.0,
+    ]
