@@ -241,8 +241,8 @@ def trend(frame: pd.DataFrame, found: Trend) -> go.Figure:
             x=math.log10(found.parameters[-1]), y=y, xanchor="left", xshift=10, text=text, showarrow=False
         )
     figure.add_hline(y=0, line={"color": GREY, "dash": "dot"})
-    text = [f"{n / 1e6:.2f} M<br>{name}" for name, n in zip(found.profiles, found.parameters, strict=True)]
-    figure.update_xaxes(type="log", tickvals=found.parameters, ticktext=text, title="parameters")
+    ticks = [f"{n / 1e6:.2f} M<br>{name}" for name, n in zip(found.profiles, found.parameters, strict=True)]
+    figure.update_xaxes(type="log", tickvals=found.parameters, ticktext=ticks, title="parameters")
     figure.update_yaxes(title="difference of scores")
     room = 24 + 7 * max((len(pair) for _, pair, _ in last), default=0)
     return laid_out(figure, 480, showlegend=False, margin_r=room)

@@ -150,7 +150,7 @@ def free_port(wanted: int | None, host: str = ADDRESS) -> int:
 
 
 def options(port: int, host: str = ADDRESS) -> dict[str, object]:
-    """Streamlit's settings; what is not here has its default."""
+    """Streamlit's settings; all others keep their defaults."""
     return {
         "server.address": host,
         "server.port": port,

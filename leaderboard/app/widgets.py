@@ -171,7 +171,7 @@ def narrowed(board: Board, tasks: Sequence[str]) -> Board:
 
 
 def in_short(board: Board) -> list[str]:
-    """The sentences that hold on the board, for Markdown; those of a board that has not changed are made once."""
+    """The sentences that hold on the board, for Markdown; made once for a board that has not changed."""
     folders, changed = st.session_state[SOURCES]
     return list(_in_short(folders, board.profile, changed))
 

@@ -165,7 +165,7 @@ def of_folder(records: Sequence[Path], profiles: Sequence[str] = (), of: str = "
 
 
 def published(*profiles: str) -> str:
-    """The trend of the published records, or what is missing for one."""
+    """The trend of the published records, or the records that it lacks."""
     try:
         return to_markdown(of_folder([PUBLISHED], profiles))
     except TrendError as e:
