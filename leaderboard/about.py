@@ -10,6 +10,8 @@ from pebench.suite.results.record import Condition
 
 FILE = Path(__file__).with_name("tasks.json")
 PUBLISHED = Path(__file__).with_name("records")  # the published results
+# What a first run makes: the newest quick profile that has published results to be compared with.
+USUAL = next((name for name in ("QUICK_2", "QUICK") if (PUBLISHED / name).is_dir()), "QUICK_2")
 EXTENDED = Path(__file__).with_name("extended")  # those of the track EXTEND
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from pebench.leaderboard import about, ranking, table
-from pebench.leaderboard.about import PUBLISHED
+from pebench.leaderboard.about import PUBLISHED, USUAL
 from pebench.leaderboard.notes import notes_of
 from pebench.leaderboard.ranking.keeps import ALL, learning
 from pebench.suite.results.metrics import EXTENDING, counted
@@ -41,7 +41,7 @@ REPRODUCED = (
     "within tolerance",
     "within seed spread",
 )  # verdicts of `pebench reproduce` that verify
-REMEDY = "make some with `pebench run --profile QUICK`"
+REMEDY = f"make some with `pebench run --profile {USUAL}`"
 
 
 class BoardError(ValueError):

@@ -156,7 +156,17 @@ ANSWERS = ["encoding", "task", "seed", "condition", "item", "asked", "answer", "
 def answer_table(records: Iterable[Record]) -> pd.DataFrame:
     """One row per answer that a record keeps: the test item, the right answer, what was said, whether it was right."""
     rows = [
-        (r.encoding, r.task, r.seed, label(a["condition"]), *(a[key] for key in ANSWERS[4:]))
+        (
+            r.encoding,
+            r.task,
+            r.seed,
+            label(a["condition"]),
+            a["item"],
+            a["asked"],
+            a["answer"],
+            a["said"],
+            a["right"],
+        )
         for r in records
         for a in r.answers
     ]

@@ -4,6 +4,7 @@ A table lies beside each saved model; suite/proofs/probes.py says what its rows 
 """
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -21,9 +22,9 @@ class PictureError(ValueError):
     """A file that is no table of pictures."""
 
 
-def newest(folder: Path, profile: str, name: str) -> Path | None:
+def newest(folders: Iterable[Path], profile: str, name: str) -> Path | None:
     """The table beside this encoding's model that was saved last; language models first."""
-    files = (folder / "checkpoints" / profile).glob(f"*/{name}/*.csv")
+    files = [file for one in folders for file in (one / "checkpoints" / profile).glob(f"*/{name}/*.csv")]
     order = sorted(files, key=lambda file: (file.parent.parent.name == "language", file.stat().st_mtime))
     return order[-1] if order else None
 

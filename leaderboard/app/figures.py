@@ -216,7 +216,7 @@ def cost_quality(frame: pd.DataFrame, cost_title: str) -> go.Figure:
     # Costs are ratios, and most lie near 1; plotly's own ticks would say 8 where it is 0.8.
     ticks = [digit * 10.0**power for power in range(-3, 9) for digit in (1, 1.2, 1.5, 2, 3, 5, 7)]
     text = [f"{tick:g}" for tick in ticks]
-    figure.update_xaxes(type="log", tickvals=ticks, ticktext=text, title=f"{cost_title}; hollow: no rank")
+    figure.update_xaxes(type="log", tickvals=ticks, ticktext=text, title=cost_title)
     figure.update_yaxes(title="score (0: without reading the input, 1: oracle)")
     return laid_out(figure, 520, showlegend=True)
 
@@ -241,8 +241,8 @@ def trend(frame: pd.DataFrame, found: Trend) -> go.Figure:
             x=math.log10(found.parameters[-1]), y=y, xanchor="left", xshift=10, text=text, showarrow=False
         )
     figure.add_hline(y=0, line={"color": GREY, "dash": "dot"})
-    text = [f"{n / 1e6:.2f} M<br>{name}" for name, n in zip(found.profiles, found.parameters, strict=True)]
-    figure.update_xaxes(type="log", tickvals=found.parameters, ticktext=text, title="parameters")
+    ticks = [f"{n / 1e6:.2f} M<br>{name}" for name, n in zip(found.profiles, found.parameters, strict=True)]
+    figure.update_xaxes(type="log", tickvals=found.parameters, ticktext=ticks, title="parameters")
     figure.update_yaxes(title="difference of scores")
     room = 24 + 7 * max((len(pair) for _, pair, _ in last), default=0)
     return laid_out(figure, 480, showlegend=False, margin_r=room)

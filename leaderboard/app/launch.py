@@ -14,7 +14,7 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
-from pebench.leaderboard.about import PUBLISHED
+from pebench.leaderboard.about import PUBLISHED, USUAL
 
 ADDRESS = "127.0.0.1"
 DEFAULT_PORT = 8501
@@ -46,7 +46,7 @@ def run_app(
     for folder in records:
         if not folder.is_dir():
             raise LaunchError(
-                f"there is no records folder {folder}; make one with `pebench run --profile QUICK`, or leave it out"
+                f"there is no records folder {folder}; make one with `pebench run --profile {USUAL}`, or leave it out"
             )
     port = free_port(port, host)
     if is_open(host):
@@ -150,7 +150,7 @@ def free_port(wanted: int | None, host: str = ADDRESS) -> int:
 
 
 def options(port: int, host: str = ADDRESS) -> dict[str, object]:
-    """Streamlit's settings; what is not here has its default."""
+    """Streamlit's settings; all others keep their defaults."""
     return {
         "server.address": host,
         "server.port": port,

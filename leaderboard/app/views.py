@@ -367,7 +367,7 @@ def effective_lengths(board: Board) -> pd.DataFrame:
 
 
 def by_depth(board: Board, task: str, metric: str, names: Sequence[str]) -> pd.DataFrame:
-    """Mean over seeds at each length and place: a depth, or what is asked of several needles at once.
+    """Mean over seeds at each length and place: a depth, or the question about several needles.
 
     Columns: encoding, length, place, value; places from the beginning of the text to its end, kinds last.
     """

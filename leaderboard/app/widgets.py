@@ -156,6 +156,12 @@ def open_board() -> Board:
     return board
 
 
+def shown_folders() -> list[Path]:
+    """The folders of the board."""
+    folders, _ = st.session_state[SOURCES]
+    return [folder_named(folder) for folder in folders]
+
+
 def narrowed(board: Board, tasks: Sequence[str]) -> Board:
     """The board ranked anew on these tasks alone; on all of them where none is named."""
     if not tasks:
@@ -165,7 +171,7 @@ def narrowed(board: Board, tasks: Sequence[str]) -> Board:
 
 
 def in_short(board: Board) -> list[str]:
-    """The sentences that hold on the board, for Markdown; those of a board that has not changed are made once."""
+    """The sentences that hold on the board, for Markdown; made once for a board that has not changed."""
     folders, changed = st.session_state[SOURCES]
     return list(_in_short(folders, board.profile, changed))
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pebench.leaderboard import table
-from pebench.leaderboard.board import Board, board_of
+from pebench.leaderboard.board import REMEDY, Board, board_of
 from pebench.leaderboard.printing import safe_csv, to_frame
 from pebench.leaderboard.reports.published import FILE, read
 from pebench.leaderboard.reports.validity import validity
@@ -185,7 +185,7 @@ CROISSANT_TYPES = {TEXT: "sc:Text", INTEGER: "sc:Integer", NUMBER: "sc:Float", B
 def tables(records: list[Record]) -> dict[str, pa.Table]:
     """The tables of these records, each exactly in its schema. DatasetError where there are no records."""
     if not records:
-        raise DatasetError("no records to make a dataset of; make some with `pebench run --profile QUICK`")
+        raise DatasetError(f"no records to make a dataset of; {REMEDY}")
     by_profile: dict[str, list[Record]] = defaultdict(list)
     records = sorted(map(_encodable, records), key=lambda r: r.path)
     for record in records:

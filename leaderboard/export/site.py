@@ -15,12 +15,12 @@ from plotly.offline import get_plotlyjs
 
 from pebench.leaderboard import about, ranking
 from pebench.leaderboard.app import figures, rows, views
-from pebench.leaderboard.app.screens.submit import SUBMIT
 from pebench.leaderboard.board import Board, Entry, make_board
 from pebench.leaderboard.export.pictures import badge, social_card
 from pebench.leaderboard.printing import to_frame, to_json, unranked
 from pebench.leaderboard.reports import claims, sentences
 from pebench.leaderboard.reports.published import FILE, read
+from pebench.leaderboard.reports.submitting import SUBMIT
 from pebench.leaderboard.reports.validity import Validity, validity
 from pebench.suite.results.record import write_whole
 

@@ -146,7 +146,7 @@ def draws(s: Spread, chosen: Mask, rng: np.random.Generator, count: int = DRAWS)
 def averaged(parts: list[Spread], share: Array) -> tuple[Array, Array, Array]:
     """Averages over tasks with these weights (E, T), and the ends of their 95 % confidence intervals; each (E,).
 
-    The variance is that of the model: the seeds' common part, the runs' own, and the test items. Estimated variances
+    The model's variance has three parts: the seeds' common part, the runs' own, and the test items. Estimated variances
     make the interval one of Student's t, with Welch's and Satterthwaite's degrees of freedom. No score is below the
     floor or above the oracle's.
     """

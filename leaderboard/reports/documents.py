@@ -31,6 +31,7 @@ from pebench.leaderboard.reports import (
 from pebench.leaderboard.reports.method import METHOD
 from pebench.leaderboard.reports.published import AT, BEYOND
 from pebench.leaderboard.reports.quantities import ALL, Quantity, measured
+from pebench.leaderboard.reports.submitting import SUBMIT
 from pebench.suite.results.record import read_all
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,6 +87,7 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     ),
     "extend": ("docs/extend.md", extension.published),
     "method": ("docs/ranks.md", lambda: METHOD),
+    "submit": ("docs/submit.md", lambda: SUBMIT),
     "map": ("docs/map.md", lambda: atlas.to_markdown(board())),
     "variants": ("leaderboard/variants.md", lambda: variants.to_markdown(board())),
     "gates": ("suite/experiment/standard.md", lambda: gates.to_markdown(board())),

@@ -2,7 +2,7 @@
 
 A rule is met, not met, or unknown where the records and trials do not say. Records come from test items, trials (JSON
 lines of `python -m benchmarks.trial`) from validation items; both are judged by the same functions. A trial counts
-where it has the size and the training length of the profile.
+where it has the size and training length of the profile.
 """
 
 import argparse

@@ -140,15 +140,6 @@ def to_markdown(found: Trend) -> str:
     return "\n".join(lines)
 
 
-def published(*profiles: str) -> str:
-    """The trend of the published records, or the reason why there is none."""
-    records = newest(r for r in reading(PUBLISHED).records if r.profile in profiles)
-    try:
-        return to_markdown(trend({p: [r for r in records if r.profile == p] for p in profiles}))
-    except TrendError as e:
-        return f"No trend yet: {e}."
-
-
 def of_folder(records: Sequence[Path], profiles: Sequence[str] = (), of: str = "score") -> Trend:
     """The trend of records folders. Without profiles: the widest group of profiles that train equal lengths.
 
@@ -171,6 +162,14 @@ def of_folder(records: Sequence[Path], profiles: Sequence[str] = (), of: str = "
         "no two profiles here train a common task at the same length and differ in their models' sizes; "
         "make some with `pebench run --profile STANDARD_2` and `pebench run --profile LARGE`"
     )
+
+
+def published(*profiles: str) -> str:
+    """The trend of the published records, or the records that it lacks."""
+    try:
+        return to_markdown(of_folder([PUBLISHED], profiles))
+    except TrendError as e:
+        return f"No trend yet: {e}."
 
 
 APART = 1.5  # least ratio of the parameters of two sizes

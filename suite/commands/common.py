@@ -24,7 +24,15 @@ def expanded(path: str | Path) -> Path:
 
 PATH: dict[str, Any] = {"parser": expanded, "metavar": "PATH"}
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-ProfileName = Annotated[str, typer.Option("--profile", "-p", help="Which profile: `pebench ls profiles`.")]
+ProfileName = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        "-p",
+        help="Which profile: `pebench ls profiles`. Default: the newest quick one with published results.",
+        show_default=False,
+    ),
+]
 Records = Annotated[
     Path, typer.Option(help="The folder of the records.", envvar="PEBENCH_RECORDS", show_default=True, **PATH)
 ]
@@ -64,6 +72,15 @@ class Published(StrEnum):
 Beside = Annotated[
     Published | None, typer.Option(help="`published`: show these records beside the published ones.")
 ]
+
+
+def usual(profile: str | None) -> str:
+    """The profile that is named, else the usual one."""
+    from pebench.leaderboard.about import USUAL
+
+    return profile or USUAL
+
+
 AnyProfile = Annotated[
     str | None, typer.Option("--profile", "-p", help="Default: the one with most records.")
 ]

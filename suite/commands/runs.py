@@ -35,6 +35,7 @@ from pebench.suite.commands.common import (
     console,
     listed,
     specs,
+    usual,
 )
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    profile: ProfileName = "QUICK",
+    profile: ProfileName = None,
     encodings: Annotated[
         list[str] | None,
         typer.Option(
@@ -93,7 +94,7 @@ def run(
     if ranks is None and (micro_batch or sharded or recompute):
         raise typer.BadParameter("--micro-batch, --sharded and --recompute are of --ranks N; give it too")
     sharing = Sharing(ranks, micro_batch, sharded, recompute) if ranks else None
-    plan = profile_named(profile)
+    plan = profile_named(usual(profile))
     chosen_specs, wanted = chosen(plan, specs(encodings), listed(tasks))
     if engine is Machines.local:
         demand_device(device, sharing)
@@ -128,7 +129,7 @@ def run(
 
 
 def show_nodes(
-    profile: ProfileName = "QUICK",
+    profile: ProfileName = None,
     encodings: Annotated[list[str] | None, typer.Option("--encodings", "-e", help="As in `run`.")] = None,
     tasks: Annotated[list[str] | None, typer.Option("--tasks", "-t", help="As in `run`.")] = None,
     corpus: Corpus = None,
@@ -147,7 +148,7 @@ def show_nodes(
     from pebench.suite.runs.runner import cells
     from pebench.suite.runs.selection import chosen
 
-    plan = profile_named(profile)
+    plan = profile_named(usual(profile))
     chosen_specs, wanted = chosen(plan, specs(encodings), listed(tasks))
     every = cells(plan, chosen_specs, wanted, [0], corpus.resolve() if corpus else None)
     with console().status("asking the nodes") if sys.stderr.isatty() and not as_json else Console(quiet=True):
@@ -192,7 +193,7 @@ def run_listed(
 
 
 def status(
-    profile: ProfileName = "QUICK",
+    profile: ProfileName = None,
     encodings: Annotated[list[str] | None, typer.Option("--encodings", "-e", help="As in `run`.")] = None,
     tasks: Annotated[list[str] | None, typer.Option("--tasks", "-t", help="As in `run`.")] = None,
     seeds: Seeds = None,
@@ -207,7 +208,7 @@ def status(
     from pebench.suite.runs.runner import cells, states
     from pebench.suite.runs.selection import chosen
 
-    plan = profile_named(profile)
+    plan = profile_named(usual(profile))
     chosen_specs, wanted = chosen(plan, specs(encodings), listed(tasks))
     sweep = cells(plan, chosen_specs, wanted, list(range(seeds or plan.seeds)), corpus)
     found = list(states(sweep, records))

@@ -132,6 +132,7 @@ def new(
     """Write a file with a new encoding that passes the check, to change into yours."""
     from pebench.encodings.extension import methods
     from pebench.encodings.registry import FOLDER, UnknownName, resolve
+    from pebench.leaderboard.about import USUAL
     from pebench.suite.submissions.template import TemplateError, encoding_file, method_file
 
     text, cls = method_file(name) if extension else encoding_file(name)
@@ -152,7 +153,7 @@ def new(
     tried = (
         f"pebench extend -m none,{path}:{cls}"
         if extension
-        else f"pebench run --profile QUICK -e {path}:{cls}"
+        else f"pebench run --profile {USUAL} -e {path}:{cls}"
     )
     typer.echo(f"wrote {path}\nnext: {proof}\n      {tried}")
 

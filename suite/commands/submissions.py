@@ -18,6 +18,7 @@ from pebench.suite.commands.common import (
     Seeds,
     TheirEncoding,
     console,
+    usual,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ Encoding = Annotated[str, typer.Argument(help="Your file: my_encoding.py, or my_
 
 def submit(
     encoding: Encoding,
-    profile: ProfileName = "QUICK",
+    profile: ProfileName = None,
     seeds: Seeds = None,
     records: Records = Path("records"),
     out: Annotated[
@@ -50,7 +51,7 @@ def submit(
     from pebench.suite.runs.selection import demand_data, demand_device
     from pebench.suite.submissions import submission
 
-    plan = submission.propose(encoding, profile_named(profile), seeds)
+    plan = submission.propose(encoding, profile_named(usual(profile)), seeds)
     demand_data(list(plan.profile.plans))
     demand_device(device)
     folder = out or Path("submissions", plan.name)

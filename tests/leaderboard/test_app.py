@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -182,6 +183,28 @@ def test_the_whole_app_starts_on_the_overview(monkeypatch, folder):
     assert page.title[0].value == "Positional encodings, ranked"
 
 
+def test_the_recipe_of_a_streamlit_space_shows_the_published_results(monkeypatch, folder, tmp_path):
+    recipe = (Path(__file__).parents[2] / "docs" / "releasing.md").read_text(encoding="utf-8")
+    lines = re.search(r"`app.py` with the lines `(.*)` and `(.*)`", recipe)
+    assert lines is not None
+    (tmp_path / "app.py").write_text("\n".join(lines.groups()), encoding="utf-8")
+    for name, value in re.findall(r"`(PEBENCH_\w+)=(\w+)`", recipe):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(board, "PUBLISHED", folder)
+    page = AppTest.from_file(str(tmp_path / "app.py"), default_timeout=TIMEOUT).run()
+    assert not page.exception
+    assert len(names_of_main(page)) == 11
+    assert "records" not in page.session_state  # no box for another folder
+
+
+def names_of_main(page: AppTest) -> list[str]:
+    """The rows of the table of the whole app, which has the button that copies the link beside it."""
+    (table,) = (
+        json.loads(part.proto.json) for part in page.get("bidi_component") if "rows" in part.proto.json
+    )
+    return [row["name"] for row in table["rows"]]
+
+
 def test_filters_narrow_the_table_and_a_link_carries_its_view(monkeypatch, folder):
     page = opened(monkeypatch, folder, "overview")
     assert len(names_of(page)) == 11
@@ -244,6 +267,7 @@ def test_an_app_that_others_can_reach_reads_no_other_folder(monkeypatch, folder,
     assert "secret" not in names_of(page)
     assert not [box for box in page.text_input if box.key == "records"]
     assert "no choice named records" in said(page)
+    opened(monkeypatch, folder, "encoding")  # it looks for pictures in the folders of the board
 
 
 @pytest.mark.parametrize(

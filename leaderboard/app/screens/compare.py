@@ -23,7 +23,7 @@ def show() -> None:
         return
     draw(figures.differences(frame, first, figures.Looks([first, *others])), "compare")
     st.caption(
-        "Paired by seed, on the conditions that both have, with 95 % intervals. The p-values are those of "
+        "Paired by seed, on the conditions that both have, with 95 % intervals. The p-values are of "
         "single comparisons; tiers correct for all pairs."
     )
     st.dataframe(frame, hide_index=True, height="content", column_config=COLUMNS)

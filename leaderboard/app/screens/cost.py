@@ -24,7 +24,9 @@ def show() -> None:
     )
     frame = views.cost_quality(board, cost)
     draw(figures.cost_quality(frame, views.better(cost)), "cost")
-    st.caption("The front holds those that no other beats in both. Cost is never mixed into the score.")
+    st.caption(
+        "No other encoding beats one on the front in both. Hollow: no rank. Cost is never mixed into the score."
+    )
     st.dataframe(frame, hide_index=True, height="content", column_config=COLUMNS)
     download(frame, "cost")
     records_of(frame["encoding"])

@@ -1,7 +1,6 @@
 """All that is known of one encoding, down to the record of each number."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -9,7 +8,7 @@ import streamlit as st
 
 from pebench.leaderboard.app import links, views
 from pebench.leaderboard.app.screens.pictures import show_pictures
-from pebench.leaderboard.app.widgets import COLUMNS, download, open_board
+from pebench.leaderboard.app.widgets import COLUMNS, download, open_board, shown_folders
 from pebench.leaderboard.printing import plain
 
 REPORTED = ("reads content", "relative range", "left padding", "cost of a cached token")  # these cannot fail
@@ -47,8 +46,7 @@ def show() -> None:
         badges(parts["certificate"])
         with st.expander("What was measured"):
             st.dataframe(parts["certificate"], hide_index=True)
-    folder = Path(st.session_state["records"] or ".").expanduser()
-    show_pictures(folder, board.profile, name)
+    show_pictures(shown_folders(), board.profile, name)
     st.subheader("Source")
     with st.expander(plain(text(card, "file") or "no source in the records")):
         st.code(text(card, "source"), language="python")

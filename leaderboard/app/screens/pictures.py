@@ -1,5 +1,6 @@
 """The pictures of one encoding, under its facts."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -9,10 +10,10 @@ from pebench.leaderboard.app.widgets import draw
 from pebench.leaderboard.printing import plain
 
 
-def show_pictures(folder: Path, profile: str, name: str) -> None:
+def show_pictures(folders: Sequence[Path], profile: str, name: str) -> None:
     """What an encoding does to logits, and where its trained models look."""
     st.subheader("Pictures")
-    file = encoding_figures.newest(folder, profile, name)
+    file = encoding_figures.newest(folders, profile, name)
     if file is None:
         if "@" in name:
             st.info(
