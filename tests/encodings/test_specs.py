@@ -4,6 +4,7 @@ import inspect
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,7 +25,6 @@ from pebench.encodings.registry import (
 from pebench.leaderboard.submissions.validate import validate
 from pebench.suite.commands.common import specs
 from pebench.suite.experiment.profiles import PROFILES
-from pebench.suite.proofs.certificate import CHECKS
 from pebench.suite.results.names import name_problem, whole_problem
 from pebench.suite.results.record import Record, RecordError, Row, write
 from pebench.suite.runs.cell import Cell
@@ -339,6 +339,6 @@ def test_check_and_run_take_it_for_real(folder: str, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert f"{len(CHECKS)} of {len(CHECKS)}" in pebench("check", spec)
+    assert re.search(r": (\d+) of \1 checks hold", pebench("check", spec))
     assert "1 run in" in pebench("run", "--profile", "SMOKE", "-t", "copy", "-e", spec)
     assert len(list((tmp_path / "r/SMOKE/copy/idea").glob("*.json"))) == 1
