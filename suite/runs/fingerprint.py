@@ -40,7 +40,7 @@ UNCOUNTED = (
     "pebench.suite.results",
     "pebench.suite.experiment.answers",
     "pebench.suite.experiment.resume",
-    "pebench.suite.lm.gpu",  # by what attention.py defines; a timing on a GPU names its kernels in its provenance
+    "pebench.suite.lm.gpu",  # computes what attention.py defines
     "pebench.tasks.data.corpus",
     "pebench.tasks.data.wheels",
 )
