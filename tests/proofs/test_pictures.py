@@ -158,7 +158,7 @@ def test_numbers_without_end_are_not_drawn(tmp_path: Path) -> None:
 
 
 def test_the_newest_language_model_is_shown(tmp_path: Path) -> None:
-    assert drawn.newest(tmp_path, "QUICK", "rope") is None
+    assert drawn.newest([tmp_path], "QUICK", "rope") is None
     for n, place in enumerate(
         ("language/rope/0-a", "language/rope/0-b", "copy/rope/0-c", "language/fox/0-d")
     ):
@@ -166,7 +166,7 @@ def test_the_newest_language_model_is_shown(tmp_path: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
         os.utime(file, (n, n))
-    newest = drawn.newest(tmp_path, "QUICK", "rope")
+    newest = drawn.newest([tmp_path], "QUICK", "rope")
     assert newest is not None
     assert newest.name == "0-b.csv"
 
