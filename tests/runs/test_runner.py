@@ -77,7 +77,9 @@ def test_every_profile_is_sound(profile) -> None:
         task = make(name)
         assert plan.width % plan.heads == 0
         lengths = [c["length"] for c in task.conditions(plan.recipe.length, plan.multiples)]
-        assert plan.recipe.length in lengths or (min(plan.multiples) > 1 and task.gate > 0)  # the gate is at L
+        assert plan.recipe.length in lengths or (
+            min(plan.multiples) > 1 and task.gate > 0
+        )  # the gate is at L
         if isinstance(task, Task):
             assert plan.recipe.steps > 0
             assert sorted(set(lengths)) == [round(plan.recipe.length * m) for m in plan.multiples]
