@@ -55,7 +55,13 @@ class Interval:
     score: float
     low: float | None  # None where no encoding has two seeds
     high: float | None
-    p_best: float | None = None  # of the scores at L and beyond; None without two seeds in every task
+
+
+@dataclass(frozen=True)
+class Quantity(Interval):
+    """The score at L, or beyond it, which rows are compared by."""
+
+    p_best: float | None  # None without two seeds in every task
 
 
 @dataclass(frozen=True)
@@ -85,8 +91,8 @@ class Entry:
     score: float | None
     low: float | None
     high: float | None
-    at_length: Interval | None  # the score at the training length alone
-    beyond: Interval | None  # the score beyond the training length alone
+    at_length: Quantity | None  # the score at the training length alone
+    beyond: Quantity | None  # the score beyond the training length alone
     learns: Overall | None  # share of the runs that pass their gate
     keeps: Overall | None  # octaves of L to which half of the score at L holds; of tasks that are learned
     p_best: float | None  # by other seeds and test items
@@ -339,8 +345,8 @@ def board_of(
         families=_by_encoding(result.families),
         runs=_by_encoding(runs),
         checks=_by_encoding(checks),
-        at_length=_intervals(result.at_length.table),
-        beyond=_intervals(result.beyond.table),
+        at_length=_quantities(result.at_length.table),
+        beyond=_quantities(result.beyond.table),
         learns=_overall(learned.learns),
         keeps=_overall(learned.keeps),
         places=ranking.places(result),
@@ -364,12 +370,13 @@ def _by_encoding(frame: pd.DataFrame) -> dict[str, list[Any]]:
     return rows
 
 
-def _intervals(frame: pd.DataFrame) -> dict[str, Interval]:
+def _quantities(frame: pd.DataFrame) -> dict[str, Quantity]:
     """The known scores of a table (encoding, score, low, high, p_best), by encoding."""
-    rows = frame.dropna(subset="score").itertuples()
     return {
-        row.encoding: replace(_interval(row.score, row.low, row.high), p_best=_none(row.p_best, float))
-        for row in rows
+        row.encoding: Quantity(
+            float(row.score), _none(row.low, float), _none(row.high, float), _none(row.p_best, float)
+        )
+        for row in frame.dropna(subset="score").itertuples()
     }
 
 
@@ -407,8 +414,8 @@ class _Facts:
     families: dict[str, list[Any]]
     runs: dict[str, list[Any]]
     checks: dict[str, list[Any]]
-    at_length: dict[str, Interval]
-    beyond: dict[str, Interval]
+    at_length: dict[str, Quantity]
+    beyond: dict[str, Quantity]
     learns: dict[str, Overall]
     keeps: dict[str, Overall]
     places: pd.DataFrame

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pebench.leaderboard import ranking
-from pebench.leaderboard.board import COSTS, Board, BoardError, Entry
+from pebench.leaderboard.board import COSTS, Board, BoardError
 
 ORDERS = {
     "mean": "the mean of the families' scores",
@@ -47,16 +47,8 @@ def to_json(board: Board) -> dict[str, Any]:
         "order": board.order,
         "family_influence": _influence(board),
         "task_dependent": [{"better": a, "worse": b} for a, b in board.ranking.task_dependent],
-        "encodings": [_plain(entry) for entry in board.entries],
+        "encodings": [asdict(entry) for entry in board.entries],
     }
-
-
-def _plain(entry: Entry) -> dict[str, Any]:
-    """An entry as plain data; P(best) is of the score, at L and beyond, and of no single family."""
-    row = asdict(entry)
-    for family in row["families"].values():
-        del family["p_best"]
-    return row
 
 
 def _influence(board: Board) -> dict[str, float | None]:
