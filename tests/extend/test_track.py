@@ -60,18 +60,14 @@ def track(monkeypatch):
     return TINY
 
 
+def words(folder, corpus, records):
+    """The command, as far as all its calls have it."""
+    options = {"--profile": TINY.name, "--model": folder, "--corpus": corpus, "--records": records}
+    return ["extend", *(str(word) for pair in options.items() for word in pair)]
+
+
 def extend(folder, corpus, records, *rest):
-    options = [
-        "--profile",
-        TINY.name,
-        "--model",
-        str(folder),
-        "--corpus",
-        str(corpus),
-        "--records",
-        str(records),
-    ]
-    return CliRunner().invoke(app, ["extend", *options, *rest])
+    return CliRunner().invoke(app, [*words(folder, corpus, records), *rest])
 
 
 @pytest.fixture(scope="module")
@@ -255,18 +251,8 @@ cli.main()
 
 
 def start(how, folder, corpus, records):
-    rest = [
-        "extend",
-        "--profile",
-        TINY.name,
-        "--model",
-        str(folder),
-        "--corpus",
-        str(corpus),
-        "--records",
-        str(records),
-    ]
-    command = [sys.executable, "-c", INTERRUPTED, how, *rest, "-m", "none", "-t", RETRIEVAL]
+    rest = [*words(folder, corpus, records), "-m", "none", "-t", RETRIEVAL]
+    command = [sys.executable, "-c", INTERRUPTED, how, *rest]
     return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
