@@ -29,7 +29,7 @@ from pebench.tasks.language import Language
 
 @contextmanager
 def products(kind: str) -> Iterator[None]:
-    """Within, this processor counts as one that is fast in this precision alone."""
+    """Let training multiply in this precision alone inside the context."""
     with (
         patch.object(precision, "fast_bf16", lambda device: kind == "bfloat16"),
         patch.object(precision, "fast_fp16", lambda: kind == "float16"),

@@ -62,7 +62,7 @@ class Outcome:
     gate: float
     passed: int | None  # steps until the gate was first passed
     seconds: float  # of processor time, training alone
-    to_gate: float | None  # of which until the gate was first passed
+    to_gate: float | None  # seconds until the gate was first passed
     kept: dict[str, float]  # score by length
 
 
@@ -96,7 +96,7 @@ class Muon(AdamW):
 
     @torch.no_grad()
     def step(self, learning_rate: float) -> None:
-        """One step; `learning_rate` is Muon's, and that of the other parameters follows its schedule."""
+        """Take one step. `learning_rate` is Muon's; the rate of the other parameters follows its schedule."""
         for p, parts in self.parts.items():
             assert p.grad is not None
             momentum = self.momenta[p].mul_(MOMENTUM).add_(p.grad)
@@ -250,7 +250,7 @@ def main(
     share: float = 1.0,
     table: bool = False,
 ) -> None:
-    """Run what is missing, then print the table. `--share 0.01` is a trial of the trial: a hundredth of the steps."""
+    """Run what is missing, then print the table. `--share 0.01` takes a hundredth of the steps."""
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)
     done, rows = Done(out), []

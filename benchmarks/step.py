@@ -13,14 +13,15 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from unittest.mock import patch
 
 import torch
 import typer
 
+from benchmarks.precision import products
 from pebench.encodings.registry import resolve
 from pebench.suite.experiment.profiles import PROFILES
 from pebench.suite.experiment.training import AdamW, Recipe, batch, stepper
@@ -34,16 +35,6 @@ TASKS = ("copy", "recall", "needle", "language")  # of STANDARD
 LARGER = ((4, 128, 4, 256, 8), (6, 256, 4, 512, 4))  # layers, width, heads, tokens, batch
 BATCHES = 20  # of different lengths, as the tasks draw them
 TURNS = 50_000  # of the loop of peak.c: a few milliseconds
-
-
-@contextmanager
-def products(kind: str) -> Iterator[None]:
-    """Within, this processor counts as one that multiplies in this precision, or takes PyTorch's step in float32."""
-    with (
-        patch.object(precision, "fast_bf16", lambda device: False),
-        patch.object(precision, "fast_fp16", lambda: kind == "float16"),
-    ):
-        yield
 
 
 @functools.cache
