@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pebench.encodings.registry import FOLDER
-from pebench.leaderboard.submissions.validate import Report
+from pebench.leaderboard.submissions.report import Report
 from pebench.suite.commands import submissions
 from pebench.suite.results.record import read_all
 from pebench.suite.submissions import accept as accepting
