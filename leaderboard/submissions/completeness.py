@@ -4,12 +4,12 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from pebench.leaderboard.submissions.records import question
 from pebench.leaderboard.submissions.report import Check, clip, quote
 from pebench.leaderboard.table import label
 from pebench.suite.results.record import AGAIN, CERTIFICATE, Record, Row
+from pebench.suite.results.setup import Setup
 
 SAME = 1e-6  # relative difference of floors and ceilings between processors
 
@@ -19,9 +19,7 @@ class Rules:
     """What a profile demands of a submission: the suite's own literals, as plain data."""
 
     seeds: int  # at least; 0 to this number without a gap
-    setups: Mapping[
-        str, Mapping[str, Any]
-    ]  # by task: what the record must say of model, steps, text and gate
+    setups: Mapping[str, Setup]  # by task: what the record must say of model, steps, text and gate
     once: frozenset[str]  # tasks that are run with seed 0 alone
 
 

@@ -15,6 +15,13 @@ class Commit(TypedDict, total=False):
     no_commit: str  # the reason
 
 
+class Kernels(TypedDict, total=False):
+    """What computed on a CPU; empty if nothing asked for kernels."""
+
+    kernels: str  # native or pytorch
+    kernels_reason: str  # why not native
+
+
 class Versions(TypedDict):
     """The software that made a record."""
 
@@ -43,10 +50,10 @@ class Outcome(TypedDict, total=False):
     checkpoint: str  # the file of the trained model, in the records folder
     missing: dict[str, str]  # by name: why a file beside the record could not be written
     badges: dict[str, Any]  # of a certificate: measured facts of the encoding
-    resumed_steps: int  # of an extension: tests that an earlier call had finished
+    resumed_steps: int  # of an extension: steps that an earlier call had finished
 
 
-class Provenance(Commit, Outcome, total=False):
+class Provenance(Commit, Kernels, Outcome, total=False):
     """Where, when and with what a record was made."""
 
     started: str  # ISO 8601, UTC
@@ -58,8 +65,6 @@ class Provenance(Commit, Outcome, total=False):
     device: str | None
     threads: int
     precision: str | None  # of the matrix products in training
-    kernels: str  # native or pytorch
-    kernels_reason: str  # why not native
     ranks: int  # processes that share the training; the next three are of them
     micro_batch: int | None
     sharded: bool

@@ -20,10 +20,13 @@ class Model(TypedDict, total=False):
 
 
 class Corpus(TypedDict, total=False):
-    """The text that a task reads: books-v1, or `user:` and a file's name."""
+    """The text that a task reads: books-v1, `user:` and a file's name, or the name of a token dataset."""
 
     name: str
     sha256: str
+    revision: str  # of a token dataset, like the next two
+    tokenizer: str
+    tokens: str  # a whole number
 
 
 class Setup(TypedDict, total=False):
