@@ -48,7 +48,7 @@ PICTURES = ("svg", "png")
 # Seconds: a browser that loads what draws (5 MB) is busy, so the first visit shows text and tables before.
 HEAD_START = 1.2
 NUMBER = st.column_config.NumberColumn
-NAME = st.column_config.TextColumn("encoding", pinned=True, width=130)
+NAME = st.column_config.TextColumn("encoding", pinned=True, width=170)  # the longest name
 COLUMNS: dict[str, Any] = {
     "rank": NUMBER("rank", format="%d", help="Encodings of one tier share it."),
     "tier": NUMBER("tier", format="%d", help="Nothing in a tier is separable from its leader."),
@@ -239,6 +239,13 @@ def show_table(data: dict[str, Any], key: str) -> None:
     if chosen.get("compare") and PAGES:
         first, *others = chosen["compare"]
         st.switch_page(PAGES["compare"], query_params={"first": first, "others": others, **profile})
+
+
+def show_frame(
+    frame: pd.DataFrame, columns: dict[str, Any] | None = None, height: Literal["content", "auto"] = "content"
+) -> None:
+    """A frame as a table without index, a dash where nothing is known."""
+    st.dataframe(frame, hide_index=True, height=height, column_config=columns, placeholder="–")
 
 
 def nothing() -> None:

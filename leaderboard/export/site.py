@@ -5,7 +5,7 @@ Every page has a permanent address, every table lies beside it as JSON, and all 
 
 import html
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -218,11 +218,9 @@ def to_page(up: str) -> Callable[[str], str]:
     return lambda name: f"{up}encodings/{slug(name)}.html"
 
 
-def ranking_table(page: Page, name: str, board: Board, families: Iterable[str] = ()) -> None:
+def ranking_table(page: Page, name: str, board: Board, families: Sequence[str] | None = None) -> None:
     """The ranking on a page."""
-    data = rows.board_table(
-        board, to_page(page.up), families=list(families), compare=f"{page.up}compare.html#"
-    )
+    data = rows.board_table(board, to_page(page.up), families=families, compare=f"{page.up}compare.html#")
     page.table(name, data, to_frame(board).to_dict("records"))
 
 
@@ -296,7 +294,7 @@ def task(site: Site, name: str, against: Validity) -> Page:
         if not said.empty:
             plain_table(page, f"answers-{name}-{item.multiple}", said)
     page.add("<h2>Ranked by this task</h2>")
-    ranking_table(page, f"task-{name}", site.alone(name), [about.family(name)])
+    ranking_table(page, f"task-{name}", site.alone(name))
     metrics = [metric for found, metric in views.measured(board, "length") if found == name]
     if metrics and facts:
         frame = views.by_length(board, name, metrics[0], views.few(board))
