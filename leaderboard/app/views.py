@@ -88,7 +88,19 @@ def questions(board: Board) -> list[Question]:
         Question("Is A better than B?", "compare", {}),
         Question("What does it cost?", "cost", {}),
         Question("How does mine compare?", "submit", {}),
+        *([newer] if (newer := successor(board)) else []),
     ]
+
+
+def successor(board: Board) -> Question | None:
+    """The way to the next version of this profile, where it has results in the same folder."""
+    name = f"{board.profile}_2"
+    runs = board.profiles.get(name, 0)
+    return (
+        Question(f"The next version: {name}, {counted(runs, 'run')}", "overview", {"profile": name})
+        if runs
+        else None
+    )
 
 
 def seed_numbers(board: Board) -> range:
