@@ -44,7 +44,7 @@ def work() -> int:
 def sweep(folder: Path, count: int | None) -> int:
     """The sweep that is killed, or the beginning of it."""
     code = f"import sys; sys.path.insert(0, {os.getcwd()!r}); from tests.faults import work; sys.exit(work())"
-    local.WORKER = ("-c", code)
+    local.WORKER, local.FORKS = ("-c", code), False
     runner.sweep(SMOKE, CELLS[:count], folder, jobs=2, save=True).run()
     return 0
 

@@ -98,7 +98,7 @@ def read_text(self, *a, before=pathlib.Path.read_text, **k):
     return "".join(x for x in text.splitlines(True) if "VmHWM" not in x) if "self/status" in str(self) else text
 pathlib.Path.read_text = read_text
 
-if "pebench.suite.runs.worker" in sys.orig_argv:
+if "pebench.suite.runs.engines.forkserver" in sys.orig_argv:  # it forks the workers
     import pebench.suite.proofs.probes as probes
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -242,7 +242,7 @@ from pathlib import Path
 from pebench.suite.runs import runner
 from pebench.suite.runs.cell import Cell
 from pebench.suite.runs.engines import local
-local.WORKER = ("-c", {IDLE!r})
+local.WORKER, local.FORKS = ("-c", {IDLE!r}), False
 cell = Cell("nope", "copy", "SMOKE", 0)
 started = local.spawn
 def spawn(log):

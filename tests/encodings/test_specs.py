@@ -32,6 +32,7 @@ from pebench.suite.runs.engines.local import order
 from pebench.suite.runs.runner import cells
 from pebench.suite.submissions import submission
 from pebench.suite.submissions.template import TemplateError, encoding_file
+from pebench.tasks.data.wheels import cache_folder
 
 SMOKE = PROFILES["SMOKE"]
 TEXT = 'from pebench.encodings.rope import RoPE\n\n\nclass Idea(RoPE):\n    """Mine."""\n\n    base = 20.0\n'
@@ -330,7 +331,11 @@ def test_check_and_run_take_it_for_real(folder: str, tmp_path: Path) -> None:
     (tmp_path / folder).mkdir()
     (tmp_path / folder / "my idea.py").write_bytes(b"\xef\xbb\xbf" + TEXT.replace("\n", "\r\n").encode())
     spec = f"~/{folder}/my idea.py:Idea"
-    environment = os.environ | {"HOME": str(tmp_path), "PEBENCH_RECORDS": "~/r"}
+    environment = os.environ | {
+        "HOME": str(tmp_path),
+        "PEBENCH_RECORDS": "~/r",
+        "PEBENCH_CACHE": str(cache_folder()),
+    }
 
     def pebench(*words: str) -> str:
         done = subprocess.run(

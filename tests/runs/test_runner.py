@@ -1,3 +1,4 @@
+import contextlib
 import datetime
 import errno
 import io
@@ -25,7 +26,7 @@ from pebench.suite.runs import machine, runner
 from pebench.suite.runs.cell import Cell, run
 from pebench.suite.runs.checkpoint import config
 from pebench.suite.runs.engine import SweepError
-from pebench.suite.runs.engines import local
+from pebench.suite.runs.engines import forkserver, local
 from pebench.suite.runs.existing import existing
 from pebench.suite.runs.machine import cores
 from pebench.suite.runs.runner import Sweep, cells, estimate, kinds, latest, states
@@ -289,9 +290,12 @@ def test_time_and_memory_are_limited(tmp_path: Path) -> None:
     assert hung.provenance["threads"] == 1
 
 
-def test_the_same_runs_twice_give_the_same_rows_however_many_at_a_time(tmp_path: Path) -> None:
+def test_the_same_runs_twice_give_the_same_rows_however_many_at_a_time_and_forked_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chosen = [Cell("fox", "copy", "SMOKE", 3), Cell("rope", "copy", "SMOKE", 3)]
     sweep(tmp_path / "two", chosen)
+    monkeypatch.setattr(local, "FORKS", False)
     sweep(tmp_path / "one", chosen[:1], jobs=1)
     two, one = (record_of(chosen[0], tmp_path / folder) for folder in ("two", "one"))
     assert two.rows == one.rows
@@ -381,12 +385,18 @@ def order(cell: Cell, folder: Path, profile: str = "QUICK") -> list[str]:
 
 
 def worker_of(process: subprocess.Popen[str]) -> psutil.Process:
-    """The worker of a sweep, once it trains."""
+    """The worker of a sweep, once it trains: below the fork server, or where there is none below the sweep."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        for child in psutil.Process(process.pid).children():
-            if child.cpu_times().user > 2:
-                return child
+        sweep = psutil.Process(process.pid)
+        for child in set(sweep.children(recursive=local.FORKS)) - set(
+            sweep.children() if local.FORKS else []
+        ):
+            with contextlib.suppress(
+                psutil.NoSuchProcess
+            ):  # another that the sweep had started, and that ended
+                if child.cpu_times().user > 1:
+                    return child
         time.sleep(0.05)
     raise AssertionError("no worker started")
 
@@ -498,6 +508,7 @@ def test_a_disk_that_is_full_when_the_model_is_saved_loses_no_run(
     cell = Cell("nope", "copy", "SMOKE", 0)
     (tmp_path / "full.py").write_text(FULL)
     monkeypatch.setattr(local, "WORKER", (os.fspath(tmp_path / "full.py"),))
+    monkeypatch.setattr(local, "FORKS", False)
     text = io.StringIO()
     console = Console(file=text, width=300)
     full = Sweep([cell], tmp_path, 1, 120, 4 * 2**30, save=True, console=console)
@@ -527,6 +538,7 @@ def test_code_that_changes_under_a_sweep_ends_it(tmp_path: Path, monkeypatch: py
 
 def test_a_worker_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local.sys, "executable", "/bin/false")
+    monkeypatch.setattr(forkserver, "_server", None)
     outcomes, text = sweep(tmp_path, [Cell("nope", "copy", "SMOKE", 0)])
     assert outcomes == {"failed": 1}
     assert "ended with status 1: said nothing" in text

@@ -19,10 +19,12 @@ from pebench.suite.experiment.sharing import Sharing
 from pebench.suite.results.record import AGAIN, Record, make_folder, share, write
 from pebench.suite.runs.cell import Began, Cell, provenance
 from pebench.suite.runs.engine import Ended, Fault, Node
+from pebench.suite.runs.engines.forkserver import ForkServerError, Worker, fork
 from pebench.suite.runs.existing import existing
 from pebench.tasks.data.system import environment
 
 WORKER = ("-P", "-m", "pebench.suite.runs.worker")  # -P: nothing in the working directory is imported
+FORKS = sys.platform == "linux"
 HERE = "this machine"
 # glibc keeps what a training step frees for the next one, rather than returning it: page faults take a tenth of a step.
 MALLOC = {
@@ -49,7 +51,7 @@ class Job:
     folder: Path
     device: str
     limits: Limits
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | Worker
     log: Path
     tell: Callable[[str], None]
     sharing: Sharing | None = None
@@ -151,7 +153,7 @@ class Job:
 
     def record(self) -> Record:
         """The record of a run that has ended, which is written here where it could not do that itself."""
-        record, code = existing(self.cell, self.folder), self.process.returncode
+        record, code = existing(self.cell, self.folder), self.process.wait()
         # A record stands however its process ended after writing it; one of an earlier attempt does not.
         if record is None or (code != 0 and record.outcome in AGAIN):
             outcome, reason = self.ended or ("failed", died(code, self.log))
@@ -183,7 +185,7 @@ class Local:
         log = self.folder / cell.place.with_suffix(".log")
         make_folder(log.parent)
         with log.open("w", encoding="utf-8") as errors:
-            process = spawn(errors)
+            process = worker(errors)
         share(log)
         assert process.stdin is not None
         sharing = self.sharing if cell.trains and cell.base is None else None
@@ -196,15 +198,28 @@ class Local:
         """Nothing is held."""
 
 
-def spawn(errors: IO[str]) -> subprocess.Popen[str]:
+def worker(errors: IO[str]) -> subprocess.Popen[str] | Worker:
     """A worker process that waits for its cell. Ctrl-C reaches us alone; we end the workers."""
+    if FORKS:
+        with contextlib.suppress(ForkServerError):
+            return fork(errors, surroundings())
+    return spawn(errors)
+
+
+def surroundings() -> dict[str, str]:
+    """The environment of a worker."""
+    return {**MALLOC, **environment(OMP_NUM_THREADS="1", PYTHONUNBUFFERED="1")}
+
+
+def spawn(errors: IO[str]) -> subprocess.Popen[str]:
+    """A worker that is a process from its start."""
     return subprocess.Popen(
         [sys.executable, *WORKER],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,
         encoding="utf-8",
-        env={**MALLOC, **environment(OMP_NUM_THREADS="1", PYTHONUNBUFFERED="1")},
+        env=surroundings(),
         start_new_session=True,
         creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
     )
