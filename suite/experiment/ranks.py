@@ -1,8 +1,8 @@
 """One model on several processes, the ranks: each takes its rows of the same batch, and all take the same step.
 
-A step shared among ranks is the step of `training.py` but for the order of its sums, so no fingerprint counts this
-module. torchrun starts the processes. They talk by gloo on CPUs and by NCCL on GPUs. Replicas are PyTorch's DDP, and
-shares of parameters, gradients and moments are its FSDP2.
+A step shared among ranks is the step of `training.py` but for the order of its sums. So no fingerprint counts this
+module. torchrun starts the processes. They talk by gloo on CPUs and by NCCL on GPUs. Replicas are PyTorch's DDP,
+and shares of parameters, gradients and moments are its FSDP2.
 """
 
 import contextlib
@@ -145,7 +145,7 @@ class Team:
         return total.item(), norm.item()
 
     def passes(self, data: Batch) -> list[Batch]:
-        """The rows of this rank in micro-batches, as many on every rank; one that has no row asks for nothing."""
+        """The rows of this rank in micro-batches, as many on every rank; a rank without a row asks for nothing."""
         most = -(-len(data.tokens) // self.sharing.ranks)
         size = min(most, self.sharing.micro_batch or most)
         mine = Batch(*(part[self.rank :: self.sharing.ranks] for part in data))

@@ -231,8 +231,8 @@ def run(
 
     With `sharing` this is rank 0 of the processes that train the model.
 
-    In a records folder a training leaves its state now and then, and is resumed from it; the trained model stays
-    there where `save` asks for it, or the task is among SAVED, and the record names its file.
+    In a records folder a training leaves its state now and then, and is resumed from it. The trained model stays
+    there if `save` asks for it or the task is among SAVED; the record names its file.
     """
     name, cls = cell.resolved
     began = Began()
