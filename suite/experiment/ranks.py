@@ -34,7 +34,7 @@ from pebench.suite.experiment.sharing import Sharing
 from pebench.suite.experiment.training import AdamW, Recipe, Step, Trained, train
 from pebench.suite.lm.model import LM, Block
 from pebench.suite.lm.precision import precision
-from pebench.suite.results.provenance import Outcome
+from pebench.suite.results.provenance import RunFacts
 from pebench.suite.results.record import write_whole
 from pebench.tasks.base import IGNORE, Batch, Task
 
@@ -201,7 +201,7 @@ def train_together(
     run: str,
     sharing: Sharing,
     device: torch.device,
-) -> tuple[LM, Trained, Outcome]:
+) -> tuple[LM, Trained, RunFacts]:
     """Train with the other ranks; the whole model on this device, and what a record says of earlier ranks.
 
     `folder` keeps the state of the run of this identity.
@@ -213,7 +213,7 @@ def train_together(
         weights = team.whole(lm)
     whole = model().to(device)
     whole.load_state_dict(weights)
-    about: Outcome = {"ranks_before": state.before} if state.before else {}
+    about: RunFacts = {"ranks_before": state.before} if state.before else {}
     return whole, done, about
 
 
