@@ -1,6 +1,7 @@
 """How docstrings and pages are written: contorted phrases and long sentences are counted, and stay rare."""
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,12 +21,15 @@ def docstrings(text: str) -> Iterator[str]:
             yield ast.get_docstring(node) or ""
 
 
-def all_docstrings() -> Iterator[tuple[str, str]]:
+@functools.cache
+def all_docstrings() -> list[tuple[str, str]]:
     """Every docstring of the packages, with its file."""
-    for part in PARTS:
-        for file in sorted((ROOT / part).rglob("*.py")):
-            for text in docstrings(file.read_text(encoding="utf-8")):
-                yield file.relative_to(ROOT).as_posix(), text
+    return [
+        (file.relative_to(ROOT).as_posix(), text)
+        for part in PARTS
+        for file in sorted((ROOT / part).rglob("*.py"))
+        for text in docstrings(file.read_text(encoding="utf-8"))
+    ]
 
 
 def phrases(text: str) -> list[str]:
@@ -44,7 +48,7 @@ def sentences(text: str) -> list[str]:
 
 
 def test_docstrings_name_their_nouns() -> None:
-    texts = list(all_docstrings())
+    texts = all_docstrings()
     words = sum(len(text.split()) for _, text in texts)
     found = [f"{file}: {phrase}" for file, text in texts for phrase in phrases(text)]
     assert words > 10_000
