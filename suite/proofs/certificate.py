@@ -456,9 +456,10 @@ def relative_range(cls: type[Encoding], seed: int) -> Finding:
 @states("How far padding in front of an example moves its logits, where no key of the padding is seen.")
 @torch.no_grad()
 def left_padding(cls: type[Encoding], seed: int) -> Finding:
-    """The LM reads batches of one length and hides nothing but the future, so it has no padding. A left-padded
-    batch would do this to an example: its positions begin after the padding, the running sums in the cache's
-    memory have gone over it, and its keys are gone.
+    """The LM has no padding: it reads batches of one length and hides nothing but the future.
+
+    A left-padded batch would begin an example's positions after the padding. The running sums in the cache's memory
+    have gone over the padding, and its keys are gone.
     """
     offset = torch.tensor(0)
     lm, tokens = model(shifted(cls, offset), seed), batch(2, LENGTH // 2 + PADDING, seed)
