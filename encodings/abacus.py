@@ -16,10 +16,10 @@ Place = TypeVar("Place", At, Keys)
 class Abacus(Wrapper):
     """Each digit is told its place in its number by a learned vector (McLeish et al., 2024).
 
-    Digits count from 1, and all other tokens are 0. In training all places move up by one random number, 0 to 99, as in
-    mcleish7/arithmetic, so that the vectors of longer numbers are trained; there are 1,024, and digits beyond share the
-    last. Digits are bytes here, which the tasks of text use: other vocabularies give their numbers to other symbols.
-    Vectors start at N(0, 0.02), the embeddings' own, in the place of PyTorch's N(0, 1).
+    Digits count from 1, and all other tokens are 0. In training all places move up by one random number, 0 to 99,
+    as in mcleish7/arithmetic, so that the vectors of longer numbers are trained. There are 1,024 vectors, and
+    digits beyond share the last. Digits are bytes here, which the tasks of text use: other vocabularies give their
+    numbers to other symbols. Vectors start at N(0, 0.02), the embeddings' own, in the place of PyTorch's N(0, 1).
     """
 
     title = "Abacus places of digits"

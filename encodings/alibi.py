@@ -25,8 +25,8 @@ class Sloped(Encoding):
 class ALiBi(Sloped):
     """Far keys lose: adds -slope * (i - j) per head (Press et al., 2022, section 3).
 
-    The part in i is the same for a whole row, so the softmax drops it; the part in j rides on the kernel
-    as an extra key column.
+    The part in i is the same for a whole row, so the softmax drops it. The part in j rides on the kernel as an
+    extra key column.
     """
 
     title = "Attention with linear biases"

@@ -11,8 +11,8 @@ from pebench.encodings.registry import register
 class ASEntmax(Encoding):
     """Sparse rows by 1.5-entmax, sharper in longer texts, over NAPE (Vasylenko et al., 2025).
 
-    The heads without positions multiply their logits by 1 + softplus(w.x) (log n)^(2 tanh(u.x)), where n is the number
-    of keys and one. The others have NAPE's slopes. Constants are those of deep-spin/asentmax: alpha 1.5, delta 1.
+    The heads without positions multiply their logits by 1 + softplus(w.x) (log n)^(2 tanh(u.x)), where n is the
+    number of keys and one. The others have NAPE's slopes. alpha is 1.5 and delta is 1, as in deep-spin/asentmax.
     Weights start at N(0, 0.02).
     """
 
@@ -45,7 +45,7 @@ class ASEntmax(Encoding):
 
 
 def entmax15(logits: Tensor, seen: Tensor) -> Tensor:
-    """The 1.5-entmax of rows (..., S) over what is `seen`: max(0, z/2 - t)^2, with t so that they sum to one.
+    """The 1.5-entmax of rows (..., S) over `seen` keys: max(0, z/2 - t)^2, with t so that a row sums to one.
 
     Peters et al., 2019, algorithm 2: the support is found by sorting; t follows from its mean and variance, which is
     what gradients pass through.

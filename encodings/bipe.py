@@ -11,8 +11,8 @@ from pebench.encodings.tuned import Tuned
 class BiPE(Tuned):
     """Tokens know their place in a sentence, and RoPE turns by the number of the sentence (He et al., 2024).
 
-    A full stop or a line feed ends a segment and belongs to it, as in zhenyuhe00/BiPE; here they are bytes, which the
-    tasks of text use, and other vocabularies give these numbers to other symbols. The place in a segment is a learned
+    A full stop or a line feed ends a segment and belongs to it, as in zhenyuhe00/BiPE. Here they are bytes, as in
+    the tasks of text; other vocabularies give these numbers to other symbols. The place in a segment is a learned
     vector, N(0, 0.02), added to the embedding. There are L, and tokens beyond share the last.
     """
 

@@ -44,9 +44,9 @@ class Counting(Encoding):
 class CoPE(Counting):
     """A key's position is how many tokens since it the query counts (Golovneva et al., 2024, section 4).
 
-    Gates sigmoid(q.k) are summed from the key to the query, clamped to 63, and interpolate between learned
-    vectors that are shared by the heads of a layer and start at zero: CoPE starts as NoPE. As in the authors'
-    code, the positional logit is scaled by 1/sqrt(d) with the content logit.
+    Gates sigmoid(q.k) are summed from the key to the query and clamped to 63. The sum interpolates between learned
+    vectors, which the heads of a layer share. They start at zero: CoPE starts as NoPE. As in the authors' code,
+    the positional logit is scaled by 1/sqrt(d) with the content logit.
     """
 
     title = "Contextual position encoding"

@@ -8,11 +8,11 @@ from pebench.encodings.registry import register
 class DroPE(Encoding):
     """RoPE for the first 7/8 of the training, and no positions after that (Gelberg et al., 2025).
 
-    The paper trains 14 of its 16 billion tokens with RoPE, and has no gradual change. In texts longer than those of the
-    training, logits are multiplied by 1 + 0.412 ln s, its factor for models of its own. Here s is how many times L a
-    query's own text is, so that a cache serves every length; the paper takes the whole text's. SakanaAI/DroPE leaves
-    that factor to its user. The constants 7/8 and 0.412 are from research notes on the paper. Left out are the paper's
-    higher rate and its norm of q and k for the second part.
+    The paper trains 14 of its 16 billion tokens with RoPE, and has no gradual change. In texts longer than the
+    training's, logits are multiplied by 1 + 0.412 ln s, its factor for models of its own. Here s is how many times
+    L a query's own text is, so that a cache serves every length; the paper takes the whole text's. SakanaAI/DroPE
+    leaves that factor to its user. The constants 7/8 and 0.412 are from research notes on the paper. Left out are
+    the paper's higher rate and its norm of q and k for the second part.
     """
 
     title = "RoPE, dropped before the end (DroPE)"

@@ -48,10 +48,9 @@ def ntk(frequencies: Tensor, factor: float, length: int) -> Tensor:
 def yarn(frequencies: Tensor, factor: float, length: int) -> Tensor:
     """Planes that turn 32 times in training stay, those below one turn are divided (Peng et al., 2024).
 
-    Between the two a ramp over the planes' indices, its ends rounded outwards, as in jquesnelle/yarn and
-    Hugging Face transformers; the paper's text has the ramp linear in the number of turns instead. The
-    index of a plane follows from its frequency, so learned spectra have one too. `sharpening` belongs to
-    it.
+    Between the two lies a ramp over the planes' indices, its ends rounded outwards, as in jquesnelle/yarn and
+    Hugging Face transformers. The paper's text has the ramp linear in the number of turns instead. The index of a
+    plane follows from its frequency, so learned spectra have one too. `sharpening` belongs to it.
     """
     used = frequencies.clamp(min=torch.finfo(frequencies.dtype).tiny).log()
     top = used.amax(-1, keepdim=True)
@@ -81,9 +80,10 @@ def llama3(frequencies: Tensor, factor: float, length: int) -> Tensor:
 def longrope2(frequencies: Tensor, factor: float, length: int) -> Tensor:
     """Planes from a critical one on are divided by the factor, those before it less, as in a larger base.
 
-    Of n planes that turn once in training, the critical one is number 5n/6: LongRoPE2 (Shang et al., 2025) finds it by
-    a search, at 30 of 35 for LLaMA3-8B and 25 of 31 for Phi3-mini. The search, which also fits a factor to each plane
-    beyond, needs a trained model and is left out. The paper could not be read: these numbers are from memory.
+    Of n planes that turn once in training, the critical one is number 5n/6. LongRoPE2 (Shang et al., 2025) finds
+    it by a search, at 30 of 35 for LLaMA3-8B and 25 of 31 for Phi3-mini. The search, which also fits a factor to
+    each plane beyond, needs a trained model and is left out. The paper could not be read: these numbers are from
+    memory.
 
     >>> longrope2(torch.tensor([8.0, 4.0, 2.0, 1.0, 0.5]), 4.0, 6)
     tensor([8.0000, 2.0000, 0.5000, 0.2500, 0.1250])
@@ -118,9 +118,9 @@ class Sharpened(Wrapper):
 class Extended(Wrapper):
     """Reads texts longer than any of the training.
 
-    A trained model is measured with the factor of the task's length, which is not always that of its tokens (a list of
-    32 pairs, of which two are in use, is shorter than eight times one of four). Built alone, as for its certificate and
-    its speed, it is extended by 4.
+    A trained model is measured with the factor of the task's length, which may differ from the factor of its
+    tokens. For example, a list of 32 pairs with two in use is shorter than eight lists of four. Built alone, as
+    for its certificate and its speed, it is extended by 4.
     """
 
     alone = 4.0
@@ -157,7 +157,7 @@ class Retuned(Extended):
         owners = [part for part in parts if part.spectrum() is not None]
         if not owners:
             raise EncodingError(
-                f"{encoding.title} has no frequencies to change; extend one that has, such as rope"
+                f"{encoding.title} has no frequencies to change; extend another encoding, such as rope"
             )
         memo: dict[int, object] = {id(part): cls.retuned(part, factor) for part in owners}
         return copy.deepcopy(encoding, memo)  # each owner replaced by its changed copy
@@ -242,8 +242,8 @@ class View(NamedTuple):
 class Regrouped(Extended):
     """A method that changes distances: each pair is seen in one of several views, with positions of its own.
 
-    The logit of a pair is the inner encoding's in that view: rotations, columns and biases alike. So `views` of the
-    positions themselves and of their halves, with the far pairs in the second, halve what is far.
+    The logit of a pair is the inner encoding's in that view: rotations, columns and biases alike. So `views` of
+    the positions themselves and of their halves, with the far pairs in the second, halve large distances.
     """
 
     def __init__(self, shape: Shape):
@@ -267,7 +267,9 @@ class Regrouped(Extended):
         if inner.defines("weights"):
             raise EncodingError(f"{inner.title} computes whole rows, in which distances cannot be changed")
         if not any(inner.defines(hook) for hook in ("qk", "columns", "bias", "by_distance")):
-            raise EncodingError(f"{inner.title} knows no distances to change; extend one that does, as rope")
+            raise EncodingError(
+                f"{inner.title} knows no distances to change; extend another encoding, such as rope"
+            )
         return super().over(inner)
 
     @classmethod
@@ -407,7 +409,7 @@ class DualChunk(Regrouped):
     """Positions begin anew in each chunk; queries move up for the chunk before and for all earlier (An et al., 2024).
 
     Chunks have c = 3 L / 4 - w tokens with w = L / 16, as in HKUNLP/ChunkLlama. Within its chunk a query stands at
-    i mod c, for the chunk before at i mod c + c, at most 3 L / 4, and for earlier chunks at 3 L / 4.
+    i mod c. For the chunk before it stands at i mod c + c, at most 3 L / 4, and for earlier chunks at 3 L / 4.
     """
 
     title = "dual chunk attention"

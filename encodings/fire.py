@@ -43,9 +43,9 @@ class Interpolated(Encoding):
 class FIRE(Interpolated):
     """An MLP of how far back a key lies, as a share of how far back the text goes (Li et al., 2024).
 
-    Distances are log-scaled and divided by those of the query's first key (progressive interpolation), at
-    least by that of the threshold, so the MLP never meets an input above 1. One MLP (1, 32, H) with
-    PyTorch's initial values, one rate c = 0.1 and one threshold multiplier 1 per layer, as in
+    A log-scaled distance is divided by the log-scaled distance of the query's first key (progressive
+    interpolation), or by the threshold's if that is larger. So the MLP never meets an input above 1. One MLP (1,
+    32, H) with PyTorch's initial values, one rate c = 0.1 and one threshold multiplier 1 per layer, as in
     chuanyang-Zheng/DAPE. The threshold starts at a quarter of the training length, as the paper's 512 is of 2048:
     so progressive interpolation is trained. Not a function of i - j alone once the text is longer than it.
     """

@@ -14,10 +14,10 @@ BOTH = (
 class GrapeA(Encoding):
     """ALiBi whose slope is gated by the content of query, key or both: additive GRAPE (GRAPE, section 4).
 
-    b_ij = -(i - j) w_h (lambda_q + lambda_k), a unipotent action on lifted vectors, here as key columns.
-    Gates as in the reference code: softplus(v.q / sqrt(d)) of the normalised q with v normalised at use
-    (the paper leaves v free), and w_h = softplus(o_h) * ALiBi slope, with o_h starting so that the factor
-    is 1. The bias is added after the 1/sqrt(d) (paper, eq. 5.3; its eq. 4.6 would scale it too).
+    b_ij = -(i - j) w_h (lambda_q + lambda_k), a unipotent action on lifted vectors, here as key columns. Gates are
+    softplus(v.q / sqrt(d)) of the normalised q, with v normalised at use, as in the reference code (the paper
+    leaves v free). w_h = softplus(o_h) * ALiBi slope, with o_h starting so that the factor is 1. The bias is added
+    after the 1/sqrt(d) (paper, eq. 5.3; its eq. 4.6 would scale it too).
     """
 
     paper = "arXiv:2512.07805"

@@ -78,10 +78,9 @@ class Projected(PathIntegral):
 class GrapeAP(Projected):
     """A path integral of what each token between key and query costs this query (GRAPE, section 5).
 
-    A small feature p (8 numbers a head) is read from x; R_s turns every plane by s radians. As in the
-    reference code, the key side's p is RMS-normalised and the query side's is not (the paper, eq. 5.1,
-    normalises both), and alpha are the fixed ALiBi slopes. R_s acts on one side only, so the bias depends
-    on absolute positions.
+    A small feature p (8 numbers a head) is read from x; R_s turns every plane by s radians. As in the reference
+    code, the key side's p is RMS-normalised and the query side's is not; the paper, eq. 5.1, normalises both.
+    alpha are the fixed ALiBi slopes. R_s acts on one side only, so the bias depends on absolute positions.
     """
 
     title = "GRAPE-AP, path-integral additive"

@@ -10,10 +10,9 @@ from pebench.encodings.registry import register
 class GrapeMRank2(Encoding):
     """One learned plane per head turns with the position, all else is still (GRAPE, section 2.3).
 
-    exp(n w L) of the generator L = a b^T - b a^T by Rodrigues' formula, in O(d) and without a matrix. Only
-    the plane of a and b and the speed w |a||b| sin(a, b) matter, so a and b are made orthonormal at use:
-    then L L = -(a a^T + b b^T). Planes start at random, speeds as a RoPE spectrum over the heads. No
-    official code.
+    exp(n w L) of the generator L = a b^T - b a^T by Rodrigues' formula, in O(d) and without a matrix. Only the
+    plane of a and b and the speed w |a||b| sin(a, b) matter. So a and b are made orthonormal at use: then L L =
+    -(a a^T + b b^T). Planes start at random, speeds as a RoPE spectrum over the heads. No official code.
     """
 
     title = "GRAPE-M, one plane per head"

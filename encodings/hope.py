@@ -9,8 +9,8 @@ from pebench.encodings.rope import Rotary
 class HoPE(Rotary):
     """RoPE without the planes that turn less than once in the training length (Chen et al., 2025).
 
-    Planes with theta below 2 pi / L never show a full turn in training, so beyond L they would meet unseen
-    angles; here they carry content alone. With L = 1024 and d = 128, 36 of 64 planes are kept.
+    Planes with theta below 2 pi / L never show a full turn in training, so beyond L they would meet unseen angles.
+    Here they carry content alone. With L = 1024 and d = 128, 36 of 64 planes are kept.
     """
 
     title = "HoPE, high frequencies only"

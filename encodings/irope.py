@@ -10,10 +10,10 @@ from pebench.encodings.rnope import period
 class IRoPE(Local):
     """Three layers with RoPE that see their own chunk of the text, then one without positions that sees all (Llama 4).
 
-    In the fourth layer q is multiplied by 1 + 0.1 ln(1 + floor((t + 1) / c)), a temperature that grows with the text.
-    Chunks have c = L / 2 tokens here, so that training meets more than one; Llama 4 has 8,192, of 262,144 in its last
-    training stage. Its norm of q and k after the rotation commutes with it. There is no paper; constants are those of
-    Hugging Face transformers.
+    In the fourth layer q is multiplied by 1 + 0.1 ln(1 + floor((t + 1) / c)), a temperature that grows with the
+    text. Chunks have c = L / 2 tokens here, so that training meets more than one. Llama 4 has 8,192, of 262,144 in
+    its last training stage. Its norm of q and k after the rotation commutes with it. There is no paper; the
+    constants come from Hugging Face transformers.
     """
 
     title = "chunked RoPE and global NoPE layers (iRoPE)"

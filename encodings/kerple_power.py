@@ -11,8 +11,8 @@ class KerplePower(Encoding):
     """Far keys lose as a learned power of their distance (Chi et al., 2022).
 
     Conditionally positive definite for 0 < p <= 2; p = 1 is ALiBi with learned slopes. Two numbers per head,
-    shared by all layers (chijames/KERPLE), initially p ~ U(0, 2) and a ~ U(0, 1); here p = 2 sigmoid and
-    a = softplus of free parameters, where the authors' code clamps them in place.
+    shared by all layers (chijames/KERPLE), initially p ~ U(0, 2) and a ~ U(0, 1). Here p = 2 sigmoid and a =
+    softplus of free parameters; the authors' code clamps them in place.
     """
 
     title = "KERPLE, power"

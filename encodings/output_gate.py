@@ -12,9 +12,9 @@ from pebench.encodings.wrapper import Wrapper
 class OutputGate(Wrapper):
     """Each channel of what a head has read is gated by the token that reads (Qiu et al., 2025; FoX-Pro; Qwen3-Next).
 
-    The gate is a sigmoid of a projection of x without a bias, after attention and before the output projection, as in
-    zhixuan-lin/forgetting-transformer. Weights start at N(0, 0.02), so that gates are about one half at first. FoX-Pro
-    also normalises what is gated, which is left out.
+    The gate is a sigmoid of a projection of x without a bias, after attention and before the output projection, as
+    in zhixuan-lin/forgetting-transformer. Weights start at N(0, 0.02), so that gates are about one half at first.
+    FoX-Pro also normalises the gated values, which is left out.
     """
 
     title = "output gate"

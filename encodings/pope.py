@@ -13,10 +13,10 @@ from pebench.encodings.tuned import Tuned
 class PoPE(Tuned):
     """Each channel is a length from content and an angle from position alone (Gopalakrishnan et al., 2025).
 
-    Lengths are softplus(q) and softplus(k); d frequencies 10000^(-c/d), one for each channel instead of
-    each pair; a learned phase per head and channel, initially 0, joins the keys. In Cartesian form q and k
-    have 2d channels and run on the plain kernel. (lucidrains/PoPE-pytorch clamps the phases to [-2 pi, 0]:
-    half of them would stay at the edge where they start. A phase needs no bounds.)
+    Lengths are softplus(q) and softplus(k). There are d frequencies 10000^(-c/d), one for each channel instead of
+    each pair. A learned phase per head and channel, initially 0, joins the keys. In Cartesian form q and k have 2d
+    channels and run on the plain kernel. (lucidrains/PoPE-pytorch clamps the phases to [-2 pi, 0]: half of them
+    would stay at the edge where they start. A phase needs no bounds.)
     """
 
     title = "Polar coordinate position embedding"

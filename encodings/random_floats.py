@@ -10,9 +10,9 @@ class RandomFloats(Drawn):
     """Train on random real positions from one range, which longer texts fill more densely (Shimizu et al., 2026).
 
     Each training step draws T sorted positions of [0, L), the same for all layers and examples. The paper draws in
-    evaluation too, from the same range; as with `randomized` no cache can follow that, and one draw of 16 L positions,
-    made with the model, serves every text. For 16 L tokens that is the paper's law; shorter texts lie denser than in
-    training. Only the beginning of the paper could be read: the range is our choice.
+    evaluation too, from the same range. As with `randomized` no cache can follow that, so one draw of 16 L
+    positions, made with the model, serves every text. For 16 L tokens that is the paper's law; shorter texts lie
+    denser than in training. Only the beginning of the paper could be read: the range is our choice.
     """
 
     title = "random float positions (RFS)"

@@ -41,13 +41,13 @@ class Drawn(Wrapper):
 class Randomized(Drawn):
     """Train on random positions from a longer range: none is new in a longer text (Ruoss et al., 2023).
 
-    Each training step draws T sorted positions of [0, 32 L), the same for all layers and examples (in
-    google-deepmind/randomized_positional_encodings for all examples, and anew in each layer where they turn q and k).
-    The authors draw at test time too, which no cache can follow: how dense the positions lie depends on a length that
-    decoding does not know yet. Here one draw of 16 L positions, made with the model, serves every text in evaluation.
-    For 16 L tokens, the most that it is defined for, that is the paper's law. Shorter texts lie denser than in
-    training, at the training length 16 times as dense: where this encoding fails a gate, that may be why. The gaps
-    between tokens differ, so moving a text does change its outputs.
+    Each training step draws T sorted positions of [0, 32 L), the same for all layers and examples.
+    google-deepmind/randomized_positional_encodings draws anew in each layer where positions turn q and k. The
+    authors draw at test time too, which no cache can follow: how dense the positions lie depends on a length that
+    decoding does not know yet. Here one draw of 16 L positions, made with the model, serves every text in
+    evaluation. For 16 L tokens, the most that it is defined for, that is the paper's law. Shorter texts lie denser
+    than in training, at the training length 16 times as dense: where this encoding fails a gate, that may be why.
+    The gaps between tokens differ, so moving a text does change its outputs.
     """
 
     title = "randomized positions"

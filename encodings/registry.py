@@ -1,8 +1,8 @@
 """Finding encodings: by name, in a file, or in an installed package.
 
-A file in this folder adds an encoding by existing; a package adds one through the entry-point group
-`pebench.encodings`; `path/to/file.py:Class` names one that is installed nowhere. Such a file is read again when it has
-changed since it was loaded.
+A file in this folder adds an encoding by existing. A package adds one through the entry-point group
+`pebench.encodings`. `path/to/file.py:Class` names a class of any other file, which is read again after it has
+changed.
 """
 
 import difflib
@@ -53,7 +53,7 @@ _LOADED: dict[Path, list[Loaded]] = {}  # the newest last; older ones stay, for 
 
 
 class UnknownName(ValueError):
-    """A name that nothing is registered under, with the nearest one that is."""
+    """A name that nothing is registered under, with the nearest registered name."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]):
         known = sorted(known)

@@ -9,9 +9,9 @@ from pebench.encodings.registry import register
 class Sinusoidal(Encoding):
     """Sines and cosines added to the token embeddings (Vaswani et al., 2017, section 3.5).
 
-    The paper scales the embeddings up by sqrt(D); here the sinusoids are scaled down by it, which is the
-    same sum up to one factor and leaves the rest of the model as it is for every other encoding. Embeddings start
-    at 0.02 here, not at D^-1/2: beside the sinusoids they are at first smaller than in the paper.
+    The paper scales the embeddings up by sqrt(D); here the sinusoids are scaled down by it. The sum is the same up
+    to one factor, and the rest of the model stays as for every other encoding. Embeddings start at 0.02 here, not
+    at D^-1/2: beside the sinusoids they are at first smaller than in the paper.
     """
 
     title = "Absolute sinusoids"

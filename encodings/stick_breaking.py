@@ -10,10 +10,10 @@ from pebench.encodings.registry import register
 class StickBreaking(Encoding):
     """The nearest key takes its share of a stick, the next a share of the rest (Tan et al., 2025, section 3.1).
 
-    Replaces the softmax: recency comes from the order of breaking, without positions. A token does not see
-    itself, rows sum to at most one, and the first token attends to nothing. The rest of the stick is
-    dropped, as in the paper's formula; the authors' training code gives it to a learned vector per head, and
-    normalises heads in groups, which we leave out, as all encodings share the rest of the model.
+    Replaces the softmax: recency comes from the order of breaking, without positions. A token does not see itself,
+    rows sum to at most one, and the first token attends to nothing. The rest of the stick is dropped, as in the
+    paper's formula; the authors' training code gives it to a learned vector per head. It also normalises heads in
+    groups. We leave that out, as all encodings share the rest of the model.
     """
 
     title = "Stick-breaking attention"

@@ -8,8 +8,8 @@ from pebench.encodings.extension import View, Windowed, method, same
 class Streaming(Windowed):
     """A query sees the nearest keys and the first four, its sinks, as if nothing lay between (Xiao et al., 2024).
 
-    All it sees fits the training length L, whatever the factor: the nearest L - 4 keys and the sinks, which keep the
-    places 0 to 3 while the query stands at L - 1 (section 3.2: positions are those in the cache).
+    All it sees fits the training length L, whatever the factor: the nearest L - 4 keys and the sinks. The sinks
+    keep the places 0 to 3 while the query stands at L - 1 (section 3.2: positions within the cache).
     """
 
     title = "windows with attention sinks (StreamingLLM)"

@@ -30,9 +30,9 @@ class FirstPlain(Local):
 class SWAN(FirstPlain):
     """No positions in the first of four layers, RoPE in a window in the others (Puvvada et al., 2025, section 2).
 
-    The window is half the training length (512 of 1,024 in the paper); `swan_512` has the paper's number. The paper
-    also scales the logits of the global layers with the logarithm of the length at inference, by factors fitted to long
-    texts; that is left out here, and `swan+ssmax` is near it.
+    The window is half the training length (512 of 1,024 in the paper); `swan_512` has the paper's number. The
+    paper also scales the logits of the global layers with the logarithm of the length at inference, by factors
+    fitted to long texts. That is left out here, and `swan+ssmax` is near it.
     """
 
     title = "global NoPE and windowed RoPE layers"

@@ -11,11 +11,11 @@ class XPos(Rotary):
     """RoPE in which each plane also fades with distance, fast planes most (Sun et al., 2023).
 
     As a factor of q and k the decay overflows float32 near position 36,000. So keys are cached rotated but
-    unscaled, and both sides are scaled when they meet, measured from the last query of the call: keys only
-    shrink, and a query grows by the decay over one call at most (whose queries must lie within 36,000
-    positions; the text need not). The authors' code, microsoft/torchscale, measures from the middle of the
-    text, which moves as the text grows, so that its cached keys go stale. The paper also cuts attention to blocks of
-    half the training length and the block before when it reads longer texts (section 3.3); here every key is seen.
+    unscaled, and both sides are scaled when they meet, measured from the last query of the call. Keys only shrink,
+    and a query grows by the decay over one call at most. The queries of a call must lie within 36,000 positions;
+    the text need not. The authors' code, microsoft/torchscale, measures from the middle of the text, which moves
+    as the text grows, so that its cached keys go stale. In longer texts the paper also cuts attention to blocks of
+    half the training length and the block before (section 3.3). Here every key is seen.
     """
 
     title = "xPos"

@@ -232,7 +232,7 @@ class Reading:
 
 
 def reading(folder: Path) -> Reading:
-    """All records of a folder; one that has not changed is read once. BoardError where there is no folder."""
+    """All records of a folder; an unchanged file is read once. BoardError where there is no folder."""
     if not folder.is_dir():
         raise BoardError(f"there is no records folder {folder}; {REMEDY}")
     return _reading(folder, stamp(folder))

@@ -29,12 +29,12 @@ class Addition(QuestionTask):
     """BOS a_1 b_1 a_2 b_2 ... SEP sum, with the least significant digit first: a step is one place and one carry.
 
     Both numbers have n digits, uniform and leading zeros included, and the sum has n + 1; trained on 1 to L
-    digits. The two digits of a place stand side by side, as in a column sum: written one number after the
-    other, neither `rope` nor `alibi` learned to find the two that belong together in 2500 steps (nor with the
-    index hints of Zhou et al., 2024, arXiv 2402.09371, section 3).
+    digits. The two digits of a place stand side by side, as in a column sum. Written one number after the other,
+    neither `rope` nor `alibi` learned in 2500 steps to find the two that belong together. Nor did they with the
+    index hints of Zhou et al., 2024 (arXiv 2402.09371, section 3).
 
-    What counts is the share of right digits: no encoding gets whole sums of six digits right after training on four
-    (0.01 at most), and yet they keep between one and four of the seven.
+    The share of right digits counts. No encoding gets whole sums of six digits right after training on four (0.01
+    at most), and yet they keep between one and four of the seven.
 
     >>> Addition().answer(torch.tensor([[9, 2, 9, 0, 1, 5]]) + ZERO) - ZERO  # 199 + 502
     tensor([[1, 0, 7, 0]])

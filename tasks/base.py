@@ -1,8 +1,8 @@
 """What a task is: batches to train on, conditions to measure under, an oracle and a content-free floor.
 
-A task knows nothing of encodings and models. It sees a language model as a function from tokens (B, T) to
-logits (B, T, vocab), and so its oracle is measured through the very same path. Randomness is always the
-caller's: the same generator state gives the same tokens, on every platform.
+A task knows nothing of encodings and models. It sees a language model as a function from tokens (B, T) to logits
+(B, T, vocab). So its oracle is measured through the very same path. Randomness is always the caller's: the same
+generator state gives the same tokens, on every platform.
 """
 
 from abc import ABC, abstractmethod
@@ -64,8 +64,8 @@ class Task(ABC):
     ) -> list[Score]:
         """Score `n` examples under a condition.
 
-        `split` "valid" is drawn apart from "test", and text of it is of other authors; where all examples are few, as
-        with short words of `permutation`, the same ones come in both, and in training.
+        `split` "valid" is drawn apart from "test", and its text is by other authors. Where there are few examples
+        at all, as with short words of `permutation`, the same ones come in both and in training.
         """
 
     @abstractmethod

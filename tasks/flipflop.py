@@ -26,9 +26,9 @@ def register(tokens: Tensor) -> Tensor:
 class FlipFlop(AlgorithmicTask):
     """Instructions, each followed by a bit: w writes it, i is to be ignored, r is followed by what was written.
 
-    The flip-flop language FFL(p) of Liu et al., 2023 (arXiv 2306.00946, definition 1): the first instruction is
-    w, the last r, the others are i with probability p and w or r with (1 - p) / 2 each; the bits of w and i are
-    uniform. Only the bits after r are asked for. Trained on 2 to L instructions of FFL(0.8); beyond the training
+    The flip-flop language FFL(p) of Liu et al., 2023 (arXiv 2306.00946, definition 1): the first instruction is w
+    and the last r. The others are i with probability p, and w or r with (1 - p) / 2 each. The bits of w and i are
+    uniform. Only the bits after r are asked for. Trained on 2 to L instructions of FFL(0.8). Beyond the training
     length also measured on FFL(0.98), where a write is far behind, and FFL(0.1), where many are near.
     """
 

@@ -13,10 +13,10 @@ from pebench.tasks.flipflop import FlipFlop
 class FlipFlopError(FlipFlop):
     """`flipflop`, scored by -log10 of the share of reads that are wrong.
 
-    Rare glitches are the finding of Liu et al., 2023 (arXiv 2306.00946): exact match of long sequences is 0 for one
-    glitch in a hundred and for one in two. With w of r reads wrong the value is -log10((w + 1/2) / (r + 1)), which is
-    finite without errors. The floor is the value with half of the reads wrong, the ceiling the value with none. `n`
-    counts sequences, because the errors of one sequence come together.
+    Rare glitches are the finding of Liu et al., 2023 (arXiv 2306.00946). Exact match of long sequences is 0 for
+    one glitch in a hundred and for one in two. With w of r reads wrong the value is -log10((w + 1/2) / (r + 1)),
+    which is finite without errors. The floor is the value with half of the reads wrong, the ceiling the value with
+    none. `n` counts sequences, because the errors of one sequence come together.
     """
 
     name = "flipflop_error"

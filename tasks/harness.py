@@ -19,9 +19,9 @@ GATE = 8  # pieces of text that the gate is measured on: it is that of `language
 class Harness(Language):
     """Which of four passages of one book stands behind a text? Bytes of the right one are scored beside.
 
-    The likeliest answer is the model's. The floor of the accuracy is chance. The floor of the bits per byte are the
-    byte frequencies of the training text: a small model that is at chance may still find right answers likelier
-    than them. Nothing is trained: `language` trained the model, which reads at most `length` bytes of a
+    The likeliest answer is the model's. The floor of the accuracy is chance. The floor of the bits per byte comes
+    from the byte frequencies of the training text. A small model that guesses may still find right answers
+    likelier than these. Nothing is trained: `language` trained the model, which reads at most `length` bytes of a
     question and its answer, the last ones.
     """
 

@@ -24,9 +24,9 @@ def shifted(line: Tensor, symbols: Tensor, shifts: Tensor) -> Tensor:
 class Indexing(AlgorithmicTask):
     """BOS s SEP, then four questions: a symbol of s, a shift of 1 to 8 places to either side, the symbol there.
 
-    Indirect indexing (Gopalakrishnan et al., 2025, arXiv 2509.10534): "three left of z" needs a place and a content at
-    once. s holds distinct symbols of 128; trained on 2 to L of them. All answers are fed back. Pairs of a
-    symbol and an answer within s are equally likely. Lengths above 128 are not measured.
+    Indirect indexing (Gopalakrishnan et al., 2025, arXiv 2509.10534): "three left of z" needs a place and a
+    content at once. s holds distinct symbols of 128, in training 2 to L of them. All answers are fed back. Pairs
+    of a symbol and an answer within s are equally likely. Lengths above 128 are not measured.
     """
 
     name = "indexing"

@@ -12,10 +12,10 @@ class Latest(LookUpTask):
     """Keys are assigned values again and again; at the end the newest value of each key is asked for.
 
     n assignments to k keys, each of them at least once. Trained on 1 to L assignments, half of the time all to
-    different keys: with few keys alone, small models learn to say what came last, and no more. Measured with L / 4
-    keys, so that more and more old values compete with the newest, and with n / 2 keys (up to 32), so that the
-    newest are further and further behind. Keys and values have symbols of their own, which tell `alibi` and `fox`
-    the place in an assignment.
+    different keys. With few keys alone, small models learn to repeat the last value, and no more. Measured with L
+    / 4 keys, so that more and more old values compete with the newest. Also measured with n / 2 keys (up to 32),
+    so that the newest are further and further behind. Keys and values have symbols of their own, which tell
+    `alibi` and `fox` the place in an assignment.
     """
 
     name = "latest"

@@ -40,13 +40,13 @@ def order(n: int, things: int, rng: torch.Generator) -> NDArray[np.int64]:
 class Needle(AnswerTask):
     """Sentences " Q is 4821" stand in a book; at the end the question " Q is " asks for the digits.
 
-    Length is in bytes, the questions and answers included; depth 0 is the beginning. Haystacks are windows of
-    real books (training, validation and test from different ones), keys one capital, values four digits. In
-    training one to four needles stand in the text and all are asked for: in any order, or, where all have one
-    key (a fifth of the time), in the order of the text. Names and grid follow RULER (Hsieh et al., 2024,
-    section 3.1): `single` is one needle at a depth; with as many as fit the training length, up to four,
-    `multi_key` asks for one of them, `multi_query` for all, and `multi_value` for all values of one key. A
-    model that finds single needles passes the gate: they are five of the eight conditions at a length. Most encodings
+    Length is in bytes, the questions and answers included; depth 0 is the beginning. Haystacks are windows of real
+    books (training, validation and test from different ones), keys one capital, values four digits. In training
+    one to four needles stand in the text and all are asked for in any order. A fifth of the time all have one key,
+    and are asked for in the order of the text. Names and grid follow RULER (Hsieh et al., 2024, section 3.1):
+    `single` is one needle at a depth. The others have as many needles as fit the training length, up to four:
+    `multi_key` asks for one of them, `multi_query` for all, and `multi_value` for all values of one key. A model
+    that finds single needles passes the gate: they are five of the eight conditions at a length. Most encodings
     find single needles long before they tell two apart.
     """
 

@@ -62,13 +62,14 @@ def products(elements: Tensor, group: str) -> Tensor:
 class PermutationProduct(AlgorithmicTask):
     """The word problem of S3 and of A5: BOS and generators; at each the product so far is asked for.
 
-    Words are uniform over two generators of the group: over all elements, small models do not even learn the
-    table of A5, with its 3600 products. S3 is solvable; A5 is not, and no model of fixed depth is expected to
-    solve it at every length (Merrill et al., 2024, arXiv 2404.08819, section 4). Trained on words of 1 to L
-    generators of either group. No answer is fed back.
+    Words are uniform over two generators of the group. Over all elements, small models do not even learn the table
+    of A5, with its 3600 products. S3 is solvable; A5 is not. No model of fixed depth is expected to solve A5 at
+    every length (Merrill et al., 2024, arXiv 2404.08819, section 4). Trained on words of 1 to L generators of
+    either group. No answer is fed back.
 
-    At the training length a model may have met every word (there are 2^6 of six generators), so there a score, and the
-    gate, say that the training distribution was learned, be it by heart; what generalises shows at greater lengths.
+    At the training length a model may have met every word (there are 2^6 of six generators). There the score and
+    the gate say that the training distribution was learned, perhaps by heart. Generalisation shows at greater
+    lengths.
     """
 
     name = "permutation"

@@ -29,8 +29,9 @@ def look_up(facts: Tensor, keys: Tensor) -> Tensor:
 class LookUpTask(AlgorithmicTask):
     """BOS facts SEP, then each key that occurred, once and in random order, followed by its value.
 
-    A value has two tokens, and all are fed back. With values of one token small models stop at guessing among
-    those that occurred, and never look at the key; that the second token follows the first teaches them to.
+    A value has two tokens, and all are fed back. With values of one token small models stop at guessing among the
+    values that occurred, and never look at the key. The second token, which follows the first, teaches them to
+    look.
     """
 
     vocab = FILLER + NOISE
@@ -88,13 +89,13 @@ class LookUpTask(AlgorithmicTask):
 class Recall(LookUpTask):
     """Multi-query associative recall (Arora et al., 2023, arXiv 2312.04927, section 3), every key asked for.
 
-    Keys and values are of one alphabet, dealt anew for each example: where each had symbols of its own, `rope` and
+    Keys and values are of one alphabet, dealt anew for each example. With symbols of their own, `rope` and
     `t5_bias` learned to find what follows a value and never what follows a key.
 
     Each of n slots holds a key and its value, or three tokens of noise. Keys are distinct, the two tokens of a
-    value uniform over 32. Trained on 1 to L slots. All of them (half of the time) or any number hold a fact;
-    measured with as many facts as half the training length has slots, further and further apart, and with one in
-    every slot (up to 32).
+    value uniform over 32. Trained on 1 to L slots. All of them (half of the time) or any number hold a fact.
+    Measured with as many facts as half the training length has slots, further and further apart. Also measured
+    with one fact in every slot (up to 32).
     """
 
     name = "recall"

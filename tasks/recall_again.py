@@ -14,10 +14,10 @@ class RecallAgain(Recall):
     """`recall` and `latest` in one: facts with noise between, and as a condition keys that are assigned again.
 
     Each of n slots holds a key and its value, or three tokens of noise. With `kind` "once" every key occurs in one
-    slot, and the others are noise; with "again" half of the others assign a random key anew, and its newest value is
-    asked for. Keys and values are of one alphabet, dealt anew for each example. Trained on both kinds in equal shares,
-    on 1 to L slots with as many keys as slots (half of the time) or any number. Measured with L / 2 keys once, and
-    with L / 4 keys again. One gate holds for both kinds.
+    slot, and the others are noise. With "again" half of the others assign a random key anew, and its newest value
+    is asked for. Keys and values are of one alphabet, dealt anew for each example. Trained on both kinds in equal
+    shares, on 1 to L slots with as many keys as slots (half of the time) or any number. Measured with L / 2 keys
+    once, and with L / 4 keys again. One gate holds for both kinds.
     """
 
     name = "recall_again"

@@ -10,8 +10,8 @@ from pebench.tasks.copy import Copy
 class Reverse(Copy):
     """BOS s SEP reversed(s), with symbols uniform over 30; trained on strings of 1 to L symbols.
 
-    Unlike in `copy`, the symbol that is looked for is one place nearer to the front at each step, so that no
-    single distance is right (Kazemnejad et al., 2023, "Reverse").
+    Unlike in `copy`, the next symbol to read is one place nearer to the front at each step. So no single distance
+    is right (Kazemnejad et al., 2023, "Reverse").
 
     >>> import torch
     >>> Reverse().answer(torch.tensor([[4, 7, 9]]))

@@ -17,11 +17,10 @@ KINDS = {"symbols": SYMBOLS, "numbers": 100}  # how many different items there a
 class Sort(QuestionTask):
     """BOS items SEP items in ascending order; an item is one of 100 symbols, or a number of two digits.
 
-    Items are dealt from a shuffled deck that holds each once (a new deck follows it): drawn independently, those
-    that came twice were what models got wrong. Trained on 1 to L items, two times of three on numbers, which are
-    learned later. Single symbols and several digits behave differently (Kazemnejad et al.,
-    2023, "Sorting"). Tens and ones are different tokens, so that a digit's place need not be counted from the
-    beginning.
+    Items are dealt from a shuffled deck that holds each once; a new deck follows it. When they were drawn
+    independently, models failed on items that came twice. Trained on 1 to L items, two times of three on numbers,
+    which are learned later. Single symbols and several digits behave differently (Kazemnejad et al., 2023,
+    "Sorting"). Tens and ones are different tokens, so that a digit's place need not be counted from the beginning.
 
     >>> Sort().answer(torch.tensor([[9, 4, 7, 4]]))
     tensor([[4, 4, 7, 9]])

@@ -20,8 +20,8 @@ class Workload(Protocol):
 class Throughput:
     """Time of a training step, a forward pass and one cached token, over the time of `rope`.
 
-    Both models do the same work in turn, subject and RoPE, pair by pair, so that a machine that slows down
-    slows both; the value is the median of the ratios. Never mixed into quality.
+    Both models, subject and RoPE, do the same work in turn, pair by pair, so that a machine that slows down slows
+    both. The value is the median of the ratios. Never mixed into quality.
     """
 
     name = "throughput"
@@ -34,7 +34,7 @@ class Throughput:
         return [{"length": n} for n in grid(length, multiples)]
 
     def measure(self, subject: Workload, rope: Workload, condition: Condition, n: int) -> Iterator[Score]:
-        """Time `n` pairs of each kind, after one that does not count."""
+        """Time `n` pairs of each kind, after a first pair that does not count."""
         length = int(condition["length"])
         for kind in self.kinds:
             ours, theirs = pairs(getattr(subject, kind), getattr(rope, kind), length, n)

@@ -107,6 +107,12 @@ def test_a_room_imports_lower_rooms_only(file: Path) -> None:
         assert upward(part, file) == []
 
 
+def test_the_page_on_rooms_draws_these_floors() -> None:
+    page = (ROOT / "docs/decisions/0008-rooms.md").read_text(encoding="utf-8")
+    for part, floors in FLOORS.items():
+        assert f"- `{part}`: `{' < '.join(floors.split())}`" in page
+
+
 def test_there_is_no_circle_of_modules() -> None:
     """Imports at the top of a module and inside functions; a package stands for the names that it gives on."""
     names = {f"pebench.{dotted(file)}" for file in MODULES}

@@ -331,8 +331,8 @@ def differences(frame: pd.DataFrame, first: str, looks: Looks) -> go.Figure:
 
 
 def critical_difference(ranks: pd.Series, distance: float, cliques: Sequence[tuple[int, int]]) -> go.Figure:
-    """The diagram of Demsar (2006, figure 1): mean ranks on a line, best on the left, and bars over those groups
-    that Nemenyi's test does not separate. `ranks` ascending (index: encoding), `cliques` as in ranking.cliques.
+    """The diagram of Demsar (2006, figure 1): mean ranks on a line, best on the left, and bars over groups that
+    Nemenyi's test does not separate. `ranks` ascending (index: encoding), `cliques` as in ranking.cliques.
     """
     count, half = len(ranks), (len(ranks) + 1) // 2
     first, last = 1.0, float(max(2, count))

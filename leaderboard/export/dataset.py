@@ -1,6 +1,6 @@
 """Records as a dataset: a Hugging Face folder of parquet files, plain tables, or Every Eval Ever logs.
 
-The columns are written down here, with their types and meanings; the parquet schema, the dataset card and the
+The columns are written down here, with their types and meanings. The parquet schema, the dataset card and the
 Croissant metadata all come from this one list.
 """
 

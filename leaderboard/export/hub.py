@@ -46,7 +46,9 @@ def push(
     if any(os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE") for name in OFFLINE):
         raise PublishError("offline mode is set (HF_HUB_OFFLINE); unset it to upload")
     if api is None and not get_token():
-        raise PublishError("there is no token: run `hf auth login` or set HF_TOKEN to one that may write")
+        raise PublishError(
+            "there is no token: run `hf auth login` or set HF_TOKEN to a token with write access"
+        )
     api = api or HfApi()
     try:
         made: dict[str, Any] = {"space_sdk": "static"} if space else {}

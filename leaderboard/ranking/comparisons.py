@@ -35,10 +35,10 @@ class Pairs:
 def freed(score: Array, own: Array) -> tuple[Array, Array]:
     """Differences (E, E) of scores (E, S) freed of what seeds do to all, and what that adds to their variance.
 
-    Least squares of score[e, s] = mean[e] + common[s] + own[e, s], each run weighed by the variance `own` (E,) of a
-    single one. Where two encodings have the same seeds that is the difference of their means, and nothing is added;
-    where one lacks seeds, what those do to all is learned from the encodings that have both. NaN where no chain of
-    shared seeds links two.
+    Least squares of score[e, s] = mean[e] + common[s] + own[e, s], each run weighed by the variance `own` (E,) of
+    a single one. If two encodings have the same seeds, that is the difference of their means, and nothing is
+    added. If one lacks seeds, the effect of a seed on all encodings is learned from the encodings that have it.
+    NaN where no chain of shared seeds links two.
     """
     has = np.isfinite(score).astype(float)
     n = has.sum(axis=1)

@@ -262,7 +262,7 @@ def differences(r: Ranking, first: str, second: str, of: str = "score") -> pd.Da
     """`first` minus `second` overall ("all") and for each task, on what both have, with 95 % intervals.
 
     `of` is one of QUANTITIES: all cells, those at the training length or those beyond it. Columns: task,
-    difference, low, high, p (not corrected; NaN of a preview), conditions, seeds (of the one that has fewer). The
+    difference, low, high, p (not corrected; NaN of a preview), conditions, seeds (the smaller number). The
     interval is NaN where no encoding has two seeds.
     """
     chosen = r if of == "score" else r.at_length if of == "at_length" else r.beyond

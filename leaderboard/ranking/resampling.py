@@ -35,8 +35,9 @@ def task_draws(data: Cells, seed: int = 0) -> TaskDraws | None:
     """Draw tasks anew within families, with replacement; None where no family has two tasks.
 
     Families stay, with equal weights. A family of n tasks becomes its mean plus the mean of n deviations of tasks
-    from it, drawn from its own and stretched by sqrt(n / (n - 1)), because n deviations from their own mean are too
-    small. A family of one task has no deviation: it draws from all other families' tasks, stretched likewise.
+    from it, drawn from its own. They are stretched by sqrt(n / (n - 1)), because n deviations from their own mean
+    are too small. A family of one task has no deviation: it draws from all other families' tasks, stretched
+    likewise.
     """
     by_task = np.arange(len(data.tasks))
     code = data.groups.groupby("task")["task_family"].first().reindex(by_task).to_numpy()

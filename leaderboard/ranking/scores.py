@@ -59,8 +59,8 @@ class Cells:
 def cells(scores: pd.DataFrame) -> Cells:
     """Arrange a score table.
 
-    A cell that only one of several encodings has compares nothing and is left out, and so is one that few have yet
-    (MIN_SHARE). In each task a seed counts only where it has every cell of the encoding's fullest seed.
+    A cell that only one of several encodings has compares nothing and is left out. So is a cell that few encodings
+    have yet (MIN_SHARE). In each task a seed counts only where it has every cell of the encoding's fullest seed.
     """
     # The digits of a sum are right or wrong together: as many answers are independent as there are examples.
     examples = scores.groupby(["encoding", "task", "seed", "condition"])["n"].transform("min")
@@ -116,11 +116,11 @@ def _codes(frame: pd.DataFrame) -> tuple[NDArray[np.int64], pd.DataFrame]:
 def sampling_error(rows: pd.DataFrame) -> Array:
     """Standard error of each normalised score given its n answers.
 
-    A share is binomial, with half an answer added to each side so that 0 and 1 are not certain (Jeffreys).
-    Any other value is a mean of n terms whose deviation is taken to be as large as the mean: so it is for an
-    exponential, and nearly so for the surprisal of bytes. All encodings answer the same test items, so
-    the errors of a pair are alike and cancel in part; they are taken as independent, which is cautious. All seeds
-    do too: more of them make this error no smaller.
+    A share is binomial, with half an answer added to each side so that 0 and 1 are not certain (Jeffreys). Any
+    other value is a mean of n terms whose deviation is taken to be as large as the mean. That is exact for an
+    exponential, and nearly so for the surprisal of bytes. All encodings answer the same test items, so the errors
+    of a pair are alike and cancel in part. They are taken as independent, which is cautious. All seeds do too:
+    more of them make this error no smaller.
     """
     value, n = rows["value"].to_numpy(float), rows["n"].to_numpy(float)
     share = rows["metric"].map({m: METRICS[m].unit == "share" for m in METRICS}).to_numpy(bool)

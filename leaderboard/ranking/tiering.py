@@ -10,9 +10,9 @@ def tiers(order: Sequence[int], p: Array, leads: Mask | None = None, level: floa
     """Tier of each encoding: the first that is separable from a tier's leader begins the next.
 
     `order` are indices from the best down, `p` (E, E) corrected p-values. So no encoding is in a better tier than
-    one that is ahead of it, however little is known of it. A tier's leader is its best of those that `leads` (E,)
-    marks, if any is marked and not separable from those ahead of it: nothing can be told from a leader of
-    whom little is known, and one lucky run would make a single tier of a board.
+    an encoding ahead of it, however little is known of that one. A tier's leader is its best encoding that `leads`
+    (E,) marks, if that one is not separable from the encodings ahead of it. A leader with one lucky run, of which
+    little is known, would make a single tier of a board.
     """
     tier: dict[int, int] = {}
     leader, number = None, 0

@@ -58,9 +58,10 @@ def spread(score: Array, noise: Array) -> Spread:
 def within_tasks(data: Cells) -> list[Spread]:
     """Statistics of the scores of each task.
 
-    What a seed does to all encodings is estimated from a few numbers in each task, so these variances are moderated
-    over the tasks. A task in which no encoding has two seeds says nothing of how its runs vary: it is taken to vary as
-    the others do in the mean. Where no task says it, runs count as if they did not vary, and the board tells so.
+    What a seed does to all encodings is estimated from a few numbers in each task, so these variances are
+    moderated over the tasks. A task in which no encoding has two seeds says nothing of how its runs vary. It is
+    taken to vary as the others do in the mean. Where no task says it, runs count as if they did not vary, and the
+    board tells so.
     """
     parts = [spread(*averages(data, data.of_task(t))) for t in range(len(data.tasks))]
     known = [part for part in parts if part.residual_df]
@@ -78,8 +79,8 @@ def moderate(variance: Array, df: Array) -> tuple[Array, Array, Array]:
     """Shrink sample variances towards a common value by as much as they agree (Smyth, 2004, section 6.2).
 
     The weight of that value is the paper's d0. Where variances differ more than equal populations would, the value
-    is not the paper's s0, a geometric kind of mean: variances differ tenfold between encodings, and s0 would be 2 to
-    12 times too small for a variance without a sample (df 0). It is the mean of the known variances plus the
+    is not the paper's s0, a geometric kind of mean. Variances differ tenfold between encodings, so s0 would be 2
+    to 12 times too small for a variance without a sample (df 0). It is the mean of the known variances plus the
     standard error of that mean.
 
     Returns variances and their degrees of freedom, which never exceed the pooled ones. The third is

@@ -5,8 +5,9 @@ from pebench.leaderboard import ranking
 METHOD = f"""
 1. **One scale.** Every answer is scored between the best score *without reading the input* (0) and an oracle's
    score (1), under the same condition.
-2. **Equal weights.** Scores are averaged over the conditions of a length (for example the depths of a needle), then
-   over lengths, then over the tasks of a family, then over families. Speed is shown beside and never mixed in.
+2. **Equal weights.** Scores are averaged over the conditions of a length, for example the depths of a needle. Then
+   they are averaged over lengths, over the tasks of a family, and over families. Speed is shown beside and never
+   mixed in.
 3. **Pairs.** All encodings train on the same batches from the same weights, seed by seed. They are compared seed by
    seed within each task, and only on conditions that both have. Where an encoding lacks seeds, the effect of each
    seed is estimated by least squares from the encodings that have it, and removed.
@@ -16,18 +17,20 @@ METHOD = f"""
    all others.
 5. **Two quantities.** The score at the training length L and the score beyond L are shown apart, and never compared
    as one.
-6. **Intervals.** The 95 % confidence interval covers, for each task, the effect of a seed on all encodings, the
-   variation of single runs, and the sampling of test answers. P(best) is the share of {ranking.DRAWS} draws of these
-   parts in which an encoding has the largest advantage. A run that diverged counts as missing, and is named.
+6. **Intervals.** The 95 % confidence interval covers three parts for each task: the effect of a seed on all
+   encodings, the variation of single runs, and the sampling of test answers. P(best) is the share of
+   {ranking.DRAWS} draws of these parts in which an encoding has the largest advantage. A run that diverged counts as
+   missing, and is named.
 7. **Few seeds.** Three seeds say little about the variance of an encoding. Its estimate is shrunk towards the mean of
    all encodings plus its standard error, by as much as their variances agree (Smyth, 2004). It never falls below the
    encoding's own. A preview gets that mean. Where every encoding has one seed there is no interval.
 8. **Test sampling.** A share of n answers is binomial. Bits per byte are a mean of n terms that vary as much as their
    mean. All encodings and seeds answer the same test items, so more seeds do not reduce this part.
 9. **Tiers.** The best encoding begins the first tier. From the best down, the first encoding that a paired t-test
-   separates from its tier's leader begins the next tier: at {ranking.LEVEL:.0%}, after Holm's correction over *all*
-   pairs, because the leader is chosen after looking. The leader is the tier's best with the full number of
-   seeds, unless it is separable from an encoding ahead of it. Encodings of a tier share a rank.
+   separates from its tier's leader begins the next tier. The test is at {ranking.LEVEL:.0%}, after Holm's
+   correction over *all* pairs, because the leader is chosen after looking. The leader is the tier's best
+   with the full number of seeds, unless it is separable from an encoding ahead of it. Encodings of a tier share a
+   rank.
 10. **Certificate.** An encoding that fails a check is listed with its numbers and gets no rank. Checks are, for
     example, that it does not see the future and that cached decoding equals the full forward.
 11. **Gate.** *Learned* is the share of runs that pass the task's gate on the training distribution. Length curves

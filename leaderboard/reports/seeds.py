@@ -11,10 +11,10 @@ FEWEST = 10  # encodings: of fewer, how well two seeds agree on their order says
 def spread(r: Ranking) -> pd.DataFrame:
     """A row for each task with two seeds or more of at least `FEWEST` encodings, those with every condition.
 
-    Columns: `task`, `encodings` and `seeds` that it rests on; `within`, the standard deviation of one encoding's
-    scores over seeds (root of the mean variance), with the `largest` and `whose` that is; `between`, the standard
-    deviation of the encodings' means; `agree_low` and `agree_high`, the rank correlations (Spearman) of two
-    seeds' orders.
+    Columns: `task`, and the number of its `encodings` and `seeds`. `within` is the standard deviation of one
+    encoding's scores over seeds (root of the mean variance), `largest` its largest value, of the encoding `whose`.
+    `between` is the standard deviation of the encodings' means. `agree_low` and `agree_high` are the rank
+    correlations (Spearman) of two seeds' orders.
     """
     rows = []
     for t, task in enumerate(r.data.tasks):

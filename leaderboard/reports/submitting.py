@@ -10,8 +10,9 @@ SUBMIT = f"""
    Ctrl-C a second call continues.
 4. **Look.** `pebench board` and `pebench app` show it among the others. A rank needs two seeds in every task.
 5. **Commit it.** A record names the commit of the code that made it. Records of uncommitted code are refused.
-6. **Pack it.** `pebench submit my_idea.py --profile {USUAL}` prints how long it takes, runs what is missing, compares
-   with the published board, and packs `submissions/my_idea`: the file, its card, its records and its hash.
+6. **Pack it.** `pebench submit my_idea.py --profile {USUAL}` prints how long it takes and makes the missing runs. Then
+   it compares the encoding with the published board, and packs `submissions/my_idea`: the file, its card, its
+   records and its hash.
 7. **Fill in the card.** Authors, licence and BibTeX, in `submissions/my_idea/card.json`.
 8. **Review it yourself.** `pebench validate submissions/my_idea` prints what a reviewer sees. It executes nothing of
    the submission.

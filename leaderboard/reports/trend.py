@@ -96,7 +96,7 @@ def _difference(r: ranking.Ranking, a: str, b: str, of: str) -> tuple[float, flo
 def _line(
     a: str, b: str, found: list[tuple[float, float, float]], doublings: np.ndarray
 ) -> tuple[object, ...]:
-    """One pair; the one that is ahead at the smallest size comes first."""
+    """One pair; the leader at the smallest size comes first."""
     if found[0][0] < 0:
         a, b, found = b, a, [(-gap, -high, -low) for gap, low, high in found]
     gap, low, high = np.array(found).T

@@ -1,9 +1,9 @@
 """External validity: does the board order encodings as published tables do?
 
-Each published table is compared with our column that measures the same: the same task, at L or beyond L. A pair of
-encodings that a table separates by more than a margin *agrees* or *contradicts* where our difference is separated
-(p < 0.05, uncorrected, two seeds of both), else it is *not separated*. tau is the share of pairs
-with two seeds in the published direction minus the share in the other one. Its 95 % interval resamples sources, because
+Each published table is compared with our column that measures the same: the same task, at L or beyond L. Pairs of
+encodings count that a table separates by more than a margin. A pair *agrees* or *contradicts* if our difference is
+separated (p < 0.05, uncorrected, two seeds of both), else it is *not separated*. tau is the share of pairs with
+two seeds in the published direction minus the share in the other one. Its 95 % interval resamples sources, because
 tables of one paper share models and baselines; of one source there is none.
 """
 
@@ -399,7 +399,7 @@ def _not_learned(board: Board, task: str) -> tuple[str, str]:
     return (
         f"Runs that learn `{task}` at {trained_at(board, task)}: {', '.join(failed)}. With 4 layers of width 128 "
         f"(`copy`, L = 12, one seed) NoPE and T5 reach gates of {learned[0]:.2f} and {learned[1]:.2f}, and "
-        f"{kept[0]:.3f} and {kept[1]:.3f} at 18: size explains who learns there, not who keeps.",
+        f"{kept[0]:.3f} and {kept[1]:.3f} at 18: size explains which models learn there, not which keep.",
         "in part",
     )
 

@@ -61,7 +61,9 @@ def check_sources(records: list[Record], text: str, sources: list[str]) -> Check
     check = Check("the records are of this source")
     for r in records:
         if r.card.get("source") != text or [r.card.get("file")] != sources:
-            check.problems.append(f"{r.path} is of another source; `pebench submit` runs what is missing")
+            check.problems.append(
+                f"{r.path} is of another source; `pebench submit` makes the missing records"
+            )
         elif r.card != records[0].card:
             check.problems.append(f"{r.path} describes the encoding differently")
     return check

@@ -11,7 +11,7 @@ def worded(e: Exception) -> str:
 
 
 def explained(e: Exception) -> int | None:
-    """The exit code of an error that a user can cause; None for one that only we can."""
+    """The exit code of an error that a user can cause; None for our own faults."""
     from pebench.encodings.registry import EncodingError, UnknownName
     from pebench.leaderboard.app.launch import LaunchError
     from pebench.leaderboard.board import BoardError

@@ -39,7 +39,7 @@ def extend(
     threads: Annotated[
         int, typer.Option(min=1, help="Threads of this process. Two processes of one are faster.")
     ] = 1,
-    status: Annotated[bool, typer.Option("--status", help="Say what is left, and run nothing.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="List the missing runs, and run nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Read a pretrained model beyond its training length with each method of context extension.

@@ -81,7 +81,7 @@ def print_track(
 
 def compare(
     first: Annotated[str, typer.Argument(help="An encoding on the board.")],
-    second: Annotated[str, typer.Argument(help="The one that it is compared with.")],
+    second: Annotated[str, typer.Argument(help="The encoding to compare it with.")],
     records: Shown = None,
     beside: Beside = None,
     profile: AnyProfile = None,
@@ -135,7 +135,7 @@ def show_trend(
     ] = None,
     quantity: Annotated[
         Literal["score", "at_length", "beyond"],
-        typer.Option(help="Of which scores: all, those at the training length, or those beyond it."),
+        typer.Option(help="The scores to compare: all, at the training length, or beyond it."),
     ] = "score",
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,

@@ -1,7 +1,7 @@
 """The tasks as the leaderboard shows them: `python -m pebench.suite.experiment.items` writes leaderboard/tasks.json.
 
-The leaderboard runs without torch, so what it tells of a task is written down: its rule, the lengths of each profile,
-and real test items, the first that every model was asked. A test compares the file with the tasks.
+The leaderboard runs without torch, so its facts of a task are written down. They are its rule, the lengths of each
+profile, and real test items, the first that every model was asked. A test compares the file with the tasks.
 """
 
 import inspect

@@ -27,8 +27,8 @@ def examine(
     """Measure a trained model: validation at the training length (the gate), then every condition of the plan.
 
     A plan may leave the training length to the gate alone, where a task that is learned has nothing left to tell.
-    With an extension ("pi", "ntk", "yarn") the encoding reads a text that is c times as long as its training
-    texts as extended by the factor c; at the training length and below it is what was trained.
+    With an extension ("pi", "ntk", "yarn") the encoding reads a text c times as long as its training texts as
+    extended by the factor c. At the training length and below it stays as trained.
     """
     length, trained = plan.recipe.length, lm.encoding
     conditions = task.conditions(length, plan.multiples)

@@ -1,8 +1,8 @@
 """One model on several processes, the ranks: each takes its rows of the same batch, and all take the same step.
 
-A step shared among ranks is the step of `training.py` but for the order of its sums, so no fingerprint counts this
-module. torchrun starts the processes. They talk by gloo on CPUs and by NCCL on GPUs. Replicas are PyTorch's DDP, and
-shares of parameters, gradients and moments are its FSDP2.
+A step shared among ranks is the step of `training.py` but for the order of its sums. So no fingerprint counts this
+module. torchrun starts the processes. They talk by gloo on CPUs and by NCCL on GPUs. Replicas are PyTorch's DDP,
+and shares of parameters, gradients and moments are its FSDP2.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ from pebench.suite.experiment.sharing import Sharing
 from pebench.suite.experiment.training import AdamW, Recipe, Step, Trained, train
 from pebench.suite.lm.model import LM, Block
 from pebench.suite.lm.precision import precision
-from pebench.suite.results.provenance import Outcome
+from pebench.suite.results.provenance import RunFacts
 from pebench.suite.results.record import write_whole
 from pebench.tasks.base import IGNORE, Batch, Task
 
@@ -145,7 +145,7 @@ class Team:
         return total.item(), norm.item()
 
     def passes(self, data: Batch) -> list[Batch]:
-        """The rows of this rank in micro-batches, as many on every rank; one that has no row asks for nothing."""
+        """The rows of this rank in micro-batches, as many on every rank; a rank without a row asks for nothing."""
         most = -(-len(data.tokens) // self.sharing.ranks)
         size = min(most, self.sharing.micro_batch or most)
         mine = Batch(*(part[self.rank :: self.sharing.ranks] for part in data))
@@ -201,7 +201,7 @@ def train_together(
     run: str,
     sharing: Sharing,
     device: torch.device,
-) -> tuple[LM, Trained, Outcome]:
+) -> tuple[LM, Trained, RunFacts]:
     """Train with the other ranks; the whole model on this device, and what a record says of earlier ranks.
 
     `folder` keeps the state of the run of this identity.
@@ -213,7 +213,7 @@ def train_together(
         weights = team.whole(lm)
     whole = model().to(device)
     whole.load_state_dict(weights)
-    about: Outcome = {"ranks_before": state.before} if state.before else {}
+    about: RunFacts = {"ranks_before": state.before} if state.before else {}
     return whole, done, about
 
 

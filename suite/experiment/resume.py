@@ -1,4 +1,4 @@
-"""The state of a training on disk: one that was killed goes on where it was, and ends in the same bits."""
+"""The state of a training on disk: a killed training goes on where it was, and ends in the same bits."""
 
 import io
 import sys

@@ -55,7 +55,7 @@ def batch(task: Task, recipe: Recipe, seed: int, step: int) -> Batch:
 class AdamW:
     """PyTorch's fused AdamW (Loshchilov and Hutter, 2019) with weight decay on the model's matrices alone.
 
-    Scalars, gains and all of the encoding's parameters are exempt: decay would pull every learned frequency
+    Scalars, gains and all of the encoding's parameters are exempt. Decay would pull every learned frequency
     towards 1 and every learned slope towards 0 by its schedule, not by the data. The bits are torch.optim.AdamW's,
     whose construction imports torch._dynamo: a second of every run.
     """
@@ -175,9 +175,9 @@ def train(
 ) -> Trained:
     """Train in place. `tick` is called after every step. Diverged where a loss or gradient is not finite.
 
-    With `resume` the state is saved now and then, and a call that finds one goes on from there; nothing in a
-    step depends on the steps before but through the model and the optimiser, so the bits are the same. `stepper` may
-    share each step among processes (`ranks.py`); it computes the same step, to rounding.
+    With `resume` the state is saved now and then, and a call that finds one goes on from there. A step depends on
+    the steps before only through the model and the optimiser, so the bits are the same. `stepper` may share each
+    step among processes (`ranks.py`); it computes the same step, to rounding.
     """
     opt = AdamW(lm, recipe)
     device = next(lm.parameters()).device

@@ -158,7 +158,7 @@ def hidden(checkpoint: Checkpoint, hay: Tensor, facts: list[tuple[float, str]]) 
 
 
 def sentence_end(checkpoint: Checkpoint, hay: Tensor, place: int) -> int:
-    """The last place up to this one that a full stop stands before; the place itself where none is near."""
+    """The last place behind a full stop, at most SNAP tokens back; the place itself where none is near."""
     for n in range(place, max(0, place - SNAP), -1):
         if (checkpoint.tokenizer.id_to_token(int(hay[n - 1])) or "").endswith("."):
             return n

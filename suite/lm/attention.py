@@ -95,9 +95,9 @@ def attended(
 def lifted(q: Tensor, k: Tensor, columns: Columns, scale: float) -> tuple[Tensor, Tensor]:
     """q (B, H, T, e) and k (B, H, S, e) with columns appended, so that q.k * scale gains their product.
 
-    This is the homogeneous lift of GRAPE (section 4): a bias of low rank rides on the plain fused kernel. The result is
-    float32 and so is the attention that follows: bfloat16 would round positions above 256, and even exact columns would
-    leave the gradient of a gate, a difference of large sums, to the kernel's rounding.
+    This is the homogeneous lift of GRAPE (section 4): a bias of low rank rides on the plain fused kernel. The
+    result is float32, as is the attention that follows, because bfloat16 would round positions above 256. Even
+    exact columns would leave the gradient of a gate, a difference of large sums, to the kernel's rounding.
     """
     q_cols, k_cols = (
         side.float().expand(*x.shape[:-1], -1) for side, x in ((columns.q / scale, q), (columns.k, k))

@@ -1,8 +1,8 @@
 """The operators of a block but attention, each a step of its own: products and what lies between them.
 
-Where native kernels can serve (suite/lm/native/ops.py) they do; else what stands here runs and defines them: on a GPU,
-in other precisions, under torch.compile, with several threads, without a C compiler. Under bfloat16 autocast q, k and v
-are bfloat16 here, and so is attention where an encoding adds no columns to them; the kernels' are float32.
+Native kernels serve where they can (suite/lm/native/ops.py). This module defines them, and runs elsewhere: on a
+GPU, in other precisions, under torch.compile, with several threads, without a C compiler. Under bfloat16 autocast
+q, k and v are bfloat16 here, and so is attention without columns. The kernels compute them in float32.
 """
 
 from torch import Tensor

@@ -108,7 +108,7 @@ class Attended:
         self.y = y.data.requires_grad_()
 
     def backward(self, gy: Tensor) -> None:
-        """From the gradient of y to those of all tensors that it was computed from."""
+        """From the gradient of y to the gradients of all tensors that it was computed from."""
         for name in self.here:
             setattr(self.call, f"g{name}", self.place.views[f"g{name}"])
         asked = [name for name, x in self.given.items() if x.requires_grad]
@@ -185,7 +185,7 @@ class Middle:
         return self.declarer(self.encoding, arena, [p.call for p in places], [p.attention for p in places])
 
     def begin(self, tokens: Tensor, x: Tensor, places: list[Place], own: declared.Declarer | None) -> None:
-        """Positions of the tokens (B, T), rotations, and what is added to the embeddings x (B, T, D), in place."""
+        """Positions of the tokens (B, T) and rotations; `embed` adds to the embeddings x (B, T, D) in place."""
         self.own, self.readings, self.embedded = own, list[Reading](), None
         self.order = torch.arange(x.shape[1])
         self.pos = self.encoding.positions(self.order, tokens, {})
@@ -206,7 +206,7 @@ class Middle:
             own.begin()
 
     def end(self, gx: Tensor) -> None:
-        """From the gradient of what `embed` returned to that of the embeddings, in place."""
+        """From the gradient of what `embed` returned to the gradient of the embeddings, in place."""
         if self.own:
             self.own.end()
         if self.embedded is not None:
@@ -226,7 +226,7 @@ class Middle:
         ops.go(place.attention, "forward")
 
     def backward(self, n: int, place: Place) -> None:
-        """From the gradient of what attention read to those of q, k, v and the normalised input."""
+        """From the gradient of what attention read to the gradients of q, k, v and the normalised input."""
         if self.by_hooks:
             self.last = self.readings.pop()  # the block reads its gradients after this
             self.last.backward()

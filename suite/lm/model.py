@@ -109,7 +109,7 @@ class Block(nn.Module):
 class LM(nn.Module):
     """Tokens (B, T) in, logits (B, T, vocab) out.
 
-    Every weight outside the encoding is drawn from a random stream named by (seed, parameter name), so two
+    Every weight outside the encoding is drawn from a random stream named by (seed, parameter name). So two
     encodings with one seed share all of them bit for bit.
     """
 

@@ -1,8 +1,8 @@
 """The native training step of the standard LM: forward, backward, clipping and AdamW, without autograd between them.
 
 Parameters, gradients and moments lie in flat buffers, what a step keeps in one arena. Each layer is two parts in C
-(suite/lm/native/step.c), and between them the encoding (suite/lm/middle.py). The model in PyTorch defines what is
-computed, and runs wherever `serves` says no.
+(suite/lm/native/step.c), and between them the encoding (suite/lm/middle.py). The model in PyTorch is the
+definition, and runs wherever `serves` says no.
 """
 
 import ctypes

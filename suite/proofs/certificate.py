@@ -1,7 +1,8 @@
 """What an encoding must keep before anything is trained with it: `pebench check`.
 
-Every check builds a small standard LM, moves the encoding's parameters away from their initial values (many
-encodings are silent there, and a silent encoding passes everything), and measures one property on the CPU.
+Every check builds a small standard LM and measures one property on the CPU. First it moves the encoding's
+parameters away from their initial values: many encodings are silent there, and a silent encoding passes
+everything.
 """
 
 import copy
@@ -455,9 +456,10 @@ def relative_range(cls: type[Encoding], seed: int) -> Finding:
 @states("How far padding in front of an example moves its logits, where no key of the padding is seen.")
 @torch.no_grad()
 def left_padding(cls: type[Encoding], seed: int) -> Finding:
-    """The LM reads batches of one length and hides nothing but the future, so it has no padding. This is what a
-    left-padded batch would do to an example: its positions begin after the padding, the running sums in the
-    cache's memory have gone over it, and its keys are gone.
+    """The LM has no padding: it reads batches of one length and hides nothing but the future.
+
+    A left-padded batch would begin an example's positions after the padding. The running sums in the cache's memory
+    have gone over the padding, and its keys are gone.
     """
     offset = torch.tensor(0)
     lm, tokens = model(shifted(cls, offset), seed), batch(2, LENGTH // 2 + PADDING, seed)
@@ -480,8 +482,10 @@ def left_padding(cls: type[Encoding], seed: int) -> Finding:
 @states("Whether positions enter other than as q^T M(i, j) k + b(i, j), with M and b of the positions alone.")
 @torch.no_grad()
 def reads_content(cls: type[Encoding], seed: int) -> Finding:
-    """If they do not, differences of neighbouring log weights (free of softmax's term of the row) keep their value
-    under another x and v, under another q where k is 0 and the other way round, and are additive in q and in k.
+    """Differences of neighbouring log weights, free of softmax's term of the row, change only as logits of q and k do.
+
+    Without content they keep their value under another x and v, under another q where k is 0, and under another k
+    where q is 0. They are also additive in q and in k.
     """
     lm, rng = model(cls, seed), generator(seed, "content")
     heads, width = SIZE.heads, SIZE.width // SIZE.heads
@@ -532,9 +536,9 @@ def generator(seed: int, name: str) -> torch.Generator:
 def model(cls: type[Encoding], seed: int) -> LM:
     """The small LM that is checked, in evaluation mode.
 
-    Its matrices are N(0, 1/fan-in), larger than the standard LM starts with, so that attention matters and
-    the logits have a standard deviation of about one. To every learned parameter of the encoding N(0, 1/(4n)) is
-    added, n its last size: a log-frequency moves by some tenths, and a sum over n unit numbers by 1/2.
+    Its matrices are N(0, 1/fan-in), larger than the standard LM starts with: attention matters, and the logits
+    have a standard deviation of about one. To every learned parameter of the encoding N(0, 1/(4n)) is added, n its
+    last size. So a log-frequency moves by some tenths, and a sum over n unit numbers by 1/2.
     """
     lm = LM(SIZE, cls, LENGTH, seed).eval()
     for name, p in lm.named_parameters():

@@ -148,8 +148,8 @@ def spectrum(state: State, encoding: Encoding) -> Iterator[Point]:
 def relative_action(encoding: Encoding, layer: int, distance: int) -> Tensor | None:
     """M (H, d, d) of the logits q^T M k / sqrt(d) + b at this distance; None where they are not bilinear.
 
-    Found through the hooks alone: of two keys the farther one is zero, so the difference of their logits is
-    the nearer one's product with the query, and its bias. Subtracting the logit of a zero key removes the bias.
+    Found through the hooks alone. The farther of two keys is zero, so the difference of their logits is the nearer
+    one's product with the query, and its bias. Subtracting the logit of a zero key removes the bias.
     """
     shape, d = encoding.shape, encoding.shape.head_dim
     if encoding.max_length is not None and distance + 2 > encoding.max_length:

@@ -37,7 +37,7 @@ class Parameters(TypedDict):
     encoding: int
 
 
-class Outcome(TypedDict, total=False):
+class RunFacts(TypedDict, total=False):
     """What a run found beside its scores."""
 
     parameters: Parameters
@@ -53,7 +53,7 @@ class Outcome(TypedDict, total=False):
     resumed_steps: int  # of an extension: steps that an earlier call had finished
 
 
-class Provenance(Commit, Kernels, Outcome, total=False):
+class Provenance(Commit, Kernels, RunFacts, total=False):
     """Where, when and with what a record was made."""
 
     started: str  # ISO 8601, UTC

@@ -430,7 +430,7 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def newest(records: Iterable[Record]) -> list[Record]:
-    """One record per (encoding, task, profile, seed): the one that started last."""
+    """The record that started last, for each (encoding, task, profile, seed)."""
     best: dict[tuple[str, str, str, int], Record] = {}
     for r in records:
         key = (r.encoding, r.task, r.profile, r.seed)

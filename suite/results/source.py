@@ -1,7 +1,7 @@
 """What the one file of an encoding may hold, judged by its text: nothing of it is imported or run.
 
-A file is loaded under the first of two rules (`load_problems`): its text is the same on every machine, and no code
-outside it counts that no fingerprint sees. A file is accepted under the second as well (`source_problems`).
+A file is loaded under the first of two rules (`load_problems`): its text is the same on every machine, and it uses
+no code that no fingerprint sees. A file is accepted under the second as well (`source_problems`).
 """
 
 import ast

@@ -29,7 +29,7 @@ from pebench.suite.lm.native.build import served, serving
 from pebench.suite.lm.precision import fast_bf16
 from pebench.suite.proofs import probes as pictures
 from pebench.suite.proofs.certificate import certify
-from pebench.suite.results.provenance import Commit, Outcome, Parameters, Provenance
+from pebench.suite.results.provenance import Commit, Parameters, Provenance, RunFacts
 from pebench.suite.results.record import (
     CERTIFICATE,
     RUNNING,
@@ -231,12 +231,12 @@ def run(
 
     With `sharing` this is rank 0 of the processes that train the model.
 
-    In a records folder a training leaves its state now and then, and is resumed from it; the trained model stays
-    there where `save` asks for it, or the task is among SAVED, and the record names its file.
+    In a records folder a training leaves its state now and then, and is resumed from it. The trained model stays
+    there if `save` asks for it or the task is among SAVED; the record names its file.
     """
     name, cls = cell.resolved
     began = Began()
-    about: Outcome = {}
+    about: RunFacts = {}
     answers = list[Answer]()
     try:
         if cell.task == CERTIFICATE:
@@ -266,7 +266,7 @@ def scores(
     tick: Tick,
     save: bool,
     sharing: Sharing | None = None,
-) -> tuple[list[Row], list[Answer], Outcome]:
+) -> tuple[list[Row], list[Answer], RunFacts]:
     """What the cell's model scores and answers, and what its training took."""
     assert cell.plan is not None
     steps = cell.plan.recipe.steps
@@ -295,12 +295,12 @@ def trained(
     step: Callable[[int], None],
     save: bool,
     sharing: Sharing | None = None,
-) -> tuple[LM, Outcome]:
+) -> tuple[LM, RunFacts]:
     """Train the model of a cell, with other ranks where it is shared; what the record says of it."""
     assert cell.plan is not None
     size, context = cell.plan.size(task.vocab), task.context(cell.plan.recipe.length)
     recipe, state = cell.plan.recipe, resume(cell, folder, device)
-    about: Outcome = {}
+    about: RunFacts = {}
 
     def model() -> LM:
         return LM(size, cell.resolved[1], context, cell.seed)
@@ -325,9 +325,9 @@ def trained(
 
 def borrowed(
     base: Cell, device: torch.device, folder: Path, step: Callable[[int], None]
-) -> tuple[LM, Outcome]:
+) -> tuple[LM, RunFacts]:
     """The model of another cell: its checkpoint, or trained here and saved in its place. Both are the same bits."""
-    about: Outcome = {"checkpoint": base.checkpoint.as_posix()}
+    about: RunFacts = {"checkpoint": base.checkpoint.as_posix()}
     with locked(base, folder):  # another sweep that is making it ends first
         lm = kept(base, folder)
         if lm is None:
@@ -386,14 +386,14 @@ def resume(cell: Cell, folder: Path, device: torch.device) -> Resume:
     return Resume(folder / cell.place.with_suffix(".state"), repr(run))
 
 
-def certificate(name: str, cls: type[Encoding]) -> tuple[list[Row], Outcome]:
+def certificate(name: str, cls: type[Encoding]) -> tuple[list[Row], RunFacts]:
     """The certificate as rows, and the facts of it that badges show."""
     checks = certify(name, cls)
     rows = [Row("pass", float(c.passed), 1, {"check": c.name, "detail": c.measured}) for c in checks]
     return rows, {"badges": {"kernel": cls.kernel(), **{k: v for c in checks for k, v in c.facts.items()}}}
 
 
-def keep(cell: Cell, task: Task, lm: LM, folder: Path) -> Outcome:
+def keep(cell: Cell, task: Task, lm: LM, folder: Path) -> RunFacts:
     """Save a cell's trained model in the records folder, and beside it the pictures of its encoding.
 
     What the record says of them: where the model lies, and under `missing` why a file could not be written. The
@@ -413,7 +413,7 @@ def keep(cell: Cell, task: Task, lm: LM, folder: Path) -> Outcome:
     missing = {
         name: why for name, write in (("checkpoint", model), ("pictures", drawn)) if (why := failed(write))
     }
-    about: Outcome = {} if "checkpoint" in missing else {"checkpoint": cell.checkpoint.as_posix()}
+    about: RunFacts = {} if "checkpoint" in missing else {"checkpoint": cell.checkpoint.as_posix()}
     return {**about, **({"missing": missing} if missing else {})}
 
 

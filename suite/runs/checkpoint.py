@@ -1,7 +1,7 @@
 """Trained models as files: weights in safetensors, and in its metadata what they are, as JSON.
 
-Loading runs no code of the file: there is no pickle, an encoding is found by its name, and one that lives in
-a file of its own is loaded only where the user names that file.
+Loading runs no code of the file: there is no pickle, and an encoding is found by its name. An encoding in a file
+of its own is loaded only if the user names that file.
 """
 
 import json
@@ -122,7 +122,7 @@ def opened(path: Path) -> Any:
     """The open file, a context manager; its header is checked by safetensors."""
     if not path.is_file():
         raise CheckpointError(
-            f"there is no checkpoint {path}; `pebench run -t language` saves one, and `--save` those of all tasks"
+            f"there is no checkpoint {path}; `pebench run -t language` saves one, and `--save` saves one for each task"
         )
     try:
         return safe_open(path, framework="pt")

@@ -1,7 +1,7 @@
 """The identity of a result: hashes of what the code means that it depends on. Results of other code show as stale.
 
-`meaning.py` says what such a hash sees through. Three parts stand apart: the code of the encoding, the code that all
-encodings of a task share, and inputs that are no code (the plan, the corpus, the run whose model is measured).
+`meaning.py` says what such a hash sees through. It has three parts: the code of the encoding, the code that all
+encodings of a task share, and other inputs. These are the plan, the corpus, and the run whose model is measured.
 """
 
 import contextlib
@@ -57,8 +57,8 @@ QUESTIONS = Path(tasks.__file__).parent / "lm_eval"
 def fingerprint(encoding: type[Encoding], task: str, plan: object, corpus: str, base: str = "") -> str:
     """SHA-256 of everything that the scores of an encoding in a task depend on.
 
-    `plan` is the task's plan, `corpus` the hash of its text, `base` the fingerprint of the run whose trained model is
-    measured, where that is another one.
+    `plan` is the task's plan, `corpus` the hash of its text. `base` is the fingerprint of another run whose
+    trained model is measured, or empty.
     """
     return digest(REVISION, encoding_code(encoding), shared_code(task), task, stated(plan), corpus, base)
 

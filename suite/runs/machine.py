@@ -62,7 +62,7 @@ def built(root: Path) -> Commit:
 
 
 def changed(root: Path) -> bool:
-    """Whether a Python file of the installed package is not the one that was installed."""
+    """Whether a Python file of the package differs from the installed one."""
     try:
         listed = importlib.metadata.files("pebench") or []
     except importlib.metadata.PackageNotFoundError:

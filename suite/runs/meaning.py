@@ -1,8 +1,9 @@
 """The meaning of code: its definitions as syntax trees, each with the definitions that it uses.
 
-Two sources of one meaning have one hash. Seen through: comments, docstrings, formatting, the order of imports and of
-definitions, import aliases, `import x` against `from x import y`, the file and folder of a definition, unused
-definitions, the wording of errors, the Python version. An annotation counts by the classes that it names.
+Two sources of one meaning have one hash. Seen through: comments, docstrings, formatting, the order of imports and
+of definitions, import aliases, and `import x` against `from x import y`. So are the file and folder of a
+definition, unused definitions, the wording of errors, and the Python version. An annotation counts by the classes
+that it names.
 
 Everything else counts: names of definitions, variables and attributes, the order of statements in a definition, every
 constant, default and operator. Not followed: names in strings, what `getattr` finds, code that runs by `exec`.

@@ -108,8 +108,8 @@ def duration(seconds: float) -> str:
 class Queue:
     """Runs that wait, in their order.
 
-    A run that needs another run's checkpoint waits until that run has ended. If that run is not in this sweep,
-    or its checkpoint was not kept, the first run that needs it trains the model and the others wait.
+    A run that needs another run's checkpoint waits until that run has ended. If that run is not in this sweep, or
+    its checkpoint was not kept, the first run that needs it trains the model. The others wait.
     """
 
     def __init__(self, cells: Iterable[Cell], folder: Path):
@@ -228,7 +228,7 @@ class Sweep:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def wanted(self, cell: Cell) -> bool:
-        """Whether the cell is to be run: it has no record, or a failed one that is to be tried again."""
+        """Whether the cell is to be run: it has no record, or its record failed and `retry` is set."""
         record = existing(cell, self.folder)
         if record is None or (self.retry and record.outcome in AGAIN):
             return True

@@ -2,8 +2,8 @@
 
 A training that is shared among ranks has a process for each below this one; rank 0 writes the record.
 
-Whatever goes wrong in here becomes a record with its reason, but for faults of the machine: other code, no text, no
-GPU, a full disk. The parent records what this process cannot: that it was killed, ran out of time or of memory.
+Any error in here becomes a record with its reason. The exceptions are faults of the machine: other code, no text,
+no GPU, a full disk. The parent records what this process cannot: that it was killed, ran out of time or of memory.
 """
 
 import contextlib

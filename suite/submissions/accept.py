@@ -20,8 +20,8 @@ def accept(folder: Path, records: list[Record], root: Path) -> list[str]:
     """Move a submission that `validate` passed into the checkout at `root`; returns the files that are new there.
 
     `records` come from its report. The source goes to encodings/, the records to leaderboard/records, the card to
-    leaderboard/cards, its BibTeX to leaderboard/citations.bib. No file is overwritten: AcceptError names one that
-    stands there with other bytes, before anything is written. A call that was cut off is continued by another.
+    leaderboard/cards, its BibTeX to leaderboard/citations.bib. No file is overwritten: AcceptError names a file
+    that exists with other bytes, before anything is written. A call that was cut off is continued by another.
     """
     demand_checkout(root)
     card = json.loads((folder / "card.json").read_text(encoding="utf-8"))

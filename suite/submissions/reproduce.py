@@ -1,7 +1,7 @@
 """Runs a record's cell again and says whether the numbers are the same.
 
-A record is a stranger's text: no path is taken from it, and only a registered encoding, or a file that the user
-names, is ever loaded.
+A record is a stranger's text: no path is taken from it. Only a registered encoding, or a file that the user names,
+is ever loaded.
 """
 
 import hashlib

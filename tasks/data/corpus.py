@@ -116,8 +116,8 @@ def byte_tensor(split: Split, path: Path | None = None) -> list[Tensor]:
 def identity(path: Path | None = None) -> Corpus:
     """Which text this is, for records: its `name` and `sha256`.
 
-    The sha256 of a user's file covers its bytes; the sha256 of a folder is what `sha256sum FILES | sha256sum`
-    prints inside it, for the files in the order of their names.
+    The sha256 of a user's file covers its bytes. The sha256 of a folder is the output of `sha256sum FILES |
+    sha256sum` inside it, for the files in the order of their names.
     """
     if path is None:
         manifest = read_manifest()

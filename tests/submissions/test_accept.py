@@ -14,8 +14,6 @@ from pebench.suite.submissions import accept as accepting
 from pebench.suite.submissions.accept import AcceptError, accept
 from tests.made_submission import FILLED, fill, submitted
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:

@@ -71,7 +71,7 @@ class Checkout:
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_a_stranger_walks_the_page_to_the_merged_row(tmp_path: Path) -> None:
-    """Step by step, with the profile SMOKE in the place of QUICK."""
+    """Step by step, with the profile SMOKE in the place of QUICK_2."""
     here = Checkout(tmp_path / "copy")
     here.pebench("new", "my_idea")  # 1
     here.pebench("check", "my_idea.py")  # 2

@@ -85,7 +85,7 @@ class Job:
         return clock() - self.started - self.stopped
 
     def poll(self) -> Ended | Fault | None:
-        """How it ended; None while it runs. One that takes too long or too much is killed."""
+        """How it ended; None while it runs. A process that takes too long or too much memory is killed."""
         self.watch()
         if self.process.poll() is None:
             return None

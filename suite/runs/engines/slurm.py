@@ -1,4 +1,4 @@
-"""Runs on a Slurm cluster: an array over the list of missing runs. The records folder is one that all nodes share."""
+"""Runs on a Slurm cluster: an array over the list of missing runs. All nodes share the records folder."""
 
 import contextlib
 import json
@@ -124,7 +124,7 @@ def submit_runs(cells: list[Cell], folder: Path, options: Options, retry: bool, 
     return (
         f"{counted(len(missing), 'run')} submitted as job {numbers}\n"
         f"`pebench status --records {shlex.quote(os.fspath(folder))}` shows them, `squeue --job={','.join(jobs)}` "
-        f"the queue, `scancel {numbers}` stops them; the same command submits what is missing then"
+        f"the queue, `scancel {numbers}` stops them; the same command then submits the missing runs"
     )
 
 
