@@ -23,10 +23,11 @@ from pebench.suite.experiment.profiles import PROFILES, Plan
 from pebench.suite.experiment.resume import Resume
 from pebench.suite.experiment.sharing import Sharing
 from pebench.suite.experiment.training import Diverged, train
+from pebench.suite.lm import precision
+from pebench.suite.lm import step as native
 from pebench.suite.lm.flops import flops_per_token
 from pebench.suite.lm.model import LM
 from pebench.suite.lm.native.build import served, serving
-from pebench.suite.lm.precision import fast_bf16
 from pebench.suite.proofs import probes as pictures
 from pebench.suite.proofs.certificate import certify
 from pebench.suite.results.record import (
@@ -284,7 +285,7 @@ def trained(
     assert cell.plan is not None
     size, context = cell.plan.size(task.vocab), task.context(cell.plan.recipe.length)
     recipe, state = cell.plan.recipe, resume(cell, folder, device)
-    about: dict[str, Any] = {}
+    about: dict[str, Any] = {}  # more exactly than `provenance`, which knows no model
 
     def model() -> LM:
         return LM(size, cell.resolved[1], context, cell.seed)
@@ -293,6 +294,7 @@ def trained(
         lm = model().to(device)
         kind = {"stepper": graphs.stepper} if device.type == "cuda" else {}
         done = train(lm, task, recipe, cell.seed, step, state, **kind)
+        about["precision"] = told(lambda: native.multiplies_in(device, lm))
     else:
         from pebench.suite.experiment.ranks import train_together  # takes a second to import
 
@@ -450,7 +452,7 @@ def provenance(
         "cpu": told(processor),
         "device": told(lambda: hardware(device)),
         "threads": torch.get_num_threads(),
-        "precision": told(lambda: "bfloat16" if fast_bf16(device) else "float32"),
+        "precision": told(lambda: (precision if sharing else native).multiplies_in(device)),
         **(served() if device.type == "cpu" else {}),
         **(asdict(sharing) if sharing else {}),
         **began.commit,
