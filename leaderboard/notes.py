@@ -109,15 +109,16 @@ def _mixture_notes(records: list[Record]) -> list[str]:
             versions[r.task] |= {told} if isinstance(told, str) else set()  # older records do not tell
             about = {key: value for key, value in r.setup.items() if key != "corpus"}
             setups[r.task].add(json.dumps(about, sort_keys=True))
-            precisions[r.task] |= {str(r.provenance.get("precision"))} & {"float32", "bfloat16"}
+            precisions[r.task] |= {str(r.provenance.get("precision"))} & {"float32", "bfloat16", "float16"}
     notes = []
     if mixed := sorted(task for task in setups if len(versions[task]) > 1 or len(setups[task]) > 1):
         notes.append(
             f"Run with different versions of the task or the training: {', '.join(mixed)}; "
             "`pebench status` says which runs are stale."
         )
-    if mixed := sorted(task for task, found in precisions.items() if len(found) > 1):
-        notes.append(f"Some of its runs multiplied in bfloat16, others in float32: {', '.join(mixed)}.")
+    for found in sorted({tuple(sorted(found)) for found in precisions.values() if len(found) > 1}):
+        mixed = sorted(task for task in precisions if precisions[task] == set(found))
+        notes.append(f"Runs of one task multiplied in {' or '.join(found)}: {', '.join(mixed)}.")
     return notes
 
 

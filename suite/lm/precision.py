@@ -2,8 +2,11 @@
 
 import functools
 from pathlib import Path
+from typing import Literal
 
 import torch
+
+Kind = Literal["float16", "bfloat16", "float32"]
 
 
 @functools.cache
@@ -29,6 +32,11 @@ def multiplies_bf16(cpuinfo: str) -> bool:
 def precision(device: torch.device) -> torch.autocast:
     """bfloat16 matrix products over float32 parameters, residuals and softmax where that is faster, else float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=fast_bf16(device))
+
+
+def multiplies_in(device: torch.device) -> Kind:
+    """The kind of number that PyTorch's products read in a training here."""
+    return "bfloat16" if fast_bf16(device) else "float32"
 
 
 @functools.cache

@@ -189,8 +189,8 @@ class NativeStep:
                 part(f"step_read_{kind}")(call)
                 self.middle.forward(layer, place)
                 part(f"step_write_{kind}")(call)
-            part(f"step_pack_head_{kind}")(head)
-            loss = part(f"step_head_{kind}")(head)
+            part("step_pack_head")(head)
+            loss = part("step_head")(head)
             for layer, (call, place) in reversed(list(enumerate(layers))):
                 part(f"step_write_back_{kind}")(call)
                 self.middle.backward(layer, place)
@@ -224,11 +224,11 @@ class NativeStep:
         room = {
             "room": take(TILE, max(2 * hidden, 4 * width, wide) + width),
             "room_left": take(TILE, max(3 * width, width + 2 * hidden, wide)),
-            "room_right": take(TILE, hidden + PANEL, each=each),
+            "room_right": take(TILE, hidden + PANEL),
         }
         gradients = {name: take(rows, width) for name in ("gx", "gq", "gk", "gv", "gy")}
 
-        def packed(name: str, matrix: Tensor) -> dict[str, int]:
+        def packed(name: str, matrix: Tensor, each: int) -> dict[str, int]:
             out, into = matrix.shape
             sizes = {"forth": (into, -(-out // PANEL)), "back": (out, -(-into // PANEL))}
             return {f"{name}{way}": take(*s, PANEL, each=each) for way, s in sizes.items()}
@@ -249,7 +249,7 @@ class NativeStep:
             call = LayerCall(
                 batches=batches, tokens=tokens, rows=rows, width=width, heads=heads, hidden=hidden, gradient=distance,
                 **{name: p.data_ptr() for name, p in (matrices | others).items()},
-                **{key: at for name, m in matrices.items() for key, at in packed(f"{name}_", m).items()},
+                **{key: at for name, m in matrices.items() for key, at in packed(f"{name}_", m, each).items()},
                 **{name: take(rows, width) for name in ("x1", "next", "q", "k", "v", "y")},
                 x=x, all=take(rows, 3 * width), inverse1=take(rows), inverse2=take(rows), ratio=take(rows, 2 * heads),
                 h1=take(rows, width, each=each), h2=take(rows, width, each=each), up=take(rows, 2 * hidden, each=each),
@@ -264,7 +264,7 @@ class NativeStep:
         head = HeadCall(
             rows=rows, width=width, vocab=vocab, ignored=IGNORE, gradient=distance,
             embedding=self.lm.embedding.weight.data_ptr(), gain=self.lm.norm.weight.data_ptr(),
-            **packed("", self.lm.embedding.weight), first=first, x=x, gx=gradients["gx"], **room,
+            **packed("", self.lm.embedding.weight, 4), first=first, x=x, gx=gradients["gx"], **room,
         )  # fmt: skip
         shape = batches, tokens, width
         own = self.middle.laid(arena, places)
@@ -275,7 +275,14 @@ class NativeStep:
 
 def multiplies_half() -> bool:
     """Whether products are in half precision: where the processor has it and the compiler could ask for it."""
-    return precision.fast_fp16() and bool(cast(ctypes.CDLL, library()).step_half())
+    kernels = library() if precision.fast_fp16() else None
+    return kernels is not None and bool(kernels.step_half())
+
+
+def multiplies_in(device: torch.device, lm: nn.Module | None = None) -> precision.Kind:
+    """The kind of number that a training step of this model multiplies; without one, of the standard block."""
+    native = device.type == "cpu" and (lm is None or serves(lm))
+    return "float16" if native and multiplies_half() else precision.multiplies_in(device)
 
 
 def serves(lm: nn.Module) -> bool:

@@ -40,6 +40,7 @@ class Parameters(TypedDict):
 class RunFacts(TypedDict, total=False):
     """What a run found beside its scores."""
 
+    precision: str | None  # of the matrix products in training
     parameters: Parameters
     tokens: int  # of the whole training
     tokens_per_second: float  # of the training
@@ -64,7 +65,6 @@ class Provenance(Commit, Kernels, RunFacts, total=False):
     cpu: str | None
     device: str | None
     threads: int
-    precision: str | None  # of the matrix products in training
     ranks: int  # processes that share the training; the next three are of them
     micro_batch: int | None
     sharded: bool

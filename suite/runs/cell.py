@@ -23,10 +23,11 @@ from pebench.suite.experiment.profiles import PROFILES, Plan
 from pebench.suite.experiment.resume import Resume
 from pebench.suite.experiment.sharing import Sharing
 from pebench.suite.experiment.training import Diverged, train
+from pebench.suite.lm import precision
+from pebench.suite.lm import step as native
 from pebench.suite.lm.flops import flops_per_token
 from pebench.suite.lm.model import LM
 from pebench.suite.lm.native.build import served, serving
-from pebench.suite.lm.precision import fast_bf16
 from pebench.suite.proofs import probes as pictures
 from pebench.suite.proofs.certificate import certify
 from pebench.suite.results.provenance import Commit, Parameters, Provenance, RunFacts
@@ -300,7 +301,7 @@ def trained(
     assert cell.plan is not None
     size, context = cell.plan.size(task.vocab), task.context(cell.plan.recipe.length)
     recipe, state = cell.plan.recipe, resume(cell, folder, device)
-    about: RunFacts = {}
+    about: RunFacts = {}  # the precision more exactly than `provenance`, which knows no model
 
     def model() -> LM:
         return LM(size, cell.resolved[1], context, cell.seed)
@@ -309,6 +310,7 @@ def trained(
         lm = model().to(device)
         kind = {"stepper": graphs.stepper} if device.type == "cuda" else {}
         done = train(lm, task, recipe, cell.seed, step, state, **kind)
+        about["precision"] = told(lambda: native.multiplies_in(device, lm))
     else:
         from pebench.suite.experiment.ranks import train_together  # takes a second to import
 
@@ -462,7 +464,7 @@ def provenance(cell: Cell, began: Began, device: torch.device, sharing: Sharing 
         "cpu": told(processor),
         "device": told(lambda: hardware(device)),
         "threads": torch.get_num_threads(),
-        "precision": told(lambda: "bfloat16" if fast_bf16(device) else "float32"),
+        "precision": told(lambda: (precision if sharing else native).multiplies_in(device)),
         **(served() if device.type == "cpu" else {}),
         **began.commit,
         "command": f"pebench run --profile {cell.profile} -e {encoding} -t {cell.task} --seed {cell.seed}"

@@ -11,7 +11,7 @@ import torch
 
 from pebench.encodings.registry import EncodingError, UnknownName
 from pebench.suite.lm.native.build import served, serving
-from pebench.suite.lm.precision import fast_bf16
+from pebench.suite.lm.step import multiplies_in
 from pebench.suite.runs.cell import Cell
 from pebench.suite.runs.machine import cores, hardware, memory, processor
 from pebench.suite.runs.selection import demand_data
@@ -51,7 +51,7 @@ def state(asked: list[tuple[Cell, str]], device: str = "cpu", folder: Path | Non
         "torch": torch.__version__,
         "processor": processor(),
         "device": hardware(where) if usable else "none",
-        "precision": ("bfloat16" if fast_bf16(where) else "float32") if usable else "unknown",
+        "precision": multiplies_in(where) if usable else "unknown",
         "kernels": served().get("kernels", "pytorch"),
         "processors": cores(),
         "memory": memory(),

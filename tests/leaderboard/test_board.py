@@ -240,7 +240,8 @@ def test_profiles_are_never_mixed(tmp_path):
     [
         ("provenance", {"task_fingerprint": "a" * 64}, {"task_fingerprint": "b" * 64}, "different versions"),
         ("setup", {"steps": 300}, {"steps": 600}, "different versions"),
-        ("provenance", {"precision": "bfloat16"}, {"precision": "float32"}, "bfloat16"),
+        ("provenance", {"precision": "bfloat16"}, {"precision": "float32"}, "bfloat16 or float32"),
+        ("provenance", {"precision": "bfloat16"}, {"precision": "float16"}, "bfloat16 or float16"),
     ],
 )
 def test_runs_that_were_not_made_alike_are_told(part, mine, others, told):

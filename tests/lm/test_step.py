@@ -268,6 +268,16 @@ def test_half_precision_is_near(name: str, size: Size) -> None:
 
 
 @pytest.mark.skipif(not HALF, reason="this processor does not multiply in half precision")
+def test_what_cancels_in_the_head_is_no_coarser_in_half_precision() -> None:
+    """The gradients of a token's logits sum to 0: what all tokens' embeddings have in common cancels."""
+    size = Size(2, 64, 4, 256)
+    lm, batch = drawn("alibi", size), data(size, 7, 25)
+    with torch.no_grad():
+        lm.embedding.weight += 0.3 * torch.randn(64, generator=torch.Generator().manual_seed(3))
+    assert_alike(gradients(lm, batch, half=True), defined(lm, batch), 5e-3)
+
+
+@pytest.mark.skipif(not HALF, reason="this processor does not multiply in half precision")
 def test_a_step_that_overflows_in_half_precision_is_taken_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     size = Size(1, 32, 2, 19)
     large = drawn("randomized", size)
@@ -412,6 +422,20 @@ def test_it_serves_only_where_kernels_may(monkeypatch: pytest.MonkeyPatch) -> No
     assert not step.serves(lm)  # PyTorch's bfloat16 products serve there
     monkeypatch.setattr(ops, "library", lambda: None)
     assert not step.serves(lm)
+
+
+@pytest.mark.skipif(not HALF, reason="this processor does not multiply in half precision")
+def test_the_kind_of_products_is_told_as_the_step_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm, cpu = LM(Size(1, 16, 2, 7), NoPE, 9, 0), torch.device("cpu")
+    assert step.multiplies_in(cpu, lm) == step.multiplies_in(cpu) == "float32"
+    monkeypatch.setattr(precision, "fast_bf16", lambda device: True)
+    assert step.multiplies_in(cpu, lm) == step.multiplies_in(cpu) == "bfloat16"
+    monkeypatch.setattr(precision, "fast_fp16", lambda: True)
+    assert step.multiplies_in(cpu, lm) == step.multiplies_in(cpu) == "float16"
+    assert step.multiplies_in(torch.device("cuda"), lm) == "bfloat16"
+    assert step.multiplies_in(cpu, changed(lm, "hook")) == "bfloat16"  # it trains in PyTorch
+    monkeypatch.setattr(step, "library", lambda: None)
+    assert step.multiplies_in(cpu) == "bfloat16"
 
 
 def test_the_loss_of_the_definition_is_that_of_training() -> None:

@@ -21,6 +21,9 @@ import torch
 from rich.console import Console
 
 from pebench.suite.experiment.profiles import PROFILES, SMOKE
+from pebench.suite.lm import precision
+from pebench.suite.lm.native import ops
+from pebench.suite.lm.step import NativeStep
 from pebench.suite.results.record import CERTIFICATE, Record, Row, read_all, write
 from pebench.suite.runs import machine, runner
 from pebench.suite.runs.cell import Cell, run
@@ -218,6 +221,24 @@ def test_a_run_takes_its_time_from_no_clock_that_is_set(
     assert record.outcome == "measured"
     assert 0 < record.provenance["seconds"] < 60
     assert record.provenance["started"].startswith("2001-01-01")
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+def test_a_record_tells_what_its_training_multiplied_in(
+    kernels: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt, taken = NativeStep.attempt, []
+
+    def seen(self, data, rate, half):
+        taken.append("float16" if half else "float32")
+        return attempt(self, data, rate, half)
+
+    monkeypatch.setattr(NativeStep, "attempt", seen)
+    monkeypatch.setattr(precision, "fast_bf16", lambda device: False)
+    with contextlib.nullcontext() if kernels else ops.definitions():
+        record = run(Cell("nope", "copy", "SMOKE", 0), torch.device("cpu"), tmp_path)
+    assert bool(taken) == kernels
+    assert {record.provenance["precision"]} == set(taken or ["float32"])
 
 
 def test_a_disk_that_does_not_give_a_record_does_not_make_it_a_broken_one(

@@ -143,39 +143,3 @@ void NAME(step_read_back)(const Block *b) {
                             b->gx + (from + i) * w, b->gain1 + g);
     }
 }
-
-void NAME(step_pack_head)(const Head *a) {
-    NAME(pack)(a->embedding, 1, a->width, a->width, a->vocab, a->forth);
-    NAME(pack)(a->embedding, a->width, 1, a->vocab, a->width, a->back);
-}
-
-/* The final norm, the logits of the tokens with a target, cross-entropy, and the way back to gx; returns the mean loss.
-   Gradients are multiplied by `scale`. */
-float NAME(step_head)(const Head *a) {
-    int64_t w = a->width, vocab = a->vocab, padded = (vocab + LANES - 1) / LANES * LANES, g = a->gradient;
-    double loss = 0;
-    Left *left = a->room_left;
-    Right *h = a->room_right, *panel = h + TILE * w;
-    float *logits = a->room, *room = logits + TILE * (padded > w ? padded : w), inverse[TILE];
-    int64_t at[TILE];
-    memset(a->gx, 0, sizeof(float) * a->rows * w);
-    for (int64_t next = 0; next < a->rows;) {
-        int64_t n = 0;
-        for (; next < a->rows && n < TILE; next++)
-            if (a->targets[next] != a->ignored) at[n++] = next;
-        for (int64_t i = 0; i < n; i++)
-            inverse[i] = NAME(norm)(a->x + at[i] * w, a->gain, w, room, left + i * w, h + i * w);
-        NAME(times)(n, vocab, w, left, a->forth, logits, padded, 0);
-        for (int64_t i = 0; i < n; i++) {
-            float *z = logits + i * padded;
-            loss += cross_entropy(z, vocab, padded, a->targets[at[i]], a->scale / a->asked);
-            NAME(to_left)(z, vocab, left + i * vocab);
-        }
-        float *gh = logits;
-        NAME(times)(n, w, vocab, left, a->back, gh, w, 0);
-        NAME(gather)(n, vocab, w, left, h, panel, a->embedding + g);
-        for (int64_t i = 0; i < n; i++)
-            NAME(norm_back)(gh + i * w, a->x + at[i] * w, a->gain, inverse[i], w, room, a->gx + at[i] * w, a->gain + g);
-    }
-    return loss / a->asked;
-}

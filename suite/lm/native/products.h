@@ -32,15 +32,14 @@ INLINE void NAME(block)(int rows, int vectors, int64_t depth, const Left *a, int
 /* Some rows and columns of C: `columns`, at most a panel, may end within a vector. */
 INLINE void NAME(rows)(int rows, int vectors, int64_t depth, const Left *a, int64_t row, int64_t column, const Right *b,
                        int64_t b_row, float *c, int64_t c_row, int columns, int add) {
-    if (columns == vectors * WIDTH) {
-        NAME(block)(rows, vectors, depth, a, row, column, b, b_row, c, c_row, add);
-        return;
-    }
-    float room[ROWS * PANEL];
-    if (add)
+    /* One call of `block` for both cases: each is unrolled, and they are most of what the compiler has to do. */
+    int whole = columns == vectors * WIDTH;
+    float room[ROWS * PANEL], *to = whole ? c : room;
+    if (!whole && add)
         for (int i = 0; i < rows; i++) memcpy(room + i * PANEL, c + i * c_row, sizeof(float) * columns);
-    NAME(block)(rows, vectors, depth, a, row, column, b, b_row, room, PANEL, add);
-    for (int i = 0; i < rows; i++) memcpy(c + i * c_row, room + i * PANEL, sizeof(float) * columns);
+    NAME(block)(rows, vectors, depth, a, row, column, b, b_row, to, whole ? c_row : PANEL, add);
+    if (!whole)
+        for (int i = 0; i < rows; i++) memcpy(c + i * c_row, room + i * PANEL, sizeof(float) * columns);
 }
 
 #define PART(n)                                                                                          \
