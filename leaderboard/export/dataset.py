@@ -521,7 +521,7 @@ def eee(records: Iterable[Record]) -> list[dict[str, Any]]:
         if not results:
             continue
         first, versions = part[0], part[0].provenance.get("versions")
-        versions = versions if isinstance(versions, dict) else {}
+        pebench = versions.get("pebench", "unknown") if isinstance(versions, dict) else "unknown"
         prints = "".join(r.fingerprint for r in part)
         logs.append(
             {
@@ -536,7 +536,7 @@ def eee(records: Iterable[Record]) -> list[dict[str, Any]]:
                     "source_organization_name": "pebench",
                     "evaluator_relationship": "other",
                 },
-                "eval_library": {"name": "pebench", "version": str(versions.get("pebench", "unknown"))},
+                "eval_library": {"name": "pebench", "version": str(pebench)},
                 "model_info": {
                     "name": encoding,
                     "id": f"pebench/{encoding}",
