@@ -105,8 +105,16 @@ def listed(options: list[str] | None) -> list[str]:
     >>> listed(["rope, alibi,rope,", "fox"])
     ['rope', 'alibi', 'fox']
     """
+    for option in options or []:
+        refuse_empty(option)
     parts = [part for option in options or [] for part in map(str.strip, option.split(","))]
     return list(dict.fromkeys(filter(None, parts)))
+
+
+def refuse_empty(option: str) -> None:
+    """An option that names nothing would mean everything: often a variable of the shell that is not set."""
+    if not option.replace(",", "").strip():
+        raise typer.BadParameter(f"{option!r} names nothing; leave the option out to mean all")
 
 
 def specs(options: list[str] | None) -> list[str]:
@@ -115,6 +123,7 @@ def specs(options: list[str] | None) -> list[str]:
 
     found = []
     for option in options or []:
+        refuse_empty(option)
         parts = option.split(",")
         while parts:
             whole = (n for n in range(1, len(parts) + 1) if names_a_file(",".join(parts[:n]).strip()))

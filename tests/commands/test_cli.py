@@ -43,6 +43,24 @@ def test_the_version_is_the_package_s() -> None:
     assert pebench("--version").stdout == f"pebench {version('pebench')}\n"
 
 
+@pytest.mark.parametrize(
+    "words", [("run", "-e", ""), ("run", "-t", " , "), ("status", "-e", ","), ("board", "-t", "")]
+)
+def test_an_option_that_names_nothing_does_not_mean_everything(
+    words: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["pebench", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "names nothing" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_no_heavy_import_before_a_command_needs_it() -> None:
     code = "import sys, pebench.suite.cli; print([m for m in ('torch', 'pandas', 'datasets') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"

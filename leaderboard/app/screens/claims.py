@@ -8,14 +8,14 @@ from pebench.leaderboard.reports import claims, variants
 
 PAPER = {
     f"paper_{size}": NUMBER(
-        f"paper, {size}", format="%+.2f", width=85, help="Points by which the first leads there."
+        f"paper, {size}", format="%+.2f", width=84, help="Points by which the first leads there."
     )
     for size in claims.TABLES
 }
-NUMBERS = {"difference": 75, "low": 60, "high": 60}  # pixels
+NUMBERS = {"difference": 74, "low": 58, "high": 58}  # pixels
 SIDES: dict[str, object] = {
-    "pair": st.column_config.TextColumn("first over second", width=205),
-    "quantity": st.column_config.TextColumn("here", width=125),
+    "pair": st.column_config.TextColumn("first > second", width=208),
+    "quantity": st.column_config.TextColumn("here", width=114),
     "verdict": st.column_config.TextColumn(
         "verdict", width=150, help="It stands only where both sides measure the same quantity."
     ),
@@ -69,7 +69,7 @@ def show() -> None:
 
 def listed(frame: pd.DataFrame, name: str) -> None:
     """The table of these pairs, to read and to download."""
-    table = frame.assign(pair=frame["first"] + " over " + frame["second"])
+    table = frame.assign(pair=frame["first"] + " > " + frame["second"])
     if "quantity" in table:
         table["quantity"] = table["quantity"].str.replace("`", "")
         table = table[list(SHOWN)]
