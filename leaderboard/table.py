@@ -1,7 +1,7 @@
 """Records as data frames: long, one row a fact, and pure: no file is read here."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -198,7 +198,7 @@ def _text(value: object, default: str = "") -> str:
     return value if isinstance(value, str) and value else default
 
 
-def _part(data: dict[str, Any], name: str, key: str) -> object:
+def _part(data: Mapping[str, object], name: str, key: str) -> object:
     part = data.get(name)
     return part.get(key) if isinstance(part, dict) else None
 

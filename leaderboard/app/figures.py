@@ -19,6 +19,7 @@ DASHES = ("solid", "dash", "dot", "dashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
 FAMILIES = ("multiplicative", "additive", "path-integral", "contextual", "absolute", "none")  # of encodings
 GREY = "#888888"
+NEAREST = 0.11  # of the axis: labels of ticks that are nearer would overlap on a phone
 
 
 class Looks:
@@ -69,6 +70,19 @@ def spread(places: Sequence[float], least: float) -> list[float]:
     for n in order:
         found[n] = last = max(places[n], last + least)
     return found
+
+
+def far_enough(places: Sequence[float], least: float, first: Sequence[float] = ()) -> list[float]:
+    """The places that are at least so far from each other; `first` and the ends are kept before the others.
+
+    >>> far_enough([0, 1, 2, 9, 10], 2)
+    [0, 2, 10]
+    """
+    kept: list[float] = []
+    for place in [*first, *places[-1:], *places]:
+        if all(abs(place - other) >= least for other in kept):
+            kept.append(place)
+    return sorted(kept)
 
 
 def _bars(rows: pd.DataFrame, middle: str) -> dict[str, object]:
@@ -146,8 +160,16 @@ def curves(
         )
         label = {"text": f"{mark} {html.escape(name)}", "showarrow": False, "font": {"size": 13}}
         figure.add_annotation(x=math.log10(end) if log else end, y=y, xanchor="left", xshift=10, **label)
-    if log:
-        figure.update_xaxes(type="log", tickvals=places, ticktext=[f"{place:g}" for place in places])
+    if places:  # a range of its own: labels at the ends would stretch the axis that plotly chooses
+        scaled = [math.log10(place) for place in places] if log else places
+        wide = scaled[-1] - scaled[0]
+        figure.update_xaxes(range=[scaled[0] - 0.04 * wide, scaled[-1] + 0.04 * wide] if wide else None)
+        if log:
+            trained = [math.log10(place) for place in places if place == trained_to]
+            ticks = far_enough(scaled, NEAREST * wide, trained)
+            figure.update_xaxes(
+                type="log", tickvals=[10**t for t in ticks], ticktext=[f"{10**t:g}" for t in ticks]
+            )
     if trained_to is not None and places and places[0] <= trained_to <= places[-1]:
         figure.add_vline(x=trained_to, line={"dash": "dot", "color": GREY})
         label = {"text": " trained to here", "showarrow": False}
@@ -197,7 +219,8 @@ def cost_quality(frame: pd.DataFrame, cost_title: str) -> go.Figure:
             x=rows["cost"],
             y=rows["score"],
             mode="markers",
-            name=html.escape(family),
+            showlegend=False,
+            legendgroup=html.escape(family),
             text=rows["encoding"].map(html.escape),
             marker={
                 "color": colour,
@@ -207,6 +230,18 @@ def cost_quality(frame: pd.DataFrame, cost_title: str) -> go.Figure:
             error_y={**_bars(rows, "score"), "color": GREY, "width": 0},
             hovertemplate="%{text}: cost %{x:.3g}, score %{y:.3f}<extra></extra>",
         )
+        entry = {"color": colour, "symbol": symbol, "size": 10}
+        figure.add_scatter(
+            x=[None],
+            y=[None],
+            mode="markers",
+            name=html.escape(family),
+            legendgroup=html.escape(family),
+            marker=entry,
+        )
+    if not frame["comparable"].all():
+        entry = {"color": GREY, "symbol": "circle-open", "size": 10}
+        figure.add_scatter(x=[None], y=[None], mode="markers", name="hollow: no rank", marker=entry)
     named = frame[frame["front"] | (frame["encoding"] == "rope")].sort_values("score")
     for row, y in zip(named.itertuples(), spread(list(named["score"]), 0.03), strict=True):
         figure.add_annotation(
@@ -242,7 +277,9 @@ def trend(frame: pd.DataFrame, found: Trend) -> go.Figure:
         )
     figure.add_hline(y=0, line={"color": GREY, "dash": "dot"})
     ticks = [f"{n / 1e6:.2f} M<br>{name}" for name, n in zip(found.profiles, found.parameters, strict=True)]
-    figure.update_xaxes(type="log", tickvals=found.parameters, ticktext=ticks, title="parameters")
+    low, high = math.log10(min(found.parameters)), math.log10(max(found.parameters))
+    ends = [low - 0.08 * (high - low), high + 0.08 * (high - low)]
+    figure.update_xaxes(type="log", tickvals=found.parameters, ticktext=ticks, title="parameters", range=ends)
     figure.update_yaxes(title="difference of scores")
     room = 24 + 7 * max((len(pair) for _, pair, _ in last), default=0)
     return laid_out(figure, 480, showlegend=False, margin_r=room)

@@ -56,12 +56,16 @@ def board_table(
     board: Board,
     href: Callable[[str], str],
     chosen: Filter | None = None,
-    families: Sequence[str] = (),
+    families: Sequence[str] | None = None,
     **state: Any,
 ) -> Data:
-    """The ranking: `href` is the address of an encoding's page, `state` how the table starts (sort, search ...)."""
+    """The ranking: `href` is the address of an encoding's page, `state` how the table starts (sort, search ...).
+
+    `families` are shown beside the overall score, None: FIRST. A single family is the overall score, and shown once.
+    """
     kept = None if chosen is None else set(overview(board, chosen)["name"])
-    shown = [f for f in families or FIRST if f in board.task_families]
+    shown = [f for f in (FIRST if families is None else families) if f in board.task_families]
+    shown = shown if len(board.task_families) > 1 else []
     rows, shade, tier = [], False, None
     for e in board.entries:
         if kept is not None and e.name not in kept:

@@ -88,7 +88,19 @@ def questions(board: Board) -> list[Question]:
         Question("Is A better than B?", "compare", {}),
         Question("What does it cost?", "cost", {}),
         Question("How does mine compare?", "submit", {}),
+        *([newer] if (newer := successor(board)) else []),
     ]
+
+
+def successor(board: Board) -> Question | None:
+    """The way to the next version of this profile, where it has results in the same folder."""
+    name = f"{board.profile}_2"
+    runs = board.profiles.get(name, 0)
+    return (
+        Question(f"The next version: {name}, {counted(runs, 'run')}", "overview", {"profile": name})
+        if runs
+        else None
+    )
 
 
 def seed_numbers(board: Board) -> range:
@@ -210,12 +222,12 @@ def standing(entry: Entry) -> str:
 
 
 def quantities(entry: Entry) -> pd.DataFrame:
-    """Each quantity that orders the board, with its interval and P(best), in the unit that its name says."""
+    """Each quantity that orders the board. Columns: quantity, value, low, high, p_best, unit."""
     found = {
-        "learns (share of the runs that pass their gate)": entry.learns,
-        "at L (score)": entry.at_length,
-        "beyond L (score)": entry.beyond,
-        "keeps (octaves of L with half of the score at L)": entry.keeps,
+        "learns": (entry.learns, "share of the runs that pass their gate"),
+        "at L": (entry.at_length, "score at the training length L"),
+        "beyond L": (entry.beyond, "score at longer lengths"),
+        "keeps": (entry.keeps, "octaves of L with half of the score at L"),
     }
     return pd.DataFrame(
         [
@@ -225,8 +237,9 @@ def quantities(entry: Entry) -> pd.DataFrame:
                 "low": part.low,
                 "high": part.high,
                 "p_best": part.p_best,
+                "unit": unit,
             }
-            for name, part in found.items()
+            for name, (part, unit) in found.items()
             if part is not None
         ]
     )
@@ -546,8 +559,15 @@ def mean_ranks(board: Board) -> MeanRanks:
 
 
 def how_sure(board: Board, most: int = 12) -> list[str]:
-    """What separates each of the best encodings from the next, or how many seeds would, in words."""
-    return [_sure(row) for row in ranking.neighbours(board.ranking).head(most).itertuples()]
+    """What separates the leader from each of the next, or how many seeds would, in words; alike ones share a line."""
+    frame = ranking.behind_leader(board.ranking).head(most)
+    never = (frame["difference"] >= 0) & ~frame["separated"] & frame["seeds_needed"].isna()
+    close = list(frame.loc[never, "worse"])
+    told = [_sure(row) for row in frame[~never].itertuples()]
+    if not close:
+        return told
+    ahead = frame.iloc[0]["better"]
+    return [f"Not even 1000 seeds would separate {ahead} from {', '.join(close)}.", *told]
 
 
 def _sure(row: Any) -> str:

@@ -48,7 +48,7 @@ PICTURES = ("svg", "png")
 # Seconds: a browser that loads what draws (5 MB) is busy, so the first visit shows text and tables before.
 HEAD_START = 1.2
 NUMBER = st.column_config.NumberColumn
-NAME = st.column_config.TextColumn("encoding", pinned=True, width=130)
+NAME = st.column_config.TextColumn("encoding", pinned=True, width=170)  # the longest name
 COLUMNS: dict[str, Any] = {
     "rank": NUMBER("rank", format="%d", help="Encodings of one tier share it."),
     "tier": NUMBER("tier", format="%d", help="Nothing in a tier is separable from its leader."),
@@ -118,9 +118,15 @@ def empty_pages() -> set[str]:
             changed = stamp(*map(folder_named, folders))
         board = cached_board(folders, None, (), changed)
         profile = st.session_state.get("profile", board.profile)
-        return views.empty_pages(cached_board(folders, profile, (), changed))
+        return set(_empty_pages(folders, profile, changed))
     except (BoardError, OSError):  # the page itself says so
         return set()
+
+
+@functools.lru_cache(maxsize=8)
+def _empty_pages(folders: tuple[str, ...], profile: str, changed: int) -> frozenset[str]:
+    """Asked for by every page, and a second's work with 100,000 records."""
+    return frozenset(views.empty_pages(cached_board(folders, profile, (), changed)))
 
 
 def open_board() -> Board:
@@ -239,6 +245,13 @@ def show_table(data: dict[str, Any], key: str) -> None:
     if chosen.get("compare") and PAGES:
         first, *others = chosen["compare"]
         st.switch_page(PAGES["compare"], query_params={"first": first, "others": others, **profile})
+
+
+def show_frame(
+    frame: pd.DataFrame, columns: dict[str, Any] | None = None, height: Literal["content", "auto"] = "content"
+) -> None:
+    """A frame as a table without index, a dash where nothing is known."""
+    st.dataframe(frame, hide_index=True, height=height, column_config=columns, placeholder="–")
 
 
 def nothing() -> None:

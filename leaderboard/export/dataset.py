@@ -59,14 +59,21 @@ KEY = (
     ("task_family", TEXT, "the family that the task counts in"),
     ("seed", INTEGER, "of the weights and batches; all encodings share it"),
 )
+ENDS = (
+    *(("", ""), ("_low", "; lower end of 95 %"), ("_high", "; upper end of 95 %")),
+    ("_p_best", "; share of draws in which it has the largest"),
+)
 INTERVALS = tuple(
     (f"{name}{end}", NUMBER, f"{words}{what}")
     for name, words in (
         ("score", "0: without reading the input, 1: an oracle"),
         ("at_length", "the same at the training length"),
         ("beyond", "the same beyond the training length"),
+        ("learns", "share of the runs that pass the gate of their task, mean over families"),
+        ("keeps", "octaves of the training length with half of the score there, in tasks that it learns"),
     )
-    for end, what in (("", ""), ("_low", "; lower end of 95 %"), ("_high", "; upper end of 95 %"))
+    for end, what in ENDS
+    if (name, end) != ("score", "_p_best")  # that one is p_best
 )
 SCHEMAS: dict[str, pa.Schema] = {
     "leaderboard": _schema(
@@ -514,7 +521,7 @@ def eee(records: Iterable[Record]) -> list[dict[str, Any]]:
         if not results:
             continue
         first, versions = part[0], part[0].provenance.get("versions")
-        versions = versions if isinstance(versions, dict) else {}
+        pebench = versions.get("pebench", "unknown") if isinstance(versions, dict) else "unknown"
         prints = "".join(r.fingerprint for r in part)
         logs.append(
             {
@@ -529,7 +536,7 @@ def eee(records: Iterable[Record]) -> list[dict[str, Any]]:
                     "source_organization_name": "pebench",
                     "evaluator_relationship": "other",
                 },
-                "eval_library": {"name": "pebench", "version": str(versions.get("pebench", "unknown"))},
+                "eval_library": {"name": "pebench", "version": str(pebench)},
                 "model_info": {
                     "name": encoding,
                     "id": f"pebench/{encoding}",

@@ -5,7 +5,7 @@ Every page has a permanent address, every table lies beside it as JSON, and all 
 
 import html
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -139,11 +139,14 @@ def build(records: Sequence[Path], profile: str | None, out: Path, version: str)
 def assets() -> dict[str, bytes]:
     """Scripts and styles: ours as classic scripts, so that the pages open from a disk too, and plotly."""
     app, own = files("pebench.leaderboard.app"), files("pebench.leaderboard.export") / "assets"
-    table = (app / "table.js").read_text(encoding="utf-8")
+
+    def classic(file: str, name: str) -> bytes:
+        text = (app / file).read_text(encoding="utf-8")
+        return text.replace("export default function show", f"window.{name} = function show").encode()
+
     return {
-        "table.js": table.replace(
-            "export default function show", "window.pebenchTable = function show"
-        ).encode(),
+        "table.js": classic("table.js", "pebenchTable"),
+        "link.js": classic("link.js", "pebenchLink"),
         "table.css": (app / "table.css").read_bytes(),
         "site.js": (own / "site.js").read_bytes(),
         "site.css": (own / "site.css").read_bytes(),
@@ -186,7 +189,8 @@ def document(site: Site, page: Page) -> str:
 <link rel="stylesheet" href="{up}assets/table.css">
 </head>
 <body>
-<header><nav aria-label="Pages">{menu}</nav></header>
+<header><nav aria-label="Pages">{menu}
+<span class="link"><button type="button" class="copy-link">Copy link</button></span></nav></header>
 <main>
 <h1>{title}</h1>
 {chr(10).join(page.parts)}
@@ -196,6 +200,7 @@ def document(site: Site, page: Page) -> str:
 <details><summary>Cite</summary><pre>{html.escape(CITE % (site.version, HOME))}</pre></details></footer>
 {plotly}
 <script src="{up}assets/table.js"></script>
+<script src="{up}assets/link.js"></script>
 <script src="{up}assets/site.js"></script>
 </body>
 </html>
@@ -218,11 +223,9 @@ def to_page(up: str) -> Callable[[str], str]:
     return lambda name: f"{up}encodings/{slug(name)}.html"
 
 
-def ranking_table(page: Page, name: str, board: Board, families: Iterable[str] = ()) -> None:
+def ranking_table(page: Page, name: str, board: Board, families: Sequence[str] | None = None) -> None:
     """The ranking on a page."""
-    data = rows.board_table(
-        board, to_page(page.up), families=list(families), compare=f"{page.up}compare.html#"
-    )
+    data = rows.board_table(board, to_page(page.up), families=families, compare=f"{page.up}compare.html#")
     page.table(name, data, to_frame(board).to_dict("records"))
 
 
@@ -296,7 +299,7 @@ def task(site: Site, name: str, against: Validity) -> Page:
         if not said.empty:
             plain_table(page, f"answers-{name}-{item.multiple}", said)
     page.add("<h2>Ranked by this task</h2>")
-    ranking_table(page, f"task-{name}", site.alone(name), [about.family(name)])
+    ranking_table(page, f"task-{name}", site.alone(name))
     metrics = [metric for found, metric in views.measured(board, "length") if found == name]
     if metrics and facts:
         frame = views.by_length(board, name, metrics[0], views.few(board))

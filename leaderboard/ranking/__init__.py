@@ -69,8 +69,8 @@ from pebench.leaderboard.ranking.ranks import QUANTITIES as QUANTITIES
 from pebench.leaderboard.ranking.ranks import WHOLE as WHOLE
 from pebench.leaderboard.ranking.ranks import Quantity as Quantity
 from pebench.leaderboard.ranking.ranks import Ranking as Ranking
+from pebench.leaderboard.ranking.ranks import behind_leader as behind_leader
 from pebench.leaderboard.ranking.ranks import differences as differences
-from pebench.leaderboard.ranking.ranks import neighbours as neighbours
 from pebench.leaderboard.ranking.ranks import over_tasks as over_tasks
 from pebench.leaderboard.ranking.ranks import rank as rank
 from pebench.leaderboard.ranking.resampling import TaskDraws as TaskDraws

@@ -35,7 +35,8 @@ class Learning(NamedTuple):
 def learning(scores: pd.DataFrame, runs: pd.DataFrame, seed: int = 0) -> Learning:
     """Both quantities of a board, of `table.score_table` and `table.run_table`.
 
-    The share of passing runs is a binomial with Jeffreys' prior, octaves are t-distributed over seeds. P(best) is the
+    The share of passing runs is a binomial with Jeffreys' prior, octaves are t-distributed over seeds. An interval
+    reaches to its value, where all runs pass or none does (Brown, Cai and DasGupta, 2001). P(best) is the
     share of draws with the largest value; it is given to encodings that have a value with an interval in every task.
     """
     found = of_runs(scores, runs)
@@ -169,6 +170,10 @@ def _lines(
     low, high = np.full((2, len(names)), np.nan)
     if known.any():
         low[known], high[known] = np.quantile(sample[known], [LEVEL / 2, 1 - LEVEL / 2], axis=1)
+        low, high = (
+            np.fmin(low, np.where(known, value, np.nan)),
+            np.fmax(high, np.where(known, value, np.nan)),
+        )
     p_best = np.full(len(names), np.nan)
     among = np.flatnonzero(known & whole)
     if len(among):

@@ -284,15 +284,15 @@ def differences(r: Ranking, first: str, second: str, of: str = "score") -> pd.Da
     return pd.DataFrame(rows, columns=["task", "difference", "low", "high", "p", "conditions", "seeds"])
 
 
-def neighbours(r: Ranking) -> pd.DataFrame:
-    """Each ranked encoding against the next: how far apart, how sure, and the seeds that would separate them.
+def behind_leader(r: Ranking) -> pd.DataFrame:
+    """The leader against each other ranked encoding: how far apart, how sure, and the seeds that would separate them.
 
     Columns: better, worse, difference, p (Holm), separated, seeds, seeds_needed.
     """
     order = r.table.dropna(subset="rank").sort_values("advantage", ascending=False)["encoding"].tolist()
     level = LEVEL / max(1, len(order) * (len(order) - 1) // 2)  # what Holm asks of the smallest p-value
     rows = []
-    for better, worse in itertools.pairwise(order):
+    for better, worse in itertools.product(order[:1], order[1:]):
         a, b = r.data.encodings.index(better), r.data.encodings.index(worse)
         gap = float(r.pairs.difference[a, b])
         separated = bool(r.p[a, b] < LEVEL)

@@ -65,6 +65,19 @@ DOWNSTREAM_MARGINS = MARGINS | {
     "percent": (1.0, 1.0),
 }  # averages over several test sets
 UNITS = tuple(MARGINS)
+SHORT_UNITS = {"pct": "percent", "%": "percent", "ppl": "perplexity", "bpb": "bits", "bits per byte": "bits"}
+
+# The other form that is read: our task, the phase and a short name of the quantity, in the place of kind and unit.
+SHORT_FORM = ("our_task", "phase", "quantity")
+SHORT_PHASES = {"iid": AT, "id": AT, "at l": AT, "ood": BEYOND, "beyond l": BEYOND}
+SHORT_QUANTITIES = {
+    "down": ("downstream", "percent"),
+    "ppl": ("perplexity", "perplexity"),
+    "pplx": ("perplexity", "perplexity"),
+    "bits": ("bits", "bits"),
+    "pct": ("", "percent"),
+    "share": ("", "share"),
+}  # -> the subject, "" for the task's own, and the unit
 
 # Names in papers, in lower case without punctuation -> ours.
 ALIASES = {
@@ -171,6 +184,12 @@ def parse(text: str) -> Published:
     if not lines:
         raise PublishedError(f"is empty; the first line names the columns: {','.join(COLUMNS)}")
     separator, header = _header(lines[0][1])
+    short = "kind" not in header and set(SHORT_FORM) <= set(header)
+    if missing := [name for name in REQUIRED if name not in [*header, *(("kind", "unit") if short else ())]]:
+        raise PublishedError(
+            f"lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; it has: {', '.join(header)}. "
+            f"Required are {', '.join(REQUIRED)}; optional {', '.join(OPTIONAL)}"
+        )
     rows = []
     for number, cells in lines_of(text, separator):
         if len(cells) > len(header):
@@ -179,11 +198,14 @@ def parse(text: str) -> Published:
                 f"{separator!r}"
             )
         cells = [*cells, *[""] * (len(header) - len(cells))]
-        rows.append(_row(dict(zip(header, cells, strict=True)), number, separator == ";"))
+        named_cells = dict(zip(header, cells, strict=True))
+        if short:
+            named_cells |= _kind_and_unit(named_cells, number)
+        rows.append(_row(named_cells, number, separator == ";"))
     if not rows:
         raise PublishedError("has a header and no rows")
     frame = pd.DataFrame(rows)
-    unknown = [name for name in header if name and name not in COLUMNS]
+    unknown = [name for name in header if name and name not in (*COLUMNS, *SHORT_FORM * short)]
     notes = [f"columns without a meaning here, not read: {', '.join(unknown)}"] if unknown else []
     return Published(frame, notes)
 
@@ -196,14 +218,23 @@ def _header(line: str) -> tuple[str, list[str]]:
     """The separator, and the names of the columns in lower case."""
     separator = max(",;\t", key=line.count)
     header = [name.strip().lower() for name in next(csv.reader([line], delimiter=separator))]
-    if missing := [name for name in REQUIRED if name not in header]:
-        raise PublishedError(
-            f"lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; it has: {', '.join(header)}. "
-            f"Required are {', '.join(REQUIRED)}; optional {', '.join(OPTIONAL)}"
-        )
     if twice := sorted({name for name in header if name and header.count(name) > 1}):
         raise PublishedError(f"names a column twice: {', '.join(twice)}")
     return separator, header
+
+
+def _kind_and_unit(cells: dict[str, str], line: int) -> dict[str, str]:
+    """What a row of the short form says, in the words of the long one."""
+    quantity = SHORT_QUANTITIES.get(cells["quantity"].lower())
+    if quantity is None:
+        raise PublishedError(
+            f"line {line}: unknown quantity {cells['quantity']!r}; it is one of {', '.join(SHORT_QUANTITIES)}"
+        )
+    phase = SHORT_PHASES.get(cells["phase"].lower())
+    if phase is None:
+        raise PublishedError(f"line {line}: unknown phase {cells['phase']!r}; it is 'iid' or 'ood'")
+    subject, unit = quantity
+    return {"kind": f"{subject or cells['our_task'] or 'composition'} {phase}", "unit": unit}
 
 
 def lines_of(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
@@ -239,7 +270,7 @@ def _row(cells: dict[str, str], line: int, decimal_comma: bool) -> dict[str, obj
         raise wrong(
             f"unknown kind {cells['kind']!r}{hint} A kind is one of {', '.join(SUBJECTS)}, then 'at L' or 'beyond L'"
         )
-    unit = _chosen(cells["unit"], UNITS)
+    unit = _chosen(SHORT_UNITS.get(cells["unit"].lower(), cells["unit"]), UNITS)
     if unit is None:
         raise wrong(f"unknown unit {cells['unit']!r}; a unit is one of {', '.join(UNITS)}")
     better = _chosen(cells["better"], ("higher", "lower"))

@@ -19,7 +19,7 @@ def explained(e: Exception) -> int | None:
     from pebench.leaderboard.export.hub import PublishError
     from pebench.leaderboard.reports.published import PublishedError
     from pebench.leaderboard.reports.trend import TrendError
-    from pebench.leaderboard.submissions.validate import SubmissionError
+    from pebench.leaderboard.submissions.report import SubmissionError
     from pebench.suite.extend.checkpoint import ModelError
     from pebench.suite.lm.model import LengthError
     from pebench.suite.results.record import RecordError

@@ -22,7 +22,7 @@ from pebench.suite.commands.common import (
 )
 
 if TYPE_CHECKING:
-    from pebench.leaderboard.submissions.validate import Report
+    from pebench.leaderboard.submissions.report import Report
     from pebench.suite.results.record import Record
 
 
@@ -42,7 +42,7 @@ def submit(
     retry: Retry = False,
 ) -> None:
     """Check an encoding, run the whole profile, compare it, and pack the folder of a pull request."""
-    from pebench.leaderboard.submissions.validate import to_markdown
+    from pebench.leaderboard.submissions.comment import to_markdown
     from pebench.suite.experiment.profiles import profile_named
     from pebench.suite.results.metrics import counted
     from pebench.suite.results.record import CERTIFICATE
@@ -99,7 +99,9 @@ def judged(folder: Path, among: "list[Record]") -> "Report":
     """What `validate` finds in a submission among these records, by this checkout's profiles and encodings."""
     from pebench.encodings.registry import FOLDER
     from pebench.leaderboard.board import PUBLISHED
-    from pebench.leaderboard.submissions.validate import Rules, taken_names, validate
+    from pebench.leaderboard.submissions.completeness import Rules
+    from pebench.leaderboard.submissions.origin import taken_names
+    from pebench.leaderboard.submissions.validate import validate
     from pebench.suite.experiment.profiles import PROFILES
     from pebench.suite.submissions.submission import once, setups
 
@@ -113,14 +115,15 @@ def validate_folder(
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print it for a pull request.")] = False,
 ) -> None:
     """Check a submission without running anything of it, and compare it with the board."""
-    from pebench.leaderboard.submissions.validate import to_markdown, told
+    from pebench.leaderboard.submissions.comment import to_markdown
+    from pebench.leaderboard.submissions.report import problems_to_show
 
     among = standing(records)
     report = judged(folder, among)
     if as_markdown:
         typer.echo(to_markdown(report, among))
     else:
-        for one, problems in told(report):
+        for one, problems in problems_to_show(report):
             typer.echo(f"{'✓' if one.passed else '✗'} {one.name}")
             for problem in problems:
                 typer.echo(f"  {problem}")
@@ -136,14 +139,14 @@ def accept_folder(
     from pebench.encodings.registry import FOLDER
     from pebench.leaderboard.board import PUBLISHED
     from pebench.leaderboard.reports.documents import write as write_documents
-    from pebench.leaderboard.submissions.validate import told
+    from pebench.leaderboard.submissions.report import problems_to_show
     from pebench.suite.results.metrics import counted
     from pebench.suite.submissions.accept import accept, demand_checkout
 
     demand_checkout(FOLDER.parent)
     report = judged(folder, standing(PUBLISHED))
     if not report.passed:
-        for one, problems in told(report):
+        for one, problems in problems_to_show(report):
             for problem in problems:
                 typer.echo(f"✗ {one.name}: {problem}", err=True)
         typer.echo(f"not accepted: {folder} stays as it is; `pebench validate {folder}` shows all", err=True)

@@ -34,6 +34,7 @@ from pebench.suite.experiment.sharing import Sharing
 from pebench.suite.experiment.training import AdamW, Recipe, Step, Trained, train
 from pebench.suite.lm.model import LM, Block
 from pebench.suite.lm.precision import precision
+from pebench.suite.results.provenance import Outcome
 from pebench.suite.results.record import write_whole
 from pebench.tasks.base import IGNORE, Batch, Task
 
@@ -200,7 +201,7 @@ def train_together(
     run: str,
     sharing: Sharing,
     device: torch.device,
-) -> tuple[LM, Trained, dict[str, Any]]:
+) -> tuple[LM, Trained, Outcome]:
     """Train with the other ranks; the whole model on this device, and what a record says of earlier ranks.
 
     `folder` keeps the state of the run of this identity.
@@ -212,7 +213,8 @@ def train_together(
         weights = team.whole(lm)
     whole = model().to(device)
     whole.load_state_dict(weights)
-    return whole, done, {"ranks_before": state.before} if state.before else {}
+    about: Outcome = {"ranks_before": state.before} if state.before else {}
+    return whole, done, about
 
 
 @dataclass

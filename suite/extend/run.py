@@ -24,6 +24,7 @@ from pebench.suite.extend.items import DIGITS, KEYS, NEEDLES, ROOM, SAME, ask_al
 from pebench.suite.extend.measure import Session
 from pebench.suite.extend.model import fastest
 from pebench.suite.extend.profiles import NONE, TASKS, Track
+from pebench.suite.results.provenance import Provenance
 from pebench.suite.results.record import (
     RUNNING,
     Answer,
@@ -36,6 +37,7 @@ from pebench.suite.results.record import (
     write,
     write_whole,
 )
+from pebench.suite.results.setup import Setup
 from pebench.suite.runs.cell import Began
 from pebench.suite.runs.fingerprint import KERNELS, UNCOUNTED, code_of, encoding_code
 from pebench.suite.runs.machine import peak_memory, processor
@@ -221,7 +223,7 @@ def source_of(run: Run) -> type[Encoding]:
     return PretrainedRoPE if run.method == NONE else method_classes(run.method)[0]
 
 
-def setup(run: Run, session: Session) -> dict[str, Any]:
+def setup(run: Run, session: Session) -> Setup:
     """What was read and by which model, for the record."""
     about = run.checkpoint.about
     return {
@@ -244,7 +246,7 @@ def setup(run: Run, session: Session) -> dict[str, Any]:
     }
 
 
-def provenance(run: Run, began: Began) -> dict[str, Any]:
+def provenance(run: Run, began: Began) -> Provenance:
     """Where, when and with what a record was made."""
     return {
         "started": began.date.isoformat(timespec="seconds"),

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple, TypedDict
 
 from pebench.suite.results.metrics import METRICS
 from pebench.suite.results.names import name_problem, profile_problem, whole_problem
+from pebench.suite.results.provenance import Provenance
+from pebench.suite.results.setup import Setup
 
 SCHEMA = 3  # 2: encoding_code and shared_code; 3: answers
 VERIFIED = "verified.json"  # in a records folder: which records were run again, no record itself
@@ -154,10 +156,8 @@ class Record:
     card: dict[str, Any] = field(
         default_factory=dict
     )  # the encoding: title, family, paper, formula, claims ...
-    setup: dict[str, Any] = field(
-        default_factory=dict
-    )  # the task: family, gate, model size, steps, corpus ...
-    provenance: dict[str, Any] = field(default_factory=dict)  # versions, commit, machine, seconds, memory ...
+    setup: Setup = field(default_factory=Setup)
+    provenance: Provenance = field(default_factory=Provenance)
     # Hashes of two parts of the fingerprint; null in records of its revision 1, which did not tell them apart.
     encoding_code: str | None = None  # of the encoding alone
     shared_code: str | None = None  # of what all encodings share: task, model, training, measuring

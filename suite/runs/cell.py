@@ -6,7 +6,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +29,7 @@ from pebench.suite.lm.native.build import served, serving
 from pebench.suite.lm.precision import fast_bf16
 from pebench.suite.proofs import probes as pictures
 from pebench.suite.proofs.certificate import certify
+from pebench.suite.results.provenance import Commit, Outcome, Parameters, Provenance
 from pebench.suite.results.record import (
     CERTIFICATE,
     RUNNING,
@@ -40,6 +41,7 @@ from pebench.suite.results.record import (
     tidy,
     write_whole,
 )
+from pebench.suite.results.setup import Corpus, Setup
 from pebench.suite.runs.checkpoint import CheckpointError, config, describe, load, save
 from pebench.suite.runs.fingerprint import encoding_code, fingerprint, shared_code
 from pebench.suite.runs.machine import commit, hardware, peak_memory, processor
@@ -159,28 +161,42 @@ class Cell:
         return fingerprint(self.resolved[1], self.task, self.plan, self.text.get("sha256", ""), base)
 
     @cached_property
-    def text(self) -> dict[str, str]:
+    def text(self) -> Corpus:
         """Name and sha256 of the text that the task reads; empty where it reads none, or none is named."""
         if self.task in TASKS and issubclass(TASKS[self.task], TokenTask):
-            about = tokens.identity(self.corpus) if self.corpus else {}
-            return {name: str(value) for name, value in about.items()}
+            if self.corpus is None:
+                return {}
+            about = {name: str(value) for name, value in tokens.identity(self.corpus).items()}
+            return Corpus(
+                name=about["name"],
+                sha256=about["sha256"],
+                revision=about["revision"],
+                tokenizer=about["tokenizer"],
+                tokens=about["tokens"],
+            )
         return identity(self.corpus) if self.reads_text else {}
 
     @property
     def reads_text(self) -> bool:
         return self.task in TASKS and TASKS[self.task].reads_text
 
-    def setup(self) -> dict[str, Any]:
+    def setup(self) -> Setup:
         """What was trained and how, for the record."""
         if self.plan is None:
             return {"task_family": CERTIFICATE, "task_title": "Certificate"}
-        task = TASKS[self.task]
-        setup = {
+        task, recipe = TASKS[self.task], self.plan.recipe
+        setup: Setup = {
             "task_family": task.family,
             "task_title": task.title,
             "model": {"layers": self.plan.layers, "width": self.plan.width, "heads": self.plan.heads},
-            "train_length": self.plan.recipe.length,
-            **{key: value for key, value in asdict(self.plan.recipe).items() if key != "length"},
+            "train_length": recipe.length,
+            "steps": recipe.steps,
+            "tokens": recipe.tokens,
+            "learning_rate": recipe.learning_rate,
+            "warmup": recipe.warmup,
+            "weight_decay": recipe.weight_decay,
+            "clip": recipe.clip,
+            "floor": recipe.floor,
         }
         if issubclass(task, Task):
             setup["gate"] = task.gate
@@ -195,7 +211,7 @@ class Began:
 
     date: datetime.datetime = field(default_factory=lambda: datetime.datetime.now(datetime.UTC))
     clock: float = field(default_factory=clock)
-    commit: dict[str, Any] = field(default_factory=commit)
+    commit: Commit = field(default_factory=commit)
 
 
 def card(name: str, cls: type[Encoding]) -> dict[str, Any]:
@@ -220,7 +236,7 @@ def run(
     """
     name, cls = cell.resolved
     began = Began()
-    about: dict[str, Any] = {}
+    about: Outcome = {}
     answers = list[Answer]()
     try:
         if cell.task == CERTIFICATE:
@@ -250,7 +266,7 @@ def scores(
     tick: Tick,
     save: bool,
     sharing: Sharing | None = None,
-) -> tuple[list[Row], list[Answer], dict[str, Any]]:
+) -> tuple[list[Row], list[Answer], Outcome]:
     """What the cell's model scores and answers, and what its training took."""
     assert cell.plan is not None
     steps = cell.plan.recipe.steps
@@ -279,12 +295,12 @@ def trained(
     step: Callable[[int], None],
     save: bool,
     sharing: Sharing | None = None,
-) -> tuple[LM, dict[str, Any]]:
+) -> tuple[LM, Outcome]:
     """Train the model of a cell, with other ranks where it is shared; what the record says of it."""
     assert cell.plan is not None
     size, context = cell.plan.size(task.vocab), task.context(cell.plan.recipe.length)
     recipe, state = cell.plan.recipe, resume(cell, folder, device)
-    about: dict[str, Any] = {}
+    about: Outcome = {}
 
     def model() -> LM:
         return LM(size, cell.resolved[1], context, cell.seed)
@@ -300,20 +316,18 @@ def trained(
         lm, done, about = train_together(
             model, task, recipe, cell.seed, step, place, state.run, sharing, device
         )
-    about |= {
-        "parameters": parameters(lm),
-        "tokens": done.tokens,
-        "tokens_per_second": round(done.tokens / done.seconds, 1),
-        "final_loss": done.final_loss,
-    }
+    about["parameters"] = parameters(lm)
+    about["tokens"] = done.tokens
+    about["tokens_per_second"] = round(done.tokens / done.seconds, 1)
+    about["final_loss"] = done.final_loss
     return lm, {**about, **(keep(cell, task, lm, folder) if save else {})}
 
 
 def borrowed(
     base: Cell, device: torch.device, folder: Path, step: Callable[[int], None]
-) -> tuple[LM, dict[str, Any]]:
+) -> tuple[LM, Outcome]:
     """The model of another cell: its checkpoint, or trained here and saved in its place. Both are the same bits."""
-    about: dict[str, Any] = {"checkpoint": base.checkpoint.as_posix()}
+    about: Outcome = {"checkpoint": base.checkpoint.as_posix()}
     with locked(base, folder):  # another sweep that is making it ends first
         lm = kept(base, folder)
         if lm is None:
@@ -372,14 +386,14 @@ def resume(cell: Cell, folder: Path, device: torch.device) -> Resume:
     return Resume(folder / cell.place.with_suffix(".state"), repr(run))
 
 
-def certificate(name: str, cls: type[Encoding]) -> tuple[list[Row], dict[str, Any]]:
+def certificate(name: str, cls: type[Encoding]) -> tuple[list[Row], Outcome]:
     """The certificate as rows, and the facts of it that badges show."""
     checks = certify(name, cls)
     rows = [Row("pass", float(c.passed), 1, {"check": c.name, "detail": c.measured}) for c in checks]
     return rows, {"badges": {"kernel": cls.kernel(), **{k: v for c in checks for k, v in c.facts.items()}}}
 
 
-def keep(cell: Cell, task: Task, lm: LM, folder: Path) -> dict[str, Any]:
+def keep(cell: Cell, task: Task, lm: LM, folder: Path) -> Outcome:
     """Save a cell's trained model in the records folder, and beside it the pictures of its encoding.
 
     What the record says of them: where the model lies, and under `missing` why a file could not be written. The
@@ -399,7 +413,7 @@ def keep(cell: Cell, task: Task, lm: LM, folder: Path) -> dict[str, Any]:
     missing = {
         name: why for name, write in (("checkpoint", model), ("pictures", drawn)) if (why := failed(write))
     }
-    about: dict[str, Any] = {} if "checkpoint" in missing else {"checkpoint": cell.checkpoint.as_posix()}
+    about: Outcome = {} if "checkpoint" in missing else {"checkpoint": cell.checkpoint.as_posix()}
     return {**about, **({"missing": missing} if missing else {})}
 
 
@@ -423,7 +437,7 @@ def told(fact: Callable[[], Any]) -> Any:
         return None
 
 
-def parameters(lm: LM) -> dict[str, int]:
+def parameters(lm: LM) -> Parameters:
     """How many the model has, and how many of them are the encoding's."""
     return {"total": count(lm), "encoding": count(lm.encoding)}
 
@@ -432,12 +446,10 @@ def count(module: torch.nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def provenance(
-    cell: Cell, began: Began, device: torch.device, sharing: Sharing | None = None
-) -> dict[str, Any]:
+def provenance(cell: Cell, began: Began, device: torch.device, sharing: Sharing | None = None) -> Provenance:
     """Where, when and with what a record was made."""
     encoding = Path(cell.encoding).name  # of a file, without the folders of this machine
-    return {
+    made: Provenance = {
         "started": began.date.isoformat(timespec="seconds"),
         "seconds": round(clock() - began.clock, 2),
         "peak_memory_bytes": told(lambda: peak_memory(device)),
@@ -452,10 +464,13 @@ def provenance(
         "threads": torch.get_num_threads(),
         "precision": told(lambda: "bfloat16" if fast_bf16(device) else "float32"),
         **(served() if device.type == "cpu" else {}),
-        **(asdict(sharing) if sharing else {}),
         **began.commit,
         "command": f"pebench run --profile {cell.profile} -e {encoding} -t {cell.task} --seed {cell.seed}"
         + (f" --corpus {cell.corpus.name}" if cell.corpus else "")
         + (f" --device {device.type}" if device.type != "cpu" else "")
         + (sharing.options() if sharing else ""),
     }
+    if sharing:
+        made["ranks"], made["micro_batch"] = sharing.ranks, sharing.micro_batch
+        made["sharded"], made["recompute"] = sharing.sharded, sharing.recompute
+    return made

@@ -17,6 +17,7 @@ from pebench.encodings.base import Encoding
 from pebench.encodings.registry import EncodingError, UnknownName, resolve
 from pebench.suite.lm.model import LM, Size
 from pebench.suite.results.record import write_whole
+from pebench.suite.results.setup import Corpus
 from pebench.suite.runs.fingerprint import forward_code
 
 FORMAT = 1
@@ -41,7 +42,7 @@ class Config:
     task: str
     profile: str
     fingerprint: str  # of the run
-    corpus: dict[str, str]  # name and sha256 of the text; empty where the task reads none
+    corpus: Corpus  # name and sha256 of the text; empty where the task reads none
     code: str  # sha256 of the code that turns these weights into logits
     pebench: str
     format: int = FORMAT
@@ -52,7 +53,7 @@ class Config:
 
 
 def describe(
-    lm: LM, spec: str, task: str, profile: str, seed: int, fingerprint: str, corpus: dict[str, str]
+    lm: LM, spec: str, task: str, profile: str, seed: int, fingerprint: str, corpus: Corpus
 ) -> Config:
     """The config of a model that was trained in this run; `spec` is a registered name or `file.py:Class`."""
     name, cls = resolve(spec)

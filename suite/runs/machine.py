@@ -15,17 +15,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import torch
+
+from pebench.suite.results.provenance import Commit
 
 ROOT = Path(__file__).resolve().parents[2]  # of the source
 PATIENCE = 30  # seconds that git may take
 GPU_SHARE = 4 * 2**30  # bytes of a GPU for one small model and its process; an estimate, never measured
 
 
-def commit(root: Path = ROOT) -> dict[str, Any]:
+def commit(root: Path = ROOT) -> Commit:
     """The commit of the source and whether files differ from it, or under `no_commit` why that is not known.
 
     No variable of the environment (GIT_DIR ...) makes git answer for another repository.
@@ -50,7 +51,7 @@ def commit(root: Path = ROOT) -> dict[str, Any]:
 BUILT = "built.json"  # in a wheel or source distribution: the commit that it was made of; setup.py writes it
 
 
-def built(root: Path) -> dict[str, Any]:
+def built(root: Path) -> Commit:
     """The commit that an installed package was built of; dirty where a file of it was changed since."""
     try:
         stated = json.loads((root / BUILT).read_text(encoding="utf-8"))

@@ -204,6 +204,7 @@ def machines(then: Record, now: Record) -> tuple[str, ...]:
 
     def stated(record: Record, key: str) -> str | None:
         versions = record.provenance.get("versions")
+        fact: object
         if key == "torch":
             fact = versions.get("torch") if isinstance(versions, dict) else None
         else:

@@ -12,6 +12,7 @@ from pebench.encodings import registry
 from pebench.suite.experiment.profiles import Profile
 from pebench.suite.results import card as cards
 from pebench.suite.results.record import CERTIFICATE, RecordError, read, to_json, write_whole
+from pebench.suite.results.setup import Setup
 from pebench.suite.runs.cell import Cell
 from pebench.suite.runs.existing import existing
 from pebench.suite.runs.runner import cells
@@ -78,7 +79,7 @@ def holds(certificate: Cell, folder: Path) -> bool:
     return bool(record.rows) and all(row.value == 1 for row in record.rows)
 
 
-def setups(profile: Profile) -> dict[str, dict[str, Any]]:
+def setups(profile: Profile) -> dict[str, Setup]:
     """What every record of a profile says of its setup, by task: it is the same for all encodings."""
     return {task: Cell("", task, profile.name, 0).setup() for task in (CERTIFICATE, *profile.plans)}
 

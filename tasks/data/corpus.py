@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from pebench.suite.results.setup import Corpus
 from pebench.tasks.data.wheels import (
     Archive,
     CorpusError,
@@ -112,7 +113,7 @@ def byte_tensor(split: Split, path: Path | None = None) -> list[Tensor]:
     return [torch.frombuffer(bytearray(data), dtype=torch.uint8) for _, data in _documents(split, path)]
 
 
-def identity(path: Path | None = None) -> dict[str, str]:
+def identity(path: Path | None = None) -> Corpus:
     """Which text this is, for records: its `name` and `sha256`.
 
     The sha256 of a user's file covers its bytes; the sha256 of a folder is what `sha256sum FILES | sha256sum`

@@ -146,6 +146,9 @@ def test_the_questions_name_only_tasks_that_the_board_has(folder, tmp_path):
     copy_alone = board.make_board(write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0}, tasks=["copy"]))
     words = [q.words for q in views.questions(copy_alone)]
     assert not {"Which finds things in long texts?", "Which models language best?"} & set(words)
+    assert not any("next version" in word for word in words)
+    asked = views.questions(replace(copy_alone, profiles={"QUICK": 5, "QUICK_2": 3}))
+    assert asked[-1] == ("The next version: QUICK_2, 3 runs", "overview", {"profile": "QUICK_2"})
 
 
 @pytest.mark.parametrize("name", app.ENTRIES)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
 from pebench.leaderboard.app import launch
 from pebench.leaderboard.app.app import ENTRIES
@@ -62,21 +62,27 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
+@pytest.fixture(scope="module")
+def context(browser: Browser, site: str) -> Iterator[BrowserContext]:
+    """One for all tests: each new one would fetch and compile the app's scripts anew."""
+    with browser.new_context(base_url=site) as made:
+        made.set_default_timeout(PATIENCE)
+        made.grant_permissions(["clipboard-read", "clipboard-write"])
+        yield made
+
+
 @pytest.fixture
-def page(browser: Browser, site: str, request: pytest.FixtureRequest) -> Iterator[Page]:
+def page(context: BrowserContext, site: str, request: pytest.FixtureRequest) -> Iterator[Page]:
     """A light, dark or phone-sized page that fails the test when it asks another host for anything."""
     kind = getattr(request, "param", "light")
-    context = browser.new_context(
-        base_url=site,
-        color_scheme="dark" if kind == "dark" else "light",
-        viewport={"width": 390, "height": 844} if kind == "phone" else {"width": 1280, "height": 900},
-    )
-    context.set_default_timeout(PATIENCE)
+    opened = context.new_page()
+    opened.emulate_media(color_scheme="dark" if kind == "dark" else "light")
+    opened.set_viewport_size({"width": 390 if kind == "phone" else 1280, "height": 844})
     outside: list[str] = []
     own = (site, site.replace("http:", "ws:"), "data:", "blob:")
-    context.on("request", lambda r: None if r.url.startswith(own) else outside.append(r.url))
-    yield context.new_page()
-    context.close()
+    opened.on("request", lambda r: None if r.url.startswith(own) else outside.append(r.url))
+    yield opened
+    opened.close()
     assert outside == []
 
 

@@ -150,6 +150,14 @@ def test_the_ranking_is_the_first_table_and_says_what_the_board_says(folder: Pat
     for row in rows:
         entry = board[row["encoding"]]
         assert (row["tier"], row["score"], row["score_low"]) == (entry.tier, entry.score, entry.low)
+        for name in ("at_length", "beyond", "learns", "keeps"):
+            told = tuple(row[f"{name}{end}"] for end in ("", "_low", "_high", "_p_best"))
+            found = getattr(entry, name)
+            value = getattr(found, "value" if name in ("learns", "keeps") else "score", None)
+            assert told == (value, *(getattr(found, end, None) for end in ("low", "high", "p_best")))
+    assert all(
+        any(row[f"{name}_p_best"] for row in rows) for name in ("at_length", "beyond", "learns", "keeps")
+    )
     head = (folder / "README.md").read_text().split("---\n")[1]
     assert "- config_name: leaderboard\n  default: true\n" in head
     assert "answers" not in head  # these records keep none

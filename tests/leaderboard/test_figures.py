@@ -137,7 +137,8 @@ def test_the_front_and_rope_are_named_and_what_has_no_rank_is_hollow() -> None:
     ]
     drawn = figures.cost_quality(pd.DataFrame(rows, columns=columns), "training step")
     assert {label.text for label in drawn.layout.annotations} == {"alibi", "rope"}
-    traces = {trace.name: trace for trace in drawn.data}
-    assert set(traces) == {"Pareto front", "absolute", "additive", "multiplicative"}
+    legend = [trace.name for trace in drawn.data if trace.showlegend is not False]
+    assert legend == ["Pareto front", "absolute", "additive", "multiplicative", "hollow: no rank"]
+    traces = {trace.legendgroup: trace for trace in drawn.data if trace.showlegend is False}
     assert traces["absolute"].marker.symbol == ("cross-open",)
     assert "-open" not in "".join(traces["additive"].marker.symbol)

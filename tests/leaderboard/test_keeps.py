@@ -99,6 +99,15 @@ def test_the_better_of_two_is_the_best_as_surely_as_seeds_say() -> None:
     assert row["low"] < row["value"] < row["high"]
 
 
+def test_an_interval_reaches_to_its_value_where_all_runs_pass_or_none_does() -> None:
+    scores, runs = tables(lambda e, t, s, n: fading(1)(n))
+    for passed in (True, False):
+        found = learning(scores, runs.assign(learned=passed)).learns
+        assert (found["value"] == passed).all()
+        assert (found["high" if passed else "low"] == passed).all()
+        assert (found["low"] < found["high"]).all()
+
+
 def test_one_seed_has_values_and_no_intervals() -> None:
     found = learning(*tables(lambda e, t, s, n: fading(1)(n), seeds=1))
     for table in found:

@@ -252,7 +252,7 @@ def test_where_all_are_previews_nothing_is_ranked_and_no_interval_is_known():
     assert r.families[["low", "high"]].isna().all(axis=None)
     assert r.separated == 0
     assert ranking.differences(r, "e00", "e02")[["low", "high", "p"]].isna().all(axis=None)
-    assert ranking.neighbours(r).empty
+    assert ranking.behind_leader(r).empty
     alone = ranking.rank(scores([0.5], np.random.default_rng(8), seeds=1)).table
     assert alone["preview"].tolist() == [True]
 

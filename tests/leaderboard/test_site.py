@@ -136,5 +136,7 @@ def test_the_site_works_from_a_disk(page: Page, out: Path) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("Path-integral GRAPE")
     page.goto((out / "compare.html").as_uri() + "#fox&rope")
     expect(page.locator("[data-pairs] tbody tr")).to_have_count(4)
+    page.get_by_role("button", name="Copy link").click()
+    expect(page.get_by_role("button", name="Link copied")).to_be_visible()
     page.goto((out / "compare.html").as_uri() + "#nobody&rope")
     expect(page.get_by_role("alert")).to_have_text("There is no encoding nobody on this board.")

@@ -20,6 +20,7 @@ from pebench.tasks import TASKS
 from tests.made_records import SKILL, Sweep
 
 HEADER = "source,table,kind,encoding,value,unit,better"
+SHORT = "source,table,our_task,phase,better,quantity,encoding,value"
 LENGTHS = f"{HEADER},trained_at,read_at"
 
 
@@ -261,6 +262,19 @@ def test_the_same_table_in_any_dress_reads_alike() -> None:
         assert found.drop(columns="line").equals(rows.drop(columns="line")), dress
 
 
+def test_the_short_form_reads_as_the_long_one() -> None:
+    lines = [
+        "A,T,language,iid,lower,ppl,rope,20.5",
+        "A,U,language,ood,higher,down,rope,41",
+        "A,V,,ood,higher,share,rope,0.5",
+    ]
+    rows = parse(table(*lines, header=SHORT)).rows
+    assert rows["kind"].tolist() == ["perplexity at L", "downstream beyond L", "composition beyond L"]
+    assert rows["unit"].tolist() == ["perplexity", "percent", "share"]
+    long = table("A,T,perplexity at L,rope,20.5,ppl,lower")
+    assert parse(long).rows.drop(columns="line").iloc[0].equals(rows.drop(columns="line").iloc[0])
+
+
 def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
     file = tmp_path / "t.csv"
     file.write_bytes(b"\xef\xbb\xbf" + table(*copying("A", fox=0.9)).encode())
@@ -295,6 +309,9 @@ def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
         (table("A,T,copy beyond L,rope,1,share,higher,8,8", header=LENGTHS), "trained at 8 and read at 8"),
         (table("A,T,copy at L,rope,1,share,higher,-8,", header=LENGTHS), "trained_at '-8'"),
         (table(header=f"{HEADER},value"), "names a column twice: value"),
+        (table("A,T,copy,mid,higher,pct,rope,1", header=SHORT), "unknown phase 'mid'"),
+        (table("A,T,copy,iid,higher,score,rope,1", header=SHORT), "unknown quantity 'score'"),
+        (table("A,T,zzz,iid,higher,pct,rope,1", header=SHORT), "unknown kind 'zzz at L'"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_with_its_line(text: str, said: str) -> None:

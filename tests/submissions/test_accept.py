@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pebench.encodings.registry import FOLDER
-from pebench.leaderboard.submissions.validate import Report
+from pebench.leaderboard.submissions.report import Report
 from pebench.suite.commands import submissions
 from pebench.suite.results.record import read_all
 from pebench.suite.submissions import accept as accepting
@@ -127,59 +127,3 @@ def test_what_does_not_validate_stays_where_it_is(tmp_path: Path) -> None:
     assert "stays as it is" in done.stderr
     assert files(out) == before
     assert not (FOLDER / "my_idea.py").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1500)
-def test_the_whole_path_of_a_stranger(tmp_path: Path) -> None:
-    """docs/submit.md from `pebench new` to the accepted row, in a copy of this checkout."""
-    copy = tmp_path / "copy"
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    for name in subprocess.run(listed, cwd=ROOT, capture_output=True, text=True).stdout.splitlines():
-        source, target = ROOT / name, copy / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_symlink():
-            target.symlink_to(os.readlink(source))
-        elif source.is_file():
-            target.write_bytes(source.read_bytes())
-
-    def git(*words: str) -> str:
-        who = ("-c", "user.name=x", "-c", "user.email=x@example.org")
-        return subprocess.run(
-            ["git", *who, *words], cwd=copy, capture_output=True, text=True, check=True
-        ).stdout
-
-    def pebench(*words: str, code: int = 0) -> str:
-        env = {**os.environ, "PYTHONPATH": os.fspath(copy)}
-        call = [sys.executable, "-m", "pebench.suite.cli", *words]
-        done = subprocess.run(call, cwd=copy, env=env, capture_output=True, text=True, timeout=600)
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout
-
-    git("init", "-q")
-    pebench("new", "my_idea")
-    pebench("check", "my_idea.py")
-    git("add", "-A", "-f")
-    git("commit", "-qm", "An idea")
-    words = ("my_idea.py", "--profile", "SMOKE", "--records", os.fspath(tmp_path / "records"))
-    pebench("submit", *words, code=1)  # the card is not filled
-    fill(copy / "submissions/my_idea")
-    pebench("validate", "submissions/my_idea")
-    git("add", "-A")
-    git("commit", "-qm", "Submit my_idea")
-    git("rm", "-q", "my_idea.py")
-    printed = pebench("accept", "submissions/my_idea")
-    assert "encodings/my_idea.py" in printed
-    assert "leaderboard/citations.bib" in printed
-    git("add", "-A")
-    git("commit", "-qm", "Accept my_idea")
-    assert git("status", "--porcelain") == ""
-    assert git("ls-files", "submissions") == ""
-    assert "my_idea" in pebench("ls", "encodings")
-    board = json.loads(pebench("board", "--records", "leaderboard/records", "-p", "SMOKE", "--json"))
-    (row,) = board["encodings"]
-    assert row["name"] == "my_idea"
-    assert row["certificate"] == "passed"
-    states = pebench("status", "-p", "SMOKE", "-e", "my_idea", "--records", "leaderboard/records", "--json")
-    assert {run["state"] for run in json.loads(states)} == {"measured"}  # moving it made nothing stale
-    assert pebench("accept", "submissions/my_idea", code=2) == ""

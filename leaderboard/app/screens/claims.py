@@ -3,21 +3,23 @@
 import pandas as pd
 import streamlit as st
 
-from pebench.leaderboard.app.widgets import COLUMNS, NUMBER, download, open_board, records_of
+from pebench.leaderboard.app.widgets import COLUMNS, NUMBER, download, open_board, records_of, show_frame
 from pebench.leaderboard.reports import claims, variants
 
 PAPER = {
-    f"paper_{size}": NUMBER(f"paper, {size}", format="%+.2f", help="Points by which the first leads there.")
+    f"paper_{size}": NUMBER(
+        f"paper, {size}", format="%+.2f", width=85, help="Points by which the first leads there."
+    )
     for size in claims.TABLES
 }
+NUMBERS = {"difference": 75, "low": 60, "high": 60}  # pixels
 SIDES: dict[str, object] = {
-    "first": st.column_config.TextColumn("first", pinned=True, width=150),
-    "second": st.column_config.TextColumn("second", pinned=True, width=150),
-    "paper_quantity": st.column_config.TextColumn("the paper measures"),
-    "quantity": st.column_config.TextColumn("here"),
-    "same_quantity": st.column_config.CheckboxColumn(
-        "same quantity", help="A verdict stands only where both sides measure the same."
+    "pair": st.column_config.TextColumn("first over second", width=205),
+    "quantity": st.column_config.TextColumn("here", width=125),
+    "verdict": st.column_config.TextColumn(
+        "verdict", width=150, help="It stands only where both sides measure the same quantity."
     ),
+    **{name: NUMBER(name, format="%+.3f", width=width) for name, width in NUMBERS.items()},
 }
 PHASES = {
     f"{phase}_{number}": NUMBER(f"{title}, {number}", format="%+.3f")
@@ -32,6 +34,8 @@ ORDER = (
     *("first", "second", "verdict", "quantity", "same_quantity", "difference", "low", "high", "p", "seeds"),
     *("paper_quantity", *PAPER, "claim"),
 )
+# On the page both sides stand where no one scrolls: the pair in one column, the verdict says whether both are the same.
+SHOWN = ("pair", "quantity", "difference", "low", "high", *PAPER, "verdict", "p", "seeds", "claim")
 
 
 def show() -> None:
@@ -65,6 +69,11 @@ def show() -> None:
 
 def listed(frame: pd.DataFrame, name: str) -> None:
     """The table of these pairs, to read and to download."""
-    shown = {**COLUMNS, **PAPER, **SIDES, **PHASES, **VERDICTS}
-    st.dataframe(frame, hide_index=True, height="content", column_config=shown)
+    table = frame.assign(pair=frame["first"] + " over " + frame["second"])
+    if "quantity" in table:
+        table["quantity"] = table["quantity"].str.replace("`", "")
+        table = table[list(SHOWN)]
+    else:
+        table = table[["pair", *frame.columns.drop(["first", "second"])]]
+    show_frame(table, {**COLUMNS, **PAPER, **SIDES, **PHASES, **VERDICTS})
     download(frame, name)

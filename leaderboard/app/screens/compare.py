@@ -3,7 +3,7 @@
 import streamlit as st
 
 from pebench.leaderboard.app import figures, links, views
-from pebench.leaderboard.app.widgets import COLUMNS, download, draw, open_board, records_of
+from pebench.leaderboard.app.widgets import COLUMNS, download, draw, open_board, records_of, show_frame
 
 
 def show() -> None:
@@ -26,6 +26,6 @@ def show() -> None:
         "Paired by seed, on the conditions that both have, with 95 % intervals. The p-values are of "
         "single comparisons; tiers correct for all pairs."
     )
-    st.dataframe(frame, hide_index=True, height="content", column_config=COLUMNS)
+    show_frame(frame, COLUMNS)
     download(frame, "compare")
     records_of([first, *others])

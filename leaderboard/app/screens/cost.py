@@ -3,7 +3,15 @@
 import streamlit as st
 
 from pebench.leaderboard.app import figures, links, views
-from pebench.leaderboard.app.widgets import COLUMNS, download, draw, open_board, records_of
+from pebench.leaderboard.app.widgets import (
+    COLUMNS,
+    NUMBER,
+    download,
+    draw,
+    open_board,
+    records_of,
+    show_frame,
+)
 from pebench.suite.results.metrics import METRICS
 
 
@@ -27,6 +35,12 @@ def show() -> None:
     st.caption(
         "No other encoding beats one on the front in both. Hollow: no rank. Cost is never mixed into the score."
     )
-    st.dataframe(frame, hide_index=True, height="content", column_config=COLUMNS)
+    titles = {
+        "cost": NUMBER(f"{METRICS[cost].title} ({METRICS[cost].unit})", format="%.4g"),
+        "comparable": st.column_config.CheckboxColumn("ranked", help="Has a rank, and every condition."),
+        "front": st.column_config.CheckboxColumn("on the front"),
+    }
+    shown = frame.drop(columns="title")  # its page has it; here it pushed the numbers off a phone
+    show_frame(shown, COLUMNS | titles)
     download(frame, "cost")
     records_of(frame["encoding"])

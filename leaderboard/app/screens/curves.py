@@ -12,6 +12,7 @@ from pebench.leaderboard.app.widgets import (
     draw,
     open_board,
     records_of,
+    show_frame,
 )
 from pebench.leaderboard.printing import plain
 from pebench.suite.results.metrics import length_unit
@@ -56,5 +57,5 @@ def show() -> None:
     )
     lengths = views.effective_lengths(board)
     units = {name: NUMBER(name, help=f"In {length_unit(name)}.") for name in lengths.columns[1:]}
-    st.dataframe(lengths, hide_index=True, height="content", column_config=COLUMNS | units)
+    show_frame(lengths, COLUMNS | units)
     download(lengths, "effective-lengths")

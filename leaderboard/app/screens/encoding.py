@@ -8,7 +8,7 @@ import streamlit as st
 
 from pebench.leaderboard.app import links, views
 from pebench.leaderboard.app.screens.pictures import show_pictures
-from pebench.leaderboard.app.widgets import COLUMNS, download, open_board, shown_folders
+from pebench.leaderboard.app.widgets import COLUMNS, download, open_board, show_frame, shown_folders
 from pebench.leaderboard.printing import plain
 
 REPORTED = ("reads content", "relative range", "left padding", "cost of a cached token")  # these cannot fail
@@ -28,13 +28,13 @@ def show() -> None:
     standing(entry)
     quantities = views.quantities(entry)
     if len(quantities):
-        st.dataframe(quantities, hide_index=True, height="content", column_config=COLUMNS)
+        show_frame(quantities, COLUMNS)
     if len(parts["families"]):
-        st.dataframe(parts["families"], hide_index=True, height="content", column_config=COLUMNS)
+        show_frame(parts["families"], COLUMNS)
     st.subheader("Costs")
     costs = views.costs(entry)
     if len(costs):
-        st.dataframe(costs, hide_index=True, height="content", column_config=COLUMNS)
+        show_frame(costs, COLUMNS)
     else:
         st.info(f"Not measured yet: `pebench run --profile {board.profile} -e {name} -t throughput`.")
     st.subheader("Certificate")
@@ -45,13 +45,13 @@ def show() -> None:
     else:
         badges(parts["certificate"])
         with st.expander("What was measured"):
-            st.dataframe(parts["certificate"], hide_index=True)
+            show_frame(parts["certificate"], height="auto")
     show_pictures(shown_folders(), board.profile, name)
     st.subheader("Source")
     with st.expander(plain(text(card, "file") or "no source in the records")):
         st.code(text(card, "source"), language="python")
     st.subheader("Records")
-    st.dataframe(parts["runs"], hide_index=True)
+    show_frame(parts["runs"], height="auto")
     download(parts["runs"], f"{name}-runs")
     file = links.pick("Provenance of", list(parts["runs"]["file"]), "file", what="record")
     run = parts["runs"].set_index("file").loc[file]
@@ -59,9 +59,9 @@ def show() -> None:
         st.warning(plain(f"{run['outcome']}: {run['reason']}"))
     st.caption("The command that reproduces it:")
     st.code(run["command"], language=None)
-    st.dataframe(views.run_facts(parts["runs"], file), hide_index=True)
+    show_frame(views.run_facts(parts["runs"], file), height="auto")
     with st.expander("Every number of this record"):
-        st.dataframe(parts["scores"][parts["scores"]["file"] == file].drop(columns="file"), hide_index=True)
+        show_frame(parts["scores"][parts["scores"]["file"] == file].drop(columns="file"), height="auto")
     download(parts["scores"], f"{name}-scores")
 
 

@@ -1,9 +1,10 @@
 """Methods of context extension on a pretrained model: loss by position, retrieval by length and depth, cost."""
 
+import pandas as pd
 import streamlit as st
 
 from pebench.leaderboard.app import figures, links
-from pebench.leaderboard.app.widgets import SOURCES, download, draw, open_board
+from pebench.leaderboard.app.widgets import SOURCES, download, draw, open_board, show_frame
 from pebench.leaderboard.board import BoardError, folder_named
 from pebench.leaderboard.printing import plain
 from pebench.leaderboard.reports import extension
@@ -28,9 +29,8 @@ def show() -> None:
     for note in track.notes:
         st.warning(plain(note))
     st.caption(plain(extension.LEGEND))
-    table = extension.to_frame([track])
-    st.dataframe(table, hide_index=True, height="content")
-    download(table, "extension")
+    show_frame(pd.DataFrame([extension.cells(line) for line in track.lines], columns=extension.COLUMNS))
+    download(extension.to_frame([track]), "extension")
     losses(track)
     retrieval(track)
 
@@ -67,6 +67,6 @@ def retrieval(track: extension.Track) -> None:
     frame = frame.pivot_table(index=["method", "depth"], columns="length", values="value", dropna=False)
     shown = frame.dropna(how="all").reset_index()
     shown.columns = [str(column) for column in shown.columns]
-    st.dataframe(shown, hide_index=True, height="content")
+    show_frame(shown)
     st.caption("Rows are methods and depths (0 the beginning of the text), columns lengths in tokens.")
     download(shown, "extension-retrieval")

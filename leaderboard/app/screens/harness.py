@@ -3,7 +3,7 @@
 import streamlit as st
 
 from pebench.leaderboard.app import figures, links, views
-from pebench.leaderboard.app.widgets import COLUMNS, download, draw, open_board, records_of
+from pebench.leaderboard.app.widgets import COLUMNS, download, draw, open_board, records_of, show_frame
 
 
 def show() -> None:
@@ -33,6 +33,6 @@ def show() -> None:
     )
     shown = shown[shown["length"] == reach]
     draw(figures.answers(shown, figures.Looks(shown["encoding"])), "harness")
-    st.dataframe(shown, hide_index=True, height="content", column_config=COLUMNS)
+    show_frame(shown, COLUMNS)
     download(shown, "forced-choice")
     records_of(shown["encoding"])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from pebench.leaderboard.app.widgets import download
+from pebench.leaderboard.app.widgets import download, show_frame
 
 # `pebench prove -o leaderboard/identities.json` writes it; a test compares it with the claims.
 TABLE = Path(__file__).parents[2] / "identities.json"
@@ -23,7 +23,7 @@ def show() -> None:
     st.metric("As documented", f"{len(frame[frame['as documented']])} of {len(frame)}")
     scientific = st.column_config.NumberColumn(format="%.1e")
     columns = {"largest error": scientific, "tolerance": scientific}
-    st.dataframe(frame, hide_index=True, height="content", column_config=columns)
+    show_frame(frame, columns)
     download(frame, "identities")
     versions = ", ".join(f"{name} {number}" for name, number in table["versions"].items())
     st.caption(f"Measured with {versions}; `pebench prove` measures them again, in seconds.")

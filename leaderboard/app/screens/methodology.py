@@ -4,7 +4,7 @@ import streamlit as st
 
 from pebench.leaderboard import ranking
 from pebench.leaderboard.app import figures, views
-from pebench.leaderboard.app.widgets import COLUMNS, NUMBER, download, draw, open_board
+from pebench.leaderboard.app.widgets import COLUMNS, NUMBER, download, draw, open_board, show_frame
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.printing import plain
 from pebench.leaderboard.reports import seeds
@@ -29,7 +29,7 @@ def show() -> None:
 
 
 def sure(board: Board) -> None:
-    """Each encoding and the next, in words and as a table."""
+    """The leader and each other encoding, in words and as a table."""
     st.subheader("How sure is the order?")
     sentences = views.how_sure(board)
     if not sentences:
@@ -37,13 +37,13 @@ def sure(board: Board) -> None:
         return
     st.markdown("\n".join(f"- {plain(sentence)}" for sentence in sentences))
     st.caption(
-        "Each encoding and the next, best first. `p` is corrected for all pairs (Holm). `seeds_needed`: with so "
+        "The leader against each other encoding. `p` is corrected for all pairs (Holm). `seeds_needed`: with so "
         "many seeds a difference this large would be found four times out of five; empty: separated already, "
         "or over 1000."
     )
-    table = ranking.neighbours(board.ranking)
-    st.dataframe(table, hide_index=True, height="content", column_config=COLUMNS)
-    download(table, "neighbours")
+    table = ranking.behind_leader(board.ranking)
+    show_frame(table, COLUMNS, "auto")
+    download(table, "leader")
 
 
 def by_seed(board: Board) -> None:
@@ -57,7 +57,7 @@ def by_seed(board: Board) -> None:
         "encodings' means, and Spearman's rank correlations of two seeds' orders. Where seeds differ as much as "
         "encodings do, a task tells the best from the worst and no more."
     )
-    st.dataframe(frame, hide_index=True, height="content", column_config=COLUMNS | SPREAD)
+    show_frame(frame, COLUMNS | SPREAD)
     download(frame, "seeds")
 
 
@@ -74,13 +74,13 @@ def other_ways(board: Board) -> None:
     )
     agreement = ranking.agreement(orders)
     orders = orders.reset_index()
-    st.dataframe(orders, hide_index=True, height="content", column_config=COLUMNS)
+    show_frame(orders, COLUMNS)
     download(orders, "orders")
     st.caption(
         "`tau` (Kendall): 1 is the order of this board, 0 is unrelated to it. `moves`: the most places that an "
         "encoding rises or falls."
     )
-    st.dataframe(agreement, hide_index=True, column_config=COLUMNS)
+    show_frame(agreement, COLUMNS, "auto")
     download(agreement, "agreement")
     with st.expander("Mean ranks alone: the diagram of critical differences"):
         means = views.mean_ranks(board)

@@ -29,7 +29,7 @@ def show() -> None:
         tasks = chosen_tasks(whole)
         board = narrowed(whole, tasks)
         filters = chosen_filters(board)
-    families = [about.family(task) for task in tasks]
+    families = [about.family(task) for task in tasks] or None
     if tasks:
         st.info(f"Ranked on {plain(', '.join(map(about.title, tasks)))} alone.")
     show_table(rows.board_table(board, page_address("encoding", board.profile), filters, families), "board")

@@ -10,6 +10,7 @@ from pebench.leaderboard.app.widgets import (
     narrowed,
     open_board,
     page_address,
+    show_frame,
     show_table,
     validity,
 )
@@ -59,7 +60,7 @@ def items(board: Board, name: str) -> None:
             if said.empty:
                 st.caption("The records of this board do not keep what was answered.")
             else:
-                st.dataframe(said, hide_index=True, height="content")
+                show_frame(said)
                 download(said, f"{name}-answers-{item.multiple}")
 
 
@@ -68,7 +69,7 @@ def ranking(board: Board, name: str) -> None:
     st.subheader("Ranked on this task alone")
     alone = narrowed(board, [name])
     show_table(
-        rows.board_table(alone, page_address("encoding", board.profile), families=[about.family(name)]),
+        rows.board_table(alone, page_address("encoding", board.profile)),
         "task-board",
     )
     download(views.overview(alone, views.Filter()), f"{name}-ranking")
@@ -113,5 +114,5 @@ def predicts(board: Board, name: str) -> None:
         "Pairs of encodings that published tables separate, and whether this board separates them in the same "
         "direction. tau: +1 the same order, -1 the opposite; its interval is over sources."
     )
-    st.dataframe(frame, hide_index=True, height="content")
+    show_frame(frame)
     download(frame, f"{name}-validity")

@@ -3,7 +3,16 @@
 import streamlit as st
 
 from pebench.leaderboard.app import figures, links, views
-from pebench.leaderboard.app.widgets import COLUMNS, NUMBER, download, draw, open_board, records_of, trend
+from pebench.leaderboard.app.widgets import (
+    COLUMNS,
+    NUMBER,
+    download,
+    draw,
+    open_board,
+    records_of,
+    show_frame,
+    trend,
+)
 from pebench.leaderboard.printing import plain
 from pebench.leaderboard.reports.trend import FAILS, STANDS, UNKNOWN, TrendError
 
@@ -38,6 +47,6 @@ def show() -> None:
         return
     draw(figures.trend(views.largest_gaps(frame, found.profiles), found), "trend")
     numbers = {name: NUMBER(name, format="%+.3f") for name in (*found.profiles, "slope", "low", "high")}
-    st.dataframe(frame, hide_index=True, column_config=COLUMNS | numbers)
+    show_frame(frame, COLUMNS | numbers, "auto")
     download(frame, "trend")
     records_of(views.pair_names(frame))

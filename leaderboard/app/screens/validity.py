@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from pebench.leaderboard.app.widgets import NUMBER, download, open_board
+from pebench.leaderboard.app.widgets import NUMBER, download, open_board, show_frame
 from pebench.leaderboard.printing import plain
 from pebench.leaderboard.reports import published
 from pebench.leaderboard.reports.validity import (
@@ -24,6 +24,18 @@ in the published direction minus the share in the other one: +1 is the same orde
 resamples sources; one source has none. *smallest difference* is what would be found at 5 % with a power of 80 %, the
 median over pairs.
 """
+FIRST = (  # the answer, then its counts
+    *(
+        "published quantity",
+        "compared with",
+        "tau",
+        "95 % over sources",
+        "agree",
+        "contradict",
+        "not separated",
+    ),
+    *("of one seed", "sources", "tables", "smallest difference"),
+)
 TAU = {name: NUMBER(name, format="%+.2f") for name in ("tau", "low", "high")}
 
 
@@ -36,18 +48,20 @@ def show() -> None:
         st.info("This board has no pair of encodings that a published table separates.")
         return
     st.caption(f"Models of {found.models}; {found.tables} published tables of {found.sources} sources.")
-    kinds = pd.DataFrame(kind_rows(found), columns=KIND_HEADER)
-    st.dataframe(kinds, hide_index=True, height="content")
+    kinds = pd.DataFrame(kind_rows(found), columns=KIND_HEADER)[list(FIRST)]
+    kinds["compared with"] = kinds["compared with"].str.replace("`", "")
+    show_frame(kinds)
     download(kinds, "validity")
     st.subheader("Which column predicts published orders?")
     st.markdown(best_columns(found))
-    st.dataframe(column_frame(found), hide_index=True, column_config=TAU)
+    columns = column_frame(found)
+    show_frame(columns.assign(column=columns["column"].str.replace("`", "")), TAU)
     st.subheader("What the board contradicts")
     contradicted = contradiction_frame(found)
     if contradicted.empty:
         st.info("Nothing that both separate.")
     else:
-        st.dataframe(contradicted, hide_index=True, height="content")
+        show_frame(contradicted)
         download(contradicted, "contradictions")
     for note in all_notes(found):
         st.caption(plain(note))

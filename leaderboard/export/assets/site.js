@@ -55,5 +55,6 @@ function compare() {
 tables();
 figures();
 compare();
+window.pebenchLink({ parentElement: document.querySelector(".link") });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", figures);
 addEventListener("hashchange", () => (document.getElementById("compare") ? location.reload() : undefined));

@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from pebench.suite.results.provenance import Kernels
 from pebench.tasks.data.wheels import cache_folder, temporary_folder
 
 FOLDER = Path(__file__).parent
@@ -62,7 +63,7 @@ def serving() -> str:
     return Path(kernels._name).stem if kernels else ""
 
 
-def served() -> dict[str, str]:
+def served() -> Kernels:
     """For a record: which kernels this process computed with, and why not the native ones; {} if it never asked."""
     if not found.cache_info().currsize:
         return {}

@@ -1,0 +1,57 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pebench.leaderboard.submissions.validate import validate
+from pebench.suite.results.record import Record
+from tests.spoiled import (
+    CODE,
+    RULES,
+    TAKEN,
+    Spoiled,
+    card,
+    demand_found,
+    found,
+    problems,
+    provenance,
+    source,
+    their_card,
+)
+
+SPOILED: Spoiled = {
+    "the name of another": (lambda f: card(f, name="rope"), "there is an encoding 'rope' already"),
+    "another sha256": (lambda f: card(f, sha256="0" * 64), "its sha256 differs"),
+    "another file": (lambda f: (f / "my_idea.py").write_text("x = 1\n"), "of another source"),
+    "two files": (lambda f: (f / "conftest.py").write_text(CODE), "2 Python files"),
+    "no Python": (lambda f: source(f, "class ("), "is no Python"),
+    "a null byte": (lambda f: source(f, "a\0b"), "is no Python"),
+    "deep Python": (lambda f: source(f, "(" * 50_000), "is no Python"),
+    "deep sums": (lambda f: source(f, "x = " + "-" * 90_000 + "1"), "is no Python"),
+    "another class": (lambda f: source(f, "class Other: pass\n"), "defines no encoding 'my_idea'"),
+    "a network": (lambda f: source(f, "import urllib.request\n"), "does not import 'urllib.request'"),
+    "the corpus": (lambda f: source(f, "from pebench.tasks.data.corpus import load\n"), "does not import"),
+    "eval": (lambda f: source(f, "eval('1')\n"), "no use for `eval`"),
+    "bidirectional source": (lambda f: source(f, "x = 1  # \u202e\n"), "U+202E"),
+    "changed code": (lambda f: provenance(f, dirty=True), "clean checkout"),
+    "no commit": (lambda f: provenance(f, commit="$(rm -rf ~)"), "clean checkout"),
+    "no date": (lambda f: provenance(f, started="yesterday"), "does not say when"),
+    "another card": (lambda f: their_card(f, title="Best of all"), "describes the encoding differently"),
+    "another source in a record": (lambda f: their_card(f, source=CODE), "of another source"),
+}
+
+
+@pytest.mark.parametrize("what", SPOILED)
+def test_what_is_wrong_with_its_origin_is_found(what: str, folder: Path, board: list[Record]) -> None:
+    demand_found(SPOILED[what], folder, board)
+
+
+def test_a_name_on_the_board_with_another_source_is_taken(whole: Path, board: list[Record]) -> None:
+    mine = [replace(r, encoding="my_idea") for r in board if r.encoding == "rope"]
+    assert "with another source" in problems(found(whole, mine))
+    assert validate(whole, RULES, TAKEN, mine, board).passed  # only one's own earlier runs have the name
+
+
+def test_a_submission_that_stands_on_the_board_already_still_passes(whole: Path, board: list[Record]) -> None:
+    report = found(whole, board)
+    assert found(whole, [*board, *report.records]).passed
