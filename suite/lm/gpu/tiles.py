@@ -38,10 +38,11 @@ class Plan:
     part: int = 32
 
 
-INTERPRETED = Plan(*[Tile(16, 16, depth=16)] * 4, part=1)
+SMALL, SHALLOW = Tile(16, 16, depth=16), Tile(16, 16, depth=32)
+INTERPRETED = Plan(SMALL, SMALL, SMALL, SMALL, part=1)
 SQUARE = Tile(32, 32)
 FLOAT32 = Plan(SQUARE, SQUARE, SQUARE, SQUARE)
-WIDE_FLOAT32 = Plan(*[Tile(16, 16, depth=32)] * 4)
+WIDE_FLOAT32 = Plan(SHALLOW, SHALLOW, SHALLOW, SHALLOW)
 # Float32 tensors aside: (are there sums along the row, are heads wider than 64, is the chip a Hopper).
 PLANS = {
     (False, False, False): Plan(Tile(128, 64, 8, 2), Tile(64, 32), Tile(64, 32), SQUARE),
