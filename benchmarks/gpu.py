@@ -211,8 +211,11 @@ def held(run: Pass, device: torch.device) -> int | None:
     return torch.cuda.max_memory_allocated(device) - before
 
 
-def measured(work: Work, named: list[str], rounds: int) -> Iterator[dict[str, Any]]:
-    """A line for each contender: medians over rounds that are interleaved with rope's, and the memory of a step."""
+def measured(work: Work, named: list[str], rounds: int, end: float) -> Iterator[dict[str, Any]]:
+    """A line for each contender: medians over rounds that are interleaved with rope's, and the memory of a step.
+
+    No contender is begun after `end`, a time of `time.monotonic`.
+    """
     base = of_encoding(BASE, work)
     for name in named:
         line: dict[str, Any] = {
@@ -221,6 +224,9 @@ def measured(work: Work, named: list[str], rounds: int) -> Iterator[dict[str, An
             "width": work.width,
             "batch": work.batch,
         }
+        if time.monotonic() > end:
+            yield line | {"left_out": "the time is over; --only measures it, --minutes gives more"}
+            continue
         try:
             passes = OTHERS[name](work) if name in OTHERS else of_encoding(name, work)
             line["step_bytes"] = held(passes["step"], work.device)
@@ -270,13 +276,18 @@ def main() -> None:
         "--interpreted", action="store_true", help="on a CPU: one tiny size, its times mean nothing"
     )
     parser.add_argument("--only", help="contenders, with commas; default: all")
+    parser.add_argument("--minutes", type=float, default=10, help="nothing is begun after these; default: 10")
     given = parser.parse_args()
+    end = time.monotonic() + 60 * given.minutes
     contenders = [*ENCODINGS, *OTHERS]
     named = given.only.split(",") if given.only else contenders
     if unknown := sorted(set(named) - set(contenders)):
         sys.exit(f"no contender {', '.join(unknown)}; there are {', '.join(contenders)}")
     if not given.interpreted and not torch.cuda.is_available():
-        sys.exit("there is no CUDA device; --interpreted shows on a CPU that the benchmark runs")
+        sys.exit(
+            "there is no CUDA device, so times and memory on a GPU stay unmeasured; "
+            "--interpreted shows on a CPU that the benchmark runs"
+        )
     torch.manual_seed(0)
     around = choice.interpreted() if given.interpreted else contextlib.nullcontext()
     if given.interpreted:
@@ -291,7 +302,7 @@ def main() -> None:
         for length, width, batch, heads in sizes:
             work = Work(length, width, batch, heads, device, dtype)
             for line in measured(
-                work, [n for n in named if given.only or not given.interpreted or n in ENCODINGS], rounds
+                work, [n for n in named if given.only or not given.interpreted or n in ENCODINGS], rounds, end
             ):
                 print(json.dumps(line), flush=True)
         if not given.only:

@@ -1,30 +1,37 @@
-"""Compile the kernels of suite/lm/gpu for three chips, without a GPU, and print what each takes, as lines of JSON.
+"""Compile the kernels of suite/lm/gpu for three chips, without a GPU, and tell what each takes.
 
-    TRITON_INTERPRET=0 python benchmarks/kernels.py            # all of them
-    TRITON_INTERPRET=0 python benchmarks/kernels.py --only path --width 64 --chip 90
+    python benchmarks/kernels.py                               # what has changed since benchmarks/kernels.jsonl
+    python benchmarks/kernels.py --source path --width 64 --chip 90
+    python benchmarks/kernels.py --table                       # compiles nothing, writes the table of docs/gpu.md
 
-The figures are ptxas's own: shared memory and spilled bytes.
+Each result is stored in benchmarks/kernels.jsonl at once, so an interrupted call continues. Registers and spilled bytes
+are ptxas's own figures, shared memory is Triton's.
 """
 
 import argparse
+import ast
+import contextlib
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import io
 import json
+import os
 import re
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
 
-from pebench.suite.lm.gpu import bias, kernels, walk
+from pebench.suite.lm.gpu import bias, tiles
 
 CHIPS = {80: 166_912, 90: 232_448, 100: 232_448}  # bytes of shared memory that one block may take
 POINTERS = {"Q", "K", "V", "DY", "Y", "DK", "DV_"}  # of the model's dtype; all others are float32
+RESULTS = Path(__file__).with_suffix(".jsonl")
+PAGE = Path(__file__).parent.parent / "docs" / "gpu.md"
 
 
 class Source(NamedTuple):
@@ -44,7 +51,7 @@ SOURCES = {
     "counted": Source(bias.COUNTED, known=64),
     "broken": Source(bias.BROKEN),
 }
-WIDTHS, DTYPES = (64, 128), {"bf16": torch.bfloat16, "fp32": torch.float32}
+WIDTHS, DTYPES = (16, 32, 64, 128), {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 class Job(NamedTuple):
@@ -56,26 +63,52 @@ class Job(NamedTuple):
     dtype: str
     chip: int
 
+    @property
+    def tile(self) -> tiles.Tile:
+        """The default tile."""
+        plan = tiles.planned(self.width, SOURCES[self.source].kind, DTYPES[self.dtype], self.chip)
+        own = {"forward": plan.forward, "backward_keys": plan.keys, "backward_table": plan.table}
+        return own.get(self.kernel, plan.queries)
+
     def constants(self) -> dict[str, Any]:
         """The kernel's compile-time arguments, and the launch options."""
         source = SOURCES[self.source]
-        plan = walk.compiled_plan(self.width, source.kind, DTYPES[self.dtype])
-        tile = {"forward": plan.forward, "backward_table": plan.table}.get(self.kernel, plan.backward)
-        given = {
-            "D": self.width, "DP": walk.padded(self.width), "DV": self.width, "DVP": walk.padded(self.width),
-            "N": source.columns, "NP": walk.power(max(1, source.columns)), "F": source.features,
-            "FP": walk.padded(source.features), "KNOWN": source.known, "KIND": source.kind, "TABLED": source.table,
-            "KEEP": True, "TILES": True, "B": tile.keys, **tile.options(),
+        return {
+            **self.tile.options(), "D": self.width, "DP": max(16, self.width), "DV": self.width,
+            "DVP": max(16, self.width), "N": source.columns, "NP": 4 if source.columns else 1, "F": source.features,
+            "FP": 16, "KNOWN": source.known, "KIND": source.kind, "TABLED": source.table, "KEEP": True, "TILES": True,
+            "B": self.tile.keys,
         }  # fmt: skip
-        return given
+
+    def code(self) -> str:
+        """A hash of all that the result depends on."""
+        about = (kernels_meaning(), triton_version(), self, self.tile)
+        return hashlib.sha256(repr(about).encode()).hexdigest()[:12]
+
+
+@functools.cache
+def kernels_meaning() -> str:
+    """The kernels' source without comments and docstrings."""
+    tree = ast.parse(Path(bias.__file__).with_name("kernels.py").read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.Module) and ast.get_docstring(node):
+            node.body = node.body[1:]
+    return ast.dump(tree)
+
+
+@functools.cache
+def triton_version() -> str:
+    """The version whose compiler is asked; ImportError where there is none."""
+    return importlib.metadata.version("triton")
 
 
 def jobs() -> Iterator[Job]:
-    """Every kernel that a source of bias needs, in the widths and dtypes of the table."""
+    """Every kernel that a source of bias needs, in all widths and dtypes, for all chips."""
     for dtype in DTYPES:
         for width in WIDTHS:
             for source, about in SOURCES.items():
-                names = ["forward", "row_sums", "backward_queries", "backward_keys"]
+                names = ["forward", "backward_queries", "backward_keys"]
+                names += ["row_sums"] if about.kind != bias.BROKEN else []
                 names += ["totals"] if about.kind else []
                 names += ["backward_table"] if about.table else []
                 for name in names:
@@ -85,67 +118,114 @@ def jobs() -> Iterator[Job]:
 
 def compiled(job: Job) -> dict[str, Any]:
     """What a kernel takes on a chip."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from pebench.suite.lm.gpu import kernels
+
+    if kernels.INTERPRETED.value:
+        raise RuntimeError("Triton interprets in this process; set TRITON_INTERPRET=0 before it starts")
     function, given = getattr(kernels, job.kernel), job.constants()
-    constants = {name: given[name] for name in function.arg_names if name in given}
-    floats = "*bf16" if job.dtype == "bf16" else "*fp32"
+    names = function.arg_names
+    constants = {name: given[name] for name in names if name in given}
+    model = "*bf16" if job.dtype == "bf16" else "*fp32"
     kinds = {
-        name: "constexpr" if name in constants else "fp32" if name == "scale" else
-        (floats if name in POINTERS else "*fp32") if name.isupper() and name not in kernels.LENGTHS else
-        floats if name in POINTERS else "i32"
-        for name in function.arg_names
+        name: "constexpr" if name in constants else "fp32" if name == "scale" else "i32" if name in kernels.LENGTHS
+        else model if name in POINTERS else "*fp32"
+        for name in names
     }  # fmt: skip
-    places = {(function.arg_names.index(name),): value for name, value in constants.items()}
-    source = ASTSource(fn=function, signature=kinds, constexprs=places)
+    places = {(names.index(name),): value for name, value in constants.items()}
+    # PyTorch's tensors begin at multiples of 16 bytes, and a launch tells the compiler.
+    aligned = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(names) if kinds[name].startswith("*")}
+    source = ASTSource(fn=function, signature=kinds, constexprs=places, attrs=aligned)
     options = {"num_warps": given["num_warps"], "num_stages": given["num_stages"]}
-    made = triton.compile(source, target=GPUTarget("cuda", job.chip, 32), options=options)
-    ptx = made.asm["ptx"]
-    spilled = re.findall(r"(\d+) bytes spill stores", assembled(ptx, job.chip))
+    triton.knobs.nvidia.dump_ptxas_log = triton.knobs.compilation.always_compile = True
+    log = io.StringIO()
+    with contextlib.redirect_stdout(log):
+        made = triton.compile(source, target=GPUTarget("cuda", job.chip, 32), options=options)
     return {
         **job._asdict(),
-        "tile": f"{given['BM']} x {given['BN']}"
-        if job.kernel != "backward_table"
-        else f"{given['B']} x {given['B']}",
-        "warps": given["num_warps"],
+        "registers": int(re.findall(r"Used (\d+) registers", log.getvalue())[0]),
         "shared": made.metadata.shared,
-        "fits": made.metadata.shared <= CHIPS[job.chip],
-        "spilled": int(spilled[0]),
-        "atomics": len(re.findall(r"\b(?:atom|red)\.", ptx)),
+        "spilled": int(re.findall(r"(\d+) bytes spill stores", log.getvalue())[0]),
+        "atomics": len(re.findall(r"\b(?:atom|red)\.", made.asm["ptx"])),
+        "code": job.code(),
     }
 
 
-def assembled(ptx: str, chip: int) -> str:
-    """What Triton's own ptxas says of a program."""
-    tool = next((Path(triton.__file__).parent / "backends" / "nvidia" / "bin").glob("ptxas*"))
-    blackwell = tool.with_name("ptxas-blackwell")
-    if chip >= 100 and blackwell.exists():
-        tool = blackwell
-    target = re.findall(r"^\.target (\w+)", ptx, re.MULTILINE)[0]
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "kernel.ptx")
-        file.write_text(ptx)
-        command = [tool, "-v", "--gpu-name", target, file, "-o", Path(folder, "kernel.cubin")]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stderr
+def stored() -> dict[Job, dict[str, Any]]:
+    """The results in benchmarks/kernels.jsonl; the last of several counts."""
+    lines = RESULTS.read_text(encoding="utf-8").splitlines() if RESULTS.exists() else []
+    found = map(json.loads, lines)
+    return {Job(*(line[name] for name in Job._fields)): line for line in found}
+
+
+def cell(results: list[dict[str, Any]]) -> str:
+    """The most that any of these kernels takes."""
+    if not results:
+        return "not compiled"
+    registers, shared, spilled = (
+        max(r[name] for r in results) for name in ("registers", "shared", "spilled")
+    )
+    return f"{registers}, {shared / 1024:.0f} KiB, {spilled} B"
+
+
+def table(results: Iterable[dict[str, Any]]) -> str:
+    """A row for each source of bias, dtype and head width."""
+    known = list(results)
+    lines = [
+        "| bias | dtype | width | kernels | " + " | ".join(f"sm_{chip}" for chip in CHIPS) + " |",
+        "|---|---|---|---|" + "---|" * len(CHIPS),
+    ]
+    for source, dtype, width in dict.fromkeys((j.source, j.dtype, j.width) for j in jobs()):
+        rows = [r for r in known if (r["source"], r["dtype"], r["width"]) == (source, dtype, width)]
+        count = len({j.kernel for j in jobs() if j.source == source})
+        cells = []
+        for chip in CHIPS:
+            here = [r for r in rows if r["chip"] == chip]
+            cells.append(cell(here) + (f" ({len(here)} of {count})" if 0 < len(here) < count else ""))
+        if rows:
+            lines.append(f"| {source} | {dtype} | {width} | {count} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def page(text: str, results: Iterable[dict[str, Any]]) -> str:
+    """The text of docs/gpu.md with the table of these results."""
+    return re.sub(
+        r"(?<=<!-- kernels -->\n).*?(?=<!-- /kernels -->)", f"\n{table(results)}\n\n", text, flags=re.DOTALL
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", choices=SOURCES, help="one source of bias")
+    parser.add_argument("--source", choices=SOURCES, help="one source of bias")
     parser.add_argument("--width", type=int, choices=WIDTHS, help="one head width")
     parser.add_argument("--chip", type=int, choices=CHIPS, help="one compute capability, times ten")
     parser.add_argument("--dtype", choices=DTYPES, help="one dtype of q, k and v")
-    parser.add_argument("--kernel", help="one kernel")
+    parser.add_argument("--kernel", choices=sorted({job.kernel for job in jobs()}), help="one kernel")
+    parser.add_argument("--again", action="store_true", help="compile what is stored too")
+    parser.add_argument("--table", action="store_true", help="compile nothing")
     given = parser.parse_args()
-    if kernels.INTERPRETED.value:
-        sys.exit("Triton interprets in this process; unset TRITON_INTERPRET")
-    asked = (("source", given.only), ("width", given.width), ("chip", given.chip), ("dtype", given.dtype),
-             ("kernel", given.kernel))  # fmt: skip
-    found = []
-    for job in jobs():
-        if all(value is None or getattr(job, name) == value for name, value in asked):
-            found.append(compiled(job))
-            print(json.dumps(found[-1]), flush=True)
+    if importlib.util.find_spec("triton") is None:
+        sys.exit("Triton is not installed; pip install 'pebench[gpu]'")
+    os.environ["TRITON_INTERPRET"] = "0"  # Triton looks once, when it is imported
+    asked = {name: value for name in Job._fields if (value := getattr(given, name)) is not None}
+    known = stored()
+    current = {job: known[job] for job in jobs() if job in known and known[job]["code"] == job.code()}
+    for job in () if given.table else jobs():
+        if all(getattr(job, name) == value for name, value in asked.items()) and (
+            given.again or job not in current
+        ):
+            current[job] = compiled(job)
+            print(json.dumps(current[job]), flush=True)
+            with RESULTS.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(current[job]) + "\n")
+    lines = [json.dumps(current[job]) + "\n" for job in jobs() if job in current]
+    RESULTS.write_text("".join(lines), encoding="utf-8")
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), current.values()), encoding="utf-8")
 
 
 if __name__ == "__main__":

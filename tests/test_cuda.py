@@ -14,7 +14,10 @@ from pebench.suite.lm.model import LM, Size
 from pebench.suite.results.record import read_all
 from pebench.tasks import make
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+pytestmark = pytest.mark.skipif(
+    not torch.cuda.is_available(),
+    reason="there is no CUDA device: nothing on a GPU is tested or measured here",
+)
 
 SIZE = Size(layers=2, width=64, heads=4, vocab=40)
 ALL = (*names(), "rope+fox", "rope+grape_ap+ssmax")

@@ -15,6 +15,7 @@ from pebench.encodings.t5_bias import T5Bias
 from pebench.suite.lm.attention import layer
 from pebench.suite.lm.gpu import choice, paths
 from pebench.suite.lm.gpu.bias import BROKEN, COUNTED, PATH, WHOLE, Bias
+from pebench.suite.lm.gpu.tiles import Plan, Tile
 from pebench.suite.lm.model import LM, Size
 from pebench.suite.lm.native import ops
 from pebench.suite.proofs.walks import kernels_equal_their_definition
@@ -76,6 +77,8 @@ def test_every_encoding_that_is_walked_learns_as_its_definition_does(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number = paths.walked(resolve(name)[1])[0]
+    # One tile, for an interpreter's seconds: what crosses tiles depends on the source of bias alone, tested below.
+    monkeypatch.setattr(choice.walk(), "INTERPRETED", Plan(*[Tile(32, 32)] * 4))
     with counted_walks(monkeypatch) as walks:
         found = learned(name, number)
     assert len(walks) == 1
@@ -102,12 +105,12 @@ def test_a_text_read_in_chunks_and_token_by_token_is_read_whole(
     lm = LM(Size(layers=2, width=32, heads=2, vocab=11), resolve(name)[1], 16, seed=0)
     for p in lm.encoding.parameters():
         p += 0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1))
-    text = torch.randint(11, (2, 54), generator=torch.Generator().manual_seed(0))
+    text = torch.randint(11, (2, 30), generator=torch.Generator().manual_seed(0))
     with ops.definitions():
         true = lm(text)
     with counted_walks(monkeypatch) as walks:
         cache = lm.cache()
-        found = [lm(part, cache) for part in text.split([33, 1, 17, 1, 2], dim=1)]
+        found = [lm(part, cache) for part in text.split([17, 1, 9, 1, 2], dim=1)]
     assert_near((torch.cat(found, 1),), (true,))
     assert walks
     assert all(x.k is not None and x.k.shape[-1] == 16 for x in cache.layers)  # no columns beside the keys
@@ -150,7 +153,7 @@ def drawn(
         return torch.randn(shape, generator=rng, dtype=torch.float64)
 
     none = torch.empty(0, dtype=torch.float64)
-    b, h, f = 2, 3, 5
+    b, h, f = 2 if queries < 6 else 1, 2, 5  # of many tokens one text: the interpreter takes seconds
     return [
         draw(b, h, queries, width), draw(b, h, keys, width), draw(b, h, keys, value),
         draw(b, h, queries, columns) if columns else none, draw(b, h, keys, columns) if columns else none,
@@ -181,7 +184,7 @@ def run(case: str, exact: list[Tensor], dtype: torch.dtype) -> tuple[Tensor, ...
     if dtype == torch.bfloat16:
         rest = [x.float() for x in rest]
     given = [x if x.numel() else None for x in rest]
-    bias = Bias(kind, window, *given, alibi_slopes(3).to(rest[0].dtype))  # type: ignore[arg-type]
+    bias = Bias(kind, window, *given, alibi_slopes(2).to(rest[0].dtype))  # type: ignore[arg-type]
     if dtype == torch.float64:
         y = dense(q, k, v, 0.3, bias)
     else:
@@ -227,7 +230,7 @@ def test_few_queries_over_the_first_rows_of_a_longer_cache(case: str, queries: i
     kind, columns, table, window = CASES[case]
     exact = [x.float() for x in drawn(kind, columns, table, queries, 70, 16, 16)]
     longer = [torch.cat([x, torch.full_like(x, torch.nan)], 2)[:, :, : x.shape[2]] for x in exact[:3]]
-    slopes = alibi_slopes(3)
+    slopes = alibi_slopes(2)
     bias = Bias(kind, window, *(x if x.numel() else None for x in exact[3:]), slopes)  # type: ignore[arg-type]
     with choice.interpreted():
         found = choice.walk().over_cache(exact[0], *longer[1:], 0.3, bias)

@@ -1,7 +1,8 @@
 """Which path attention takes on a GPU, by what the hooks of an encoding declare.
 
 Plain attention is torch's own (flash, cuDNN). Declared columns, tables by distance, windows and forms are walked by the
-kernels of this room. All else is computed by its definition, in blocks of queries that the backward pass recomputes.
+kernels of this room. A `Scored` encoding is served by flex attention. All else is computed by its definition, in blocks
+of queries that the backward pass recomputes.
 """
 
 import contextlib
@@ -12,12 +13,14 @@ import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from pebench.encodings.base import At, Broken, Columns, Counted, Encoding, Keys, Path
+from pebench.encodings.scores import Scored
+from pebench.suite.lm.gpu import flex
 from pebench.suite.lm.gpu.bias import BROKEN, COUNTED, PATH, Bias
 from pebench.suite.lm.native import ops
 
@@ -91,15 +94,18 @@ def walk() -> Any:
 def attention(
     encoding: Encoding, at: At, q: Tensor, k: Tensor, v: Tensor, keys: Keys, columns: Columns | None
 ) -> Tensor | None:
-    """`attend` of suite/lm/attention.py by a kernel of this room; None where it has none for this encoding."""
+    """`attend` of suite/lm/attention.py by a path of this room; None where it has none for this encoding."""
     whole = q.shape[-2] == k.shape[-2]
     if not whole and torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v)):
         return None
-    if (picked := pick(encoding, at, q, k, v, keys, columns)) is None:
+    if (picked := pick(encoding, at, q, k, v, keys, columns)) is not None:
+        q, k, bias = picked
+        call = walk().whole if whole else walk().over_cache
+        y: Tensor = call(q, k.type_as(q), v.type_as(q), encoding.shape.scale, bias)
+    elif columns is None and flex.takes(encoding, at, q):
+        y = flex.attention(cast(Scored, encoding), at, q, k.type_as(q), v.type_as(q), keys)
+    else:
         return None
-    q, k, bias = picked
-    call = walk().whole if whole else walk().over_cache
-    y: Tensor = call(q, k.type_as(q), v.type_as(q), encoding.shape.scale, bias)
     return y.type_as(v)
 
 

@@ -25,27 +25,58 @@ def dot(a, b):
 
 
 @triton.jit
-def inside(n, count, W: tl.constexpr, WP: tl.constexpr):
-    """Where rows n of a matrix lie from its head's first number on, and which of them it has."""
-    c = tl.arange(0, WP)[None, :]
+def gate_dot(a, b, model: tl.constexpr):
+    """The product of float32 tiles of a path's gradients, exact to about 2^-16 where the model is not float32."""
+    if INTERPRETED:
+        return tl.dot(a, b, input_precision="ieee")
+    if model == tl.float32:
+        return tl.dot(a, b, input_precision="tf32x3")
+    return tl.dot(a, b, input_precision="bf16x3")
+
+
+@triton.jit
+def inside(n, count, W: tl.constexpr, WP: tl.constexpr, start: tl.constexpr):
+    """Where WP numbers of rows n of a matrix lie from its head's first number on, and which of them it has."""
+    c = start + tl.arange(0, WP)[None, :]
     there = n[:, None] < count
-    if W != WP:
+    if start + WP > W:
         there = there & (c < W)
     return n[:, None] * W + c, there
 
 
 @triton.jit
-def rows(X, head, each, n, count, W: tl.constexpr, WP: tl.constexpr):
-    """Rows n of a head's matrix, W wide and padded to WP; zero from `count` rows on."""
-    at, there = inside(n, count, W, WP)
+def rows(X, head, each, n, count, W: tl.constexpr, WP: tl.constexpr, start: tl.constexpr = 0):
+    """WP numbers of rows n of a head's matrix, W wide, zero behind that and from `count` rows on."""
+    at, there = inside(n, count, W, WP, start)
     return tl.load(X + (head * each).to(tl.int64) * W + at, mask=there, other=0.0)
 
 
 @triton.jit
 def put(X, x, head, n, count, W: tl.constexpr, WP: tl.constexpr):
     """Write rows n of a head's matrix of `count` rows."""
-    at, there = inside(n, count, W, WP)
+    at, there = inside(n, count, W, WP, 0)
     tl.store(X + (head * count).to(tl.int64) * W + at, x.to(X.dtype.element_ty), mask=there)
+
+
+@triton.jit
+def product(
+    a, b, A, B, head, m, T, n, S, RB, W: tl.constexpr, WP: tl.constexpr, DEPTH: tl.constexpr
+):  # fmt: skip
+    """a @ b.T, of rows m of A (B * H * T, W) and n of B, DEPTH numbers of them at a time.
+
+    Where DEPTH is less than the width, both are read from memory again, for registers hold no more of them.
+    """
+    if DEPTH >= WP:
+        return dot(a, tl.trans(b))
+    z = tl.zeros([m.shape[0], n.shape[0]], tl.float32)
+    for c in tl.static_range(WP // DEPTH):
+        tl.debug_barrier()  # else the compiler reads what a loop does not change before it, into registers
+        left, right = (
+            rows(A, head, T, m, T, W, DEPTH, c * DEPTH),
+            rows(B, head, RB, n, S, W, DEPTH, c * DEPTH),
+        )
+        z += dot(left, tl.trans(right))
+    return z
 
 
 @triton.jit
@@ -111,12 +142,37 @@ def added(z, QC, KC, TABLE, head, place, m, n, T, S, RKC, H, N: tl.constexpr, TA
     return z
 
 
+@triton.jit
+def biased(
+    z, p, r, later, QC, KC, TABLE, E, slope, head, place, m, n, seen, T, S, RKC, H,
+    N: tl.constexpr, F: tl.constexpr, KNOWN: tl.constexpr, KIND: tl.constexpr, TABLED: tl.constexpr,
+):  # fmt: skip
+    """A tile's logits: z = q.k and what the bias adds. Then the gates' arguments, their sums from each key to the query
+    and over the tile, each count, and the slope of the logits between the two positions around it.
+    """
+    turn, after, more, count, rise = z, z, later, z, z
+    if KIND == 0:
+        x = added(z, QC, KC, TABLE, head, place, m, n, T, S, RKC, H, N, TABLED)
+    else:
+        if KIND == 1:
+            turn = dot(p, tl.trans(r)) / F
+        after, more = gates(z, turn, slope, later, seen, KIND)
+        if KIND == 1:
+            x = z + after
+        elif KIND == 2:
+            below, above, count, share = counted(E, head, m, T, after, seen, KNOWN)
+            x, rise = z + below * (1.0 - share) + above * share, above - below
+        else:
+            x = log_sigmoid(z) + after
+    return x, turn, after, more, count, rise
+
+
 @triton.jit(do_not_specialize=LENGTHS)
 def forward(
     Q, K, V, QC, KC, TABLE, P, R, E, SLOPES, Y, LSE, LATER, scale, T, S, H, RK, RV, RKC, RR, WINDOW, NS, SPLIT,
     D: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, DVP: tl.constexpr, N: tl.constexpr, F: tl.constexpr,
     FP: tl.constexpr, KNOWN: tl.constexpr, KIND: tl.constexpr, TABLED: tl.constexpr, KEEP: tl.constexpr,
-    BM: tl.constexpr, BN: tl.constexpr,
+    DEPTH: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
     """Rows of outputs and the logarithms of their sums of exponentials, over one of several parts of the keys.
 
@@ -136,7 +192,7 @@ def forward(
     top = tl.full([BM], float("-inf"), tl.float32)
     total = tl.zeros([BM], tl.float32)
     y = tl.zeros([BM, DVP], tl.float32)
-    later, slope = tl.zeros([BM], tl.float32), 1.0
+    later, slope, p = tl.zeros([BM], tl.float32), 1.0, q
     kept = LATER + (head * T + m).to(tl.int64) * NS
     if KIND == 1:
         slope = tl.load(SLOPES + head % H)
@@ -147,24 +203,38 @@ def forward(
         b = end - 1 - t + start
         n = b * BN + tl.arange(0, BN)
         seen = visible(place, n, S, WINDOW, KIND)
-        z = dot(q, tl.trans(rows(K, head, RK, n, S, D, DP))) * scale
-        if KIND == 0:
-            x = added(z, QC, KC, TABLE, head, place, m, n, T, S, RKC, H, N, TABLED)
-        else:
-            if KEEP and (b + 1) % SPLIT == 0:
-                tl.store(kept + b // SPLIT, later, mask=m < T)
-            turn = z
-            if KIND == 1:
-                turn = dot(p, tl.trans(rows(R, head, RR, n, S, F, FP))) / F
-            after, more = gates(z, turn, slope, later, seen, KIND)
+        k = rows(K, head, RK, n, S, D, DP)
+        z = product(q, k, Q, K, head, m, T, n, S, RK, D, DP, DEPTH) * scale
+        if KIND != 0 and KEEP and (b + 1) % SPLIT == 0:
+            tl.store(kept + b // SPLIT, later, mask=m < T)
+        r = rows(R, head, RR, n, S, F, FP) if KIND == 1 else z
+        x, _turn, _after, more, _count, _rise = biased(
+            z,
+            p,
+            r,
+            later,
+            QC,
+            KC,
+            TABLE,
+            E,
+            slope,
+            head,
+            place,
+            m,
+            n,
+            seen,
+            T,
+            S,
+            RKC,
+            H,
+            N,
+            F,
+            KNOWN,
+            KIND,
+            TABLED,
+        )
+        if KIND != 0:
             later += more
-            if KIND == 1:
-                x = z + after
-            elif KIND == 2:
-                below, above, _count, share = counted(E, head, m, T, after, seen, KNOWN)
-                x = z + below * (1.0 - share) + above * share
-            else:
-                x = log_sigmoid(z) + after
         x = tl.where(seen, x, float("-inf"))
         if KIND == 3:
             w = tl.exp(x)
@@ -190,7 +260,7 @@ def forward(
 def totals(
     Q, K, P, R, SLOPES, FROM, OUT, scale, T, S, H, RK, RR, WINDOW, NS, SPLIT, CHUNK,
     D: tl.constexpr, DP: tl.constexpr, F: tl.constexpr, FP: tl.constexpr, KIND: tl.constexpr, TILES: tl.constexpr,
-    BM: tl.constexpr, BN: tl.constexpr,
+    DEPTH: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
     """The gates of each query. OUT (B * H * T, NS) gets their sum in each part of SPLIT tiles of keys; with TILES,
     (B * H * T, SPLIT), the sum after each tile of part CHUNK, FROM (B * H * T, NS) holding the sum after the part.
@@ -217,7 +287,8 @@ def totals(
         if KIND == 1:
             z = dot(p, tl.trans(rows(R, head, RR, n, S, F, FP))) / F
         else:
-            z = dot(q, tl.trans(rows(K, head, RK, n, S, D, DP))) * scale
+            k = rows(K, head, RK, n, S, D, DP)
+            z = product(q, k, Q, K, head, m, T, n, S, RK, D, DP, DEPTH) * scale
         _after, more = gates(z, z, slope, sums, seen, KIND)
         sums += more
     if not TILES:
@@ -226,31 +297,21 @@ def totals(
 
 @triton.jit
 def slopes_of(
-    q, k, v, dy, p, r, lse, delta, later, front, QC, KC, TABLE, E, slope, head, place, m, n, scale, T, S, H, WINDOW,
-    N: tl.constexpr, F: tl.constexpr, KNOWN: tl.constexpr, KIND: tl.constexpr, TABLED: tl.constexpr,
+    q, k, v, dy, p, r, lse, delta, later, front, Q, K, V, DY, QC, KC, TABLE, E, slope, head, m, n, scale, T, H, WINDOW,
+    D: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, DVP: tl.constexpr, N: tl.constexpr, F: tl.constexpr,
+    KNOWN: tl.constexpr, KIND: tl.constexpr, TABLED: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
     """A tile's weights; its gradients of the logits, q.k, p.r and the sums along the row; counts; sums of gates."""
-    seen = visible(place, n, S, WINDOW, KIND) & (m[:, None] < T)
-    z = dot(q, tl.trans(k)) * scale
-    turn, count, more = z, z, lse
-    if KIND == 0:
-        x = added(z, QC, KC, TABLE, head, place, m, n, T, S, S, H, N, TABLED)
-    else:
-        if KIND == 1:
-            turn = dot(p, tl.trans(r)) / F
-        after, more = gates(z, turn, slope, later, seen, KIND)
-        if KIND == 1:
-            x = z + after
-        elif KIND == 2:
-            below, above, count, share = counted(E, head, m, T, after, seen, KNOWN)
-            x = z + below * (1.0 - share) + above * share
-        else:
-            x = log_sigmoid(z) + after
+    seen = visible(m, n, T, WINDOW, KIND) & (m[:, None] < T)
+    z = product(q, k, Q, K, head, m, T, n, T, T, D, DP, DEPTH) * scale
+    x, turn, after, more, count, rise = biased(
+        z, p, r, later, QC, KC, TABLE, E, slope, head, m, m, n, seen, T, T, T, H, N, F, KNOWN, KIND, TABLED
+    )
     w = tl.where(seen, tl.exp(tl.where(seen, x - lse[:, None], 0.0)), 0.0)
-    dx = w * (dot(dy, tl.trans(v)) - delta[:, None])
+    dx = w * (product(dy, v, DY, V, head, m, T, n, T, T, DV, DVP, DEPTH) - delta[:, None])
     dz, dturn, dsum = dx, dx, dx
     if KIND == 2:
-        dsum = tl.where(after < KNOWN - 1.0, dx * (above - below), 0.0)
+        dsum = tl.where(after < KNOWN - 1.0, dx * rise, 0.0)
         dgate = tl.cumsum(dsum, 1) + front[:, None]
         dz = tl.where(seen, dx + dgate * sigmoid(z) * sigmoid(-z), 0.0)
     elif KIND != 0:
@@ -266,8 +327,8 @@ def slopes_of(
 def row_sums(
     Q, K, V, DY, QC, KC, TABLE, P, R, E, SLOPES, LSE, DELTA, scale, T, H, WINDOW,
     D: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, DVP: tl.constexpr, N: tl.constexpr, F: tl.constexpr,
-    FP: tl.constexpr, KNOWN: tl.constexpr, KIND: tl.constexpr, TABLED: tl.constexpr, BM: tl.constexpr,
-    BN: tl.constexpr,
+    FP: tl.constexpr, KNOWN: tl.constexpr, KIND: tl.constexpr, TABLED: tl.constexpr,
+    DEPTH: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
     """The mean of dy.v in each row, which its gradients are relative to.
 
@@ -292,8 +353,8 @@ def row_sums(
         k, v = rows(K, head, T, n, T, D, DP), rows(V, head, T, n, T, DV, DVP)
         r = rows(R, head, T, n, T, F, FP) if KIND == 1 else k
         w, dx, _dz, _dturn, _dsum, _count, more = slopes_of(
-            q, k, v, dy, p, r, lse, none, later, none, QC, KC, TABLE, E, slope, head, m, m, n, scale, T, T, H,
-            WINDOW, N, F, KNOWN, KIND, TABLED,
+            q, k, v, dy, p, r, lse, none, later, none, Q, K, V, DY, QC, KC, TABLE, E, slope, head, m, n, scale,
+            T, H, WINDOW, D, DP, DV, DVP, N, F, KNOWN, KIND, TABLED, DEPTH,
         )  # fmt: skip
         above += tl.sum(dx, 1)
         below += tl.sum(w, 1)
@@ -308,7 +369,7 @@ def backward_queries(
     scale, T, H, WINDOW, SPLIT, CHUNK,
     D: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, DVP: tl.constexpr, N: tl.constexpr, NP: tl.constexpr,
     F: tl.constexpr, FP: tl.constexpr, KNOWN: tl.constexpr, KIND: tl.constexpr, TABLED: tl.constexpr,
-    BM: tl.constexpr, BN: tl.constexpr,
+    DEPTH: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
     """Gradients of the queries' side, added to over part CHUNK of the keys, from the past to the diagonal.
 
@@ -340,8 +401,8 @@ def backward_queries(
             later = tl.load(LATER + row * SPLIT + b - CHUNK * SPLIT, mask=m < T, other=0.0)
         r = rows(R, head, T, n, T, F, FP) if KIND == 1 else k
         _w, dx, dz, dturn, dsum, count, _more = slopes_of(
-            q, k, v, dy, p, r, lse, delta, later, front, QC, KC, TABLE, E, slope, head, m, m, n, scale, T, T, H,
-            WINDOW, N, F, KNOWN, KIND, TABLED,
+            q, k, v, dy, p, r, lse, delta, later, front, Q, K, V, DY, QC, KC, TABLE, E, slope, head, m, n, scale,
+            T, H, WINDOW, D, DP, DV, DVP, N, F, KNOWN, KIND, TABLED, DEPTH,
         )  # fmt: skip
         dq += dot(dz.to(k.dtype), k)
         for c in tl.static_range(N):
@@ -350,7 +411,7 @@ def backward_queries(
         if KIND != 0:
             front += tl.sum(dsum, 1)
         if KIND == 1:
-            dp += dot(dturn, r)
+            dp += gate_dot(dturn, r, q.dtype)
         if KIND == 2:
             seen = visible(m, n, T, WINDOW, KIND) & (m[:, None] < T)
             lowest = tl.min(tl.min(tl.where(seen, tl.floor(count), KNOWN - 1.0), 1), 0).to(tl.int32)
@@ -375,9 +436,10 @@ def backward_keys(
     scale, T, H, WINDOW, SPLIT, CHUNK,
     D: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, DVP: tl.constexpr, N: tl.constexpr, NP: tl.constexpr,
     F: tl.constexpr, FP: tl.constexpr, KNOWN: tl.constexpr, KIND: tl.constexpr, TABLED: tl.constexpr,
-    BM: tl.constexpr, BN: tl.constexpr,
+    DEPTH: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
     """Gradients of the keys' side, of the tiles of part CHUNK of the keys."""
+    FPK: tl.constexpr = FP if FP > BN else 2 * BN  # wider than high, as dk and dv are
     head, b = tl.program_id(1), tl.program_id(0) + CHUNK * SPLIT
     n = b * BN + tl.arange(0, BN)
     k, v = rows(K, head, T, n, T, D, DP), rows(V, head, T, n, T, DV, DVP)
@@ -387,7 +449,7 @@ def backward_keys(
     r, slope = k, 1.0
     if KIND == 1:
         slope = tl.load(SLOPES + head % H)
-        r, dr = rows(R, head, T, n, T, F, FP), tl.zeros([BN, FP], tl.float32)
+        r, dr = rows(R, head, T, n, T, F, FP), tl.zeros([BN, FPK], tl.float32)
     end = tl.cdiv(tl.minimum((b + 1) * BN - 1 + WINDOW, T), BM)
     for a in range(b * BN // BM, end):
         m = a * BM + tl.arange(0, BM)
@@ -401,28 +463,30 @@ def backward_keys(
             front = tl.load(FRONTS + row * SPLIT + b - CHUNK * SPLIT, mask=m < T, other=0.0)
         p = rows(P, head, T, m, T, F, FP) if KIND == 1 else q
         w, dx, dz, dturn, _dsum, _count, _more = slopes_of(
-            q, k, v, dy, p, r, lse, delta, later, front, QC, KC, TABLE, E, slope, head, m, m, n, scale, T, T, H,
-            WINDOW, N, F, KNOWN, KIND, TABLED,
+            q, k, v, dy, p, r, lse, delta, later, front, Q, K, V, DY, QC, KC, TABLE, E, slope, head, m, n, scale,
+            T, H, WINDOW, D, DP, DV, DVP, N, F, KNOWN, KIND, TABLED, DEPTH,
         )  # fmt: skip
-        dv += dot(tl.trans(w).to(dy.dtype), dy)
-        dk += dot(tl.trans(dz).to(q.dtype), q)
+        tl.debug_barrier()  # read again: products that share a tile get one layout, here one that repeats the work
+        dv += dot(tl.trans(w).to(dy.dtype), rows(DY, head, T, m, T, DV, DVP))
+        dk += dot(tl.trans(dz).to(q.dtype), rows(Q, head, T, m, T, D, DP))
         for c in tl.static_range(N):
             share = tl.sum(dx * column(QC, head, T, m, T, c, N)[:, None], 0)
             dkc += tl.where(columns == c, share[:, None], 0.0)
         if KIND == 1:
-            dr += dot(tl.trans(dturn), p)
+            dr += gate_dot(tl.trans(dturn), rows(P, head, T, m, T, F, FPK), q.dtype)
     put(DK, dk, head, n, T, D, DP)
     put(DV_, dv, head, n, T, DV, DVP)
     if N > 0:
         put(DKC, dkc, head, n, T, N, NP)
     if KIND == 1:
-        put(DR, dr, head, n, T, F, FP)
+        put(DR, dr, head, n, T, F, FPK)
 
 
 @triton.jit(do_not_specialize=LENGTHS)
 def backward_table(
     Q, K, V, DY, QC, KC, TABLE, LSE, DELTA, OUT, scale, T, H, WINDOW,
-    D: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, DVP: tl.constexpr, N: tl.constexpr, B: tl.constexpr,
+    D: tl.constexpr, DP: tl.constexpr, DV: tl.constexpr, DVP: tl.constexpr, N: tl.constexpr,
+    DEPTH: tl.constexpr, B: tl.constexpr,
 ):  # fmt: skip
     """Gradients of B distances, for one example and head: OUT (B * H, T). Tiles are square, B by B.
 
@@ -445,8 +509,8 @@ def backward_table(
                 n = b * B + tl.arange(0, B)
                 k, v = rows(K, head, T, n, T, D, DP), rows(V, head, T, n, T, DV, DVP)
                 _w, dx, _dz, _dturn, _dsum, _count, _more = slopes_of(
-                    q, k, v, dy, q, q, lse, delta, delta, delta, QC, KC, TABLE, QC, 1.0, head, m, m, n, scale, T, T,
-                    H, WINDOW, N, 1, 1, 0, True,
+                    q, k, v, dy, q, q, lse, delta, delta, delta, Q, K, V, DY, QC, KC, TABLE, QC, 1.0, head, m, n,
+                    scale, T, H, WINDOW, D, DP, DV, DVP, N, 1, 1, 0, True, DEPTH,
                 )  # fmt: skip
                 by_distance = tl.gather(dx, turned, 1)
                 sums += tl.sum(tl.where(near if side == 0 else ~near, by_distance, 0.0), 0)

@@ -4,15 +4,15 @@ import torch
 
 from pebench.encodings.base import At, Encoding, Keys, Shape
 from pebench.encodings.streams import build
-from pebench.suite.lm.gpu import choice
+from pebench.suite.lm.gpu import choice, flex
 
 SHAPE = Shape(layers=4, heads=2, head_dim=16, train_length=32)
-TORCH, BLOCKS = "torch's own", "definition in blocks"
+TORCH, FLEX, BLOCKS = "torch's own", "flex attention", "definition in blocks"
 
 
 @torch.no_grad()
 def path(encoding: Encoding, layer: int) -> str:
-    """How a GPU computes the attention of whole texts in this layer of an encoding of `SHAPE`."""
+    """How a GPU reads whole texts in this layer of an encoding of `SHAPE`."""
     length = SHAPE.train_length
     q, k, v = torch.zeros(3, 1, SHAPE.heads, length, SHAPE.head_dim)
     index = torch.arange(length)
@@ -26,6 +26,8 @@ def path(encoding: Encoding, layer: int) -> str:
     picked = choice.pick(encoding, at, q, k, v, keys, columns if encoding.kernel() != "own" else None)
     if picked is not None:
         return f"walk: {picked[2].source}"
+    if columns is None and flex.takes(encoding, at, q):
+        return FLEX
     own = encoding.kernel() == "own" and encoding.weights(q, k, at, keys) is not None
     biased = encoding.kernel() == "masked" and encoding.bias(at, keys) is not None
     return BLOCKS if own or biased else TORCH

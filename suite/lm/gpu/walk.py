@@ -4,7 +4,6 @@ All that is declared beside q, k and v is float32. Memory grows as T ** 1.5 at m
 part of the keys at a time, and after each part.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,51 +11,16 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from pebench.suite.lm.gpu import kernels
-from pebench.suite.lm.gpu.bias import BROKEN, COUNTED, WHOLE, Bias
+from pebench.suite.lm.gpu.bias import BROKEN, Bias
+from pebench.suite.lm.gpu.tiles import INTERPRETED, Plan, Tile, chip_of, planned
 from pebench.suite.lm.native.ops import REMEDY, eager
 
 
-@dataclass(frozen=True)
-class Tile:
-    """How a kernel is cut: queries and keys of a tile, warps, and loads that are under way at a time."""
-
-    queries: int
-    keys: int
-    warps: int
-    stages: int
-
-    def options(self) -> dict[str, int]:
-        """As a launch takes them."""
-        return {"BM": self.queries, "BN": self.keys, "num_warps": self.warps, "num_stages": self.stages}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The tiles of all kernels, and how many tiles of keys are a part."""
-
-    forward: Tile
-    backward: Tile  # of queries and of keys
-    table: Tile
-    part: int
-
-
-INTERPRETED_PLAN = Plan(Tile(16, 16, 4, 1), Tile(16, 16, 4, 1), Tile(16, 16, 4, 1), part=1)
-
-
-def plan(width: int, kind: int, dtype: torch.dtype) -> Plan:
-    """The default tiles for heads of this width."""
+def plan(q: Tensor, v: Tensor, kind: int) -> Plan:
+    """The tiles for q and v like these."""
     if kernels.INTERPRETED.value:
-        return INTERPRETED_PLAN
-    return compiled_plan(width, kind, dtype)
-
-
-def compiled_plan(width: int, kind: int, dtype: torch.dtype) -> Plan:
-    """`plan` on a GPU. `benchmarks/kernels.py` tells what these take; some spill registers."""
-    small = Tile(32, 32, 4, 1)
-    if dtype == torch.float32:
-        return Plan(small, small, small, part=32)
-    forward = {WHOLE: Tile(128, 64, 8, 2), COUNTED: Tile(32, 32, 4, 1)}.get(kind, Tile(64, 32, 4, 2))
-    return Plan(forward, Tile(64, 32, 8, 1), Tile(32, 32, 4, 1), part=32)
+        return INTERPRETED
+    return planned(max(q.shape[-1], v.shape[-1]), kind, q.dtype, chip_of(q.device))
 
 
 def widths(q: Tensor, v: Tensor, bias: Bias) -> dict[str, int]:
@@ -152,7 +116,7 @@ def over_cache(q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Bias) -> Ten
     Few queries leave a GPU idle, so the keys are shared among programs and their results are joined.
     """
     b, h, t, _ = q.shape
-    tiles = plan(q.shape[-1], bias.kind, q.dtype)
+    tiles = plan(q, v, bias.kind)
     tile, count = tiles.forward, -(-k.shape[2] // tiles.forward.keys)
     part = max(tiles.part // 4, -(-count // 64))  # tiles of keys
     parts = -(-count // part)
@@ -181,7 +145,7 @@ class Walk(torch.autograd.Function):
     def forward(
         ctx: Any, scale: float, kind: int, window: int, q: Tensor, k: Tensor, v: Tensor, *rest: Any
     ) -> Tensor:
-        bias, tiles = Bias(kind, window, *rest), plan(q.shape[-1], kind, q.dtype)
+        bias, tiles = Bias(kind, window, *rest), plan(q, v, kind)
         b, h, t, _ = q.shape
         parts = -(-t // (tiles.forward.keys * tiles.part)) if kind else 1
         later = q.new_zeros(b, h, t, parts, dtype=torch.float32)
@@ -221,8 +185,8 @@ def gradients(
 ) -> tuple[Tensor | None, ...]:
     """Those of q, k, v and the bias's tensors; none of the slopes."""
     b, h, t, _ = q.shape
-    tiles, options = plan(q.shape[-1], bias.kind, q.dtype), widths(q, v, bias)
-    tile = tiles.backward
+    tiles, options = plan(q, v, bias.kind), widths(q, v, bias)
+    tile, key_tile = tiles.queries, tiles.keys
     q, k, v, gy, later = (x.contiguous() for x in (q, k, v, gy.type_as(v), later))
     qc, kc, table, p, r, e, slopes = (q if x is None else x.contiguous() for x in bias.tensors())
     delta = torch.zeros_like(lse)
@@ -237,10 +201,10 @@ def gradients(
         None if x is None else torch.zeros(x.shape, dtype=torch.float32, device=q.device)
         for x in (bias.qc, bias.kc, bias.p, bias.r, bias.e)
     )
-    count = -(-t // tile.keys)
-    part, chunks = count, 1
+    part, key_part, chunks = -(-t // tile.keys), -(-t // key_tile.keys), 1
     if bias.kind:  # parts of as many keys as in the forward pass, whose sums after each are known
-        part, chunks = tiles.forward.keys * tiles.part // tile.keys, later.shape[-1]
+        part = key_part = tiles.forward.keys * tiles.part // tile.keys
+        chunks = later.shape[-1]
     sums, fronts = (q.new_empty(b, h, t, part if bias.kind else 1, dtype=torch.float32) for _ in range(2))
     front = q.new_zeros(b, h, t, dtype=torch.float32)
     # q stands where a kernel writes nothing.
@@ -249,16 +213,16 @@ def gradients(
         if bias.kind:
             totals(q, k, scale, bias, sums, tile, part, chunk, later)
         common = {
-            "KIND": bias.kind, "TABLED": bias.table is not None, **tile.options(),
+            "KIND": bias.kind, "TABLED": bias.table is not None,
             **chosen(options, "D DP DV DVP N NP F FP KNOWN"),
         }  # fmt: skip
         kernels.backward_queries[(-(-t // tile.queries), b * h)](
             q, k, v, gy, qc, kc, table, p, r, e, slopes, lse, delta, sums, front, fronts, gq, *on_queries, scale, t, h,
-            bias.window, part, chunk, **common,
+            bias.window, part, chunk, **common, **tile.options(),
         )  # fmt: skip
-        kernels.backward_keys[(min(part, count - chunk * part), b * h)](
+        kernels.backward_keys[(min(key_part, -(-t // key_tile.keys) - chunk * key_part), b * h)](
             q, k, v, gy, qc, kc, table, p, r, e, slopes, lse, delta, sums, fronts, gk, gv, *on_keys, scale, t, h,
-            bias.window, part, chunk, **common,
+            bias.window, key_part, chunk, **common, **key_tile.options(),
         )  # fmt: skip
     gtable = None
     if bias.table is not None:
@@ -266,7 +230,8 @@ def gradients(
         each = q.new_empty(b, h, t, dtype=torch.float32)
         kernels.backward_table[(-(-t // square.keys), b * h)](
             q, k, v, gy, qc, kc, table, lse, delta, each, scale, t, h, bias.window, B=square.keys,
-            num_warps=square.warps, num_stages=square.stages, **chosen(options, "D DP DV DVP N"),
+            DEPTH=square.depth, num_warps=square.warps, num_stages=square.stages,
+            **chosen(options, "D DP DV DVP N"),
         )  # fmt: skip
         gtable = each.sum(0)
     return gq.type_as(q), gk, gv, gqc, gkc, gtable, gp, gr, ge, None
