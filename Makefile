@@ -12,7 +12,7 @@ help:
 	@echo "make app           browse the results in the browser"
 	@echo "make test          set up, check style and types, run all quick tests"
 	@echo "make engines       install what the tests of clusters and of GPU kernels need: Ray, Slurm, Triton"
-	@echo "make test-engines  run the tests of clusters"
+	@echo "make test-engines  run the tests of clusters, of several ranks and of GPU kernels (minutes)"
 	@echo "make docs          build the documentation into build/site, without a network"
 
 leaderboard: $(VENV)/ready
@@ -27,7 +27,7 @@ app: $(VENV)/ready
 test: lint browser
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
-# Sweeps on a Ray cluster of three nodes and a one-machine Slurm, and models on several ranks: one test at a time.
+# Sweeps on a Ray cluster and a one-machine Slurm, models on several ranks, GPU kernels under an interpreter: one by one.
 test-engines: engines
 	$(BIN)/python -m pytest -m engines -rs
 

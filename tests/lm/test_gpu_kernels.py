@@ -20,6 +20,7 @@ from pebench.suite.lm.model import LM, Size
 from pebench.suite.lm.native import ops
 from pebench.suite.proofs.walks import kernels_equal_their_definition
 
+pytestmark = pytest.mark.engines  # minutes: `make test-engines`, after `make engines`
 NEEDS = pytest.mark.skipif(bool(choice.why_not_interpreted()), reason=choice.why_not_interpreted() or "-")
 SHAPE = Shape(layers=4, heads=2, head_dim=16, train_length=32)
 SUMS = ("rope+fox", "rope+grape_ap", "alibi+ssmax", "alibi+swan", "t5_bias+fox", "rope+cable")
