@@ -1,6 +1,7 @@
 """The kernels of a GPU under Triton's interpreter, against the definitions: values, gradients, bits."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -21,7 +22,8 @@ from pebench.suite.lm.native import ops
 from pebench.suite.proofs.walks import kernels_equal_their_definition
 
 pytestmark = pytest.mark.engines  # minutes: `make test-engines`, after `make engines`
-NEEDS = pytest.mark.skipif(bool(choice.why_not_interpreted()), reason=choice.why_not_interpreted() or "-")
+WITHOUT = choice.why_not_interpreted()
+NEEDS = pytest.mark.skipif(bool(WITHOUT) and "CI" not in os.environ, reason=WITHOUT or "-")  # never skipped in CI
 SHAPE = Shape(layers=4, heads=2, head_dim=16, train_length=32)
 SUMS = ("rope+fox", "rope+grape_ap", "alibi+ssmax", "alibi+swan", "t5_bias+fox", "rope+cable")
 WALKED = [name for name in (*names(), *SUMS) if paths.walked(resolve(name)[1])]
