@@ -219,16 +219,23 @@ def status(
         ]
         typer.echo(json.dumps(rows, indent=1))
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("encoding", no_wrap=True, overflow="fold")
-    for column in wanted:
-        table.add_column(column, overflow="fold")
-    for name in dict.fromkeys(c.name for c, _ in found):
-        columns = [
-            Counter(state for c, state in found if (c.name, c.task) == (name, task)) for task in wanted
+    done = {
+        name: [
+            done_of_all(Counter(state for c, state in found if (c.name, c.task) == (name, task)))
+            for task in wanted
         ]
-        table.add_row(name, *map(done_of_all, columns))
-    console().print(table)
+        for name in dict.fromkeys(c.name for c, _ in found)
+    }
+    screen = console()
+    table = Table("encoding", *wanted, box=None, header_style="bold", pad_edge=False)
+    for name, cells_done in done.items():
+        table.add_row(name, *cells_done)
+    if screen.measure(table, options=screen.options.update(max_width=10_000)).maximum > screen.width:
+        table = Table("encoding", "runs", box=None, header_style="bold", pad_edge=False)
+        for name, cells_done in done.items():
+            parts = zip(wanted, cells_done, strict=True)
+            table.add_row(name, ", ".join(f"{task} {part}" for task, part in parts))
+    screen.print(table)
     total = Counter(state for _, state in found)
     typer.echo(
         f"{counted(len(found), 'run')}: {', '.join(f'{n} {state}' for state, n in total.most_common())}"

@@ -8,9 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from pebench.encodings.registry import names
 from pebench.suite.cli import main
+from pebench.suite.commands import runs
 
 ROOT = Path(__file__).parents[2]
 PEBENCH = Path(sys.executable).with_name("pebench")
@@ -121,6 +123,19 @@ def test_wrong_use_says_what_to_do(
         main()
     assert end.value.code == code
     assert says in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("width", "says"), [(80, "certificate 0/1, copy 0/1, reverse 0/1"), (200, "certificate  copy")]
+)
+def test_a_table_that_a_terminal_is_too_narrow_for_is_told_in_lines(
+    width: int, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(runs, "console", lambda: Console(width=width))
+    runs.status("SMOKE", ["rope"], None, None, tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    assert says in "\n".join(lines)
+    assert all(len(line) <= width for line in lines)
 
 
 def test_a_missing_corpus_is_told_before_anything_runs(tmp_path: Path) -> None:

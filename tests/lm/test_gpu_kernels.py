@@ -23,7 +23,9 @@ from pebench.suite.proofs.walks import kernels_equal_their_definition
 
 pytestmark = pytest.mark.engines  # minutes: `make test-engines`, after `make engines`
 WITHOUT = choice.why_not_interpreted()
-NEEDS = pytest.mark.skipif(bool(WITHOUT) and "CI" not in os.environ, reason=WITHOUT or "-")  # never skipped in CI
+NEEDS = pytest.mark.skipif(
+    bool(WITHOUT) and "CI" not in os.environ, reason=WITHOUT or "-"
+)  # never skipped in CI
 SHAPE = Shape(layers=4, heads=2, head_dim=16, train_length=32)
 SUMS = ("rope+fox", "rope+grape_ap", "alibi+ssmax", "alibi+swan", "t5_bias+fox", "rope+cable")
 WALKED = [name for name in (*names(), *SUMS) if paths.walked(resolve(name)[1])]
