@@ -26,6 +26,7 @@ from pebench.suite.results.record import Record, RecordError, Row, read_all, to_
 from pebench.suite.runs import machine, preflight
 from pebench.suite.runs.cell import Cell
 from pebench.suite.runs.engine import Ended, Fault, Lost, Node, SweepError
+from pebench.suite.runs.engines import forkserver
 from pebench.suite.runs.engines.parcel import Parcel, Sent, deliver, make
 from pebench.suite.runs.existing import existing
 from pebench.suite.runs.runner import Queue, cells, sweep
@@ -382,11 +383,12 @@ def test_a_node_that_is_killed_whole_costs_no_record(tmp_path: Path) -> None:
 
 
 def workers_of(cluster: RayCluster) -> list[int]:
-    """The workers of runs on the nodes of a cluster."""
+    """The workers of runs on the nodes of a cluster, and the servers that fork them."""
     found = []
     for process in psutil.process_iter():
         try:
-            if "pebench.suite.runs.worker" in process.cmdline() and cluster.node_of(process.pid):
+            ours = {"pebench.suite.runs.worker", forkserver.SERVER[-1]} & set(process.cmdline())
+            if ours and cluster.node_of(process.pid):
                 found.append(process.pid)
         except psutil.Error:  # it has just ended
             continue
