@@ -421,7 +421,8 @@ def test_what_the_machine_does_not_tell_costs_no_result(
     def broken(*_: object) -> str:
         raise StopIteration
 
-    for fact in ("peak_memory", "processor", "hardware", "fast_bf16", "version"):
+    monkeypatch.setattr(cell.native, "multiplies_in", broken)
+    for fact in ("peak_memory", "processor", "hardware", "version"):
         monkeypatch.setattr(cell, fact, broken)
     made = cell.Cell("nope", "copy", "SMOKE", 0)
     known = cell.provenance(made, cell.Began(), torch.device("cpu"))

@@ -69,7 +69,7 @@ def show() -> None:
 
 def listed(frame: pd.DataFrame, name: str) -> None:
     """The table of these pairs, to read and to download."""
-    table = frame.assign(pair=frame["first"] + " > " + frame["second"])
+    table = frame.assign(pair=frame["first"].str.cat(frame["second"], sep=" > "))
     if "quantity" in table:
         table["quantity"] = table["quantity"].str.replace("`", "")
         table = table[list(SHOWN)]
