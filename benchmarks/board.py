@@ -36,7 +36,7 @@ print(f"{time.process_time() - start:.2f}")
 
 
 def texts(count: int) -> Iterator[tuple[Path, str]]:
-    """So many records, each with its path: those that are published, then the same under other seeds."""
+    """Records with their paths: the published ones, then the same under other seeds."""
     published = [json.loads(path.read_text()) for path in sorted((PUBLISHED / PROFILE).rglob("*.json"))]
     turns = ((turn, data) for turn in itertools.count() for data in published)
     for turn, data in itertools.islice(turns, count):

@@ -1,6 +1,6 @@
 """Compile the kernels of suite/lm/gpu for three chips, without a GPU, and tell what each takes.
 
-    python benchmarks/kernels.py                               # what has changed since benchmarks/kernels.jsonl
+    python benchmarks/kernels.py                               # the kernels that changed since benchmarks/kernels.jsonl
     python benchmarks/kernels.py --source path --width 64 --chip 90
     python benchmarks/kernels.py --table                       # compiles nothing, writes the table of docs/gpu.md
 
@@ -206,7 +206,7 @@ def main() -> None:
     parser.add_argument("--chip", type=int, choices=CHIPS, help="one compute capability, times ten")
     parser.add_argument("--dtype", choices=DTYPES, help="one dtype of q, k and v")
     parser.add_argument("--kernel", choices=sorted({job.kernel for job in jobs()}), help="one kernel")
-    parser.add_argument("--again", action="store_true", help="compile what is stored too")
+    parser.add_argument("--again", action="store_true", help="compile the stored kernels too")
     parser.add_argument("--table", action="store_true", help="compile nothing")
     given = parser.parse_args()
     if importlib.util.find_spec("triton") is None:

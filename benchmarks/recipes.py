@@ -250,7 +250,7 @@ def main(
     share: float = 1.0,
     table: bool = False,
 ) -> None:
-    """Run what is missing, then print the table. `--share 0.01` takes a hundredth of the steps."""
+    """Run the missing trials, then print the table. `--share 0.01` takes a hundredth of the steps."""
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)
     done, rows = Done(out), []

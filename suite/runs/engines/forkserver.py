@@ -124,10 +124,10 @@ class Worker:
         self.stdin: IO[str] = os.fdopen(write, "w", encoding="utf-8")
         self.stdout: IO[str] = os.fdopen(read, encoding="utf-8")
         self.returncode: int | None = None
+        # It knows when it began, so another process of this number is never killed.
+        self.process: psutil.Process | None = None
         with contextlib.suppress(psutil.NoSuchProcess):
-            self.process = psutil.Process(
-                pid
-            )  # knows when it began, so another of this number is never killed
+            self.process = psutil.Process(pid)
 
     def poll(self) -> int | None:
         """Its exit code, negative for a signal; None while it runs."""
@@ -141,8 +141,9 @@ class Worker:
 
     def kill(self) -> None:
         """End it at once; no harm where it has ended."""
-        with contextlib.suppress(psutil.NoSuchProcess, AttributeError):
-            self.process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if self.process:
+                self.process.kill()
 
     def _look(self, wait: bool) -> int | None:
         server = self.server
@@ -191,40 +192,45 @@ def main() -> int:
     """Serve the client at the other end of the socket that the first word names by number."""
     from pebench.suite.runs import worker
 
-    client = socket.socket(fileno=int(sys.argv[1]))
+    with socket.socket(fileno=int(sys.argv[1])) as client:
+        asked = serve(client)
+    if asked is None:
+        return 0
+    become(*asked)
+    return worker.main()
+
+
+def serve(client: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+    """Fork a worker for each request. In the worker: its request and streams; in the server None, once alone."""
     ended, wake = os.pipe()
-    for end in (ended, wake):
-        os.set_blocking(end, False)
+    for pipe in (ended, wake):
+        os.set_blocking(pipe, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     with selectors.DefaultSelector() as waiting:
         waiting.register(client, selectors.EVENT_READ)
         waiting.register(ended, selectors.EVENT_READ)
         while True:
-            for key, _ in waiting.select():
-                if key.fileobj == ended:
-                    os.read(ended, 4096)
-                    tell_ends(client)
-                    continue
-                request, streams, *_ = socket.recv_fds(client, 65536, 3)
-                if not request:
-                    return 0
-                while not request.endswith(b"\n"):
-                    request += client.recv(65536)
-                pid = os.fork()
-                if pid == 0:
-                    break
-                for stream in streams:
-                    os.close(stream)
-                client.sendall(json.dumps({"pid": pid}).encode() + b"\n")
-            else:
+            ready = {key.fileobj for key, _ in waiting.select()}
+            if ended in ready:
+                os.read(ended, 4096)
+                tell_ends(client)
+            if client not in ready:
                 continue
-            break
-    become(json.loads(request), streams)
-    client.close()
-    os.close(ended)
-    os.close(wake)
-    return worker.main()
+            request, streams, *_ = socket.recv_fds(client, 65536, 3)
+            if not request:
+                return None
+            while not request.endswith(b"\n"):
+                request += client.recv(65536)
+            pid = os.fork()
+            if pid == 0:
+                signal.set_wakeup_fd(-1)
+                os.close(ended)
+                os.close(wake)
+                return json.loads(request), streams
+            for stream in streams:
+                os.close(stream)
+            client.sendall(json.dumps({"pid": pid}).encode() + b"\n")
 
 
 def tell_ends(client: socket.socket) -> None:
@@ -237,7 +243,6 @@ def tell_ends(client: socket.socket) -> None:
 
 def become(request: dict[str, Any], streams: list[int]) -> None:
     """Be a worker with this folder, environment and standard streams, as a process of its own would be."""
-    signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
     with contextlib.suppress(OSError):
