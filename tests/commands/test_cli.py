@@ -168,6 +168,20 @@ def test_a_wrong_encoding_fails_the_check_and_says_why(tmp_path: Path) -> None:
     assert "hides the future" in result.stdout
 
 
+def test_an_exception_in_a_users_own_file_is_told_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "raising.py"
+    file.write_text(
+        "from pebench.encodings.rope import RoPE\n\n\nclass Raising(RoPE):\n"
+        "    def qk(self, q, k, at):\n        raise ValueError('not yet')\n"
+    )
+    for command, code in (("check", 1), ("pictures", 2)):
+        assert exit_code(monkeypatch, command, f"{file}:Raising") == code
+        told = "".join(capsys.readouterr())
+        assert "ValueError: not yet (raising.py, line 6, in qk" in told
+
+
 def test_show_prints_the_source() -> None:
     text = pebench("show", "alibi").stdout
     assert "class ALiBi(Sloped)" in text

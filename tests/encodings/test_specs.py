@@ -153,6 +153,23 @@ SOURCES = {
     ),
     "an import by name": (b"import importlib\n" + TEXT.encode(), "imports 'importlib'"),
     "an import by a call": (TEXT.encode() + b"x = __import__('math')\n", "runs code by `__import__`"),
+    "an import by a module's call": (b"import builtins\n" + TEXT.encode(), "imports 'builtins'"),
+    "an import by a hidden name": (TEXT.encode() + b"x = __builtins__\n", "runs code by `__builtins__`"),
+    "a loader": (TEXT.encode() + b"x = __spec__.loader\n", "runs code by `__spec__`"),
+    "torch's hub": (b"from torch import hub\n" + TEXT.encode(), "imports 'torch.hub'"),
+    "torch's loader": (b"import torch\nx = torch.load\n" + TEXT.encode(), "loads by `torch.load`"),
+    "a codec that takes no text": (b"# coding: punycode\n" + TEXT.encode(), "not UTF-8"),
+    "a bare exception": (TEXT.encode() + b"raise BaseException('x')\n", "does not load: BaseException"),
+    "a control character": (TEXT.encode() + b"    formula = '\\theta'\n", "the formula of Idea holds '\\t'"),
+    "a title of no text": (TEXT.encode() + b"    title = 5\n", "the title of Idea is no text"),
+    "a constructor of its own": (
+        TEXT.encode() + b"    def __init__(self, shape, more):\n        super().__init__(shape)\n",
+        "Idea cannot be made for Shape(layers=2",
+    ),
+    "a constructor that raises": (
+        TEXT.encode() + b"    def __init__(self, shape):\n        raise ValueError('needs 4 heads')\n",
+        "ValueError: needs 4 heads (my.py, line 9, in __init__)",
+    ),
     "code in text": (TEXT.encode() + b"exec('x = 1')\n", "runs code by `exec`"),
     "the end": (TEXT.encode() + b"raise SystemExit(0)\n", "SystemExit"),
     "an invisible character": (TEXT.encode() + "x = '\u200b'\n".encode(), "U+200B"),
@@ -249,6 +266,8 @@ def test_one_rule_of_names(name: str) -> None:
         ("loop.py", "there is no file"),
         ("gone.py:A", "there is no file"),
         ("a/b.txt:C", "no Python file"),
+        (f"{'x' * 300}.py:A", "no path of a file: File name too long"),
+        ("x\0.py:A", "no path of a file: embedded null byte"),
     ],
 )
 def test_what_is_no_file_is_said(
