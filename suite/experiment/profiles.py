@@ -143,7 +143,7 @@ def second(layers: int, width: int, heads: int, rate: float) -> dict[str, Plan]:
         return Plan(layers, width, heads, Recipe(length, steps, tokens, faster * rate), multiples, 256)
 
     return {
-        "copy_unique": plan(12, 1400, (1.25, 1.5, 2)),
+        "copy_unique": plan(12, 2200, (1.125, 1.25, 1.375)),
         "parity": plan(8, 1600, (1.25, 1.5, 1.75)),
         "flipflop_error": plan(24, 1600, (1.5, 2, 4), tokens=1024, faster=1.5),
         "recall_again": plan(4, 2400, (1.5, 2, 3)),
