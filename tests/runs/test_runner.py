@@ -311,6 +311,7 @@ def test_time_and_memory_are_limited(tmp_path: Path) -> None:
     assert hung.provenance["threads"] == 1
 
 
+@pytest.mark.walks
 def test_the_same_runs_twice_give_the_same_rows_however_many_at_a_time_and_forked_or_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -323,6 +324,7 @@ def test_the_same_runs_twice_give_the_same_rows_however_many_at_a_time_and_forke
     assert two.provenance["final_loss"] == one.provenance["final_loss"]
 
 
+@pytest.mark.walks
 def test_an_extended_encoding_measures_the_model_of_its_base(tmp_path: Path) -> None:
     chosen = cells(SMOKE, ["rope@yarn", "rope", "rope@ntk"], ["copy"], [0], None)
     outcomes, _ = sweep(tmp_path, chosen)
