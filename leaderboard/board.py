@@ -21,6 +21,7 @@ from pebench.leaderboard.about import PUBLISHED, USUAL
 from pebench.leaderboard.notes import notes_of
 from pebench.leaderboard.ranking.keeps import ALL, learning
 from pebench.suite.results.metrics import EXTENDING, counted
+from pebench.suite.results.names import hint
 from pebench.suite.results.record import (
     CERTIFICATE,
     LARGEST,
@@ -171,7 +172,7 @@ def make_board(
     profiles = dict(Counter(r.profile for r in every).most_common())
     profile = profile or next(name for count in counts for name, _ in count)
     if profile not in profiles:
-        raise BoardError(f"no records of profile {profile!r}; there are: {', '.join(profiles)}; {REMEDY}")
+        raise BoardError(f"no records of profile {profile!r}; {hint(profile, profiles)}; {REMEDY}")
     mine, both = own_encodings(places, read, profile)
     chosen: list[Record] = []
     marks: dict[str, str] = {}
