@@ -35,7 +35,7 @@ from pebench.suite.results.record import (
 
 COSTS = ("train_ratio", "prefill_ratio", "decode_ratio", "cache_bytes")
 ALWAYS = (CERTIFICATE, "throughput")  # on a board of any tasks
-NOTHING = "no score yet on anything that another encoding has too"
+NOTHING = "no score yet in a condition that another encoding has"
 CONTENT = "reads content"  # the check that says it
 REPRODUCED = (
     "equal",
@@ -220,7 +220,7 @@ def of_profile(board: Board, tasks: Sequence[str] = ()) -> Board:
             else replace(e, rank=None, tier=None, p_best=None, p_best_tasks=None, places={}, reason=why)
             for e in entries
         ]
-    note = f"Not measured yet of {board.profile}: {names}; `pebench run --profile {board.profile}` goes on."
+    note = f"Not measured yet of {board.profile}: {names}; `pebench run --profile {board.profile}` continues."
     return replace(board, entries=entries, notes=[note, *board.notes])
 
 

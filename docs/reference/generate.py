@@ -25,7 +25,11 @@ def title(page: str) -> str:
 summary = ["* [pebench](index.md)"]
 for section, pages in SECTIONS.items():
     summary += [f"* {section}", *(f"    * [{title(page)}]({page})" for page in pages)]
-summary += ["* Reference", "    * [Command line](reference/cli.md)", "    * [import pebench](reference/pebench.md)"]
+summary += [
+    "* Reference",
+    "    * [Command line](reference/cli.md)",
+    "    * [import pebench](reference/pebench.md)",
+]
 
 with mkdocs_gen_files.open("reference/cli.md", "w") as page:
     command = [sys.executable, "-P", "-m", "typer", "pebench.suite.cli", "utils", "docs", "--name", "pebench"]
