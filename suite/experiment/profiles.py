@@ -108,7 +108,7 @@ def small(
     return Plan(layers, 64, 4, Recipe(length, steps, tokens, rate), multiples, 256)
 
 
-# How these were chosen, on validation at the training length alone, and what was tried: suite/experiment/standard.md.
+# How these were chosen, on validation at the training length alone, and what was tried: docs/standard.md.
 STANDARD = Profile(
     name="STANDARD",
     about="the benchmark: every task, every encoding, three seeds; minutes of two cores for each seed",
