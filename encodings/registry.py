@@ -5,7 +5,6 @@ A file in this folder adds an encoding by existing. A package adds one through t
 changed.
 """
 
-import difflib
 import functools
 import hashlib
 import importlib
@@ -26,7 +25,7 @@ from typing import NamedTuple
 from pebench.encodings.base import Encoding, Shape
 from pebench.encodings.streams import build
 from pebench.suite.results.card import text_problem
-from pebench.suite.results.names import name_problem, whole_problem
+from pebench.suite.results.names import hint, name_problem, whole_problem
 from pebench.suite.results.source import (
     SourceError,
     decode,
@@ -60,10 +59,7 @@ class UnknownName(ValueError):
     """A name that nothing is registered under, with the nearest registered name."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]):
-        known = sorted(known)
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
-        super().__init__(f"no {kind} {name!r}; {hint}")
+        super().__init__(f"no {kind} {name!r}; {hint(name, sorted(known))}")
 
 
 class EncodingError(ValueError):

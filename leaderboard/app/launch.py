@@ -51,8 +51,8 @@ def run_app(
     port = free_port(port, host)
     if is_open(host):
         print(
-            f"pebench: whoever can reach {host}:{port} can see this leaderboard; of your files it reads its records "
-            "folders alone",
+            f"pebench: everyone who can reach {host}:{port} sees this leaderboard. It reads the records folders and "
+            "no other file.",
             file=sys.stderr,
         )
     asked = list[int]()  # signals; an exception in their place could be lost in a destructor

@@ -33,6 +33,7 @@ from pebench.suite.runs.runner import cells
 from pebench.suite.submissions import submission
 from pebench.suite.submissions.template import TemplateError, encoding_file
 from pebench.tasks.data.wheels import cache_folder
+from tests.walks import some
 
 SMOKE = PROFILES["SMOKE"]
 TEXT = 'from pebench.encodings.rope import RoPE\n\n\nclass Idea(RoPE):\n    """Mine."""\n\n    base = 20.0\n'
@@ -345,7 +346,7 @@ def test_a_class_in_no_file_says_so() -> None:
         registry.source(made)
 
 
-@pytest.mark.parametrize("folder", ["2026-11-28T11:27, a~b", "ä 100%"])
+@pytest.mark.parametrize("folder", some(["2026-11-28T11:27, a~b", "ä 100%"], "2026-11-28T11:27, a~b"))
 def test_check_and_run_take_it_for_real(folder: str, tmp_path: Path) -> None:
     (tmp_path / folder).mkdir()
     (tmp_path / folder / "my idea.py").write_bytes(b"\xef\xbb\xbf" + TEXT.replace("\n", "\r\n").encode())

@@ -106,6 +106,7 @@ def test_the_page_of_extended_contexts_shows_the_published_records(monkeypatch):
     assert not page.info
 
 
+@pytest.mark.walks
 def test_a_hundred_thousand_rows_cost_the_server_little(monkeypatch, tmp_path):
     """A quarter of a second of the processor; all else of the first visit is the browser's."""
     skills = {f"e{n:02}": n / 8 for n in range(40)}
