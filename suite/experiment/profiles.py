@@ -161,6 +161,7 @@ STANDARD_2 = Profile(
     seeds=3,
     plans=second(3, 96, 4, 4e-3),
     timeout=3600,
+    current=True,
 )
 
 LARGE = Profile(
