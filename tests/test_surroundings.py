@@ -17,12 +17,12 @@ import torch
 from pebench.leaderboard.board import make_board, stamp
 from pebench.suite.commands import terminal
 from pebench.suite.experiment.clock import Clock
+from pebench.suite.results.processes import environment
 from pebench.suite.results.record import Record, read_all, write
 from pebench.suite.runs import machine
 from pebench.suite.runs.cell import Cell
 from pebench.suite.runs.runner import states
 from pebench.suite.submissions.reproduce import add_mark, marks_of
-from pebench.tasks.data.system import environment
 from tests.made_records import write_sweep
 from tests.made_submission import record
 from tests.walks import some

@@ -20,8 +20,8 @@ from pebench.suite.extend.measure import Session
 from pebench.suite.extend.profiles import COST, EXTEND, LOSS, RETRIEVAL, TASKS, TRACKS, Track
 from pebench.suite.extend.run import demand_room
 from pebench.suite.results.metrics import EXTENDING
+from pebench.suite.results.processes import environment
 from pebench.suite.results.record import RUNNING, read_all
-from pebench.tasks.data.system import environment
 from tests.extend import tiny
 from tests.in_process import exit_code
 

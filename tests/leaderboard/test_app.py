@@ -504,9 +504,10 @@ def strange_home(folder: Path) -> Path:
 
 
 def started(folder: Path, **surroundings: Any) -> tuple[subprocess.Popen[bytes], int]:
-    """`pebench app` on a port of its own, in this surrounding."""
+    """`pebench app` on a port of its own, in this surrounding; it hands on that the working directory be imported."""
     port = unused_port()
-    words = ["-P", "-m", "pebench.suite.cli", "app", "--records", str(folder), "--port", str(port)]
+    code = "import os; from pebench.suite.cli import main; os.environ['PYTHONPATH'] = os.pathsep; main()"
+    words = ["-P", "-c", code, "app", "--records", str(folder), "--port", str(port)]
     return subprocess.Popen([sys.executable, *words], **surroundings), port
 
 
