@@ -606,6 +606,16 @@ def test_how_sure_the_order_is_stands_in_words(tmp_path):
     assert views.how_sure(one) == []
 
 
+def test_costs_without_any_score_are_an_empty_table():
+    records = [
+        r if r.task in ("certificate", "throughput") else replace(r, rows=(), outcome="diverged", reason="NaN")
+        for r in Sweep({"rope": 1.0, "fox": 6.0}).records()
+    ]
+    failed = board_of(records, "QUICK", {"QUICK": 1}, [])
+    assert views.cost_metrics(failed)
+    assert views.cost_quality(failed, "train_ratio").empty
+
+
 def test_mean_ranks_say_what_they_do_not_separate(board):
     means = views.mean_ranks(board)
     assert means.ranks.is_monotonic_increasing
