@@ -62,7 +62,7 @@ class Interval:
 class Quantity(Interval):
     """The score at L, or beyond it, which rows are compared by."""
 
-    p_best: float | None  # None without two seeds in every task
+    p_best: float | None  # None without a rank
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Overall:
     value: float
     low: float | None  # None where some task has one seed
     high: float | None
-    p_best: float | None  # None, too, where some task is missing
+    p_best: float | None  # None, too, without a rank, or where some task is missing
     tasks: int  # that it is the mean of
 
 
@@ -214,14 +214,18 @@ def of_profile(board: Board, tasks: Sequence[str] = ()) -> Board:
     why = f"not measured yet of {board.profile}: {names}"
     entries = [replace(e, coverage=share * e.coverage) for e in board.entries]
     if absent or share < ranking.MIN_COVERAGE:
-        entries = [
-            e
-            if e.reason
-            else replace(e, rank=None, tier=None, p_best=None, p_best_tasks=None, places={}, reason=why)
-            for e in entries
-        ]
+        entries = [e if e.reason else placeless(e, why) for e in entries]
     note = f"Not measured yet of {board.profile}: {names}; `pebench run --profile {board.profile}` continues."
     return replace(board, entries=entries, notes=[note, *board.notes])
+
+
+def placeless(entry: Entry, why: str) -> Entry:
+    """The entry without rank, tier and P(best)."""
+    parts = {name: getattr(entry, name) for name in ("at_length", "beyond", "learns", "keeps")}
+    unsure = {name: part and replace(part, p_best=None) for name, part in parts.items()}
+    return replace(
+        entry, rank=None, tier=None, p_best=None, p_best_tasks=None, places={}, reason=why, **unsure
+    )
 
 
 @dataclass(frozen=True)
@@ -340,7 +344,7 @@ def board_of(
     families = sorted(set(result.data.names["task_family"]))
     ranked = list(result.table["encoding"])
     order = ranked + sorted(set(cards) - set(ranked))
-    learned = learning(scores, runs)
+    learned = learning(scores, runs, set(result.table.dropna(subset="rank")["encoding"]))
     facts = _Facts(
         ranked=_by_encoding(result.table),
         families=_by_encoding(result.families),

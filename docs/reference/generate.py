@@ -36,7 +36,7 @@ with mkdocs_gen_files.open("reference/cli.md", "w") as page:
     page.write(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 with mkdocs_gen_files.open("reference/pebench.md", "w") as page:
-    page.write("# import pebench\n\n::: pebench\n\n::: pebench.api\n")
+    page.write("# import pebench\n\n::: pebench\n")
 
 for part in PARTS:
     summary.append(f"    * {part}")

@@ -442,7 +442,7 @@ def cost_quality(board: Board, cost: str) -> pd.DataFrame:
         if cost in e.costs and e.score is not None
     ]
     columns = ["encoding", "title", "family", "cost", "score", "low", "high", "comparable"]
-    frame = pd.DataFrame(rows, columns=columns).astype({"low": float, "high": float})
+    frame = pd.DataFrame(rows, columns=columns).astype({"low": float, "high": float, "comparable": bool})
     frame = frame.sort_values(["cost", "score"], ascending=[True, False])
     frame["front"] = False
     whole = frame[frame["comparable"]]

@@ -73,6 +73,7 @@ from pebench.leaderboard.ranking.ranks import behind_leader as behind_leader
 from pebench.leaderboard.ranking.ranks import differences as differences
 from pebench.leaderboard.ranking.ranks import over_tasks as over_tasks
 from pebench.leaderboard.ranking.ranks import rank as rank
+from pebench.leaderboard.ranking.ranks import without_p as without_p
 from pebench.leaderboard.ranking.resampling import TaskDraws as TaskDraws
 from pebench.leaderboard.ranking.resampling import task_draws as task_draws
 from pebench.leaderboard.ranking.scores import MIN_SHARE as MIN_SHARE

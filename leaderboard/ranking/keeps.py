@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -32,17 +32,21 @@ class Learning(NamedTuple):
     keeps: pd.DataFrame  # octaves of L, the mean of the runs that pass; no line where none does
 
 
-def learning(scores: pd.DataFrame, runs: pd.DataFrame, seed: int = 0) -> Learning:
+def learning(
+    scores: pd.DataFrame, runs: pd.DataFrame, ranked: Collection[str] | None = None, seed: int = 0
+) -> Learning:
     """Both quantities of a board, of `table.score_table` and `table.run_table`.
 
     The share of passing runs is a binomial with Jeffreys' prior, octaves are t-distributed over seeds. An interval
     reaches to its value, where all runs pass or none does (Brown, Cai and DasGupta, 2001). P(best) is the
-    share of draws with the largest value; it is given to encodings that have a value with an interval in every task.
+    share of draws with the largest value, among the ranked encodings (None: all) that have a value with an interval
+    in every task.
     """
     found = of_runs(scores, runs)
     rng = np.random.default_rng(seed)
     return Learning(
-        _over_seeds(found, "learned", rng), _over_seeds(found.dropna(subset="keeps"), "keeps", rng)
+        _over_seeds(found, "learned", ranked, rng),
+        _over_seeds(found.dropna(subset="keeps"), "keeps", ranked, rng),
     )
 
 
@@ -99,7 +103,9 @@ def octaves(curve: Mapping[float, float], trained: float) -> float:
     return at
 
 
-def _over_seeds(runs: pd.DataFrame, column: str, rng: np.random.Generator) -> pd.DataFrame:
+def _over_seeds(
+    runs: pd.DataFrame, column: str, ranked: Collection[str] | None, rng: np.random.Generator
+) -> pd.DataFrame:
     """Mean and interval of each encoding in each task, and over all."""
     names, tasks = sorted(set(runs["encoding"])), sorted(set(runs["task"]))
     if not names:
@@ -114,6 +120,7 @@ def _over_seeds(runs: pd.DataFrame, column: str, rng: np.random.Generator) -> pd
     )
     share = np.where(np.isfinite(mean), weight, 0.0)
     share = share / share.sum(axis=1, keepdims=True)
+    placed = np.array([ranked is None or name in ranked for name in names], bool)
     drawn = np.zeros((len(names), DRAWS))  # NaN where a task that counts has no interval
     parts = []
     for t, task in enumerate(tasks):
@@ -121,13 +128,13 @@ def _over_seeds(runs: pd.DataFrame, column: str, rng: np.random.Generator) -> pd
         part = _draws(column, mean[has, t], deviation[has, t], count[has, t], total[has, t], rng)
         drawn[has] += share[has, t, None] * part
         ones = np.ones(has.sum(), int)
-        parts.append(
-            _lines([names[e] for e in np.flatnonzero(has)], task, mean[has, t], part, ones, ones > 0)
-        )
+        present = [names[e] for e in np.flatnonzero(has)]
+        parts.append(_lines(present, task, mean[has, t], part, ones, placed[has]))
     tasks_of = np.isfinite(mean).sum(axis=1)
     whole = (share * np.nan_to_num(mean)).sum(axis=1)
     return pd.concat(
-        [_lines(names, ALL, whole, drawn, tasks_of, tasks_of == len(tasks)), *parts], ignore_index=True
+        [_lines(names, ALL, whole, drawn, tasks_of, placed & (tasks_of == len(tasks))), *parts],
+        ignore_index=True,
     )
 
 
@@ -163,9 +170,9 @@ _MIDDLES = (np.arange(DRAWS) + 0.5) / DRAWS
 
 
 def _lines(
-    names: list[str], task: str, value: Array, sample: Array, tasks: Count, whole: Mask
+    names: list[str], task: str, value: Array, sample: Array, tasks: Count, compared: Mask
 ) -> pd.DataFrame:
-    """The lines of one task; P(best) among those that are whole and have draws."""
+    """The lines of one task; P(best) among those that are compared and have draws."""
     known = np.isfinite(sample).all(axis=1)
     low, high = np.full((2, len(names)), np.nan)
     if known.any():
@@ -175,7 +182,7 @@ def _lines(
             np.fmax(high, np.where(known, value, np.nan)),
         )
     p_best = np.full(len(names), np.nan)
-    among = np.flatnonzero(known & whole)
+    among = np.flatnonzero(known & compared)
     if len(among):
         firsts = sample[among].argmax(axis=0)
         p_best[among] = np.bincount(firsts, minlength=len(among)) / sample.shape[1]

@@ -117,10 +117,13 @@ def agreement(orders: pd.DataFrame) -> pd.DataFrame:
 
 
 def friedman(by_task: pd.DataFrame) -> float:
-    """The p-value of Friedman's test that all encodings (rows) are alike over these tasks (columns)."""
+    """The p-value of Friedman's test that all encodings (rows) are alike over these tasks (columns).
+
+    NaN with fewer than three encodings or two tasks, or where all scores of each task are equal.
+    """
     from scipy import stats
 
-    enough = len(by_task) > 2 and by_task.shape[1] > 1
+    enough = len(by_task) > 2 and by_task.shape[1] > 1 and bool((by_task.nunique() > 1).any())
     return float(stats.friedmanchisquare(*by_task.to_numpy()).pvalue) if enough else float("nan")
 
 

@@ -52,6 +52,12 @@ class Ranking:
     task_draws: TaskDraws | None  # other choices of tasks of the same families
 
     @property
+    def ranked(self) -> Mask:
+        """Which encodings have a rank, (E,) in `data.encodings` order."""
+        placed = set(self.table.dropna(subset="rank")["encoding"])
+        return np.array([name in placed for name in self.data.encodings], bool)
+
+    @property
     def one_seed(self) -> bool:
         """No encoding has two seeds in any task: nothing is known of how much another training would differ."""
         return not any(part.residual_df for part in self.parts)
@@ -65,12 +71,12 @@ class Ranking:
     @cached_property
     def at_length(self) -> Quantity:
         """What was learned: the cells at the training length of their task."""
-        return quantity(self.data, "at_length", self.preview, self.one_seed)
+        return quantity(self, "at_length")
 
     @cached_property
     def beyond(self) -> Quantity:
         """What extrapolates: the cells beyond the training length of their task."""
-        return quantity(self.data, "beyond", self.preview, self.one_seed)
+        return quantity(self, "beyond")
 
     @cached_property
     def task_dependent(self) -> list[tuple[str, str]]:
@@ -97,12 +103,12 @@ def without_p(compared: Pairs, preview: Mask) -> Pairs:
     return replace(compared, p=np.where(preview[:, None] | preview, np.nan, compared.p))
 
 
-def quantity(data: Cells, phase: str, preview: Mask, one_seed: bool, seed: int = 0) -> Quantity:
+def quantity(whole: Ranking, phase: str, seed: int = 0) -> Quantity:
     """The scores of the cells of one phase, for each encoding that has all of them.
 
-    P(best) is the share of draws of seeds and test items in which a score is the largest; previews have none.
+    P(best) is the share of draws of seeds and test items in which a score is the largest, among ranked encodings.
     """
-    part = only(data, (data.names["phase"] == phase).to_numpy())
+    part = only(whole.data, (whole.data.names["phase"] == phase).to_numpy())
     parts = within_tasks(part)
     share = shares(part, np.ones(len(part.names), bool))
     mean, low, high = averaged(parts, share)
@@ -111,16 +117,16 @@ def quantity(data: Cells, phase: str, preview: Mask, one_seed: bool, seed: int =
         {"encoding": part.encodings, "score": mean, "low": low, "high": high, "p_best": np.nan}
     )
     frame.loc[~has, ["score", "low", "high"]] = np.nan
-    among = has & ~preview
+    among = has & whole.ranked
     if among.any():
         rng = np.random.default_rng(seed)
         sample = np.repeat(mean[among, None], DRAWS, axis=1)
         for t, spread in enumerate(parts):
             sample += share[among, t, None] * draws(spread, among, rng)
         frame.loc[among, "p_best"] = _firsts(sample)
-    if one_seed:
+    if whole.one_seed:
         frame[["low", "high"]] = np.nan
-    return Quantity(part, parts, frame, without_p(pairs(part, parts), preview))
+    return Quantity(part, parts, frame, without_p(pairs(part, parts), whole.preview))
 
 
 def rank(scores: pd.DataFrame, blocked: dict[str, str] | None = None, seed: int = 0) -> Ranking:

@@ -17,11 +17,12 @@ from pebench.leaderboard.reports.quantities import (
     Quantity,
     measured,
     raw_mean,
+    size,
     train_lengths,
     trained_at,
 )
 
-PREVIEW = "preview, one seed"
+PREVIEW = "preview"
 OTHER = "not the same quantity"
 
 
@@ -57,22 +58,44 @@ def judged(board: Board) -> pd.DataFrame:
     """Two rows for each claim on two encodings with results: the paper's quantity here, and another one.
 
     Columns: claim, first, second, paper_quantity, paper_355M, paper_770M (points by which first leads there), quantity,
-    same_quantity, difference, low, high, p (Holm), seeds, verdict. Where the quantities differ there is no p-value, and
-    the verdict is "not the same quantity".
+    models (training length and parameters here), same_quantity, difference, low, high, p (Holm), seeds, verdict. Where
+    the quantities differ there is no p-value, and the verdict is "not the same quantity".
     """
-    same = compared(board, CLAIMS, OURS).assign(quantity=OURS.title, same_quantity=True)
-    other = compared(board, CLAIMS, BESIDE).assign(quantity=BESIDE.title, same_quantity=False)
+    same, other = (
+        compared(board, CLAIMS, of).assign(
+            quantity=of.title, models=models(board, of), same_quantity=of == OURS
+        )
+        for of in (OURS, BESIDE)
+    )
     other = other.assign(verdict=OTHER, p=np.nan)
     frame = pd.concat([same, other], ignore_index=True).rename(columns={"about": "claim"})
     frame = frame.assign(paper_quantity=PAPER)
-    for size in TABLES:
-        frame[f"paper_{size}"] = [_paper(row.first, row.second, size) for row in frame.itertuples()]
+    for scale in TABLES:
+        frame[f"paper_{scale}"] = [_paper(row.first, row.second, scale) for row in frame.itertuples()]
     order = {pair.about: n for n, pair in enumerate(CLAIMS)}
     frame = frame.sort_values("claim", key=lambda names: names.map(order), kind="stable", ignore_index=True)
-    columns = ["claim", "first", "second", "paper_quantity", *(f"paper_{size}" for size in TABLES)]
+    columns = ["claim", "first", "second", "paper_quantity", *(f"paper_{scale}" for scale in TABLES)]
     return frame[
-        [*columns, "quantity", "same_quantity", "difference", "low", "high", "p", "seeds", "verdict"]
+        [
+            *columns,
+            "quantity",
+            "models",
+            "same_quantity",
+            "difference",
+            "low",
+            "high",
+            "p",
+            "seeds",
+            "verdict",
+        ]
     ]
+
+
+def models(board: Board, quantity: Quantity) -> str:
+    """The training length and the size of the models that a quantity is measured on; empty where there are none."""
+    if quantity.task not in (ALL, *train_lengths(board)):
+        return ""
+    return f"{trained_at(board, quantity.task)}, {size(board, quantity.task)}"
 
 
 @cache
@@ -83,10 +106,10 @@ def _figures() -> dict[tuple[str, str], float]:
     return {(row.table, row.encoding): row.value for row in rows.itertuples()}
 
 
-def _paper(first: str, second: str, size: str) -> float:
+def _paper(first: str, second: str, scale: str) -> float:
     """Points by which `first` leads in the paper, NaN where its table lacks one of them."""
     known = _figures()
-    a, b = (known.get((TABLES[size], name), np.nan) for name in (first, second))
+    a, b = (known.get((TABLES[scale], name), np.nan) for name in (first, second))
     return round(a - b, 2)
 
 
@@ -127,7 +150,7 @@ def verdict(difference: float, p: float) -> str:
     """The verdict on a difference, given its p-value; without one it is a preview.
 
     >>> [verdict(0.1, 0.01), verdict(-0.1, 0.01), verdict(-0.1, 0.1), verdict(0.1, np.nan)]
-    ['higher', 'lower', 'not separated', 'preview, one seed']
+    ['higher', 'lower', 'not separated', 'preview']
     """
     if np.isnan(p):
         return PREVIEW
@@ -140,10 +163,11 @@ def to_markdown(board: Board) -> str:
     if frame.empty:
         return ""
     length = train_lengths(board)[OURS.task]
-    here = f"here: bits per byte of `{OURS.task}` at {trained_at(board, OURS.task)}"
+    here = f"here: bits per byte of `{OURS.task}` at {models(board, OURS)}"
+    beside = f"{BESIDE.title}, {models(board, BESIDE)}: {OTHER}"
     lines = [
         f"| first above second? | paper: {PAPER}, points (355M, 770M) | {here} | score of the first minus the second's "
-        "(95 %) | seeds | at L the first is | all tasks beyond L: not the same quantity |",
+        f"(95 %) | seeds | at L the first is | {beside} |",
         "|---|---|---|---|---|---|---|",
     ]
     for claim, rows in frame.groupby("claim", sort=False):
@@ -172,7 +196,7 @@ def signed(difference: float, low: float, high: float) -> str:
 
 
 def tally(board: Board) -> dict[str, int]:
-    """How many claims come out which way, on the paper's quantity; only those with two seeds of both."""
+    """How many claims come out which way, on the paper's quantity; previews are not counted."""
     frame = judged(board)
-    kept = frame[frame["same_quantity"] & (frame["seeds"] >= ranking.FEWEST)]
+    kept = frame[frame["same_quantity"]]
     return {word: int((kept["verdict"] == word).sum()) for word in ("higher", "lower", "not separated")}

@@ -82,23 +82,40 @@ SHORT_QUANTITIES = {
 # Names in papers, in lower case without punctuation -> ours.
 ALIASES = {
     "rotary": "rope",
-    "rotaryembedding": "rope",
-    "rotarypositionembedding": "rope",
+    "rope10k": "rope",
+    "rope10000": "rope",
+    "ropebase10k": "rope",
+    "ropebase10000": "rope",
+    "ropetheta10000": "rope",
+    "rope500000": "rope_500k",
+    "ropebase500k": "rope_500k",
+    "ropebase500000": "rope_500k",
+    "ropetheta500000": "rope_500k",
     "roformer": "rope",
     "nopos": "nope",
-    "nopositionalencoding": "nope",
+    "no": "nope",
+    "without": "nope",
+    "wo": "nope",
     "none": "nope",
+    "alibibias": "alibi",
     "linearbias": "alibi",
     "attentionwithlinearbiases": "alibi",
     "t5": "t5_bias",
     "t5s": "t5_bias",
     "t5rpe": "t5_bias",
+    "t5rpb": "t5_bias",
+    "t5relative": "t5_bias",
+    "t5relativepositionbias": "t5_bias",
+    "t5relativepositionalbias": "t5_bias",
+    "t5srelativepositionbias": "t5_bias",
     "t5srpe": "t5_bias",
     "t5srelativepe": "t5_bias",
     "t5relativebias": "t5_bias",
     "t5srelativebias": "t5_bias",
     "kerple": "kerple_log",
     "kerplelogarithmic": "kerple_log",
+    "dapekerple": "dape",
+    "dapekerplelog": "dape",
     "forgettingtransformer": "fox",
     "foxllama": "fox",
     "forgetting": "fox",
@@ -106,20 +123,19 @@ ALIASES = {
     "sin": "sinusoidal",
     "sincos": "sinusoidal",
     "sinusoidalape": "sinusoidal",
+    "absolutesinusoidal": "sinusoidal",
     "learned": "learned_ape",
-    "learnedpe": "learned_ape",
     "learnable": "learned_ape",
     "learnedabsolute": "learned_ape",
-    "learnedabsolutepe": "learned_ape",
-    "contextualpe": "cope",
-    "contextualpositionencoding": "cope",
-    "polarpe": "pope",
+    "contextual": "cope",
+    "polar": "pope",
     "transformerxl": "transformer_xl",
     "txl": "transformer_xl",
     "relativepe": "shaw",
     "shawrpe": "shaw",
-    "randomizedpe": "randomized",
-    "randomisedpe": "randomized",
+    "randomised": "randomized",
+    "randomizedrope": "randomized",
+    "randomisedrope": "randomized",
     "positioninterpolation": "rope@pi",
     "pi": "rope@pi",
     "ropepi": "rope@pi",
@@ -127,13 +143,17 @@ ALIASES = {
     "ntk": "rope@ntk",
     "ntkaware": "rope@ntk",
     "ropentk": "rope@ntk",
+    "ntkrope": "rope@ntk",
+    "ntkawarerope": "rope@ntk",
     "yarn": "rope@yarn",
     "ropeyarn": "rope@yarn",
-    "rnopeswa": "swan",
     "foxrope": "rope+fox",
     "ropefox": "rope+fox",
     "grapea": "grape_a_qk",
+    "additivegrape": "grape_a_qk",
     "grapem": "grape_m_nonctx",
+    "multiplicativegrape": "grape_m_nonctx",
+    "pathintegralgrape": "grape_ap",
     "grapemctx": "grape_m_ctx",
     "grapemnonctx": "grape_m_nonctx",
     "stickbreakingattention": "stick_breaking",
@@ -141,6 +161,12 @@ ALIASES = {
     "scalablesoftmax": "ssmax",
     "selective": "selective_rope",
 }
+# Words and references that name no encoding.
+FILLERS = (
+    *("position", "positional", "encoding", "encodings", "embedding", "embeddings", "pe"),
+    *("vanilla", "standard", "original", "baseline"),
+)
+REFERENCE = r"\[[\d, ]+\]|\((ours|(19|20)[0-3]\d|[^()]*(et al|, *(19|20)[0-3]\d)[^()]*)\)|\bet al\b"
 AMBIGUOUS = {
     "ape": "sinusoidal or learned_ape",
     "absolute": "sinusoidal or learned_ape",
@@ -283,7 +309,9 @@ def _row(cells: dict[str, str], line: int, decimal_comma: bool) -> dict[str, obj
         raise wrong(f"grade {cells['grade']!r} is none of {', '.join(GRADES)}")
     value = _number(cells["value"], decimal_comma)
     if value is None:
-        raise wrong(f"value {cells['value']!r} is not a finite number; leave out a row that has none")
+        raise wrong(
+            f"value {cells['value']!r} is not a finite number in digits; leave out a row that has none"
+        )
     low, high = {"share": (0, 1), "percent": (0, 100), "bits": (0, math.inf), "perplexity": (1, math.inf)}[
         unit
     ]
@@ -295,7 +323,9 @@ def _row(cells: dict[str, str], line: int, decimal_comma: bool) -> dict[str, obj
         text = cells.get(name, "")
         length = _number(text, decimal_comma) if text else math.nan
         if length is None or length <= 0:
-            raise wrong(f"{name} {text!r} is not a positive number; leave it empty where it is unknown")
+            raise wrong(
+                f"{name} {text!r} is not a positive number in digits, as 4096; leave it empty where it is unknown"
+            )
         lengths[name] = length
     trained, asked = lengths["trained_at"], lengths["read_at"]
     if (phase == AT and asked > trained) or (phase == BEYOND and asked <= trained):
@@ -328,12 +358,24 @@ def _number(text: str, decimal_comma: bool) -> float | None:
 def named(name: str, known: Iterable[str]) -> str:
     """Our name of an encoding that a paper names; "" where there is none.
 
+    A name counts without references and FILLERS. Where it ends in parentheses, "Rotary Embedding (RoPE)", both parts
+    must name the same encoding, if the whole names none.
+
     >>> [named(n, ["rope", "t5_bias", "kerple_log"]) for n in ("RoPE", "T5's RPE", "KERPLE (log)", "Mamba")]
     ['rope', 't5_bias', 'kerple_log', '']
+    >>> [named(n, ["alibi", "fox"]) for n in ("ALiBi (Press et al., 2022)", "Rotary PE (RoPE)", "FoX (Pro)")]
+    ['alibi', 'rope', '']
     """
-    plain = _plain(name)
-    by_plain = {_plain(ours): ours for ours in [*ALIASES.values(), *known]}
-    return by_plain.get(plain) or ALIASES.get(plain, "")
+    by_plain = ALIASES | {_plain(ours): ours for ours in [*ALIASES.values(), *known]}
+
+    def found(text: str) -> str:
+        words = [word for word in re.findall(r"[^\W_]+", text.lower()) if word not in FILLERS]
+        return by_plain.get(_plain(text)) or by_plain.get(_plain("".join(words)), "")
+
+    name = re.sub(REFERENCE, "", name)
+    parts = re.fullmatch(r"(.+)\((.+)\)\s*", name)
+    inside = found(parts[2]) if parts else ""
+    return found(name) or (inside if parts and found(parts[1]) == inside else "")
 
 
 def _plain(name: str) -> str:

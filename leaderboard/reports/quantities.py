@@ -15,7 +15,7 @@ from scipy import special
 from pebench.leaderboard import ranking
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.reports.published import AT, BEYOND
-from pebench.suite.results.metrics import METRICS, length_unit
+from pebench.suite.results.metrics import length_unit
 
 ALL = ""  # the task of the average of all tasks, weighed as on the board
 WHOLE = "at and beyond L"
@@ -40,7 +40,7 @@ class Quantity(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """`first` minus `second` of one quantity; p is None where one of them has fewer than two seeds (a preview)."""
+    """`first` minus `second` of one quantity; p is None where one of them is a preview on the board."""
 
     difference: float
     low: float
@@ -74,7 +74,7 @@ class Measured:
         error, df = float(self.pairs.error[a, b]), float(self.pairs.df[a, b])
         half = error * float(special.stdtrit(df, 1 - ranking.LEVEL / 2))
         seeds = int(self.pairs.seeds[a, b])
-        sure = seeds >= ranking.FEWEST and bool(np.isfinite(self.pairs.p[a, b]))
+        sure = bool(np.isfinite(self.pairs.p[a, b]))
         visible = half + error * float(special.stdtrit(df, POWER)) if sure else None
         p = float(self.pairs.p[a, b]) if sure else None
         return Gap(difference, difference - half, difference + half, p, seeds, visible)
@@ -120,7 +120,9 @@ def _measured(key: _Once, quantity: Quantity) -> Measured:
         means = _means(scores)
     mean = {name: float(x) for name, x in zip(data.encodings, means, strict=True) if np.isfinite(x)}
     at = {name: n for n, name in enumerate(data.encodings)}
-    return Measured(data.encodings, mean, ranking.pairs(data, parts), at)
+    sure = {entry.name for entry in key.board.entries if not entry.preview}
+    preview = np.array([name not in sure for name in data.encodings], bool)
+    return Measured(data.encodings, mean, ranking.without_p(ranking.pairs(data, parts), preview), at)
 
 
 def _means(scores: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -144,9 +146,16 @@ def train_lengths(board: Board) -> dict[str, float]:
     return {str(task): float(length) for task, length in lengths.items()}
 
 
-def trained_at(board: Board, task: str) -> str:
-    """The training length in words: "L = 128 tokens"."""
-    return f"L = {train_lengths(board)[task]:g} {length_unit(task)}"
+def trained_at(board: Board, task: str = ALL) -> str:
+    """The training length in words: "L = 128 tokens"; of all tasks "L = 3 to 128 (in units of the task)"."""
+    lengths = train_lengths(board)
+    if task != ALL:
+        return f"L = {lengths[task]:g} {length_unit(task)}"
+    spans = sorted(lengths[name] for name in board.ranking.data.tasks if name in lengths)
+    if not spans:
+        return "unknown L"
+    span = f"{spans[0]:g}" if spans[0] == spans[-1] else f"{spans[0]:g} to {spans[-1]:g}"
+    return f"L = {span} (in units of the task)"
 
 
 def size(board: Board, task: str = ALL) -> str:
@@ -164,10 +173,3 @@ def raw_mean(board: Board, encoding: str, task: str, metric: str, length: float)
     here = (rows["encoding"] == encoding) & (rows["task"] == task) & (rows["metric"] == metric)
     by_seed = rows[here & (rows["length"] == length)].groupby("seed")["value"].mean()
     return float(by_seed.mean()) if len(by_seed) else None
-
-
-def metric_of(board: Board, task: str) -> str:
-    """The metric that a task is scored by, as the table of metrics titles it: "bits per byte"."""
-    rows = board.scores
-    scored = rows[(rows["task"] == task) & rows["score"].notna()]["metric"]
-    return METRICS[scored.mode().iloc[0]].title if len(scored) else ""

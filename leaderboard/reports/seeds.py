@@ -14,7 +14,7 @@ def spread(r: Ranking) -> pd.DataFrame:
     Columns: `task`, and the number of its `encodings` and `seeds`. `within` is the standard deviation of one
     encoding's scores over seeds (root of the mean variance), `largest` its largest value, of the encoding `whose`.
     `between` is the standard deviation of the encodings' means. `agree_low` and `agree_high` are the rank
-    correlations (Spearman) of two seeds' orders.
+    correlations (Spearman) of two seeds' orders, NaN where a seed tells no two encodings apart.
     """
     rows = []
     for t, task in enumerate(r.data.tasks):
@@ -49,7 +49,7 @@ def to_markdown(r: Ranking) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for row in spread(r).itertuples():
-        ends = [f"{row.agree_low:.2f}", f"{row.agree_high:.2f}"]
+        ends = [f"{end:.2f}" for end in (row.agree_low, row.agree_high) if np.isfinite(end)] or ["-"]
         lines.append(
             f"| `{row.task}` | {row.encodings} | {row.seeds} | {row.within:.2f} | {row.largest:.2f} ({row.whose}) "
             f"| {row.between:.2f} | {' to '.join(dict.fromkeys(ends))} |"

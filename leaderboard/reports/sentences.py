@@ -44,14 +44,12 @@ def scope(board: Board) -> str:
         return ""
     rows = board.scores[board.scores["score"].notna() & board.scores["task"].isin(tasks)]
     farthest = (rows["length"] / rows["task"].map(lengths)).max()
-    spans = sorted(lengths[task] for task in tasks)
-    span = f"{spans[0]:g}" if spans[0] == spans[-1] else f"{spans[0]:g} to {spans[-1]:g}"
-    sure = sum(entry.seeds >= FEWEST for entry in board.entries)
-    alone = sum(0 < entry.seeds < FEWEST for entry in board.entries)
+    previews = sum(entry.preview for entry in board.entries)
+    sure = len(board.ranking.data.encodings) - previews
     return (
-        f"Measured: {counted(len(tasks), 'task')}, {size(board)} a model, trained at L = {span} (in units of the "
-        f"task), read at L to {farthest:g} L. Two seeds or more in every task: {counted(sure, 'encoding')}. One seed: "
-        f"{counted(alone, 'preview')}, on which no sentence here rests."
+        f"Measured: {counted(len(tasks), 'task')}, {size(board)} a model, trained at {trained_at(board)}, read at L to "
+        f"{farthest:g} L. Two seeds or more in every task: {counted(sure, 'encoding')}. Fewer: "
+        f"{counted(previews, 'preview')}, on which no sentence here rests."
     )
 
 
@@ -132,11 +130,13 @@ def rotation_beside_decay(board: Board) -> str:
 def grape_tables(board: Board) -> str:
     """How the orders of the GRAPE paper's tables come out on the same quantity."""
     found = claims.tally(board)
-    if not sum(found.values()):
+    judged = sum(found.values())
+    if not judged:
         return ""
+    rest = "" if judged == len(claims.CLAIMS) else f", of which {judged} can be judged here"
     return (
-        f"The GRAPE paper states {counted(sum(found.values()), 'order')} of encodings ({claims.PAPER}, 355M and 770M "
-        f"parameters, one seed). `language` at {trained_at(board, 'language')} (bits per byte, "
+        f"The GRAPE paper states {len(claims.CLAIMS)} orders of encodings ({claims.PAPER}, 355M and 770M parameters, "
+        f"one seed){rest}. `language` at {trained_at(board, 'language')} (bits per byte, "
         f"{size(board, 'language')}) has {found['higher']} in that direction, {found['lower']} in the other, "
         f"{found['not separated']} not separated."
     )

@@ -2,12 +2,13 @@
 
 Each published table is compared with our column that measures the same: the same task, at L or beyond L. Pairs of
 encodings count that a table separates by more than a margin. A pair *agrees* or *contradicts* if our difference is
-separated (p < 0.05, uncorrected, two seeds of both), else it is *not separated*. tau is the share of pairs with
-two seeds in the published direction minus the share in the other one. Its 95 % interval resamples sources, because
-tables of one paper share models and baselines; of one source there is none.
+separated (p < 0.05, uncorrected), else it is *not separated*. A pair with a preview has no p-value: it is not
+separated. tau is the share of the other pairs in the published direction minus the share in the opposite one. Its 95 %
+interval resamples sources, because tables of one paper share models and baselines; of one source there is none.
 """
 
 import itertools
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -20,7 +21,7 @@ from rich.table import Table
 
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.printing import plain
-from pebench.leaderboard.ranking import FEWEST, LEVEL
+from pebench.leaderboard.ranking import LEVEL
 from pebench.leaderboard.reports import trials
 from pebench.leaderboard.reports.published import (
     AMBIGUOUS,
@@ -63,7 +64,7 @@ class Agreement:
     agree: int
     contradict: int
     not_separated: int
-    preview: int  # of the not separated: one of the two has one seed only
+    preview: int  # of the not separated: one of the two is a preview
     sources: int
     tau: float | None
     low: float | None
@@ -138,7 +139,9 @@ def validity(board: Board, published: Published, registered: Iterable[str] = ())
     rows, notes = published.rows, list(published.notes)
     known = board.ranking.data.encodings
     every = {*known, *_transcribed(), *registered}
-    rows = rows.assign(ours=[named(name, every) for name in rows["encoding"]])
+    rows = rows.assign(
+        ours=rows["encoding"].map({name: named(name, every) for name in set(rows["encoding"])})
+    )
     unmatched = _counts(rows[rows["ours"] == ""]["encoding"])
     notes += [
         f"{name!r} is ambiguous; write {what}"
@@ -151,15 +154,15 @@ def validity(board: Board, published: Published, registered: Iterable[str] = ())
     if repeated:
         notes.append(f"{counted(repeated, 'row')} said twice, read once")
     pairs, ties, unmeasured = _pairs(board, rows)
-    tables = published.rows.groupby(_TABLE, dropna=False)
-    if alone := int((tables["encoding"].nunique() < 2).sum()):
+    tables = published.rows.groupby(_TABLE, dropna=False, as_index=False)["encoding"].nunique()
+    if alone := int((tables["encoding"] < 2).sum()):
         notes.append(f"{counted(alone, 'table')} of one encoding, in which nothing can be compared")
     if unmeasured:
         notes.append(f"not measured on this board, in pairs: {_listed(unmeasured)}")
     if ties:
         notes.append(f"too close to have an order, in pairs: {_listed(ties)}")
     kinds = [
-        _kind(kind, board, pairs[pairs["kind"] == kind], ties, tables)
+        _kind(kind, board, pairs[pairs["kind"] == kind], ties, int((tables["kind"] == kind).sum()))
         for kind in _order(published.rows, pairs)
     ]
     return Validity(
@@ -189,19 +192,23 @@ def _counts(names: pd.Series) -> dict[str, int]:
 
 def _once(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     """Without rows that repeat another, and how many those were; PublishedError where two rows differ."""
-    for about, table in rows.groupby(_TABLE, dropna=False):
-        where = f"{about[1]}, {about[2]} ({about[3]})"
-        for column in ("unit", "better"):
-            if table[column].nunique() > 1:
-                said = ", ".join(sorted(table[column].unique()))
-                raise PublishedError(f"{where} has more than one {column}: {said}; a table has one")
-        for name, same in table.groupby("ours"):
-            if same["value"].nunique() > 1:
-                lines = ", ".join(str(n) for n in same["line"])
-                raise PublishedError(
-                    f"{where} has several values of {name} (lines {lines}); average them, or tell them apart by "
-                    "table, size or length"
-                )
+    for column, key in (("unit", _TABLE), ("better", _TABLE), ("value", [*_TABLE, "ours"])):
+        tables = rows.groupby(key, dropna=False)
+        several = rows[tables[column].transform("nunique") > 1]
+        if several.empty:
+            continue
+        number = tables.ngroup()[several.index]
+        table = several[number == number.iloc[0]]
+        first = table.iloc[0]
+        where = f"{first['source']}, {first['table']} ({first['kind']})"
+        if column == "value":
+            lines = ", ".join(map(str, table["line"]))
+            raise PublishedError(
+                f"{where} has several values of {first['ours']} (lines {lines}); average them, or tell them apart by "
+                "table, size or length"
+            )
+        said = ", ".join(sorted(table[column].unique()))
+        raise PublishedError(f"{where} has more than one {column}: {said}; a table has one")
     kept = rows.drop_duplicates([*_TABLE, "ours"])
     return kept, len(rows) - len(kept)
 
@@ -212,30 +219,37 @@ def _pairs(board: Board, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, in
     found: list[tuple[Any, ...]] = []
     ties: dict[str, int] = {}
     unmeasured: dict[str, int] = {}
-    for about, table in rows.groupby(_TABLE, dropna=False):
-        source_id, source, name, kind = about[:4]
-        first = table.iloc[0]
-        quantity = matching(kind, board)
-        ours = measured(board, quantity)
-        gates = {e.name: e.gates.get(quantity.task, 1.0) for e in board.entries}
-        values = dict(zip(table["ours"], table["value"], strict=True))
+    asked = {kind: matching(kind, board) for kind in set(rows["kind"])}
+    compared = {kind: measured(board, quantity) for kind, quantity in asked.items()}
+    learned_here = {
+        kind: {e.name: e.gates.get(quantity.task, 1.0) >= 0.5 for e in board.entries}
+        for kind, quantity in asked.items()
+    }
+    tables: dict[int, list[Any]] = defaultdict(list)
+    for number, row in zip(rows.groupby(_TABLE, dropna=False).ngroup(), rows.itertuples(), strict=True):
+        tables[number].append(row)
+    for _, table in sorted(tables.items()):
+        first = table[0]
+        kind, ours, gates = first.kind, compared[first.kind], learned_here[first.kind]
+        values = {row.ours: row.value for row in table}
         for a, b in itertools.combinations(values, 2):
             gap = values[a] - values[b]
-            relative = first["unit"] == "perplexity"
-            if abs(gap) / (min(values[a], values[b]) if relative else 1.0) <= margin(kind, first["unit"]):
+            relative = first.unit == "perplexity"
+            if abs(gap) / (min(values[a], values[b]) if relative else 1.0) <= margin(kind, first.unit):
                 ties[kind] = ties.get(kind, 0) + 1
                 continue
-            better, worse = (a, b) if (gap > 0) == (first["better"] == "higher") else (b, a)
+            better, worse = (a, b) if (gap > 0) == (first.better == "higher") else (b, a)
             mine = ours.gap(better, worse)
             if mine is None:
                 unmeasured[kind] = unmeasured.get(kind, 0) + 1
                 continue
             same = family.get(a, a) == family.get(b, b)
-            learned = first["phase"] == AT or gates[better] >= 0.5
+            learned = first.phase == AT or gates[better]
             facts = (learned, mine.difference, mine.p, mine.seeds, mine.visible, _verdict(mine))
-            found.append((source_id, source, name, kind, better, worse, abs(gap), same, *facts))
+            about = (first.source_id, first.source, first.table, kind)
+            found.append((*about, better, worse, abs(gap), same, *facts))
     pairs = pd.DataFrame(found, columns=_PAIR).astype(
-        {"same_class": bool, "learned": bool, "difference": float, "visible": float}
+        {"same_class": bool, "learned": bool, "difference": float, "p": float, "visible": float}
     )
     return pairs, ties, unmeasured
 
@@ -262,12 +276,12 @@ def _transcribed() -> frozenset[str]:
     return frozenset(read().rows["encoding"])
 
 
-def _kind(kind: str, board: Board, pairs: pd.DataFrame, ties: dict[str, int], tables: Any) -> Kind:
+def _kind(kind: str, board: Board, pairs: pd.DataFrame, ties: dict[str, int], tables: int) -> Kind:
     visible = pairs["visible"].dropna()
     return Kind(
         kind=kind,
         ours=matching(kind, board).title,
-        tables=sum(about[3] == kind for about, _ in tables),
+        tables=tables,
         within_margin=ties.get(kind, 0),
         all=_agreement(pairs),
         within_class=_agreement(pairs[pairs["same_class"]]),
@@ -287,14 +301,14 @@ def matching(kind: str, board: Board) -> Quantity:
 def _agreement(pairs: pd.DataFrame) -> Agreement:
     said = pairs["verdict"].value_counts()
     open_ = pairs["verdict"] == NOT_SEPARATED
-    sure = pairs[pairs["seeds"] >= FEWEST]
+    sure = pairs[pairs["p"].notna()]
     tau, low, high = tau_over_sources(np.sign(sure["difference"].to_numpy(float)), sure["source_id"])
     return Agreement(
         pairs=len(pairs),
         agree=int(said.get(AGREE, 0)),
         contradict=int(said.get(CONTRADICT, 0)),
         not_separated=int(open_.sum()),
-        preview=int((open_ & (pairs["seeds"] < FEWEST)).sum()),
+        preview=int(pairs["p"].isna().sum()),
         sources=int(sure["source_id"].nunique()),
         tau=tau,
         low=low,
@@ -322,8 +336,8 @@ def tau_over_sources(
 
 
 def _columns(board: Board, pairs: pd.DataFrame) -> list[Column]:
-    """Each of our columns as a predictor of all published pairs with two seeds, the best first."""
-    found, sure = [], pairs[pairs["seeds"] >= FEWEST]
+    """Each of our columns as a predictor of all published pairs without a preview, the best first."""
+    found, sure = [], pairs[pairs["p"].notna()]
     for quantity in quantities(board):
         signs, sources = _signs(measured(board, quantity), sure)
         tau, low, high = tau_over_sources(signs, sources)
@@ -334,9 +348,9 @@ def _columns(board: Board, pairs: pd.DataFrame) -> list[Column]:
 
 def _signs(ours: Measured, pairs: pd.DataFrame) -> tuple[np.ndarray, pd.Series]:
     """The sign of our difference in the published direction, for the pairs that were measured, and their sources."""
-    gaps = np.array(
-        [ours.difference(*pair) for pair in zip(pairs["better"], pairs["worse"], strict=True)], float
-    )
+    named_pairs = list(zip(pairs["better"].tolist(), pairs["worse"].tolist(), strict=True))
+    known = {pair: ours.difference(*pair) for pair in set(named_pairs)}
+    gaps = np.array([known[pair] for pair in named_pairs], float)
     has = np.isfinite(gaps)
     return np.sign(gaps[has]), pairs["source_id"][has]
 
@@ -444,7 +458,7 @@ def to_json(v: Validity) -> dict[str, Any]:
 
 KIND_HEADER = (
     *("published quantity", "compared with", "sources", "tables", "agree", "contradict", "not separated"),
-    *("of one seed", "tau", "95 % over sources", "smallest difference"),
+    *("with a preview", "tau", "95 % over sources", "smallest difference"),
 )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pebench.leaderboard.app import views
 from pebench.leaderboard.board import Board, Entry, board_of
 from pebench.leaderboard.printing import plain
+from pebench.leaderboard.reports.claims import signed
 from pebench.leaderboard.submissions.report import Report, problems_to_show
 from pebench.suite.results.record import Record, newest
 
@@ -53,8 +54,8 @@ def comparison(board: Board, name: str) -> list[str]:
         overall = differences[differences["task"] == "all"]
         lines += ["", f"Difference of {safe(name)}, paired by seed, with 95 % intervals:", ""]
         lines += [
-            f"- {d.difference:+.3f} [{d.low:+.3f}, {d.high:+.3f}] to {safe(d.other)}"
-            for d in overall.itertuples()
+            f"- {signed(d.difference, d.low, d.high)} to {safe(d.other)}"
+            for d in overall.dropna(subset="difference").itertuples()
         ]
     entry = board.entries[place]
     return [*lines, *(["", f"No rank: {safe(entry.reason)}"] if entry.reason else []), ""]

@@ -108,20 +108,24 @@ def compare(
     )
     for column in ("", "difference", "95 %", "p", "seeds"):
         shown.add_column(column, justify="left" if not column else "right")
-    for row in rows.itertuples():
+    known = rows["p"].notna()
+    for row, sure in zip(rows.itertuples(), known, strict=True):
         shown.add_row(
             row.task,
-            f"{row.difference:+.3f}",
-            f"{row.low:+.3f} to {row.high:+.3f}" if row.seeds > 1 else "-",
-            f"{row.p:.2g}" if row.seeds > 1 else "-",
+            f"{row.difference:+.3f}" if row.seeds else "-",
+            f"{row.low:+.3f} to {row.high:+.3f}" if sure else "-",
+            f"{row.p:.2g}" if sure else "-",
             f"{row.seeds}",
         )
     console().print(shown)
     typer.echo("Paired by seed, on the conditions that both have; the p-values are of single comparisons.")
-    if (rows["seeds"] < 2).any():
+    if previews := [e.name for e in table.entries if e.preview and e.name in (first, second)]:
         typer.echo(
-            "-: the two share one seed, so nothing tells how far another training would move the difference."
+            f"-: fewer than two seeds in some task of {' and '.join(previews)}, so nothing tells how far another "
+            "training would move the difference."
         )
+    elif not known.all():
+        typer.echo("-: the two share no seed.")
 
 
 def show_trend(

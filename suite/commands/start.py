@@ -173,6 +173,7 @@ def check(
     from pebench.encodings.registry import demand_acceptable, resolve
     from pebench.suite.extend.certificate import certify_method
     from pebench.suite.proofs.certificate import certify
+    from pebench.suite.proofs.hooks import demand_hooks
     from pebench.suite.proofs.walks import kernels_equal_their_definition
 
     torch.set_num_threads(1)
@@ -181,12 +182,14 @@ def check(
     else:
         name, cls = resolve(name)
         demand_acceptable(name, cls)
+        demand_hooks(name, cls)
     with console().status(f"checking {name}") if sys.stderr.isatty() and not as_json else Console(quiet=True):
         if extension:
             checks = certify_method(name)
         else:
-            walks = kernels_equal_their_definition(cls)
-            checks = [*certify(name, cls), *([walks] if walks else [])]
+            checks = certify(name, cls)
+            walks = kernels_equal_their_definition(cls) if all(c.passed for c in checks) else None
+            checks += [walks] if walks else []
     failed = [c for c in checks if not c.passed]
     if as_json:
         rows = [

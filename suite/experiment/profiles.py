@@ -90,6 +90,7 @@ QUICK_2 = Profile(
     seeds=2,
     plans={task: QUICK.plans[task] for task in ("copy", "language", "throughput")},
     timeout=QUICK.timeout,
+    current=True,
 )
 
 FAR = (1, 1.5, 2, 4, 8)

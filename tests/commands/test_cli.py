@@ -12,7 +12,9 @@ from rich.console import Console
 
 from pebench.encodings.registry import names
 from pebench.suite.commands import runs
+from pebench.suite.commands.results import compare
 from tests.in_process import exit_code
+from tests.made_records import write_sweep
 
 ROOT = Path(__file__).parents[2]
 PEBENCH = Path(sys.executable).with_name("pebench")
@@ -269,3 +271,24 @@ def test_published_tables_of_ones_own_are_compared(
     assert found["profile"] == "STANDARD"
     assert found["total"]["agree"] == 1
     assert found["total"]["low"] is None
+
+
+@pytest.mark.parametrize("lacking", ["one seed in copy", "no seed of another's"])
+def test_a_comparison_without_a_p_value_prints_a_dash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], lacking: str
+) -> None:
+    folder = write_sweep(tmp_path, {"rope": 1.0, "alibi": 4.0, "fox": 9.0}, seeds=4)
+    for file in (folder / "QUICK").glob("*/*/*.json"):
+        task, name, seed = file.parts[-3], file.parts[-2], int(file.name.split("-")[0])
+        gone = (
+            (name, task) == ("fox", "copy") and seed > 0
+            if lacking == "one seed in copy"
+            else task not in ("certificate", "throughput") and (seed > 1) == (name == "fox")
+        )
+        if gone:
+            file.unlink()
+    monkeypatch.setenv("COLUMNS", "100")
+    compare("fox", "rope", records=[folder])
+    said = capsys.readouterr().out
+    assert "nan" not in said
+    assert ("fewer than two seeds in some task of fox" if "copy" in lacking else "share no seed") in said

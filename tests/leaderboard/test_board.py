@@ -160,6 +160,23 @@ def test_a_preview_is_listed_below_with_a_score_and_no_place():
     assert frame["rank"].isna().tolist() == [False, False, True]
 
 
+def test_without_a_rank_no_quantity_has_a_chance_to_be_the_best(tmp_path):
+    """Of a failed certificate, and where the profile is not measured whole."""
+    records = Sweep({"rope": 1.0, "alibi": 4.0, "fox": 9.0}).records()
+    for n, record in enumerate(records):
+        if (record.encoding, record.task) == ("fox", "certificate"):
+            records[n] = replace(record, rows=(replace(record.rows[0], value=0.0), *record.rows[1:]))
+    failing = board_of(records, "QUICK", {"QUICK": 1}, [])
+    alone = write_sweep(tmp_path, {"rope": 1.0, "alibi": 4.0}, profile="STANDARD")
+    for made, unranked in ((failing, {"fox"}), (make_board(alone), {"rope", "alibi"})):
+        for e in made.entries:
+            parts = (e.at_length, e.beyond, e.learns, e.keeps)
+            assert (e.rank is None) == (e.name in unranked)
+            assert all((part.p_best is None) == (e.rank is None) for part in (e, *parts))
+    ranked = [e for e in failing.entries if e.rank]
+    assert sum(e.beyond.p_best for e in ranked) == pytest.approx(1)
+
+
 def test_a_failed_seed_is_no_second_seed(tmp_path):
     write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0}, seeds=2)
     gone = next((tmp_path / "QUICK" / "copy" / "fox").glob("1-*.json"))
@@ -587,6 +604,18 @@ def test_how_sure_the_order_is_stands_in_words(tmp_path):
     assert ": separated (p < 0.001)" in far
     one = make_board(write_sweep(tmp_path / "one", {"fox": 6.0, "alibi": 5.9}, seeds=1))
     assert views.how_sure(one) == []
+
+
+def test_costs_without_any_score_are_an_empty_table():
+    records = [
+        r
+        if r.task in ("certificate", "throughput")
+        else replace(r, rows=(), outcome="diverged", reason="NaN")
+        for r in Sweep({"rope": 1.0, "fox": 6.0}).records()
+    ]
+    failed = board_of(records, "QUICK", {"QUICK": 1}, [])
+    assert views.cost_metrics(failed)
+    assert views.cost_quality(failed, "train_ratio").empty
 
 
 def test_mean_ranks_say_what_they_do_not_separate(board):

@@ -82,6 +82,31 @@ def test_one_seed_is_a_preview_without_interval_or_verdict() -> None:
     assert "hope | rope | 1 | " in variants.to_markdown(board)
 
 
+def test_a_single_task_of_one_seed_makes_a_preview_everywhere() -> None:
+    """Also on the quantity of a task in which it has three."""
+    kept = [
+        record
+        for record in Sweep({"rope": 2.0, "p_rope": 9.0, "alibi": 9.0, "nope": 1.0}).records()
+        if (record.encoding, record.task) not in (("alibi", "copy"), ("p_rope", "copy")) or record.seed == 0
+    ]
+    board = board_of(kept, "QUICK", {"QUICK": 1}, [])
+    gap = measured(board, Quantity("language", "beyond L")).gap("alibi", "rope")
+    assert (gap.seeds, gap.p, gap.visible) == (3, None, None)
+    (row,) = (row for row in claims.judged(board).itertuples() if row.same_quantity and row.first == "alibi")
+    assert (row.verdict, row.seeds) == (claims.PREVIEW, 3)
+    assert math.isnan(row.p)
+    (change,) = (row for row in variants.judged(board).itertuples() if row.first == "p_rope")
+    assert change.at_length_verdict == change.beyond_verdict == claims.PREVIEW
+    assert claims.tally(board) == {"higher": 0, "lower": 0, "not separated": 0}
+
+
+def test_both_sides_of_a_claim_name_quantity_size_and_length(board: Board) -> None:
+    frame = claims.judged(board)
+    assert set(frame[frame["same_quantity"]]["models"]) == {"L = 64 tokens, 0.13 M parameters"}
+    assert "L = 4,096 tokens" in claims.PAPER
+    assert {"paper_355M", "paper_770M"} <= set(frame.columns)
+
+
 def test_a_variant_has_a_verdict_at_L_and_another_beyond_it() -> None:
     skills = {"grape_ap": 1.0, "grape_ap_still": 6.0, "rope": 2.0, "p_rope": 2.0}
     frame = variants.judged(made(Sweep(skills))).set_index("first")
@@ -117,7 +142,9 @@ def test_no_records_no_verdict() -> None:
 def test_the_table_in_markdown_states_both_quantities_and_has_a_line_for_each_claim(board: Board) -> None:
     head, _, *lines = claims.to_markdown(board).splitlines()
     assert claims.PAPER in head
-    assert "bits per byte of `language` at L = 64 tokens" in head
-    assert "all tasks beyond L: not the same quantity" in head
+    assert "bits per byte of `language` at L = 64 tokens, 0.13 M parameters" in head
+    assert (
+        "all tasks beyond L, L = 64 (in units of the task), 0.13 M parameters: not the same quantity" in head
+    )
     assert len(lines) == claims.judged(board)["claim"].nunique()
     assert all(line.count("|") == 8 for line in lines)

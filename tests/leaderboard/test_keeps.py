@@ -108,6 +108,15 @@ def test_an_interval_reaches_to_its_value_where_all_runs_pass_or_none_does() -> 
         assert (found["low"] < found["high"]).all()
 
 
+def test_the_best_is_looked_for_among_the_ranked() -> None:
+    scores, runs = tables(lambda e, t, s, n: fading(2.0 if e == "a" else 1.0)(n))
+    for table in learning(scores, runs, {"b"}):
+        assert value(table, "b")["p_best"] == 1.0
+        assert math.isnan(value(table, "a")["p_best"])
+        assert math.isnan(value(table, "a", "copy")["p_best"])
+        assert value(table, "a")["low"] <= value(table, "a")["value"]
+
+
 def test_one_seed_has_values_and_no_intervals() -> None:
     found = learning(*tables(lambda e, t, s, n: fading(1)(n), seeds=1))
     for table in found:

@@ -567,6 +567,7 @@ def test_mean_ranks_are_compared_as_in_the_published_example():
     assert ranking.cliques(list(ranks), distance) == [(0, 3)]
     assert ranking.cliques(list(ranks), 1.0) == [(0, 2), (2, 3)]
     assert np.isnan(ranking.friedman(auc.head(2)))
+    assert np.isnan(ranking.friedman(auc * 0.0))
 
 
 @settings(max_examples=50, deadline=None)

@@ -1,5 +1,7 @@
 """What a seed changes, against the law that made the records."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,13 @@ def test_one_seed_and_few_encodings_say_nothing() -> None:
     assert seeds.spread(made(0.02, seeds=1)).empty
     few = Sweep(dict.fromkeys(NAMES[1:], 1.0), seeds=3)
     assert seeds.spread(board_of(few.records(), "QUICK", {"QUICK": 3}, []).ranking).empty
+
+
+def test_equal_encodings_have_no_order_that_seeds_could_agree_on() -> None:
+    one = Sweep({NAMES[0]: 1.0}, seeds=2, tasks=("copy",)).records()
+    alike = [replace(record, encoding=name) for name in NAMES for record in one]
+    text = seeds.to_markdown(board_of(alike, "QUICK", {"QUICK": 3}, []).ranking)
+    assert text.splitlines()[2].endswith("| 0.00 | - |")
 
 
 def test_the_table_has_a_line_for_each_task() -> None:

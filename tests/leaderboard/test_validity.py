@@ -85,7 +85,14 @@ def test_every_alias_leads_to_an_encoding() -> None:
         ("T5's RPE", "t5_bias"), ("T5 Bias", "t5_bias"), ("FIRE", "fire"), ("KERPLE", "kerple_log"),
         ("Kerple-log", "kerple_log"), ("kerple_power", "kerple_power"), ("FoX", "fox"), ("FoX + RoPE", "rope+fox"),
         ("xPos", "xpos"), ("Sinusoidal", "sinusoidal"), ("YaRN", "rope@yarn"), ("Transformer-XL", "transformer_xl"),
-        ("APE", ""), ("Mamba", ""), ("", ""), ("???", ""),
+        ("APE", ""), ("Mamba", ""), ("", ""), ("???", ""), ("RPE", ""), ("PE", ""), ("Learned bias", ""),
+        ("T5 RPB", "t5_bias"), ("T5 relative position bias", "t5_bias"), ("Rotary PE", "rope"),
+        ("Rotary Position Embedding (RoPE)", "rope"), ("RoPE (base 10000)", "rope"), ("RoPE (2048)", ""),
+        ("RoPE-500k", "rope_500k"), ("w/o PE", "nope"), ("No positional embeddings", "nope"),
+        ("ALiBi (Press et al., 2022)", "alibi"), ("ALiBi [12, 3]", "alibi"), ("Shaw et al. (2018)", "shaw"),
+        ("Forgetting Transformer (FoX)", "fox"), ("FoX (Pro)", ""), ("FoX (w/o RoPE)", ""), ("RoPE (ours)", "rope"),
+        ("GRAPE-A", "grape_a_qk"), ("GRAPE-A (q)", "grape_a_q"), ("Additive GRAPE", "grape_a_qk"),
+        ("NTK-aware RoPE", "rope@ntk"), ("DAPE-Kerple", "dape"), ("Sinusoidal PE", "sinusoidal"),
     ],
 )  # fmt: skip
 def test_names_of_papers_are_found(name: str, ours: str) -> None:
@@ -190,6 +197,20 @@ def test_one_seed_separates_nothing() -> None:
     board = made(Sweep({"fox": 9.0, "alibi": 4.0, "nope": 2.0}), Sweep({"rope": 0.0}, seeds=1))
     total = compare(board, *copying("A", fox=0.9, rope=0.1)).total
     assert (total.agree, total.not_separated, total.preview, total.tau) == (0, 1, 1, None)
+
+
+def test_a_preview_separates_nothing_in_the_tasks_where_it_has_more_seeds() -> None:
+    kept = [
+        record
+        for record in Sweep({"fox": 9.0, "alibi": 4.0, "rope": 0.0}).records()
+        if (record.encoding, record.task) != ("rope", "needle") or record.seed == 0
+    ]
+    v = compare(board_of(kept, "QUICK", {"QUICK": 1}, []), *copying("A", fox=0.9, rope=0.1, alibi=0.5))
+    assert (v.total.pairs, v.total.preview, v.total.contradict) == (3, 2, 0)
+    assert v.pairs.set_index(["better", "worse"])["p"].isna().to_dict() == {
+        ("fox", "rope"): True, ("fox", "alibi"): False, ("alibi", "rope"): True,
+    }  # fmt: skip
+    assert all(column.pairs == 1 for column in v.columns)
 
 
 def test_a_training_failure_is_told_from_one_of_extrapolation(board: Board) -> None:

@@ -34,11 +34,14 @@ VERDICTS = {
     "beyond_verdict": st.column_config.TextColumn("beyond L the variant is"),
 }
 ORDER = (
-    *("first", "second", "verdict", "quantity", "same_quantity", "difference", "low", "high", "p", "seeds"),
-    *("paper_quantity", *PAPER, "claim"),
+    *("first", "second", "verdict", "quantity", "models", "same_quantity"),
+    *("difference", "low", "high", "p", "seeds", "paper_quantity", *PAPER, "claim"),
 )
 # On the page both sides stand where no one scrolls: the pair in one column, the verdict says whether both are the same.
-SHOWN = ("pair", "quantity", "difference", "low", "high", *PAPER, "verdict", "p", "seeds", "claim")
+SHOWN = (
+    *("pair", "quantity", "difference", "low", "high", *PAPER, "verdict"),
+    *("p", "seeds", "models", "paper_quantity", "claim"),
+)
 
 
 def show() -> None:
@@ -63,7 +66,7 @@ def show() -> None:
         st.markdown(
             "Encodings that differ from another one in a single choice; the first is the variant. All tasks at L and "
             "all tasks beyond L are two quantities, each with its verdict, corrected for all lines of both (Holm, "
-            f"5 %). *{claims.PREVIEW}*: neither an interval nor a verdict."
+            f"5 %). A *{claims.PREVIEW}* has fewer than two seeds in some task: neither an interval nor a verdict."
         )
         listed(changed, "variants")
     if pairs := [*frame["first"], *frame["second"], *changed["first"], *changed["second"]]:

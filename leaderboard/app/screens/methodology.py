@@ -1,5 +1,7 @@
 """How a rank comes about, and how sure it is."""
 
+import math
+
 import streamlit as st
 
 from pebench.leaderboard import ranking
@@ -83,9 +85,11 @@ def other_ways(board: Board) -> None:
     download(agreement, "agreement")
     with st.expander("Mean ranks alone: the diagram of critical differences"):
         means = views.mean_ranks(board)
+        known = math.isfinite(means.friedman)
+        friedman = f"Friedman's test of no difference: p = {means.friedman:.2g}. " if known else ""
         draw(figures.critical_difference(means.ranks, means.distance, means.cliques), "ranks")
         st.caption(
             "Mean rank over tasks, best on the left. A thick bar joins encodings that Nemenyi's test does not separate "
-            f"(critical difference {means.distance:.2f}). Friedman's test of no difference: p = {means.friedman:.2g}. "
+            f"(critical difference {means.distance:.2f}). {friedman}"
             "These tests use the order within each task, not the size of a difference: few tasks separate little."
         )
