@@ -8,6 +8,7 @@ Our own tasks are in the folder `pebench.tasks.lm_eval.books.YAML`.
 import hashlib
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,6 +106,14 @@ def truth(name: str, value: Any) -> bool:
     if (said := str(value).strip().lower()) in (*YES, *NO):
         return said in YES
     raise ArgumentError(f"{name} is {value!r}; give true or false")
+
+
+def whole(name: str, value: Any) -> int:
+    """A whole number, which a command line may give as text. ArgumentError where it is none."""
+    try:
+        return int(str(value))
+    except ValueError:
+        raise ArgumentError(f"{name} is {value!r}; give a whole number") from None
 
 
 class ByteLM(Reader):
@@ -211,10 +220,11 @@ class CheckpointLM(ByteLM):
             raise ArgumentError(
                 f"a checkpoint of pebench computes in float32, not in {dtype}: leave dtype out"
             )
-        path = Path(checkpoint)
+        path = Path(os.path.expanduser(checkpoint))
+        length = None if max_length is None else whole("max_length", max_length)
         lm = checkpoints.load(path, encoding, truth("stale", stale)).to(place(device))
         begins = checkpoints.config(path).task == "language"
-        super().__init__(lm, begins, None if max_length is None else int(max_length), int(seed))
+        super().__init__(lm, begins, length, whole("seed", seed))
 
 
 class Measured(NamedTuple):

@@ -340,6 +340,9 @@ def test_lm_evals_own_models_stay_where_ours_is_known(first: str) -> None:
         ({"pretrained": "gpt2"}, "no 'pretrained'"),
         ({"checkpoint": "x", "dtype": "bfloat16"}, "computes in float32"),
         ({"checkpoint": "x", "stale": "perhaps"}, "give true or false"),
+        ({"checkpoint": "x", "max_length": "long"}, "max_length is 'long'; give a whole number"),
+        ({"checkpoint": "x", "max_length": 2.5}, "give a whole number"),
+        ({"checkpoint": "~/absent.safetensors"}, f"there is no checkpoint {Path.home()}"),
     ],
 )
 def test_model_arguments_that_cannot_be_are_refused_in_words(arguments: dict[str, Any], words: str) -> None:
