@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 RECORDS ?= records
 
-.PHONY: leaderboard test test-engines app docs lint lock browser engines clean
+.PHONY: leaderboard test test-walks test-engines app docs lint lock browser engines clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make leaderboard   set up, train and measure the QUICK_2 profile, print the ranked table"
 	@echo "make app           browse the results in the browser"
 	@echo "make test          set up, check style and types, run all quick tests"
+	@echo "make test-walks    run the longer walks of users: whole loops of commands, every page in a browser (minutes)"
 	@echo "make engines       install what the tests of clusters and of GPU kernels need: Ray, Slurm, Triton"
 	@echo "make test-engines  run the tests of clusters, of several ranks and of GPU kernels (minutes)"
 	@echo "make docs          build the documentation into build/site, without a network"
@@ -26,6 +27,10 @@ app: $(VENV)/ready
 # One process a core, each with one thread; worksteal, because a few tests take minutes and most none.
 test: lint browser
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+
+# Longer walks of users: commands from end to end, every page of the app in a browser, machines of other kinds.
+test-walks: $(VENV)/ready browser
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal -m walks
 
 # Sweeps on a Ray cluster and a one-machine Slurm, models on several ranks, GPU kernels under an interpreter: one by one.
 test-engines: engines

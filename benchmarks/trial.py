@@ -4,7 +4,7 @@
     python -m benchmarks.trial copy_unique fox --length 32 --multiples 1,1.5,2 --json trials.jsonl
     python -m benchmarks.trial parity fox --profile STANDARD_2 --times 2 --json trials.jsonl
 
-No test example is read, so nothing can be chosen on one. What came out stands in suite/experiment/standard.md and
+No test example is read, so nothing can be chosen on one. What came out stands in docs/standard.md and
 docs/standard2.md. With --json the trial is appended to a file that `python -m pebench.leaderboard.reports.rules
 --trials` judges.
 """

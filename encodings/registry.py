@@ -5,7 +5,6 @@ A file in this folder adds an encoding by existing. A package adds one through t
 changed.
 """
 
-import difflib
 import functools
 import hashlib
 import importlib
@@ -15,6 +14,7 @@ import linecache
 import os
 import re
 import sys
+import traceback
 import unicodedata
 from collections.abc import Callable, Iterable
 from importlib.machinery import SourceFileLoader
@@ -22,9 +22,10 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import NamedTuple
 
-from pebench.encodings.base import Encoding
+from pebench.encodings.base import Encoding, Shape
+from pebench.encodings.streams import build
 from pebench.suite.results.card import text_problem
-from pebench.suite.results.names import name_problem, whole_problem
+from pebench.suite.results.names import hint, name_problem, whole_problem
 from pebench.suite.results.source import (
     SourceError,
     decode,
@@ -36,8 +37,10 @@ from pebench.suite.results.source import (
 
 FOLDER = Path(__file__).resolve().parent
 GROUP = "pebench.encodings"
+SMALL = Shape(layers=2, heads=2, head_dim=16, train_length=16)  # what every encoding can be made for
 # A class stands behind the last colon, and only where .py stands before it.
 _FILE = re.compile(r"(?P<path>.*\.py)(?::(?P<wanted>[^:/\\,]*))?", re.DOTALL)
+ABOUT = ("title", "paper", "family", "formula")  # what a class says of itself
 _REGISTRY: dict[str, type[Encoding]] = {}
 
 
@@ -56,10 +59,7 @@ class UnknownName(ValueError):
     """A name that nothing is registered under, with the nearest registered name."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]):
-        known = sorted(known)
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
-        super().__init__(f"no {kind} {name!r}; {hint}")
+        super().__init__(f"no {kind} {name!r}; {hint(name, sorted(known))}")
 
 
 class EncodingError(ValueError):
@@ -175,7 +175,27 @@ def resolve(spec: str) -> tuple[str, type[Encoding]]:
     name, cls = _found(spec)
     if problem := whole_problem(name):
         raise EncodingError(f'{spec}: the name {name!r} {problem}; name the class with @register("name")')
+    if not cls.__module__.startswith("pebench.encodings."):
+        _demand_buildable(cls)
     return name, cls
+
+
+@functools.lru_cache(maxsize=64)
+def _demand_buildable(cls: type[Encoding]) -> None:
+    """EncodingError, with the file and the line, where a class from outside cannot be made."""
+    try:
+        build(cls, SMALL)
+    except Exception as e:
+        raise EncodingError(
+            f"{cls.__name__} cannot be made for {SMALL}: {type(e).__name__}: {e}{own_place(e)}"
+        ) from e
+
+
+def own_place(error: BaseException) -> str:
+    """The line of a user's own file in which an error arose; empty where none of its calls is there."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename) in _LOADED]
+    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno}, in {own[-1].name})" if own else ""
 
 
 def _found(spec: str) -> tuple[str, type[Encoding]]:
@@ -216,9 +236,14 @@ def extension_of(spec: str) -> tuple[str, str]:
 
 def load_file(path: str) -> ModuleType:
     """The module of a Python file, in this folder or of a user's own. EncodingError where it does not load."""
-    file = Path(os.path.realpath(os.path.expanduser(path)))
-    if not file.is_file():
-        raise EncodingError(f"{path} is a folder" if file.is_dir() else f"there is no file {path}")
+    try:
+        file = Path(os.path.realpath(os.path.expanduser(path)))
+        if not file.is_file():
+            raise EncodingError(f"{path} is a folder" if file.is_dir() else f"there is no file {path}")
+    except (OSError, ValueError) as e:  # a path that is too long, or holds a null character
+        if isinstance(e, EncodingError):
+            raise
+        raise EncodingError(f"{path!r} is no path of a file: {getattr(e, 'strerror', None) or e}") from e
     _load_all()  # so that a name which is taken is refused
     return _import(file)
 
@@ -240,6 +265,9 @@ def _from_file(path: str, wanted: str) -> tuple[str, type[Encoding]]:
     cls = found[wanted]
     if unsaid := _unsaid(cls):
         raise EncodingError(f"{path}: {wanted} does not say its {', '.join(unsaid)}; add them to the class")
+    for about in ABOUT:
+        if problem := _unshowable(getattr(cls, about)):
+            raise EncodingError(f"{path}: the {about} of {wanted} {problem}")
     name = _name_in_file(cls, wanted)
     if alike := [c for c, other in found.items() if other is not cls and _name_in_file(other, c) == name]:
         raise EncodingError(
@@ -253,7 +281,15 @@ def _from_file(path: str, wanted: str) -> tuple[str, type[Encoding]]:
 
 def _unsaid(cls: type[Encoding]) -> list[str]:
     """What a class must say of itself, and does not."""
-    return [about for about in ("title", "paper", "family", "formula") if not hasattr(cls, about)]
+    return [about for about in ABOUT if not hasattr(cls, about)]
+
+
+def _unshowable(text: object) -> str:
+    """Why no page can show this text; empty where all can."""
+    if not isinstance(text, str):
+        return "is no text; set it on the class"
+    bad = next((char for char in text if not char.isprintable()), "")
+    return f'holds {bad!r}, which no page can show; write it as a raw string, r"..."' if bad else ""
 
 
 def _name_in_file(cls: type[Encoding], variable: str) -> str:
@@ -314,10 +350,10 @@ def _run(file: Path, text: str) -> ModuleType:
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         loader.exec_module(module)
-    except (Exception, SystemExit) as e:
+    except BaseException as e:
         _forget(file)
         del sys.modules[name]
-        if isinstance(e, EncodingError):
+        if isinstance(e, EncodingError | KeyboardInterrupt):
             raise
         raise EncodingError(f"{file} does not load: {type(e).__name__}: {e}") from e
     return module

@@ -21,6 +21,7 @@ from pebench.leaderboard.about import PUBLISHED, USUAL
 from pebench.leaderboard.notes import notes_of
 from pebench.leaderboard.ranking.keeps import ALL, learning
 from pebench.suite.results.metrics import EXTENDING, counted
+from pebench.suite.results.names import hint
 from pebench.suite.results.record import (
     CERTIFICATE,
     LARGEST,
@@ -34,7 +35,7 @@ from pebench.suite.results.record import (
 
 COSTS = ("train_ratio", "prefill_ratio", "decode_ratio", "cache_bytes")
 ALWAYS = (CERTIFICATE, "throughput")  # on a board of any tasks
-NOTHING = "no score yet on anything that another encoding has too"
+NOTHING = "no score yet in a condition that another encoding has"
 CONTENT = "reads content"  # the check that says it
 REPRODUCED = (
     "equal",
@@ -171,7 +172,7 @@ def make_board(
     profiles = dict(Counter(r.profile for r in every).most_common())
     profile = profile or next(name for count in counts for name, _ in count)
     if profile not in profiles:
-        raise BoardError(f"no records of profile {profile!r}; there are: {', '.join(profiles)}; {REMEDY}")
+        raise BoardError(f"no records of profile {profile!r}; {hint(profile, profiles)}; {REMEDY}")
     mine, both = own_encodings(places, read, profile)
     chosen: list[Record] = []
     marks: dict[str, str] = {}
@@ -214,7 +215,7 @@ def of_profile(board: Board, tasks: Sequence[str] = ()) -> Board:
     entries = [replace(e, coverage=share * e.coverage) for e in board.entries]
     if absent or share < ranking.MIN_COVERAGE:
         entries = [e if e.reason else placeless(e, why) for e in entries]
-    note = f"Not measured yet of {board.profile}: {names}; `pebench run --profile {board.profile}` goes on."
+    note = f"Not measured yet of {board.profile}: {names}; `pebench run --profile {board.profile}` continues."
     return replace(board, entries=entries, notes=[note, *board.notes])
 
 

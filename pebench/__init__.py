@@ -68,11 +68,15 @@ class _Encodings(ModuleType):
 import_module("pebench.encodings").__class__ = _Encodings
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'pebench' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(import_module(_HOME[name]), name)
-
-
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
+
+
+if not TYPE_CHECKING:  # static tools see the imports above, and tell a wrong name
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME:
+            from pebench.suite.results.names import hint
+
+            raise AttributeError(f"module 'pebench' has no attribute {name!r}; {hint(name, __all__)}")
+        return getattr(import_module(_HOME[name]), name)

@@ -38,8 +38,41 @@ def test_every_name_is_there_and_listed() -> None:
         assert callable(getattr(pebench, name))
         assert name in dir(pebench)
         assert name in (pebench.__doc__ or "")
-    with pytest.raises(AttributeError, match="'lod'; it has LM, Encoding"):
-        pebench.lod  # noqa: B018
+    for wrong, says in (
+        ("lod", "did you mean 'load'"),
+        ("recrods", "did you mean 'records'"),
+        ("x", "there are: LM"),
+    ):
+        with pytest.raises(AttributeError, match=f"no attribute {wrong!r}; {says}"):
+            getattr(pebench, wrong)
+    assert {name for name in dir(pebench) if not name.startswith("__")} == set(pebench.__all__)
+
+
+SCRIPT = """
+import pebench
+from pebench import Encoding, LM, Size
+reveal_type(pebench.encodings())
+reveal_type(pebench.resolve("rope"))
+reveal_type(pebench.records("records")[0].seed)
+lm = LM(Size(2, 64, 4, 256), pebench.resolve("rope")[1], 128, 0)
+reveal_type(lm.encoding)
+pebench.lod
+"""
+
+
+@pytest.mark.slow
+def test_a_users_type_checker_follows_every_name(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    call = [sys.executable, "-m", "mypy", "script.py"]
+    told = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, timeout=250).stdout
+    assert re.findall(r'Revealed type is "([^"]+)"', told) == [
+        "list[str]",
+        "tuple[str, type[pebench.encodings.base.Encoding]]",
+        "int",
+        "pebench.encodings.base.Encoding",
+    ], told
+    (error,) = re.findall(r"error: (.+)", told)
+    assert error.startswith('Module has no attribute "lod"'), told
 
 
 def test_the_encodings_are_listed_and_their_package_still_imports() -> None:
@@ -58,7 +91,7 @@ def test_the_published_ranking_is_a_frame() -> None:
     board = pebench.load("quick")
     assert isinstance(board, pd.DataFrame)
     assert {"name", "rank", "tier", "score", "low", "high"} <= set(board.columns)
-    with pytest.raises(BoardError, match=r"there are: .*STANDARD"):
+    with pytest.raises(BoardError, match=r"did you mean 'STANDARD'\?"):
         pebench.load("STANDRAD")
 
 

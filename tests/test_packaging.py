@@ -73,6 +73,7 @@ def test_the_wheel_is_whole_and_has_one_import_name(built: Path) -> None:
     assert {"pebench/py.typed", "pebench/api.py"} <= names
 
 
+@pytest.mark.walks
 def test_an_installed_wheel_works_without_the_checkout(built: Path, tmp_path: Path) -> None:
     (archive,) = built.glob("*.whl")
     with zipfile.ZipFile(archive) as wheel:

@@ -27,6 +27,7 @@ def test_the_make_commands_exist() -> None:
         assert target in targets
 
 
+@pytest.mark.walks
 @pytest.mark.timeout(900)
 def test_the_commands_run_as_they_stand(tmp_path: Path, books: None) -> None:
     """In order, in one folder. QUICK becomes two tasks of SMOKE, and the app, which runs until stopped, its help."""

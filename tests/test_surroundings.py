@@ -17,14 +17,15 @@ import torch
 from pebench.leaderboard.board import make_board, stamp
 from pebench.suite.commands import terminal
 from pebench.suite.experiment.clock import Clock
+from pebench.suite.results.processes import environment
 from pebench.suite.results.record import Record, read_all, write
 from pebench.suite.runs import machine
 from pebench.suite.runs.cell import Cell
 from pebench.suite.runs.runner import states
 from pebench.suite.submissions.reproduce import add_mark, marks_of
-from pebench.tasks.data.system import environment
 from tests.made_records import write_sweep
 from tests.made_submission import record
+from tests.walks import some
 
 COMMAND = (os.fspath(Path(sys.executable).with_name("pebench")),)
 SMOKE = ("run", "--profile", "SMOKE", "-t", "copy", "--seed", "0", "-e")
@@ -254,7 +255,7 @@ runner.Sweep([cell], Path("r"), 1, 5, 2**32).run()
 """
 
 
-@pytest.mark.parametrize("who", ["sweep and worker", "worker", "sweep"])
+@pytest.mark.parametrize("who", some(["sweep and worker", "worker", "sweep"], "worker"))
 def test_a_run_that_is_suspended_is_not_timed_out(who: str, tmp_path: Path) -> None:
     command = [sys.executable, "-P", "-c", SUSPENDED]
     sweep = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)

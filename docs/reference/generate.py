@@ -12,7 +12,7 @@ PARTS = ("encodings", "tasks", "suite", "leaderboard")
 SECTIONS = {
     "How to": ["submit.md", "ranks.md", "extend.md", "clusters.md", "gpu.md", "scale.md", "examples.md"],
     "Results": ["leaderboard.md", "validity.md", "variants.md", "map.md", "standard.md", "standard2.md"],
-    "Project": ["glossary.md", "releasing.md"],
+    "Project": ["architecture.md", "glossary.md", "releasing.md"],
     "Decisions": sorted(f"decisions/{page.name}" for page in (ROOT / "docs/decisions").glob("*.md")),
 }
 
@@ -24,14 +24,19 @@ def title(page: str) -> str:
 
 summary = ["* [pebench](index.md)"]
 for section, pages in SECTIONS.items():
-    written = [page for page in pages if (ROOT / "docs" / page).is_file()]
-    if written:
-        summary += [f"* {section}", *(f"    * [{title(page)}]({page})" for page in written)]
-summary += ["* Reference", "    * [Command line](reference/cli.md)"]
+    summary += [f"* {section}", *(f"    * [{title(page)}]({page})" for page in pages)]
+summary += [
+    "* Reference",
+    "    * [Command line](reference/cli.md)",
+    "    * [import pebench](reference/pebench.md)",
+]
 
 with mkdocs_gen_files.open("reference/cli.md", "w") as page:
     command = [sys.executable, "-P", "-m", "typer", "pebench.suite.cli", "utils", "docs", "--name", "pebench"]
     page.write(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+with mkdocs_gen_files.open("reference/pebench.md", "w") as page:
+    page.write("# import pebench\n\n::: pebench\n")
 
 for part in PARTS:
     summary.append(f"    * {part}")

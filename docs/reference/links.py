@@ -15,7 +15,8 @@ def on_startup(**_: Any) -> None:
     """Called by mkdocs once."""
     shutil.rmtree(API, ignore_errors=True)
     (API / "encodings").mkdir(parents=True)
-    shutil.copy(ROOT / "pebench/__init__.py", API)
+    for file in (ROOT / "pebench").glob("*.py"):
+        shutil.copy(file, API)
     (API / "encodings/__init__.py").touch()
     for file in (ROOT / "encodings").glob("*.py"):
         (API / "encodings" / file.name).symlink_to(file)

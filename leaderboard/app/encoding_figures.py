@@ -48,7 +48,7 @@ def logits(points: pd.DataFrame, layer: int) -> go.Figure:
     for (head, state), line in _chosen(points, "logit", layer).groupby(["head", "state"]):
         figure.add_scatter(x=line["x"], y=line["y"], mode="lines+markers", **_style(head, state, points))
     figure.update_xaxes(type="log", title="distance of the key (tokens)")
-    figure.update_yaxes(title="logit less that of the nearest key")
+    figure.update_yaxes(title="logit minus the nearest key's")
     return laid_out(figure, 400)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pebench.leaderboard.about import PUBLISHED, USUAL
+from pebench.suite.results.processes import environment
 
 ADDRESS = "127.0.0.1"
 DEFAULT_PORT = 8501
@@ -51,8 +52,8 @@ def run_app(
     port = free_port(port, host)
     if is_open(host):
         print(
-            f"pebench: whoever can reach {host}:{port} can see this leaderboard; of your files it reads its records "
-            "folders alone",
+            f"pebench: everyone who can reach {host}:{port} sees this leaderboard. It reads the records folders and "
+            "no other file.",
             file=sys.stderr,
         )
     asked = list[int]()  # signals; an exception in their place could be lost in a destructor
@@ -96,7 +97,7 @@ def start(records: Sequence[Path], port: int, host: str = ADDRESS) -> "subproces
 
     Streamlit's own variables stay behind; they could change the port, the address or the looks.
     """
-    own = {name: value for name, value in os.environ.items() if not name.startswith("STREAMLIT_")}
+    own = {name: value for name, value in environment().items() if not name.startswith("STREAMLIT_")}
     own[FOLDER_VARIABLE] = os.pathsep.join(
         "published" if folder == PUBLISHED else str(folder.resolve()) for folder in records
     )

@@ -79,7 +79,7 @@ COLUMNS: dict[str, Any] = {
         help="Share of the records run again: equal, or within seed spread on another processor.",
     ),
     "reads_content": st.column_config.CheckboxColumn(
-        "sees content", help="Positions enter other than by a matrix and a bias of their own."
+        "sees content", help="The effect of positions depends on the content."
     ),
     "parameters": NUMBER("parameters", format="%d", help="Of the encoding itself."),
     "train_ratio": NUMBER("train", format="%.2f x", help="Time of a training step over RoPE's."),
@@ -94,8 +94,10 @@ COLUMNS: dict[str, Any] = {
     "seeds_needed": NUMBER("seeds needed", format="%d"),
     "p": NUMBER("p", format="%.2g", help="Two-sided p-value of a paired t-test."),
     "tau": NUMBER("tau", format="%.2f", help="Kendall's: 1 the same order, -1 the opposite."),
-    "accuracy": NUMBER("accuracy", format="%.3f", help="Questions whose right answer is the likeliest."),
-    "chance": NUMBER("chance", format="%.3f", help="The accuracy of who guesses."),
+    "accuracy": NUMBER(
+        "accuracy", format="%.3f", help="Share of questions in which the right answer is the likeliest."
+    ),
+    "chance": NUMBER("chance", format="%.3f", help="The accuracy of guessing."),
     "bits_per_byte": NUMBER("bits per byte", format="%.3f", help="Of the right answer."),
     "cache_bytes": NUMBER("cache B/token", format="%.0f"),
 }

@@ -181,7 +181,7 @@ SCHEMAS |= {
         ("published", NUMBER, "by how much, in the table's unit"),
         ("difference", NUMBER, "better minus worse here, in score"),
         ("p", NUMBER, "of that difference, uncorrected"),
-        ("seeds", INTEGER, "of the one that has fewer"),
+        ("seeds", INTEGER, "of the encoding with fewer"),
         ("verdict", TEXT, "agree, contradict or not separated"),
     ),
 }

@@ -311,9 +311,9 @@ def task(site: Site, name: str, against: Validity) -> Page:
             page.add("<h2>Along the length</h2>")
             page.figure(f"curve-{name}", drawn, f"{title}: {metrics[0]} against length.")
     found = views.task_validity(against, name)
-    page.add("<h2>What it is known to predict</h2>")
+    page.add("<h2>Agreement with published tables</h2>")
     if found.empty:
-        page.add("<p>No published table asks what this task asks, of encodings that are on this board.</p>")
+        page.add("<p>No published table measures the same for encodings of this board.</p>")
     else:
         plain_table(page, f"validity-{name}", found)
     return page

@@ -77,7 +77,7 @@ def bullets(lines: list[str]) -> str:
 
 
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
-    "in-short": ("README.md", lambda: bullets(sentences.in_short(board()))),
+    "in-short": ("docs/leaderboard.md", lambda: bullets(sentences.in_short(board()))),
     "top": ("README.md", lambda: top(board())),
     "board": ("docs/leaderboard.md", lambda: to_markdown(board())),
     "claims": ("docs/leaderboard.md", lambda: claims.to_markdown(board())),
@@ -89,16 +89,16 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "method": ("docs/ranks.md", lambda: METHOD),
     "submit": ("docs/submit.md", lambda: SUBMIT),
     "map": ("docs/map.md", lambda: atlas.to_markdown(board())),
-    "variants": ("leaderboard/variants.md", lambda: variants.to_markdown(board())),
-    "gates": ("suite/experiment/standard.md", lambda: gates.to_markdown(board())),
-    "seeds": ("suite/experiment/standard.md", lambda: seeds.to_markdown(board().ranking)),
-    "machines": ("suite/experiment/standard.md", lambda: machines.to_markdown(PUBLISHED)),
-    "rates": ("suite/experiment/standard.md", lambda: rates.to_markdown(read_all(PUBLISHED)[0])),
+    "variants": ("docs/variants.md", lambda: variants.to_markdown(board())),
+    "gates": ("docs/standard.md", lambda: gates.to_markdown(board())),
+    "seeds": ("docs/standard.md", lambda: seeds.to_markdown(board().ranking)),
+    "machines": ("docs/standard.md", lambda: machines.to_markdown(PUBLISHED)),
+    "rates": ("docs/standard.md", lambda: rates.to_markdown(read_all(PUBLISHED)[0])),
     "rules": ("docs/standard2.md", lambda: rules.published("STANDARD_2")),
     "trials": ("docs/standard2.md", rules.trial_table),
     "trend": ("docs/standard2.md", lambda: trend.published("STANDARD_2", "LARGE")),
-    "notes": ("suite/experiment/standard.md", lambda: bullets(notes.on_tasks(board()))),
-    "rate-notes": ("suite/experiment/standard.md", lambda: bullets(notes.on_rates(read_all(PUBLISHED)[0]))),
+    "notes": ("docs/standard.md", lambda: bullets(notes.on_tasks(board()))),
+    "rate-notes": ("docs/standard.md", lambda: bullets(notes.on_rates(read_all(PUBLISHED)[0]))),
 }
 
 

@@ -269,9 +269,9 @@ def notes(records: Sequence[Record], lines: Sequence[Line]) -> list[str]:
         if len(kinds := sorted({str(r.provenance.get(part)) for r in records})) > 1:
             found.append(f"Records of more than one {name}: {', '.join(kinds)}.")
     if len({r.shared_code for r in records}) > 1:
-        found.append("Records of different code stand beside each other; run the older ones again.")
+        found.append("Records of different versions of the code are mixed; run the older ones again.")
     if dirty := sum(bool(r.provenance.get("dirty", True)) for r in records):
-        found.append(f"{counted(dirty, 'record')} of code that no commit has.")
+        found.append(f"{counted(dirty, 'record')} of uncommitted code.")
     return found
 
 

@@ -49,6 +49,6 @@ def to_markdown(folder: Path) -> str:
     machines = " and ".join(dict.fromkeys(frame["machine"]))
     below = (
         f"{counted(len(frame), 'record')} run again ({machines}): {within} within seed spread. The root mean square of "
-        f"all differences is {whole:.2f} of those between two seeds."
+        f"all differences is {whole:.2f} times the difference of two seeds."
     )
     return "\n".join([*lines, "", below])

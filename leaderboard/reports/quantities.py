@@ -15,7 +15,7 @@ from scipy import special
 from pebench.leaderboard import ranking
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.reports.published import AT, BEYOND
-from pebench.suite.results.metrics import METRICS, length_unit
+from pebench.suite.results.metrics import length_unit
 
 ALL = ""  # the task of the average of all tasks, weighed as on the board
 WHOLE = "at and beyond L"
@@ -173,10 +173,3 @@ def raw_mean(board: Board, encoding: str, task: str, metric: str, length: float)
     here = (rows["encoding"] == encoding) & (rows["task"] == task) & (rows["metric"] == metric)
     by_seed = rows[here & (rows["length"] == length)].groupby("seed")["value"].mean()
     return float(by_seed.mean()) if len(by_seed) else None
-
-
-def metric_of(board: Board, task: str) -> str:
-    """The metric that a task is scored by, as the table of metrics titles it: "bits per byte"."""
-    rows = board.scores
-    scored = rows[(rows["task"] == task) & rows["score"].notna()]["metric"]
-    return METRICS[scored.mode().iloc[0]].title if len(scored) else ""

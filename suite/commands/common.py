@@ -29,7 +29,7 @@ ProfileName = Annotated[
     typer.Option(
         "--profile",
         "-p",
-        help="Which profile: `pebench ls profiles`. Default: the newest quick one with published results.",
+        help="Which profile: `pebench ls profiles`. Default: the newest quick profile with published results.",
         show_default=False,
     ),
 ]
@@ -38,20 +38,20 @@ Records = Annotated[
 ]
 Corpus = Annotated[
     Path | None,
-    typer.Option(help="Your own text (a file, or a folder of .txt files) in the place of books-v1.", **PATH),
+    typer.Option(help="Your own text instead of books-v1: a file, or a folder of .txt files.", **PATH),
 ]
 TheirEncoding = Annotated[
-    str | None, typer.Option("--encoding", "-e", help="Its encoding, where that is in a file: file.py:Class.")
+    str | None, typer.Option("--encoding", "-e", help="The encoding, if it is in a file: file.py:Class.")
 ]
 Seeds = Annotated[int | None, typer.Option(min=1, help="Seeds 0 to N-1; default: the profile's.")]
 Jobs = Annotated[
     int | None,
     typer.Option(min=1, help="Runs at a time; default: the processor's cores, on a GPU by its memory too."),
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")]
+Device = Annotated[str, typer.Option(help="The device: cpu, cuda, cuda:1 ...")]
 Retry = Annotated[bool, typer.Option("--retry", help="Run again what failed before.")]
 Stale = Annotated[
-    bool, typer.Option("--stale", help="Load it although code has changed since it was trained.")
+    bool, typer.Option("--stale", help="Load the model although code has changed since its training.")
 ]
 Shown = Annotated[
     list[Path] | None,
@@ -82,7 +82,8 @@ def usual(profile: str | None) -> str:
 
 
 AnyProfile = Annotated[
-    str | None, typer.Option("--profile", "-p", help="Default: the one with most records.")
+    str | None,
+    typer.Option("--profile", "-p", help="The profile to show. Default: the profile with most records."),
 ]
 
 
@@ -139,13 +140,15 @@ class Machines(StrEnum):
     slurm = "slurm"
 
 
-EngineName = Annotated[Machines, typer.Option("--engine", help="The machines that make the runs.")]
+EngineName = Annotated[
+    Machines, typer.Option("--engine", help="Where the runs are made: on this machine, on Ray or on Slurm.")
+]
 Address = Annotated[
-    str | None, typer.Option(help="Ray: the cluster's address, HOST:PORT; default: the one here.")
+    str | None, typer.Option(help="Ray: the cluster's address, HOST:PORT; default: the cluster here.")
 ]
 Gpus = Annotated[
     float | None,
-    typer.Option(min=0.01, help="Ray and Slurm: GPUs of a run, for Ray also a share such as 0.25."),
+    typer.Option(min=0.01, help="Ray and Slurm: GPUs for each run; on Ray also a share such as 0.25."),
 ]
 Mixed = Annotated[
     bool, typer.Option("--mixed", help="Ray: use nodes of different precision or PyTorch in one sweep.")
@@ -158,15 +161,18 @@ Ranks = Annotated[
 ]
 MicroBatch = Annotated[
     int | None,
-    typer.Option(min=1, help="Ranks: sequences of one forward pass on each; more passes then make a step."),
+    typer.Option(
+        min=1, help="With --ranks: sequences in one forward pass of a process; a step then takes several."
+    ),
 ]
 Sharded = Annotated[
     bool,
-    typer.Option(
-        "--sharded", help="Ranks: split parameters and moments among them (FSDP2), for large models."
-    ),
+    typer.Option("--sharded", help="With --ranks: split parameters and moments among the processes (FSDP2)."),
 ]
 Recompute = Annotated[
-    bool, typer.Option("--recompute", help="Ranks: compute activations again backwards; they need no memory.")
+    bool,
+    typer.Option(
+        "--recompute", help="With --ranks: recompute activations in the backward pass, to save memory."
+    ),
 ]
 Partition = Annotated[str | None, typer.Option(help="Slurm: the partition.")]

@@ -2,16 +2,31 @@
 
 
 def worded(e: Exception) -> str:
-    """What is told of an error; of the system's own the file and its reason, without a number."""
+    """What is told of an error; of the system's own the file and its reason, without a number.
+
+    Of an error that arose in a user's own file the line stands behind it.
+    """
+    from pebench.encodings.registry import own_place
+
+    if known(e) is None:
+        return f"{type(e).__name__}: {e}{own_place(e)}"
     if isinstance(e, FileNotFoundError) and e.filename is not None:
         return f"there is no {e.filename}"
     if isinstance(e, OSError) and e.filename is not None and e.strerror:
         return f"{e.filename}: {e.strerror}"
-    return str(e)
+    return (e.strerror if isinstance(e, OSError) else None) or str(e)
 
 
 def explained(e: Exception) -> int | None:
-    """The exit code of an error that a user can cause; None for our own faults."""
+    """The exit code of an error that a user can cause, also in a file of their own; None for our own faults."""
+    from pebench.encodings.registry import own_place
+
+    code = known(e)
+    return 2 if code is None and own_place(e) else code
+
+
+def known(e: Exception) -> int | None:
+    """The exit code of an error that says in its own words what to do; None for all others."""
     from pebench.encodings.registry import EncodingError, UnknownName
     from pebench.leaderboard.app.launch import LaunchError
     from pebench.leaderboard.board import BoardError

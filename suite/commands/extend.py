@@ -37,15 +37,16 @@ def extend(
     records: Records = Path("records"),
     corpus: Corpus = None,
     threads: Annotated[
-        int, typer.Option(min=1, help="Threads of this process. Two processes of one are faster.")
+        int, typer.Option(min=1, help="Threads of this process. Two processes of one thread each are faster.")
     ] = 1,
     status: Annotated[bool, typer.Option("--status", help="List the missing runs, and run nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Read a pretrained model beyond its training length with each method of context extension.
 
-    Loss by position, hidden numbers, cost: each of a method and a text becomes a record. A second call continues, and
-    several calls at a time share the work. `pebench board --profile EXTEND_QUICK` shows the results.
+    It measures loss by position, retrieval of hidden numbers, and cost. Each method and text becomes a record.
+    A second call continues, and several calls at a time share the work. `pebench board --profile EXTEND_QUICK` shows
+    the results.
     """
     import torch
 

@@ -35,12 +35,13 @@ def write_text(
     checkpoint: Annotated[
         Path, typer.Argument(help="A trained model: FOLDER/checkpoints/.../*.safetensors.", **PATH)
     ],
-    prompt: Annotated[str, typer.Option(help="What the text begins with.")] = "",
+    prompt: Annotated[str, typer.Option(help="The beginning of the text.")] = "",
     tokens: Annotated[int, typer.Option(min=1, help="How many bytes to write.")] = 256,
     temperature: Annotated[
-        float, typer.Option(min=0, callback=finite, help="0 takes the likeliest byte.")
+        float,
+        typer.Option(min=0, callback=finite, help="The sampling temperature; 0 takes the likeliest byte."),
     ] = 0.8,
-    seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="Of the random choices.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**64 - 1, help="The seed of the random choices.")] = 0,
     encoding: TheirEncoding = None,
     stale: Stale = False,
 ) -> None:
@@ -79,17 +80,22 @@ def write_text(
 
 def run_harness(
     checkpoint: Annotated[
-        Path, typer.Option(help="A trained model of a text task, as in `generate`.", **PATH)
+        Path,
+        typer.Option(help="A trained model of a text task: FOLDER/checkpoints/.../*.safetensors.", **PATH),
     ],
     tasks: Annotated[
         list[str] | None,
-        typer.Option("--tasks", "-t", help="Names with commas, or -t again; default: forced choice."),
+        typer.Option(
+            "--tasks", "-t", help="Tasks of lm-eval, with commas or -t again; default: forced choice."
+        ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="The first N questions of each task.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Ask the first N questions of each task only.")
+    ] = None,
     max_length: Annotated[
-        int | None, typer.Option(min=2, help="Bytes that the model reads at most; default: as in training.")
+        int | None, typer.Option(min=2, help="The most bytes that the model reads; default: as in training.")
     ] = None,
-    online: Annotated[bool, typer.Option("--online", help="lm-eval's own tasks, from the hub.")] = False,
+    online: Annotated[bool, typer.Option("--online", help="Use lm-eval's own tasks, from the hub.")] = False,
     encoding: TheirEncoding = None,
     stale: Stale = False,
     device: Device = "cpu",

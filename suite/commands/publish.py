@@ -50,10 +50,10 @@ def build(
 
 def export(
     kind: Annotated[
-        ExportFormat, typer.Option("--format", help="eee: Every Eval Ever logs.")
+        ExportFormat, typer.Option("--format", help="The format; eee writes logs of Every Eval Ever.")
     ] = ExportFormat.csv,
     records: Records = Path("records"),
-    out: Annotated[Path, typer.Option(help="Where to write.", **PATH)] = Path("export"),
+    out: Annotated[Path, typer.Option(help="The folder to write.", **PATH)] = Path("export"),
 ) -> None:
     """Write all results as CSV, parquet or Every Eval Ever logs."""
     from pebench.leaderboard.export.dataset import export as export_files
@@ -81,11 +81,15 @@ def push(
     repo: Annotated[str, typer.Argument(help="The repository: owner/name.")],
     folder: Annotated[
         Path | None,
-        typer.Option(help="As `pebench build` or, for a Space, `pebench site` writes it.", **PATH),
+        typer.Option(
+            help="The folder that `pebench build` wrote; for a Space, that `pebench site` wrote.", **PATH
+        ),
     ] = None,
-    message: Annotated[str, typer.Option(help="Of the commit.")] = "Results of pebench",
-    private: Annotated[bool, typer.Option("--private", help="If the repository is made.")] = False,
-    space: Annotated[bool, typer.Option("--space", help="A site, to a static Space.")] = False,
+    message: Annotated[str, typer.Option(help="The message of the commit.")] = "Results of pebench",
+    private: Annotated[
+        bool, typer.Option("--private", help="Make the repository private, if it is new.")
+    ] = False,
+    space: Annotated[bool, typer.Option("--space", help="Upload a site to a static Space.")] = False,
 ) -> None:
     """Upload a dataset folder, or a site, to the Hugging Face Hub."""
     from pebench.leaderboard.export.hub import push as upload

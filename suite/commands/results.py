@@ -28,16 +28,16 @@ def board(
     profile: AnyProfile = None,
     tasks: Annotated[
         list[str] | None,
-        typer.Option("--tasks", "-t", help="Rank on these tasks alone, with commas or -t again."),
+        typer.Option("--tasks", "-t", help="Rank on these tasks only, with commas or -t again."),
     ] = None,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
     order: Annotated[
-        str, typer.Option("--order", help="Of the rows: mean, standardised or median-rank.")
+        str, typer.Option("--order", help="The order of the rows: mean, standardised or median-rank.")
     ] = "mean",
 ) -> None:
-    """Print the ranking; of EXTEND and EXTEND_QUICK the board of the methods that extend a pretrained model."""
+    """Print the ranking. The profiles EXTEND and EXTEND_QUICK rank methods that extend a pretrained model."""
     from pebench.leaderboard.board import make_board
     from pebench.leaderboard.printing import ordered, print_board, to_csv, to_json, to_markdown
     from pebench.leaderboard.reports import extension
@@ -134,7 +134,9 @@ def show_trend(
     profiles: Annotated[
         list[str] | None,
         typer.Option(
-            "--profile", "-p", help="Two or more, with commas or -p again. Default: all that go together."
+            "--profile",
+            "-p",
+            help="Two or more profiles, with commas or -p again. Default: all that can be compared.",
         ),
     ] = None,
     quantity: Annotated[
@@ -162,13 +164,11 @@ def compare_with_published(
     profile: AnyProfile = None,
     published: Annotated[
         Path | None,
-        typer.Option(
-            help="A CSV of tables of your own, in the place of ours; columns as in leaderboard/published.csv."
-        ),
+        typer.Option(help="Your own CSV of tables instead of ours; columns as in leaderboard/published.csv."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare the order of the board with published tables: what agrees, what contradicts, what cannot be told."""
+    """Compare the order of the board with published tables: agreement, contradiction, or not separable."""
     from pebench.encodings.registry import names
     from pebench.leaderboard.board import make_board
     from pebench.leaderboard.reports.published import FILE, read
@@ -185,11 +185,13 @@ def compare_with_published(
 def open_app(
     records: Shown = None,
     beside: Beside = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: a free one.")] = None,
-    host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 lets others see it.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="The port. Default: a free one.")] = None,
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; 0.0.0.0 lets other machines see the app.")
+    ] = "127.0.0.1",
     browser: Annotated[bool, typer.Option(help="Open the browser.")] = True,
 ) -> None:
-    """Browse the leaderboard in the browser."""
+    """Show the leaderboard in the browser."""
     from pebench.leaderboard.app.launch import run_app
 
     raise typer.Exit(run_app(sources(records, beside), port, browser, host))

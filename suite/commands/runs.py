@@ -57,14 +57,14 @@ def run(
         typer.Option("--tasks", "-t", help="Tasks, with commas or -t again; default: all."),
     ] = None,
     seeds: Seeds = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="This seed alone.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Run this seed only.")] = None,
     jobs: Jobs = None,
     records: Records = Path("records"),
     corpus: Corpus = None,
     device: Device = "cpu",
     retry: Retry = False,
     save: Annotated[
-        bool, typer.Option("--save", help="Keep the trained models of all tasks, not of language alone.")
+        bool, typer.Option("--save", help="Save the trained model of every task. Default: of language only.")
     ] = False,
     ranks: Ranks = None,
     micro_batch: MicroBatch = None,
@@ -78,12 +78,10 @@ def run(
     time: Annotated[str | None, typer.Option(help="Slurm: the time limit of a run, such as 2:00:00.")] = None,
     sbatch: Annotated[
         list[str] | None,
-        typer.Option(
-            "--sbatch", help="Slurm: a further option of sbatch, such as --account=mine; repeatable."
-        ),
+        typer.Option("--sbatch", help="Slurm: another option of sbatch, such as --account=mine; repeatable."),
     ] = None,
 ) -> None:
-    """Train and measure; what has its record already is kept, so a second call continues."""
+    """Train and measure encodings. A run that has its record is skipped, so a second call continues."""
     from pebench.suite.experiment.profiles import profile_named
     from pebench.suite.experiment.sharing import Sharing
     from pebench.suite.results.metrics import counted
@@ -141,7 +139,7 @@ def show_nodes(
     partition: Partition = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check the machines before they get runs: code, text, precision, memory, GPU; exit code 3 where one fails."""
+    """Check machines before they get runs: code, text, precision, memory, GPU. Exit code 3 if one fails."""
     from pebench.suite.experiment.profiles import profile_named
     from pebench.suite.results.metrics import counted
     from pebench.suite.runs.preflight import expected, state
@@ -184,9 +182,9 @@ def show_nodes(
 
 def run_listed(
     listing: Annotated[Path, typer.Argument(help="A list that `run --engine slurm` wrote.", **PATH)],
-    number: Annotated[int, typer.Argument(min=0, help="Which run of it, from 0.")],
+    number: Annotated[int, typer.Argument(min=0, help="The number of the run, from 0.")],
 ) -> None:
-    """Make one run of a list: the command of each task of a Slurm array."""
+    """Make one run of a list. Each task of a Slurm array calls this command."""
     from pebench.suite.runs.engines.slurm import run_one
 
     raise typer.Exit(run_one(listing, number, console()))
@@ -201,7 +199,7 @@ def status(
     corpus: Corpus = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show which runs of a sweep are done, missing, stale (of other code) or failed."""
+    """Show which runs of a sweep are done, missing, stale (made by other code) or failed."""
     from pebench.suite.experiment.profiles import profile_named
     from pebench.suite.results.metrics import counted
     from pebench.suite.runs.engines.slurm import left_out

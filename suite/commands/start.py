@@ -105,7 +105,7 @@ def show(
     name: Annotated[str, typer.Argument(help="A registered encoding, or file.py:Class.")],
     as_json: AsJson = False,
 ) -> None:
-    """Show an encoding: what it is, its formula, its source."""
+    """Show an encoding: description, formula, source, claims."""
     from rich.syntax import Syntax
 
     from pebench.encodings.registry import resolve, source_text
@@ -123,13 +123,13 @@ def show(
 
 
 def new(
-    name: Annotated[str, typer.Argument(help="Lower case, digits and underscores.")],
+    name: Annotated[str, typer.Argument(help="The new name: lower-case letters, digits and underscores.")],
     folder: Annotated[Path, typer.Option(help="Where to write it.", **PATH)] = Path(),
     extension: Annotated[
-        bool, typer.Option("--extension", help="A method of context extension, for `pebench extend`.")
+        bool, typer.Option("--extension", help="Write a method of context extension, for `pebench extend`.")
     ] = False,
 ) -> None:
-    """Write a file with a new encoding that passes the check, to change into yours."""
+    """Write a file with a working encoding, to change into yours."""
     from pebench.encodings.extension import methods
     from pebench.encodings.registry import FOLDER, UnknownName, resolve
     from pebench.leaderboard.about import USUAL
@@ -162,17 +162,18 @@ def check(
     name: Annotated[str, typer.Argument(help="A registered encoding, or file.py:Class.")],
     extension: Annotated[
         bool,
-        typer.Option("--extension", help="The name is of a method of context extension: yarn, yarn+logn."),
+        typer.Option("--extension", help="NAME is a method of context extension, such as yarn or yarn+logn."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Prove an encoding correct, in seconds and without training: its certificate."""
+    """Prove in seconds, without training, that an encoding is correct."""
     import torch
 
     from pebench.encodings.extension import load_method
     from pebench.encodings.registry import demand_acceptable, resolve
     from pebench.suite.extend.certificate import certify_method
     from pebench.suite.proofs.certificate import certify
+    from pebench.suite.proofs.hooks import demand_hooks
     from pebench.suite.proofs.walks import kernels_equal_their_definition
 
     torch.set_num_threads(1)
@@ -181,12 +182,14 @@ def check(
     else:
         name, cls = resolve(name)
         demand_acceptable(name, cls)
+        demand_hooks(name, cls)
     with console().status(f"checking {name}") if sys.stderr.isatty() and not as_json else Console(quiet=True):
         if extension:
             checks = certify_method(name)
         else:
-            walks = kernels_equal_their_definition(cls)
-            checks = [*certify(name, cls), *([walks] if walks else [])]
+            checks = certify(name, cls)
+            walks = kernels_equal_their_definition(cls) if all(c.passed for c in checks) else None
+            checks += [walks] if walks else []
     failed = [c for c in checks if not c.passed]
     if as_json:
         rows = [
@@ -212,7 +215,7 @@ def prove_identities(
         Path | None, typer.Option("--out", "-o", help="Write the table to this JSON file.", **PATH)
     ] = None,
 ) -> None:
-    """Show the exact identities between encodings, each with its largest error; some must not hold."""
+    """Measure the exact identities between encodings, and the largest error of each. Some must not hold."""
     from pebench.suite.proofs.prove import document, prove
     from pebench.suite.results.record import write_whole
 
@@ -241,13 +244,13 @@ def tabulate_pictures(
     name: Annotated[str, typer.Argument(help="A registered encoding, or file.py:Class.")],
     checkpoint: Annotated[
         Path | None,
-        typer.Option(help="A trained model with it, as in `generate`: before and after training.", **PATH),
+        typer.Option(help="A trained model: adds what training changed.", **PATH),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write it here; default: print it.", **PATH)
     ] = None,
 ) -> None:
-    """Tabulate pictures of an encoding: logit by distance, spectrum, learned frequencies, attention mass."""
+    """Print an encoding's curves as a table: logit by distance, spectrum, learned frequencies, attention mass."""
     import torch
 
     from pebench.encodings.registry import resolve
@@ -275,13 +278,11 @@ def tabulate_pictures(
 
 def prepare(
     harness: Annotated[
-        bool, typer.Option("--harness", help="The questions of `pebench harness` instead (86 MB download).")
+        bool, typer.Option("--harness", help="Fetch the questions of `pebench harness` instead (86 MB).")
     ] = False,
     smollm2: Annotated[
         bool,
-        typer.Option(
-            "--smollm2", help="The model of `pebench extend` instead: SmolLM2-135M (93 MB download)."
-        ),
+        typer.Option("--smollm2", help="Fetch the model of `pebench extend` instead: SmolLM2-135M (93 MB)."),
     ] = False,
 ) -> None:
     """Fetch, verify and cache the corpus books-v1; a second call returns at once."""
@@ -336,7 +337,9 @@ def tokenise(
     revision: Annotated[str, typer.Option(help="The dataset's revision: a commit, tag or branch.")] = "",
     tokens: Annotated[
         int | None,
-        typer.Option(parser=token_count, metavar="N", help="About so many: 10B, 500M; default: all."),
+        typer.Option(
+            parser=token_count, metavar="N", help="Roughly how many tokens to write: 10B, 500M; default: all."
+        ),
     ] = None,
     text: Annotated[str, typer.Option(help="The column that holds the text.")] = "text",
     as_json: AsJson = False,

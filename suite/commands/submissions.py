@@ -41,7 +41,7 @@ def submit(
     device: Device = "cpu",
     retry: Retry = False,
 ) -> None:
-    """Check an encoding, run the whole profile, compare it, and pack the folder of a pull request."""
+    """Check an encoding, make the runs of a profile, compare it, and pack a folder for a pull request."""
     from pebench.leaderboard.submissions.comment import to_markdown
     from pebench.suite.experiment.profiles import profile_named
     from pebench.suite.results.metrics import counted
@@ -110,9 +110,11 @@ def judged(folder: Path, among: "list[Record]") -> "Report":
 
 
 def validate_folder(
-    folder: Annotated[Path, typer.Argument(help="A submission, as `pebench submit` packs it.", **PATH)],
+    folder: Annotated[Path, typer.Argument(help="The folder that `pebench submit` packed.", **PATH)],
     records: Records = Path("records"),
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print it for a pull request.")] = False,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print Markdown, for a comment on a pull request.")
+    ] = False,
 ) -> None:
     """Check a submission without running anything of it, and compare it with the board."""
     from pebench.leaderboard.submissions.comment import to_markdown
@@ -133,7 +135,7 @@ def validate_folder(
 
 
 def accept_folder(
-    folder: Annotated[Path, typer.Argument(help="A submission in your checkout.", **PATH)],
+    folder: Annotated[Path, typer.Argument(help="The folder of the submission, in your checkout.", **PATH)],
 ) -> None:
     """Move a submission that passes `validate` into this checkout, and regenerate the documents."""
     from pebench.encodings.registry import FOLDER
@@ -167,12 +169,14 @@ def reproduce_record(
     corpus: Corpus = None,
     device: Device = "cpu",
     mark: Annotated[
-        Path | None, typer.Option(help="Add a mark to this JSON file, where it is reproduced.", **PATH)
+        Path | None,
+        typer.Option(help="Note the record as verified in this JSON file, if it is reproduced.", **PATH),
     ] = None,
     records: Annotated[
         Path | None,
         typer.Option(
-            help="Where seeds tell how far another processor may be off; default: published.", **PATH
+            help="The records whose seeds say how far another processor may be off; default: the published ones.",
+            **PATH,
         ),
     ] = None,
     as_json: AsJson = False,
@@ -206,7 +210,7 @@ def reproduce_record(
             typer.echo(f"tolerance: {result.tolerance}")
         if result.over_seeds is not None:
             typer.echo(
-                f"the differences are {result.over_seeds:.2f} of those between two seeds (root mean square)"
+                f"the differences are {result.over_seeds:.2f} times those of two seeds (root mean square)"
             )
         if result.verdict == "different" and result.machine:
             typer.echo(

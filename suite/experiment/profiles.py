@@ -90,6 +90,7 @@ QUICK_2 = Profile(
     seeds=2,
     plans={task: QUICK.plans[task] for task in ("copy", "language", "throughput")},
     timeout=QUICK.timeout,
+    current=True,
 )
 
 FAR = (1, 1.5, 2, 4, 8)
@@ -108,7 +109,7 @@ def small(
     return Plan(layers, 64, 4, Recipe(length, steps, tokens, rate), multiples, 256)
 
 
-# How these were chosen, on validation at the training length alone, and what was tried: suite/experiment/standard.md.
+# How these were chosen, on validation at the training length alone, and what was tried: docs/standard.md.
 STANDARD = Profile(
     name="STANDARD",
     about="the benchmark: every task, every encoding, three seeds; minutes of two cores for each seed",
@@ -161,6 +162,7 @@ STANDARD_2 = Profile(
     seeds=3,
     plans=second(3, 96, 4, 4e-3),
     timeout=3600,
+    current=True,
 )
 
 LARGE = Profile(

@@ -10,16 +10,38 @@ from pebench.encodings.base import Encoding
 from pebench.suite.lm.gpu import choice, paths
 from pebench.suite.lm.model import LM
 from pebench.suite.lm.native import ops
-from pebench.suite.proofs.certificate import EQUAL, Check, batch, largest, longest, loss_of, model, number
+from pebench.suite.proofs.certificate import (
+    EQUAL,
+    Check,
+    batch,
+    largest,
+    longest,
+    loss_of,
+    model,
+    number,
+    origin,
+)
 
 TITLE = "gpu kernels equal their definition"
 TOKENS = 20  # more than a tile of the interpreter's
 
 
 def kernels_equal_their_definition(cls: type[Encoding], seed: int = 0) -> Check | None:
-    """The check, under Triton's interpreter; None where no kernel serves the encoding, or Triton cannot interpret."""
-    if not paths.walked(cls) or choice.why_not_interpreted():
+    """The check, under Triton's interpreter; None where no kernel serves the encoding, or Triton cannot interpret.
+
+    An exception inside is its failure, as in the certificate.
+    """
+    if choice.why_not_interpreted():
         return None
+    try:
+        return compared(cls, seed) if paths.walked(cls) else None
+    except Exception as e:
+        reason = f"{type(e).__name__}: {e}".splitlines()[0]
+        return Check(TITLE, False, "an exception", "none", f"{cls.title} raised {reason}{origin(e, cls)}")
+
+
+def compared(cls: type[Encoding], seed: int) -> Check:
+    """The check of an encoding that a kernel serves."""
     lm = model(cls, seed)
     tokens = batch(1, longest(lm, TOKENS), seed)
     with ops.definitions():

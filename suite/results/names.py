@@ -3,8 +3,10 @@
 A name becomes a folder of records, a file of the repository, a Python module and a word on the command line.
 """
 
+import difflib
 import keyword
 import re
+from collections.abc import Iterable
 
 LONGEST = 40  # characters of an encoding's name
 WHOLE = 80  # characters of a sum's or an extension's name
@@ -64,3 +66,14 @@ def profile_problem(name: object) -> str:
     ):
         return ""
     return f"is not a name: use {RULE.replace('lower', 'upper')}"
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """What to say of an unknown name: the nearest known one, else all of them.
+
+    >>> hint("rpoe", ["alibi", "rope"]), hint("zzz", ["alibi", "rope"])
+    ("did you mean 'rope'?", 'there are: alibi, rope')
+    """
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"

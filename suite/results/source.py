@@ -25,10 +25,16 @@ IMPORTS = frozenset(
         "pebench",
     }
 )
-NO_CALLS = frozenset({"eval", "exec", "compile", "open", "input", "breakpoint", "__import__"})
-# Modules of the standard library that find other modules, and calls that run text: no fingerprint sees what those do.
-FINDERS = frozenset({"importlib", "imp", "pkgutil", "runpy", "zipimport", "site", "code", "codeop"})
-RUNS_TEXT = frozenset({"eval", "exec", "compile", "__import__"})
+HIDDEN = frozenset({"__import__", "__builtins__", "__loader__", "__spec__"})
+NO_CALLS = frozenset({"eval", "exec", "compile", "open", "input", "breakpoint"}) | HIDDEN
+# Modules that find other modules, and names that run text: no fingerprint sees what those do.
+FINDERS = frozenset(
+    {"importlib", "imp", "pkgutil", "runpy", "zipimport", "site", "code", "codeop", "builtins", "encodings"}
+)
+TORCH_FINDERS = frozenset(
+    {"torch.hub", "torch.package", "torch.load", "torch.jit.load", "torch.ops.load_library"}
+)
+RUNS_TEXT = frozenset({"eval", "exec", "compile"}) | HIDDEN
 INVISIBLE = ("Cc", "Cf", "Cs", "Co")  # Unicode categories
 LARGEST_SOURCE = 200 * 1024  # bytes
 
@@ -47,7 +53,7 @@ def decode(data: bytes) -> str:
         text = data.decode("utf-8-sig")
         if data.decode(stated).removeprefix("\ufeff") != text:
             raise SourceError(f"is in {stated}; save it as UTF-8 and remove its coding line")
-    except (UnicodeDecodeError, SyntaxError, LookupError) as e:
+    except (UnicodeError, SyntaxError, LookupError) as e:
         raise SourceError(f"is not UTF-8 ({e}); save it as UTF-8") from e
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
@@ -63,9 +69,8 @@ def parse(text: str) -> ast.Module:
 def load_problems(tree: ast.Module) -> Iterator[str]:
     """Why no result of this file could be told from another's: it takes code from where no fingerprint looks."""
     for line, module in imported(tree):
-        if not _ours(module) and module.partition(".")[0] not in (sys.stdlib_module_names - FINDERS) | {
-            "torch"
-        }:
+        known = module.partition(".")[0] in (sys.stdlib_module_names - FINDERS) | {"torch"}
+        if not _ours(module) and (not known or _finds(module)):
             yield (
                 f"line {line}: imports {_shown(module)}, whose code no fingerprint sees; put what it needs into this "
                 "file, or import it from pebench.encodings"
@@ -73,6 +78,9 @@ def load_problems(tree: ast.Module) -> Iterator[str]:
     for used in builtins(tree):
         if used.id in RUNS_TEXT:
             yield f"line {used.lineno}: runs code by `{used.id}`, which no fingerprint sees"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in TORCH_FINDERS:
+            yield f"line {node.lineno}: loads by `{ast.unparse(node)}` what no fingerprint sees"
 
 
 def source_problems(text: str, tree: ast.Module) -> Iterator[str]:
@@ -88,6 +96,10 @@ def source_problems(text: str, tree: ast.Module) -> Iterator[str]:
         yield f"line {used.lineno}: an encoding has no use for `{used.id}`"
 
 
+def _finds(module: str) -> bool:
+    return any(f"{module}.".startswith(f"{finder}.") for finder in TORCH_FINDERS)
+
+
 def _ours(module: str) -> bool:
     return module == "pebench.encodings" or module.startswith("pebench.encodings.")
 
@@ -97,14 +109,18 @@ def _shown(text: str) -> str:
 
 
 def imported(tree: ast.AST) -> list[tuple[int, str]]:
-    """The line and the module of every import; `from pebench import encodings` is one of pebench.encodings."""
+    """The line and the module of every import; `from pebench import encodings` is one of pebench.encodings.
+
+    So `from torch import load` is one of torch.load.
+    """
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found += [(node.lineno, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             source = "." * node.level + (node.module or "")
-            names = [f"pebench.{alias.name}" for alias in node.names] if source == "pebench" else [source]
+            whole = source in ("pebench", "torch")
+            names = [f"{source}.{alias.name}" for alias in node.names] if whole else [source]
             found += [(node.lineno, name) for name in names]
     return found
 

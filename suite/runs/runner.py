@@ -253,7 +253,7 @@ class Sweep:
         lanes = max(1, min(self.jobs, waiting.total() + len(running)))
         seconds = (whole - done) / lanes
         if unknown:
-            rest = f"not yet known how much for {', '.join(unknown)}"
+            rest = f"time not yet known for {', '.join(unknown)}"
             return f"more than {duration(seconds)} left, {rest}" if seconds >= 1 else rest
         return f"about {duration(seconds)} left"
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from pebench.encodings import registry
 from pebench.suite.experiment.profiles import Profile
+from pebench.suite.proofs.hooks import demand_hooks
 from pebench.suite.results import card as cards
 from pebench.suite.results.record import CERTIFICATE, RecordError, read, to_json, write_whole
 from pebench.suite.results.setup import Setup
@@ -42,6 +43,7 @@ def propose(encoding: str, profile: Profile, seeds: int | None = None) -> Propos
     if "+" in name or "@" in name:
         raise SubmitError(f"{name} is made of other encodings; put it in a file of its own: `pebench new`")
     registry.demand_acceptable(name, cls)
+    demand_hooks(name, cls)
     count = seeds or profile.seeds
     if count < profile.seeds:
         raise SubmitError(f"{profile.name} needs {profile.seeds} seeds, not {count}")

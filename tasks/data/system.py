@@ -1,7 +1,6 @@
-"""Locks that work on every mount, and the environment of the Pythons that we start."""
+"""Locks that work on every mount."""
 
 import errno
-import os
 import sys
 from pathlib import Path
 
@@ -9,8 +8,6 @@ from filelock import FileLock, Timeout
 
 # What the system says where a mount, or this Python, has no locks.
 WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
-# Of our own process alone: a child would optimise asserts away, wait for a person, or run that person's file.
-OURS = ("PYTHONOPTIMIZE", "PYTHONINSPECT", "PYTHONSTARTUP")
 
 
 class Lock:
@@ -63,14 +60,3 @@ class Lock:
 
     def __exit__(self, *_: object) -> None:
         self.release()
-
-
-def environment(**more: str) -> dict[str, str]:
-    """The environment of a Python that we start: it imports nothing from the working directory, and speaks UTF-8.
-
-    An empty entry of PYTHONPATH means the working directory too; entries that name a folder stay.
-    """
-    given = {name: value for name, value in os.environ.items() if name not in OURS}
-    folders = [folder for folder in given.pop("PYTHONPATH", "").split(os.pathsep) if folder]
-    path = {"PYTHONPATH": os.pathsep.join(folders)} if folders else {}
-    return {**given, **path, "PYTHONSAFEPATH": "1", "PYTHONUTF8": "1", **more}

@@ -23,7 +23,8 @@ from typing import NamedTuple
 
 import platformdirs
 
-from pebench.tasks.data.system import Lock, environment
+from pebench.suite.results.processes import environment
+from pebench.tasks.data.system import Lock
 
 Progress = Callable[[str], None]  # is told in a few words what happens now
 

@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from pebench.encodings.registry import names
-from pebench.suite.cli import main
 from pebench.suite.commands import runs
 from pebench.suite.commands.results import compare
+from tests.in_process import exit_code
 from tests.made_records import write_sweep
 
 ROOT = Path(__file__).parents[2]
@@ -24,14 +24,6 @@ def pebench(*words: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedPr
     return subprocess.run(
         [PEBENCH, *words], capture_output=True, text=True, cwd=cwd, env={**os.environ, **env}, timeout=250
     )
-
-
-def exit_code(monkeypatch: pytest.MonkeyPatch, *words: str) -> object:
-    """How the command ends in this process, which saves importing torch anew."""
-    monkeypatch.setattr(sys, "argv", ["pebench", *words])
-    with pytest.raises(SystemExit) as end:
-        main()
-    return end.value.code
 
 
 def children_seconds() -> float:
@@ -159,15 +151,31 @@ def test_a_new_encoding_passes_the_check(tmp_path: Path) -> None:
     assert pebench("new", "my_idea", cwd=tmp_path).returncode == 2  # never overwrites
 
 
-def test_a_wrong_encoding_fails_the_check_and_says_why(tmp_path: Path) -> None:
+def test_a_wrong_encoding_fails_the_check_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "wrong.py").write_text(
         "from pebench.encodings.alibi import ALiBi\n\n\nclass Peeks(ALiBi):\n    def qk(self, q, k, at):\n"
         "        return super().qk(q, k + k.mean(2, keepdim=True), at)\n"
     )
-    result = pebench("check", "wrong.py:Peeks", cwd=tmp_path)
-    assert result.returncode == 1
-    assert "✗" in result.stdout
-    assert "hides the future" in result.stdout
+    assert exit_code(monkeypatch, "check", f"{tmp_path}/wrong.py:Peeks") == 1
+    told = capsys.readouterr().out
+    assert "✗" in told
+    assert "hides the future" in told
+
+
+def test_an_exception_in_a_users_own_file_is_told_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "raising.py"
+    file.write_text(
+        "from pebench.encodings.rope import RoPE\n\n\nclass Raising(RoPE):\n"
+        "    def qk(self, q, k, at):\n        raise ValueError('not yet')\n"
+    )
+    for command, code in (("check", 1), ("pictures", 2)):
+        assert exit_code(monkeypatch, command, f"{file}:Raising") == code
+        told = "".join(capsys.readouterr())
+        assert "ValueError: not yet (raising.py, line 6, in qk" in told
 
 
 def test_show_prints_the_source() -> None:
@@ -176,6 +184,7 @@ def test_show_prints_the_source() -> None:
     assert "arXiv:2108.12409" in text
 
 
+@pytest.mark.walks
 def test_the_whole_loop_on_a_text_and_an_encoding_of_ones_own(tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.mkdir()
@@ -242,7 +251,9 @@ def test_output_into_a_closed_pipe_is_quiet() -> None:
     assert result.stderr == ""
 
 
-def test_published_tables_of_ones_own_are_compared(tmp_path: Path) -> None:
+def test_published_tables_of_ones_own_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """In the place of ours; without a folder of records the published ones are compared."""
     file = tmp_path / "mine.csv"
     rows = [
@@ -252,9 +263,11 @@ def test_published_tables_of_ones_own_are_compared(tmp_path: Path) -> None:
     file.write_text(
         "\r\n".join(["source;table;kind;encoding;value;unit;better", *rows]), encoding="utf-8-sig"
     )
-    done = pebench("validity", "--profile", "standard", "--published", str(file), "--json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    monkeypatch.chdir(tmp_path)
+    assert (
+        exit_code(monkeypatch, "validity", "--profile", "standard", "--published", str(file), "--json") == 0
+    )
+    found = json.loads(capsys.readouterr().out)
     assert found["profile"] == "STANDARD"
     assert found["total"]["agree"] == 1
     assert found["total"]["low"] is None

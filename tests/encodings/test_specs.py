@@ -33,6 +33,7 @@ from pebench.suite.runs.runner import cells
 from pebench.suite.submissions import submission
 from pebench.suite.submissions.template import TemplateError, encoding_file
 from pebench.tasks.data.wheels import cache_folder
+from tests.walks import some
 
 SMOKE = PROFILES["SMOKE"]
 TEXT = 'from pebench.encodings.rope import RoPE\n\n\nclass Idea(RoPE):\n    """Mine."""\n\n    base = 20.0\n'
@@ -153,6 +154,23 @@ SOURCES = {
     ),
     "an import by name": (b"import importlib\n" + TEXT.encode(), "imports 'importlib'"),
     "an import by a call": (TEXT.encode() + b"x = __import__('math')\n", "runs code by `__import__`"),
+    "an import by a module's call": (b"import builtins\n" + TEXT.encode(), "imports 'builtins'"),
+    "an import by a hidden name": (TEXT.encode() + b"x = __builtins__\n", "runs code by `__builtins__`"),
+    "a loader": (TEXT.encode() + b"x = __spec__.loader\n", "runs code by `__spec__`"),
+    "torch's hub": (b"from torch import hub\n" + TEXT.encode(), "imports 'torch.hub'"),
+    "torch's loader": (b"import torch\nx = torch.load\n" + TEXT.encode(), "loads by `torch.load`"),
+    "a codec that takes no text": (b"# coding: punycode\n" + TEXT.encode(), "not UTF-8"),
+    "a bare exception": (TEXT.encode() + b"raise BaseException('x')\n", "does not load: BaseException"),
+    "a control character": (TEXT.encode() + b"    formula = '\\theta'\n", "the formula of Idea holds '\\t'"),
+    "a title of no text": (TEXT.encode() + b"    title = 5\n", "the title of Idea is no text"),
+    "a constructor of its own": (
+        TEXT.encode() + b"    def __init__(self, shape, more):\n        super().__init__(shape)\n",
+        "Idea cannot be made for Shape(layers=2",
+    ),
+    "a constructor that raises": (
+        TEXT.encode() + b"    def __init__(self, shape):\n        raise ValueError('needs 4 heads')\n",
+        "ValueError: needs 4 heads (my.py, line 9, in __init__)",
+    ),
     "code in text": (TEXT.encode() + b"exec('x = 1')\n", "runs code by `exec`"),
     "the end": (TEXT.encode() + b"raise SystemExit(0)\n", "SystemExit"),
     "an invisible character": (TEXT.encode() + "x = '\u200b'\n".encode(), "U+200B"),
@@ -249,6 +267,8 @@ def test_one_rule_of_names(name: str) -> None:
         ("loop.py", "there is no file"),
         ("gone.py:A", "there is no file"),
         ("a/b.txt:C", "no Python file"),
+        (f"{'x' * 300}.py:A", "no path of a file: File name too long"),
+        ("x\0.py:A", "no path of a file: embedded null byte"),
     ],
 )
 def test_what_is_no_file_is_said(
@@ -326,7 +346,7 @@ def test_a_class_in_no_file_says_so() -> None:
         registry.source(made)
 
 
-@pytest.mark.parametrize("folder", ["2026-11-28T11:27, a~b", "ä 100%"])
+@pytest.mark.parametrize("folder", some(["2026-11-28T11:27, a~b", "ä 100%"], "2026-11-28T11:27, a~b"))
 def test_check_and_run_take_it_for_real(folder: str, tmp_path: Path) -> None:
     (tmp_path / folder).mkdir()
     (tmp_path / folder / "my idea.py").write_bytes(b"\xef\xbb\xbf" + TEXT.replace("\n", "\r\n").encode())

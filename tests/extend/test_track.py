@@ -20,9 +20,10 @@ from pebench.suite.extend.measure import Session
 from pebench.suite.extend.profiles import COST, EXTEND, LOSS, RETRIEVAL, TASKS, TRACKS, Track
 from pebench.suite.extend.run import demand_room
 from pebench.suite.results.metrics import EXTENDING
+from pebench.suite.results.processes import environment
 from pebench.suite.results.record import RUNNING, read_all
-from pebench.tasks.data.system import environment
 from tests.extend import tiny
+from tests.in_process import exit_code
 
 TINY = Track("EXTEND_TINY", "tests", ("none", "pi"), 2, (0.5, 1, 2), (0.5, 1, 1.5, 2))
 
@@ -306,17 +307,10 @@ def test_two_processes_share_the_work(folder, corpus, tmp_path):
         (["--corpus", "nowhere"], 3, "cannot be read"),
     ],
 )
-def test_wrong_use_says_what_is_right(rest, code, says, folder, corpus, tmp_path):
+def test_wrong_use_says_what_is_right(rest, code, says, folder, corpus, tmp_path, monkeypatch, capsys):
     options = ["--model", str(folder), "--corpus", str(corpus), "--records", str(tmp_path), *rest]
-    process = subprocess.run(
-        [sys.executable, "-m", "pebench.suite.cli", "extend", *options],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert process.returncode == code, process.stderr
-    assert says in process.stderr
-    assert "Traceback" not in process.stderr
+    assert exit_code(monkeypatch, "extend", *options) == code
+    assert says in capsys.readouterr().err
 
 
 def test_a_short_corpus_says_so(folder, tmp_path):

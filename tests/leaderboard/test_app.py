@@ -106,6 +106,7 @@ def test_the_page_of_extended_contexts_shows_the_published_records(monkeypatch):
     assert not page.info
 
 
+@pytest.mark.walks
 def test_a_hundred_thousand_rows_cost_the_server_little(monkeypatch, tmp_path):
     """A quarter of a second of the processor; all else of the first visit is the browser's."""
     skills = {f"e{n:02}": n / 8 for n in range(40)}
@@ -503,9 +504,10 @@ def strange_home(folder: Path) -> Path:
 
 
 def started(folder: Path, **surroundings: Any) -> tuple[subprocess.Popen[bytes], int]:
-    """`pebench app` on a port of its own, in this surrounding."""
+    """`pebench app` on a port of its own, in this surrounding; it hands on that the working directory be imported."""
     port = unused_port()
-    words = ["-P", "-m", "pebench.suite.cli", "app", "--records", str(folder), "--port", str(port)]
+    code = "import os; from pebench.suite.cli import main; os.environ['PYTHONPATH'] = os.pathsep; main()"
+    words = ["-P", "-c", code, "app", "--records", str(folder), "--port", str(port)]
     return subprocess.Popen([sys.executable, *words], **surroundings), port
 
 

@@ -89,6 +89,7 @@ def pebench(*words: str, where: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=where, capture_output=True, text=True, timeout=240)
 
 
+@pytest.mark.walks
 def test_the_board_without_a_folder_is_the_published_one_and_says_so(tmp_path: Path) -> None:
     shown = pebench("board", "--profile", "QUICK", "--json", where=tmp_path)
     assert shown.returncode == 0, shown.stderr

@@ -608,7 +608,9 @@ def test_how_sure_the_order_is_stands_in_words(tmp_path):
 
 def test_without_any_score_costs_and_lengths_are_empty_tables():
     records = [
-        r if r.task in ("certificate", "throughput") else replace(r, rows=(), outcome="diverged", reason="NaN")
+        r
+        if r.task in ("certificate", "throughput")
+        else replace(r, rows=(), outcome="diverged", reason="NaN")
         for r in Sweep({"rope": 1.0, "fox": 6.0}).records()
     ]
     failed = board_of(records, "QUICK", {"QUICK": 1}, [])

@@ -16,6 +16,7 @@ from tests.leaderboard.test_app import wait_for
 from tests.leaderboard.test_board import hostile
 from tests.made_records import SKILL, write_sweep
 from tests.ports import unused_port
+from tests.walks import some
 
 pytestmark = pytest.mark.browser
 
@@ -96,7 +97,7 @@ def shown(page: Page, path: str) -> None:
     expect(page.get_by_test_id("stSkeleton")).to_have_count(0, timeout=PATIENCE)
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("name", some(ENTRIES, "overview", "task"))
 def test_a_page_shows_in_a_browser_at_both_widths_and_on_paper(page, name):
     """One load: wide, as wide as a phone, and printed, where the menu is gone and nothing scrolls inside."""
     shown(page, "/" if name == "overview" else f"/{name}")
@@ -138,12 +139,14 @@ def test_a_hostile_encoding_is_only_text(page):
     assert main.locator("script, img[src^='http'], a[href^='javascript']").count() == 0
 
 
+@pytest.mark.walks
 def test_a_link_opens_the_view_that_it_names(page):
     shown(page, "/encoding?encoding=grape_ap")
     expect(page.get_by_test_id("stMain").get_by_role("heading").first).to_have_text("Path-integral GRAPE")
     assert page.locator(".katex").count() > 0
 
 
+@pytest.mark.walks
 def test_the_menu_leads_to_each_page(page):
     shown(page, "/")
     menu = page.get_by_test_id("stSidebarNav")
@@ -155,6 +158,7 @@ def test_the_menu_leads_to_each_page(page):
         expect(page.get_by_test_id("stException")).to_have_count(0)
 
 
+@pytest.mark.walks
 @pytest.mark.parametrize("kind", ["svg", "png"])
 def test_a_figure_is_saved_by_the_browser_alone(page, kind):
     shown(page, f"/?picture={kind}")
@@ -175,7 +179,7 @@ LINKS = {
 }
 
 
-@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize("link", some(LINKS, "/?seeds=3&search=grape"))
 def test_a_link_reproduces_the_filters(page, link):
     shown(page, link)
     if LINKS[link]:
@@ -203,6 +207,7 @@ def test_the_table_narrows_while_one_types_and_a_reload_keeps_it(page):
     expect(table(page).locator("tbody tr[data-name]")).to_have_count(1)
 
 
+@pytest.mark.walks
 def test_sorting_is_best_first_and_in_the_link(page):
     shown(page, "/")
     table(page).get_by_role("button", name="cost").click()
@@ -223,6 +228,7 @@ def test_a_click_on_a_row_opens_the_encoding(page):
     expect(page).to_have_url(re.compile("/encoding.*encoding=fox"))
 
 
+@pytest.mark.walks
 def test_ticking_two_compares_them(page):
     shown(page, "/")
     for name in ("fox", "rope"):
@@ -254,7 +260,7 @@ QUESTIONS = {  # what a visitor asks, and where a click leads
 }
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("question", some(QUESTIONS, "Which finds things in long texts?"))
 def test_a_question_is_answered_by_a_click(page, question):
     shown(page, "/")
     page.get_by_test_id("stMain").get_by_role("link", name=question).click()
@@ -281,6 +287,7 @@ def patience() -> float:
     return max(1.0, (time.monotonic() - begin[0]) / max(1e-3, time.process_time() - begin[1])) * 1.5
 
 
+@pytest.mark.walks
 def test_a_choice_becomes_part_of_the_address(page):
     shown(page, "/compare?first=fox&others=rope&others=alibi")
     main = page.get_by_test_id("stMain")
@@ -310,19 +317,21 @@ def test_a_link_to_what_there_is_not_says_so_and_shows_nothing_else(page, link, 
     assert link == "/claim" or page.url.endswith(link)  # a reload says it again
 
 
+@pytest.mark.walks
 def test_a_suggestion_leads_there(page):
     page.goto("/encoding?encoding=gox", wait_until="domcontentloaded")
     page.get_by_test_id("stMain").get_by_role("link", name="fox", exact=True).click()
     expect(page.get_by_test_id("stHeading").first).to_have_text("Forgetting attention", timeout=PATIENCE)
 
 
-@pytest.mark.parametrize("spelling", ["rope+fox", "rope%2Bfox"])
+@pytest.mark.parametrize("spelling", some(["rope+fox", "rope%2Bfox"], "rope+fox"))
 def test_a_plus_may_have_become_a_space(page, spelling):
     shown(page, f"/encoding?encoding={spelling}")
     expect(page.get_by_test_id("stMain").get_by_role("heading").first).to_have_text("Made up: rope+fox")
     expect(page).to_have_url(re.compile(r"encoding=rope%2Bfox"))
 
 
+@pytest.mark.walks
 def test_a_link_says_everything_and_a_reload_keeps_it(page):
     shown(page, "/compare")
     expect(page).to_have_url(re.compile("profile=QUICK.*first=rope%2Bfox.*others="), timeout=PATIENCE)
@@ -337,12 +346,16 @@ def test_a_link_says_everything_and_a_reload_keeps_it(page):
     assert page.url == before
 
 
+@pytest.mark.walks
 def test_a_parameter_that_no_page_knows_is_named(page):
     shown(page, "/cost?costs=decode")
     expect(page.get_by_text("This page has no choice named costs")).to_be_visible()
 
 
-@pytest.mark.parametrize("path", ["curves", "needle", "positions", "compare?others=rope", "cost", "claims"])
+NUMBERS = ["curves", "needle", "positions", "compare?others=rope", "cost", "claims"]
+
+
+@pytest.mark.parametrize("path", some(NUMBERS, "curves"))
 def test_the_record_of_a_number_is_two_clicks_away(page, path):
     shown(page, f"/{path}")
     main = page.get_by_test_id("stMain")
@@ -353,6 +366,7 @@ def test_the_record_of_a_number_is_two_clicks_away(page, path):
     expect(page).to_have_url(re.compile("encoding=rope"))
 
 
+@pytest.mark.walks
 def test_what_one_sees_can_be_downloaded(page):
     shown(page, "/")
     with page.expect_download() as download:

@@ -1,8 +1,6 @@
 """The trend over made records at two and three sizes, whose truth is known."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +10,7 @@ import pytest
 
 from pebench.leaderboard.reports.trend import FAILS, STANDS, UNKNOWN, TrendError, groups, to_markdown, trend
 from pebench.suite.results.record import Record, Row, write
+from tests.in_process import exit_code
 
 
 def made(
@@ -94,28 +93,29 @@ def test_no_trend_is_told_with_the_remedy() -> None:
         trend({"A": made("A", 300_000, lambda name: 0.5), "STANDARD_2": SMALL})
 
 
-def test_the_command_finds_the_sizes_and_prints_the_pairs_or_the_remedy(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pebench.suite.cli", "trend", "--records", str(tmp_path)]
-
-    def told(*options: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*command, *options], capture_output=True, text=True)
+def test_the_command_finds_the_sizes_and_prints_the_pairs_or_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(*options: str) -> tuple[object, str, str]:
+        code = exit_code(monkeypatch, "trend", "--records", str(tmp_path), *options)
+        return code, *capsys.readouterr()
 
     for record in SMALL:
         write(record, tmp_path)
-    missing = told()
-    assert (missing.returncode, "--profile LARGE" in missing.stderr) == (3, True)
+    code, _, error = told()
+    assert (code, "--profile LARGE" in error) == (3, True)
     for record in LARGE + made("OTHER_LENGTH", 900_000, lambda name: 0.5, trained=16):
         write(record, tmp_path)
-    done = told()
-    assert done.returncode == 0, done.stderr
-    assert "Parameters: STANDARD_2 0.30 M, LARGE 1.20 M." in done.stdout
-    assert "| alibi | rope |" in done.stdout
-    data = json.loads(told("--json", "--quantity", "beyond", "-p", "large,standard_2").stdout)
+    code, text, error = told()
+    assert code == 0, error
+    assert "Parameters: STANDARD_2 0.30 M, LARGE 1.20 M." in text
+    assert "| alibi | rope |" in text
+    data = json.loads(told("--json", "--quantity", "beyond", "-p", "large,standard_2")[1])
     assert list(data["profiles"]) == ["STANDARD_2", "LARGE"]
     assert {pair["verdict"] for pair in data["pairs"]} == {STANDS, FAILS}
-    assert told("--csv").stdout.startswith("better,worse,STANDARD_2,LARGE,slope,low,high,verdict\n")
-    absent = told("-p", "STANDARD_2,LARGR")
-    assert (absent.returncode, "no records of profile 'LARGR'" in absent.stderr) == (3, True)
+    assert told("--csv")[1].startswith("better,worse,STANDARD_2,LARGE,slope,low,high,verdict\n")
+    code, _, error = told("-p", "STANDARD_2,LARGR")
+    assert (code, "no records of profile 'LARGR'" in error) == (3, True)
 
 
 def test_profiles_of_nearly_one_size_are_no_two_sizes() -> None:

@@ -339,14 +339,20 @@ def words_of_nodes(cluster: RayCluster) -> list[str]:
 @pytest.mark.engines
 @pytest.mark.timeout(600)
 def test_ray_makes_the_rows_that_this_machine_makes(tmp_path: Path, books: None) -> None:
-    """Every task of SMOKE; of an encoding in a file, and of one that measures another one's model, one task."""
+    """Every task of SMOKE; of an encoding in a file, and of one that measures another one's model, one task.
+
+    Ray's workers would import the driver's working directory before all else.
+    """
+    for taken in ("torch", "numpy"):
+        (tmp_path / f"{taken}.py").write_text("raise SystemExit('imported from the working directory')")
     file = tmp_path / "mine.py"
     file.write_text("from pebench.encodings.rope import RoPE\n\n\nclass Mine(RoPE):\n    title = 'Mine'\n")
     every = [task for task in SMOKE.plans if task != "throughput"]
     sweeps = (("-e", "rope", "-t", ",".join(every)), ("-e", f"rope@yarn,{file}:Mine", "-t", "copy"))
     for cluster in ray_cluster():
         for words in sweeps:
-            done = subprocess.run(by_ray(cluster, tmp_path / "ray", *words), capture_output=True, text=True)
+            command = by_ray(cluster, tmp_path / "ray", *words)
+            done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
             assert done.returncode == 0, done.stdout + done.stderr
     for words in sweeps:
         subprocess.run([*RUN, "--records", tmp_path / "local", *words], check=True, capture_output=True)

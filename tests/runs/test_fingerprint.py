@@ -1,5 +1,6 @@
 """What makes a result stale and what does not: in memory for the rules, in a copied tree for the real moves."""
 
+import ast
 import json
 import os
 import shutil
@@ -340,10 +341,24 @@ def test_moves_and_tidying_change_nothing(tree: Path) -> None:
     for file in tree.rglob("*.py"):
         if "pebench.tasks.copy " in (text := file.read_text()):
             file.write_text(text.replace("pebench.tasks.copy ", "pebench.tasks.data.copying "))
-    for file in [*tree.rglob("*.py")]:
-        if file.name not in ("__init__.py",):
-            file.write_text(f"{file.read_text()}\n# A remark at the end.\n")
+    for file in tree.rglob("*.py"):
+        file.write_text(tidied(file.read_text()))
+    for file in tree.rglob("*.yaml"):
+        file.write_text(f"# A remark.\n\n{file.read_text()}")
+    for file in (tree / "suite/lm/native").glob("*.c"):
+        file.write_text(f"/* A remark. */\n\n{file.read_text()}// Another.\n")
     assert changed(before, hashes(tree, *ideas.values())[0]) == set()
+
+
+def tidied(text: str) -> str:
+    """The source in another layout, without comments and docstrings, its imports in another order."""
+    module = ast.parse(text)
+    for node in ast.walk(module):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.Module) and ast.get_docstring(node):
+            node.body[:1] = [] if len(node.body) > 1 or node is module else [ast.Pass()]
+    imports = [s for s in module.body if isinstance(s, ast.Import | ast.ImportFrom)]
+    module.body = [*reversed(imports), *(s for s in module.body if s not in imports)]
+    return f"# A remark.\n{ast.unparse(module)}\n"
 
 
 LEARNED = {"copy", "needle", "language", "harness"}
@@ -364,6 +379,7 @@ def test_a_change_of_each_kind_of_file_makes_stale_what_depends_on_it(tree: Path
         ("tasks/lm_eval/_choice", "output_type: ", "repeats: 2\noutput_type: ", {"harness"}),
         ("suite/proofs/certificate.py", "SHIFT = ", "SHIFT = 1 + ", {"certificate"}),
         ("suite/lm/native/rows.c", "return", "return 0 +", {"throughput"}),
+        ("tasks/algorithmic.py", "shape[1] + 1] = IGNORE", "shape[1]] = IGNORE", {"copy", "cell"}),
         ("suite/lm/layers.py", "* temperature)", "* 2 * temperature)", every - ROPES - {"alibi"}),
         ("suite/lm/model.py", "self.embedding(", "2 * self.embedding(", every - ROPES - {"alibi"}),
         ("suite/experiment/training.py", "def train(", "LEAST = 3\n\n\ndef train(", set()),

@@ -605,6 +605,7 @@ def test_without_the_hub_online_is_one_clear_error(tmp_path: Path, monkeypatch: 
         loaded(manager, "theirs", online=True)
 
 
+@pytest.mark.walks
 def test_online_asks_lm_evals_own_task_what_ours_asks(
     prepared: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

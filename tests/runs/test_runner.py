@@ -141,14 +141,14 @@ def test_the_rest_is_shared_among_the_runs_at_a_time(tmp_path: Path) -> None:
     assert rest.left(kinds(waiting), []) == "about 20 min left"
     assert rest.left(kinds(waiting[:1]), []) == "about 10 min left"
     assert rest.left(kinds([*waiting, Cell("rope", "sort", "SMOKE", 0)]), []) == (
-        "more than 20 min left, not yet known how much for sort"
+        "more than 20 min left, time not yet known for sort"
     )
-    assert rest.left(kinds([Cell("rope", "sort", "SMOKE", 0)]), []) == "not yet known how much for sort"
+    assert rest.left(kinds([Cell("rope", "sort", "SMOKE", 0)]), []) == "time not yet known for sort"
     assert rest.left(kinds([]), []) == ""
     soon = Sweep([], tmp_path, jobs=4, timeout=1, memory=1)
     soon.remember(made("copy", 0.5, **rows))
     assert soon.left(kinds([waiting[0], Cell("rope", "sort", "SMOKE", 0)]), []) == (
-        "not yet known how much for sort"
+        "time not yet known for sort"
     )
 
 
@@ -164,7 +164,7 @@ def test_before_a_sweep_has_its_own_times_those_of_other_runs_tell_it(tmp_path: 
     assert [record.seed for record in before] == [6, 5, 4, 3]
     rest = Sweep([], tmp_path, jobs=1, timeout=1, memory=1, before=before)
     assert rest.left(kinds(new[:1]), []) == "about 10 min left"
-    assert rest.left(kinds(new), []) == "more than 10 min left, not yet known how much for sort"
+    assert rest.left(kinds(new), []) == "more than 10 min left, time not yet known for sort"
     rest.remember(made("copy", 60.0, **rows))
     assert rest.left(kinds(new[:1]), []) == "about 60 s left"
 
@@ -311,6 +311,7 @@ def test_time_and_memory_are_limited(tmp_path: Path) -> None:
     assert hung.provenance["threads"] == 1
 
 
+@pytest.mark.walks
 def test_the_same_runs_twice_give_the_same_rows_however_many_at_a_time_and_forked_or_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -323,6 +324,7 @@ def test_the_same_runs_twice_give_the_same_rows_however_many_at_a_time_and_forke
     assert two.provenance["final_loss"] == one.provenance["final_loss"]
 
 
+@pytest.mark.walks
 def test_an_extended_encoding_measures_the_model_of_its_base(tmp_path: Path) -> None:
     chosen = cells(SMOKE, ["rope@yarn", "rope", "rope@ntk"], ["copy"], [0], None)
     outcomes, _ = sweep(tmp_path, chosen)

@@ -8,7 +8,10 @@ from pebench.leaderboard.reports import claims, variants
 
 PAPER = {
     f"paper_{size}": NUMBER(
-        f"paper, {size}", format="%+.2f", width=84, help="Points by which the first leads there."
+        f"paper, {size}",
+        format="%+.2f",
+        width=84,
+        help="Lead of the first encoding in the paper's table, in points.",
     )
     for size in claims.TABLES
 }
@@ -46,7 +49,7 @@ def show() -> None:
     board = open_board()
     frame = claims.judged(board)
     if frame.empty:
-        st.info("No claim can be judged yet: it takes results of both of its encodings.")
+        st.info("No claim can be judged yet: a claim needs results of both its encodings.")
     else:
         st.markdown(
             f"The paper (arXiv:2512.07805) measures {claims.PAPER}: averages over seven zero-shot tasks, one seed, "

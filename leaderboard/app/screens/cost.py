@@ -33,7 +33,8 @@ def show() -> None:
     frame = views.cost_quality(board, cost)
     draw(figures.cost_quality(frame, views.better(cost)), "cost")
     st.caption(
-        "No other encoding beats one on the front in both. Hollow: no rank. Cost is never mixed into the score."
+        "On the front: no other encoding has both a better score and a lower cost. Hollow: no rank. Cost is never "
+        "part of the score."
     )
     titles = {
         "cost": NUMBER(f"{METRICS[cost].title} ({METRICS[cost].unit})", format="%.4g"),

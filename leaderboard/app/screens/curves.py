@@ -46,7 +46,7 @@ def show() -> None:
         "Lines are means over seeds, bars reach from the lowest to the highest seed. No point: not measured."
     )
     if absent := [plain(name) for name in names if name not in set(frame["encoding"])]:
-        why = "without a result" if everyone else "no run of theirs learned the task, or none has a result"
+        why = "without a result" if everyone else "without a result, or without a run that learned the task"
         st.caption(f"Not drawn, {why}: {', '.join(absent)}.")
     download(frame, "curves")
     records_of(frame["encoding"])

@@ -14,9 +14,9 @@ def show() -> None:
         st.info("This profile asks no questions: it has none of the tasks `harness` and `harness_grape`.")
         return
     st.caption(
-        "The model that `language` trained is asked through lm-eval which of several answers is the likeliest; "
-        "`length` is how many bytes it reads at most. Small models are often at chance, and the table says so; bits "
-        "per byte of the right answer tell them apart long before."
+        "lm-eval asks the model that `language` trained which of several answers is the likeliest. `length` is the "
+        "most bytes that the model reads. Small models are often at chance. Bits per byte of the right answer "
+        "separate them earlier."
     )
     kinds = list(dict.fromkeys(frame["questions"]))
     kind = links.pick("Questions", kinds, "questions", what="question set")

@@ -15,8 +15,8 @@ TABLE = Path(__file__).parents[2] / "identities.json"
 def show() -> None:
     st.title("Identities")
     st.caption(
-        "Encodings that theory says are equal, computed in two ways and compared: the largest difference of any two "
-        "numbers. What must not hold are faults that papers or reference codes have."
+        "Encodings that are equal by theory, each computed in two ways. The error is the largest difference of two "
+        "numbers. Rows that must not hold are faults of papers or reference codes."
     )
     table = json.loads(TABLE.read_text(encoding="utf-8"))
     frame = as_frame(table)

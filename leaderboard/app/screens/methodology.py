@@ -39,9 +39,8 @@ def sure(board: Board) -> None:
         return
     st.markdown("\n".join(f"- {plain(sentence)}" for sentence in sentences))
     st.caption(
-        "The leader against each other encoding. `p` is corrected for all pairs (Holm). `seeds_needed`: with so "
-        "many seeds a difference this large would be found four times out of five; empty: separated already, "
-        "or over 1000."
+        "The leader against each other encoding. `p` is corrected for all pairs (Holm). `seeds_needed`: seeds with "
+        "which a difference this large is found in 80 % of boards. Empty: separated already, or more than 1000."
     )
     table = ranking.behind_leader(board.ranking)
     show_frame(table, COLUMNS, "auto")
@@ -55,9 +54,9 @@ def by_seed(board: Board) -> None:
         return
     st.subheader("What does a seed change?")
     st.caption(
-        "Standard deviations of the scores of one encoding between its seeds (and `whose` is the largest) and of the "
-        "encodings' means, and Spearman's rank correlations of two seeds' orders. Where seeds differ as much as "
-        "encodings do, a task tells the best from the worst and no more."
+        "Standard deviations over the seeds of one encoding (`whose` has the largest) and over the encodings' means, "
+        "and Spearman's rank correlations of two seeds' orders. A task whose seeds differ as much as its encodings "
+        "separates only the best from the worst."
     )
     show_frame(frame, COLUMNS | SPREAD)
     download(frame, "seeds")
@@ -65,14 +64,14 @@ def by_seed(board: Board) -> None:
 
 def other_ways(board: Board) -> None:
     """The order under other aggregations, and what mean ranks alone would say."""
-    st.subheader("Would another way to count change it?")
+    st.subheader("Does another aggregation change the order?")
     orders = ranking.other_orders(board.ranking)
     if len(orders) < 2:
         st.info("Fewer than two encodings have every condition.")
         return
     st.caption(
-        "Places of the encodings with full coverage under other aggregations. Where they differ, the order is "
-        "a matter of taste."
+        "Places of the encodings with full coverage under other aggregations. Where they differ, the order depends "
+        "on the aggregation."
     )
     agreement = ranking.agreement(orders)
     orders = orders.reset_index()
@@ -87,10 +86,10 @@ def other_ways(board: Board) -> None:
     with st.expander("Mean ranks alone: the diagram of critical differences"):
         means = views.mean_ranks(board)
         known = math.isfinite(means.friedman)
-        friedman = f"; Friedman's test that all are alike: p = {means.friedman:.2g}" if known else ""
+        friedman = f"Friedman's test of no difference: p = {means.friedman:.2g}. " if known else ""
         draw(figures.critical_difference(means.ranks, means.distance, means.cliques), "ranks")
         st.caption(
-            "Mean rank over tasks, best on the left; a thick bar joins encodings that Nemenyi's test does not separate "
-            f"(critical difference {means.distance:.2f}{friedman})."
-            " It sees the order within each task and not how large a difference is: with few tasks it separates little."
+            "Mean rank over tasks, best on the left. A thick bar joins encodings that Nemenyi's test does not separate "
+            f"(critical difference {means.distance:.2f}). {friedman}"
+            "These tests use the order within each task, not the size of a difference: few tasks separate little."
         )

@@ -28,7 +28,7 @@ def show() -> None:
             draw(figures.heat_map(rows, name), f"map-{name}", width=MAP_WIDTH)
     st.caption(
         "Depth 0 is the beginning of the text. Of several needles, `multi_key` asks for one, `multi_query` for all, "
-        "`multi_value` for all that one key has. Empty fields were not measured."
+        "`multi_value` for all values of one key. Empty fields were not measured."
     )
     download(frame, "maps")
     records_of(names)

@@ -73,7 +73,7 @@ def chosen_tasks(board: Board) -> list[str]:
             widget=st.pills,
             selection_mode="multi",
             format_func=about.title,
-            help="None chosen: all of them count, each family with equal weight.",
+            help="Without a choice all tasks count, each family with equal weight.",
         )
 
 

@@ -33,8 +33,8 @@ def show() -> None:
         "loss",
     )
     st.caption(
-        "A model that only forgets looks good at length in the mean, because few tokens are early. By position "
-        "one sees whether late tokens gain from what lies further back."
+        "A model that only forgets has a good mean on long texts, because few tokens are early. The loss by position "
+        "shows whether late tokens gain from distant ones."
     )
     download(frame, "positions")
     records_of(frame["encoding"])

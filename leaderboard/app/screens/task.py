@@ -1,4 +1,4 @@
-"""One task: its rule, real test items and what was answered, its own ranking, what it is known to predict."""
+"""One task: its rule, real test items and the answers, its own ranking, agreement with published tables."""
 
 import streamlit as st
 
@@ -46,7 +46,7 @@ def items(board: Board, name: str) -> None:
     st.subheader("What is asked")
     found = about.items(board.profile, name)
     if not found:
-        st.caption("No item of this task is written down.")
+        st.caption("pebench keeps no test item of this task.")
         return
     tabs = st.tabs([views.multiple(item) for item in found])
     for tab, item in zip(tabs, found, strict=True):
@@ -55,10 +55,10 @@ def items(board: Board, name: str) -> None:
             if item.right:
                 st.markdown(f"Right answer: **{plain(item.right)}**")
             else:
-                st.markdown("Every byte is asked for, from the bytes before it.")
+                st.markdown("The model predicts each byte from the bytes before it.")
             said = views.answered(board, name, item)
             if said.empty:
-                st.caption("The records of this board do not keep what was answered.")
+                st.caption("The records of this board keep no answers.")
             else:
                 show_frame(said)
                 download(said, f"{name}-answers-{item.multiple}")
@@ -105,10 +105,10 @@ def curve(board: Board, name: str) -> None:
 
 def predicts(board: Board, name: str) -> None:
     """How the order on this task compares with published tables."""
-    st.subheader("What it is known to predict")
+    st.subheader("Agreement with published tables")
     frame = views.task_validity(validity(board), name)
     if frame.empty:
-        st.caption("No published table asks what this task asks, of encodings that are on this board.")
+        st.caption("No published table measures the same for encodings of this board.")
         return
     st.caption(
         "Pairs of encodings that published tables separate, and whether this board separates them in the same "

@@ -210,21 +210,6 @@ class Forgets:
     def set_materialize_grads(self, value: bool) -> None: ...
 
 
-class Context:
-    """What an autograd function keeps from its forward pass to its backward pass, where autograd does not call it."""
-
-    like: Any
-    names: Any
-    numbers: Any
-    saved_tensors: tuple[Tensor | None, ...] = ()
-
-    def __init__(self, needs_input_grad: tuple[bool, ...]):
-        self.needs_input_grad = needs_input_grad
-
-    def save_for_backward(self, *tensors: Tensor | None) -> None:
-        self.saved_tensors = tensors
-
-
 def keep(ctx: Any, *tensors: Tensor | None) -> None:
     """Save what the backward pass reads."""
     ctx.save_for_backward(*tensors)

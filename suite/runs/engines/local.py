@@ -16,12 +16,12 @@ import torch
 
 from pebench.suite.experiment.clock import clock
 from pebench.suite.experiment.sharing import Sharing
+from pebench.suite.results.processes import environment
 from pebench.suite.results.record import AGAIN, Record, make_folder, share, write
 from pebench.suite.runs.cell import Began, Cell, provenance
 from pebench.suite.runs.engine import Ended, Fault, Node
 from pebench.suite.runs.engines.forkserver import ForkServerError, Worker, fork
 from pebench.suite.runs.existing import existing
-from pebench.tasks.data.system import environment
 
 WORKER = ("-P", "-m", "pebench.suite.runs.worker")  # -P: nothing in the working directory is imported
 FORKS = sys.platform == "linux"

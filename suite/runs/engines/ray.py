@@ -37,7 +37,8 @@ def connect(address: str | None) -> Any:
     except ImportError:
         raise SweepError("Ray is not installed; install it with `pip install 'pebench[ray]'`") from None
     try:
-        with quiet():
+        # Ray puts the driver's working directory before all else that its workers import from.
+        with quiet(), contextlib.chdir(os.path.dirname(os.__file__)):
             ray.init(address=address or "auto", log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, ValueError, RuntimeError) as e:
         where = f"at {address}" if address else "here"

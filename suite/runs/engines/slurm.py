@@ -20,13 +20,13 @@ from rich.console import Console
 from pebench.suite.experiment.profiles import PROFILES
 from pebench.suite.experiment.sharing import Sharing
 from pebench.suite.results.metrics import counted
+from pebench.suite.results.processes import environment
 from pebench.suite.results.record import AGAIN, RUNNING, make_folder, write_whole
 from pebench.suite.runs.cell import Cell
 from pebench.suite.runs.engine import SweepError
 from pebench.suite.runs.existing import existing
 from pebench.suite.runs.preflight import state
 from pebench.suite.runs.runner import sweep
-from pebench.tasks.data.system import environment
 
 FOLDER = Path(RUNNING, "slurm")  # in the records folder: lists, logs, and the nodes that are left out
 MEMORY = 2  # GB of a run and rank, where no option of the user's says more
@@ -82,7 +82,9 @@ def slurm(*words: str, timeout: float = PATIENCE) -> str:
     if shutil.which(words[0]) is None:
         raise SweepError(f"there is no {words[0]} here; run this on a machine from which Slurm takes jobs")
     try:
-        done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=timeout)
+        done = subprocess.run(  # a job gets our environment
+            words, capture_output=True, text=True, check=True, timeout=timeout, env=environment()
+        )
     except subprocess.CalledProcessError as e:
         lines = (e.stderr or e.stdout).strip().splitlines()
         raise SweepError(f"{words[0]}: {lines[-1] if lines else f'ended with status {e.returncode}'}") from e

@@ -4,6 +4,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from pebench.suite.results.record import Record, from_json, read_all, to_json
 from tests.made_submission import SMOKE, standing
 from tests.spoiled import CODE, found, problems, source
@@ -79,6 +81,7 @@ print(len(board.entries), shown == len(app.ENTRIES), bad, loaded)
 """
 
 
+@pytest.mark.walks
 def test_nothing_of_a_submission_is_executed(folder: Path) -> None:
     source(folder, HOSTILE)
     standing(folder / "records")
