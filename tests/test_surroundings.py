@@ -223,8 +223,14 @@ V1 = "\n".join(
              "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712"}, CPUSET, None,
         ),
         ("", "", {}, CPUSET, None),
+        (
+            "0::/\n\x00\n", f"{V2}\n\n30 23 - cgroup2\n30 23 0:26 / /sys/fs/cgroup rw cgroup2\n\x1c - \x1c",
+            {"sys/fs/cgroup/cpu.max": "inf 1", "sys/fs/cgroup/memory.max": "\u00b2",
+             "sys/fs/cgroup/memory.high": "9" * 5000}, CPUSET, None,
+        ),
     ],
-    ids=["v2", "v2 without a limit", "v2 above the machine", "v2 nested", "v1", "v1 without a limit", "none"],
+    ids=["v2", "v2 without a limit", "v2 above the machine", "v2 nested", "v1", "v1 without a limit", "none",
+         "garbage"],
 )  # fmt: skip
 def test_the_limits_of_a_container_count(
     cgroup: str, mounts: str, files: dict[str, str], processors: int, gigabytes: int | None, tmp_path: Path
@@ -272,6 +278,22 @@ def test_a_run_that_is_suspended_is_not_timed_out(who: str, tmp_path: Path) -> N
     made = read_all(tmp_path / "r")[0][0]
     assert made.reason == "ended with status 1: no record", text
     assert made.provenance["seconds"] < 5
+
+
+@pytest.mark.parametrize(
+    "status", ["", "\n \nVmHWM:\n", "VmHWM:\t\u00b2 kB\n", "VmHWM: kB\n\x1c\n", "VmHWM:\t0 kB\n"]
+)
+def test_a_peak_that_the_system_does_not_tell_is_found_otherwise(status: str, tmp_path: Path) -> None:
+    (tmp_path / "status").write_text(status)
+    assert (machine.peak_memory(torch.device("cpu"), tmp_path / "status") or 0) > 2**20
+    (tmp_path / "status").write_text(f"\n{status}\nVmHWM:\t    5 kB\n")
+    assert machine.peak_memory(torch.device("cpu"), tmp_path / "status") == 5120
+
+
+@pytest.mark.parametrize("said", ["", "\u00b2", "-1", "4G", "4,2", "9" * 5000])
+def test_a_grant_that_is_no_number_grants_nothing(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", said)
+    assert machine.granted("SLURM_MEM_PER_NODE") == 0
 
 
 def test_a_clock_stands_still_while_its_process_is_stopped() -> None:

@@ -369,7 +369,7 @@ def effective_lengths(board: Board) -> pd.DataFrame:
     Only of tasks that can be answered in full: text that nobody foresees has no such length.
     """
     rows = board.scores.dropna(subset=["score", "length"])
-    rows = rows[rows["metric"].map(lambda metric: METRICS[metric].unit == "share")]
+    rows = rows[rows["metric"].isin([name for name, metric in METRICS.items() if metric.unit == "share"])]
     mean = rows.groupby(["encoding", "task", "length"])["score"].mean().sort_index()
     unbroken = (mean >= 0.5).groupby(["encoding", "task"]).cummin()
     longest = mean[unbroken].reset_index().groupby(["encoding", "task"])["length"].max()

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -105,7 +106,7 @@ def cores(root: Path = Path("/")) -> int:
 def memory(root: Path = Path("/")) -> int:
     """How many bytes of memory this process may use: the machine's, or what its container or Slurm grants."""
     names = ("memory.max", "memory.high", "memory.limit_in_bytes")
-    limits = [number(group / name) for group in control_groups(root) for name in names]
+    limits = [whole(text(group / name)) for group in control_groups(root) for name in names]
     each = granted("SLURM_MEM_PER_CPU") * (granted("SLURM_CPUS_PER_TASK") or 1)
     limits += [2**20 * megabytes for megabytes in (granted("SLURM_MEM_PER_NODE"), each) if megabytes]
     return int(min([psutil.virtual_memory().total, *(limit for limit in limits if limit)]))
@@ -121,8 +122,7 @@ def runs_at_once(device: str) -> int:
 
 def granted(name: str) -> int:
     """A number of Slurm's environment; 0 where there is none: Slurm need not confine what it grants."""
-    said = os.environ.get(name, "")
-    return int(said) if said.isdigit() else 0
+    return whole(os.environ.get(name, "")) or 0
 
 
 def processors_of(group: Path) -> float | None:
@@ -134,13 +134,12 @@ def processors_of(group: Path) -> float | None:
         share = float(quota) / float(period)
     except (ValueError, ZeroDivisionError):  # "max", or no such file
         return None
-    return share if share > 0 else None
+    return share if 0 < share < math.inf else None
 
 
-def number(file: Path) -> float | None:
-    """The positive number in a file; None where there is none ("max")."""
-    said = text(file)
-    return float(said) if said.isdigit() and int(said) > 0 else None
+def whole(said: str) -> int | None:
+    """The positive whole number that the system says; None where it says something else ("max"), or too much."""
+    return int(said) or None if re.fullmatch("[0-9]{1,19}", said) else None
 
 
 def text(file: Path) -> str:
@@ -163,8 +162,10 @@ def control_groups(root: Path) -> Iterator[Path]:
     places = dict.fromkeys(root / "sys/fs/cgroup" / name for name in ("", "cpu", "memory"))
     for line in text(root / "proc/self/mountinfo").splitlines():
         mount, _, about = line.partition(" - ")
-        top, point = (part.replace("\\040", " ") for part in mount.split()[3:5])
-        kind, *options = about.replace(",", " ").split()
+        parts, (kind, *options) = mount.split(), about.replace(",", " ").split() or [""]
+        if len(parts) < 5:
+            continue
+        top, point = (part.replace("\\040", " ") for part in parts[3:5])
         for _, kinds, inside in ours:
             if (kind == "cgroup2" and not kinds) or (
                 kind == "cgroup" and set(kinds.split(",")) & set(options)
@@ -184,9 +185,9 @@ def peak_memory(device: torch.device, status: Path = Path("/proc/self/status")) 
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     for line in text(status).splitlines():
-        name, *said = line.split()
-        if name == "VmHWM:" and said and said[0].isdigit():
-            return 1024 * int(said[0])
+        name, _, said = line.partition(":")
+        if name == "VmHWM" and (kilobytes := whole(said.removesuffix("kB").strip())):
+            return 1024 * kilobytes
     try:
         import resource
     except ImportError:  # Windows

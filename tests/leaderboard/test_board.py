@@ -606,7 +606,7 @@ def test_how_sure_the_order_is_stands_in_words(tmp_path):
     assert views.how_sure(one) == []
 
 
-def test_costs_without_any_score_are_an_empty_table():
+def test_without_any_score_costs_and_lengths_are_empty_tables():
     records = [
         r
         if r.task in ("certificate", "throughput")
@@ -616,6 +616,7 @@ def test_costs_without_any_score_are_an_empty_table():
     failed = board_of(records, "QUICK", {"QUICK": 1}, [])
     assert views.cost_metrics(failed)
     assert views.cost_quality(failed, "train_ratio").empty
+    assert views.effective_lengths(failed).empty
 
 
 def test_mean_ranks_say_what_they_do_not_separate(board):
