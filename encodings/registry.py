@@ -16,6 +16,7 @@ import re
 import sys
 import traceback
 import unicodedata
+import weakref
 from collections.abc import Callable, Iterable
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -180,15 +181,20 @@ def resolve(spec: str) -> tuple[str, type[Encoding]]:
     return name, cls
 
 
-@functools.lru_cache(maxsize=64)
+_BUILDABLE = weakref.WeakSet[type[Encoding]]()
+
+
 def _demand_buildable(cls: type[Encoding]) -> None:
     """EncodingError, with the file and the line, where a class from outside cannot be made."""
+    if cls in _BUILDABLE:
+        return
     try:
         build(cls, SMALL)
     except Exception as e:
         raise EncodingError(
             f"{cls.__name__} cannot be made for {SMALL}: {type(e).__name__}: {e}{own_place(e)}"
         ) from e
+    _BUILDABLE.add(cls)
 
 
 def own_place(error: BaseException) -> str:
