@@ -30,8 +30,8 @@ def known(e: Exception) -> int | None:
     from pebench.encodings.registry import EncodingError, UnknownName
     from pebench.leaderboard.app.launch import LaunchError
     from pebench.leaderboard.board import BoardError
-    from pebench.leaderboard.export.dataset import DatasetError
     from pebench.leaderboard.export.hub import PublishError
+    from pebench.leaderboard.export.tables import DatasetError
     from pebench.leaderboard.reports.published import PublishedError
     from pebench.leaderboard.reports.trend import TrendError
     from pebench.leaderboard.submissions.report import SubmissionError

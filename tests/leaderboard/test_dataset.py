@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 from pebench.leaderboard.board import board_of
 from pebench.leaderboard.export import dataset
 from pebench.leaderboard.export import hub as publish
-from pebench.leaderboard.export.dataset import DatasetError, build, export, tables
+from pebench.leaderboard.export.dataset import build, export
+from pebench.leaderboard.export.tables import SCHEMAS, DatasetError, tables
 from pebench.suite.cli import app
 from pebench.suite.results.record import Answer, Record, Row, write
 from tests.made_records import Sweep, checks, facts, write_sweep
@@ -61,13 +62,13 @@ def test_an_encoding_has_its_source_and_the_hash_of_it(folder: Path) -> None:
         assert r["source_sha256"] == hashlib.sha256(r["source"].encode()).hexdigest()
 
 
-@pytest.mark.parametrize("name", dataset.SCHEMAS)
+@pytest.mark.parametrize("name", SCHEMAS)
 def test_the_columns_are_those_that_are_written_down(name: str, folder: Path) -> None:
     if name != "answers":  # of which these records keep none
         found = pq.read_schema(folder / f"data/{name}.parquet")
-        assert found.remove_metadata().equals(dataset.SCHEMAS[name].remove_metadata())
+        assert found.remove_metadata().equals(SCHEMAS[name].remove_metadata())
     for part in ([RECORDS[0]], [FAILED], [r for r in RECORDS if r.task == "certificate"][:1]):
-        assert tables(part)[name].schema == dataset.SCHEMAS[name]
+        assert tables(part)[name].schema == SCHEMAS[name]
 
 
 def test_the_same_records_give_the_same_bytes(folder: Path, tmp_path: Path) -> None:
@@ -177,7 +178,7 @@ def test_answers_are_a_table_where_records_keep_them(tmp_path: Path) -> None:
 def test_the_card_names_every_table_column_and_metric(folder: Path) -> None:
     text = (folder / "README.md").read_text()
     head, body = text.removeprefix("---\n").split("---\n", 1)
-    for name, schema in dataset.SCHEMAS.items():
+    for name, schema in SCHEMAS.items():
         if name == "answers":
             continue
         assert f"- config_name: {name}\n" in head
@@ -206,7 +207,7 @@ def test_croissant_describes_the_files_as_they_are(folder: Path) -> None:
         "sc:Boolean": pa.bool_(),
     }
     for record_set in facts["recordSet"]:
-        schema = dataset.SCHEMAS[record_set["name"]]
+        schema = SCHEMAS[record_set["name"]]
         columns = {f["source"]["extract"]["column"]: f for f in record_set["field"]}
         assert list(columns) == schema.names
         for name, field in columns.items():
@@ -231,7 +232,7 @@ def test_tables_are_exported_as_csv_and_parquet(tmp_path: Path) -> None:
         ]
     rows = list(csv.DictReader((tmp_path / "csv/scores.csv").read_text().splitlines()))
     assert len(rows) == pq.read_metadata(tmp_path / "parquet/scores.parquet").num_rows
-    assert list(rows[0]) == dataset.SCHEMAS["scores"].names
+    assert list(rows[0]) == SCHEMAS["scores"].names
 
 
 def strings(values: dict[str, Any]) -> bool:
