@@ -177,7 +177,7 @@ def resolve(spec: str) -> tuple[str, type[Encoding]]:
     if problem := whole_problem(name):
         raise EncodingError(f'{spec}: the name {name!r} {problem}; name the class with @register("name")')
     if not cls.__module__.startswith("pebench.encodings."):
-        _demand_buildable(cls)  # type: ignore[arg-type]  # mypy takes __hash__ for the instance's
+        _demand_buildable(cls)
     return name, cls
 
 
