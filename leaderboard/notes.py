@@ -31,6 +31,7 @@ def notes_of(
     return [
         *_seed_notes(entries, result, scores),
         *_task_notes(result),
+        *_length_notes(result, scores),
         *_processor_notes(records),
         *_mixture_notes(records),
         *_source_notes(records),
@@ -63,6 +64,16 @@ def _seed_notes(entries: "list[Entry]", result: ranking.Ranking, scores: pd.Data
     if uncounted := [f"{task} ({found[task]})" for task in sorted(set(found.index) - set(data.tasks))]:
         notes.append(f"Not counted until more encodings have a result there: {', '.join(uncounted)}.")
     return notes
+
+
+def _length_notes(result: ranking.Ranking, scores: pd.DataFrame) -> list[str]:
+    """Which tasks make up the score at the training length, where not all do."""
+    counted_there = scores.dropna(subset="score").query("phase == 'at_length'")["task"]
+    there = sorted(set(counted_there) & set(result.data.tasks))
+    if not there or len(there) == len(result.data.tasks):
+        return []
+    rest = counted(len(result.data.tasks) - len(there), "other task")
+    return [f"Scored at the training length: {', '.join(there)}. The gate alone judges it in {rest}."]
 
 
 def _task_notes(result: ranking.Ranking) -> list[str]:

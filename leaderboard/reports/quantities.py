@@ -146,6 +146,15 @@ def train_lengths(board: Board) -> dict[str, float]:
     return {str(task): float(length) for task, length in lengths.items()}
 
 
+def scope(board: Board, phase: str) -> str:
+    """The tasks that the average of a phase is over: "all tasks", "4 of 6 tasks", or the only one's name."""
+    every = board.ranking.data.tasks
+    there = sorted(set(_rows(board, phase)["task"]) & set(every))
+    if len(there) == len(every):
+        return "all tasks"
+    return f"`{there[0]}`" if len(there) == 1 else f"{len(there)} of {len(every)} tasks"
+
+
 def trained_at(board: Board, task: str = ALL) -> str:
     """The training length in words: "L = 128 tokens"; of all tasks "L = 3 to 128 (in units of the task)"."""
     lengths = train_lengths(board)

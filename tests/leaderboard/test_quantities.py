@@ -1,0 +1,48 @@
+"""Averages at the training length and beyond it say which tasks they are over."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pebench.leaderboard.board import Board, make_board
+from pebench.leaderboard.reports.documents import top
+from pebench.leaderboard.reports.published import AT, BEYOND
+from pebench.leaderboard.reports.quantities import scope
+from pebench.suite.results.record import write
+from tests.made_records import TASKS, TRAIN_LENGTH, Sweep
+
+
+def made(folder: Path, at: Collection[str]) -> Board:
+    """A board whose tasks are measured at the training length only where `at` names them."""
+    for record in Sweep({"rope": 1.0, "alibi": 5.0}).records():
+        if record.task in TASKS and record.task not in at:
+            rows = tuple(row for row in record.rows if row.condition.get("length") != TRAIN_LENGTH)
+            record = replace(record, rows=rows)
+        write(record, folder)
+    return make_board(folder)
+
+
+@pytest.mark.parametrize(
+    ("at", "said", "note"),
+    [
+        (["copy", "needle", "language"], "all tasks", None),
+        (["copy", "needle"], "2 of 3 tasks", "copy, needle. The gate alone judges it in 1 other task."),
+        (["language"], "`language`", "language. The gate alone judges it in 2 other tasks."),
+    ],
+)
+def test_an_average_names_its_tasks(at: list[str], said: str, note: str | None, tmp_path: Path) -> None:
+    board = made(tmp_path, at)
+    assert scope(board, AT) == said
+    assert scope(board, BEYOND) == "all tasks"
+    start = "Scored at the training length: "
+    assert [n for n in board.notes if n.startswith(start)] == ([start + note] if note else [])
+    assert f"| {said} at L | all tasks beyond L |" in top(board)
+
+
+def test_the_time_of_a_step_is_a_column_only_where_it_was_measured(tmp_path: Path) -> None:
+    assert "| train |" in top(made(tmp_path, TASKS))
+    for file in tmp_path.rglob("throughput/**/*.json"):
+        file.unlink()
+    assert "train" not in top(make_board(tmp_path))
