@@ -117,19 +117,6 @@ def test_a_file_that_would_be_refused_is_not_trained_first(
     assert not (tmp_path / "r").exists()
 
 
-def test_an_heir_of_an_encoding_and_a_broken_hook_are_not_trained_first(tmp_path: Path) -> None:
-    heir, broken = tmp_path / "heir.py", tmp_path / "broken.py"
-    heir.write_text("from pebench.encodings.nope import NoPE\n\n\nclass Heir(NoPE):\n    title = 'Heir'\n")
-    stated = "title, paper, family, formula = 'B', 'none', 'none', 'x'"
-    hook = "def values(self, v, at):\n        v * 2"
-    base = "from pebench.encodings.base import Encoding\n\n\nclass Broken(Encoding):"
-    broken.write_text(f"{base}\n    {stated}\n\n    {hook}\n")
-    with pytest.raises(submission.SubmitError, match="Heir overrides the encoding NoPE"):
-        submission.propose(f"{heir}:Heir", SMOKE)
-    with pytest.raises(EncodingError, match="`values` returns None; return a tensor"):
-        submission.propose(f"{broken}:Broken", SMOKE)
-
-
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
