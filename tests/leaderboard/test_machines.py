@@ -29,7 +29,7 @@ def test_the_summary_is_the_root_mean_square_over_records(tmp_path: Path) -> Non
     text = machines.to_markdown(marks(tmp_path, 0.6, 0.8, None))
     assert "| `copy` | rope | 1 | within seed spread | 5 of 9 | 0.80 |" in text
     assert "2 records run again (processor: A then, B now): 2 within seed spread" in text
-    assert f"is {(0.5) ** 0.5:.2f} of those" in text
+    assert f"is {(0.5) ** 0.5:.2f} times" in text
 
 
 def test_without_marks_of_another_machine_there_is_no_table(tmp_path: Path) -> None:
