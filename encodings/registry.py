@@ -5,6 +5,7 @@ A file in this folder adds an encoding by existing. A package adds one through t
 changed.
 """
 
+import ast
 import functools
 import hashlib
 import importlib
@@ -14,10 +15,11 @@ import linecache
 import os
 import re
 import sys
+import sysconfig
 import traceback
 import unicodedata
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -31,6 +33,7 @@ from pebench.suite.results.source import (
     SourceError,
     decode,
     defined_names,
+    imported,
     load_problems,
     parse,
     source_problems,
@@ -340,10 +343,28 @@ def _forget(file: Path) -> None:
     linecache.cache.pop(os.fspath(file), None)
 
 
+def _shadowed(tree: ast.Module) -> Iterator[str]:
+    """Which imports another file hides from the standard library, on PYTHONPATH for example."""
+    for line, module in imported(tree):
+        top = module.partition(".")[0]
+        spec = importlib.util.find_spec(top) if top in sys.stdlib_module_names else None
+        if spec and spec.has_location and spec.origin and not _is_standard(Path(spec.origin)):
+            yield f"line {line}: {spec.origin} hides the standard library's {top!r}; rename that file"
+
+
+def _is_standard(file: Path) -> bool:
+    """Whether Python's own library holds this file."""
+    folders = {Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib")}
+    file = file.resolve()
+    packages = {"site-packages", "dist-packages"} & set(file.parts)
+    return not packages and any(file.is_relative_to(folder) for folder in folders)
+
+
 def _run(file: Path, text: str) -> ModuleType:
     """The module of this text. EncodingError where it does not load, or takes code from where nobody looks."""
     try:
-        problems = list(load_problems(parse(text)))
+        tree = parse(text)
+        problems = [*load_problems(tree), *_shadowed(tree)]
     except SourceError as e:
         raise EncodingError(f"{file} {e}") from e
     if problems:

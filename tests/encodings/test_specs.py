@@ -340,6 +340,20 @@ def test_a_sweep_keeps_to_what_it_began_with(tmp_path: Path) -> None:
     assert cell.path == path != Cell(f"{file}:Idea", "copy", "SMOKE", 0).path
 
 
+def test_a_file_that_hides_the_standard_library_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On PYTHONPATH it would be imported in the library's place, and no fingerprint would see it."""
+    (tmp_path / "colorsys.py").write_text("SLOPE = 0.5\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    file = tmp_path / "my.py"
+    file.write_text("import math\nimport colorsys\n" + TEXT)
+    with pytest.raises(EncodingError, match=r"colorsys\.py hides the standard library's 'colorsys'; rename"):
+        resolve(f"{file}:Idea")
+    assert "colorsys" not in sys.modules
+
+
 def test_a_class_in_no_file_says_so() -> None:
     made = type("Made", (resolve("rope")[1],), {"__module__": "__nowhere__"})
     with pytest.raises(EncodingError, match="is in no file"):
