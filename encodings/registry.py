@@ -247,12 +247,11 @@ def load_file(path: str) -> ModuleType:
     """The module of a Python file, in this folder or of a user's own. EncodingError where it does not load."""
     try:
         file = Path(os.path.realpath(os.path.expanduser(path)))
-        if not file.is_file():
-            raise EncodingError(f"{path} is a folder" if file.is_dir() else f"there is no file {path}")
+        is_file, is_folder = file.is_file(), file.is_dir()
     except (OSError, ValueError) as e:  # a path that is too long, or holds a null character
-        if isinstance(e, EncodingError):
-            raise
         raise EncodingError(f"{path!r} is no path of a file: {getattr(e, 'strerror', None) or e}") from e
+    if not is_file:
+        raise EncodingError(f"{path} is a folder" if is_folder else f"there is no file {path}")
     _load_all()  # so that a name which is taken is refused
     return _import(file)
 

@@ -31,7 +31,7 @@ def notes_of(
     return [
         *_seed_notes(entries, result, scores),
         *_task_notes(result),
-        *_length_notes(result, scores),
+        *_length_notes(result),
         *_processor_notes(records),
         *_mixture_notes(records),
         *_source_notes(records),
@@ -66,10 +66,9 @@ def _seed_notes(entries: "list[Entry]", result: ranking.Ranking, scores: pd.Data
     return notes
 
 
-def _length_notes(result: ranking.Ranking, scores: pd.DataFrame) -> list[str]:
+def _length_notes(result: ranking.Ranking) -> list[str]:
     """Which tasks make up the score at the training length, where not all do."""
-    counted_there = scores.dropna(subset="score").query("phase == 'at_length'")["task"]
-    there = sorted(set(counted_there) & set(result.data.tasks))
+    there = result.data.tasks_with("at_length")
     if not there or len(there) == len(result.data.tasks):
         return []
     rest = counted(len(result.data.tasks) - len(there), "other task")

@@ -172,7 +172,7 @@ _MIDDLES = (np.arange(DRAWS) + 0.5) / DRAWS
 def _lines(
     names: list[str], task: str, value: Array, sample: Array, tasks: Count, compared: Mask
 ) -> pd.DataFrame:
-    """The lines of one task; P(best) among those that are compared and have draws."""
+    """The lines of one task; P(best) among the compared encodings with draws."""
     known = np.isfinite(sample).all(axis=1)
     low, high = np.full((2, len(names)), np.nan)
     if known.any():

@@ -33,6 +33,11 @@ class Cells:
         """Which cells an encoding is compared on, (E, C)."""
         return np.asarray(np.isfinite(self.score).any(axis=1))
 
+    def tasks_with(self, phase: str) -> list[str]:
+        """The tasks that have a cell "at_length" or "beyond", in the order of `tasks`."""
+        found = set(self.names.loc[self.names["phase"] == phase, "task"])
+        return [task for task in self.tasks if task in found]
+
     def of_task(self, task: int) -> Mask:
         """The cells of a task, (C,)."""
         return self.groups["task"].to_numpy() == task

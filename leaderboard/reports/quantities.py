@@ -147,12 +147,12 @@ def train_lengths(board: Board) -> dict[str, float]:
 
 
 def scope(board: Board, phase: str) -> str:
-    """The tasks that the average of a phase is over: "all tasks", "4 of 6 tasks", or the only one's name."""
-    every = board.ranking.data.tasks
-    there = sorted(set(_rows(board, phase)["task"]) & set(every))
-    if len(there) == len(every):
+    """The tasks that the average at L, or beyond it, is over: "all tasks", "4 of 6 tasks", or the only one's name."""
+    data = board.ranking.data
+    there = data.tasks_with({AT: "at_length", BEYOND: "beyond"}[phase])
+    if len(there) == len(data.tasks):
         return "all tasks"
-    return f"`{there[0]}`" if len(there) == 1 else f"{len(there)} of {len(every)} tasks"
+    return f"`{there[0]}`" if len(there) == 1 else f"{len(there)} of {len(data.tasks)} tasks"
 
 
 def trained_at(board: Board, task: str = ALL) -> str:

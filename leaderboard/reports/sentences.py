@@ -133,7 +133,7 @@ def grape_tables(board: Board) -> str:
     judged = sum(found.values())
     if not judged:
         return ""
-    rest = "" if judged == len(claims.CLAIMS) else f", of which {judged} can be judged here"
+    rest = "" if judged == len(claims.CLAIMS) else f"; this board can judge {judged}"
     return (
         f"The GRAPE paper states {len(claims.CLAIMS)} orders of encodings ({claims.PAPER}, 355M and 770M parameters, "
         f"one seed){rest}. `language` at {trained_at(board, 'language')} (bits per byte, "

@@ -210,7 +210,7 @@ def reproduce_record(
             typer.echo(f"tolerance: {result.tolerance}")
         if result.over_seeds is not None:
             typer.echo(
-                f"the differences are {result.over_seeds:.2f} times those of two seeds (root mean square)"
+                f"the root mean square of the differences is {result.over_seeds:.2f} times two seeds' difference"
             )
         if result.verdict == "different" and result.machine:
             typer.echo(

@@ -339,7 +339,7 @@ def words_of_nodes(cluster: RayCluster) -> list[str]:
 @pytest.mark.engines
 @pytest.mark.timeout(600)
 def test_ray_makes_the_rows_that_this_machine_makes(tmp_path: Path, books: None) -> None:
-    """Every task of SMOKE; of an encoding in a file, and of one that measures another one's model, one task.
+    """Every task of SMOKE for `rope`; one task for an encoding in a file, and for a borrowed model.
 
     Ray's workers would import the driver's working directory before all else.
     """
