@@ -370,7 +370,7 @@ def board_of(
 def _by_encoding(frame: pd.DataFrame) -> dict[str, list[Any]]:
     """The rows of a table as named tuples, by encoding; a plain loop over few rows is quicker than a query of each."""
     rows = defaultdict(list)
-    for row in frame.itertuples(index=False):
+    for row in frame.astype(object).itertuples(index=False):  # Arrow's texts are slow to walk over
         rows[row.encoding].append(row)
     return rows
 

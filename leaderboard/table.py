@@ -24,16 +24,13 @@ def score_table(records: Iterable[Record]) -> pd.DataFrame:
     and empty where either length is unknown.
     """
     measured = [r for r in records if r.task != CERTIFICATE]
-    conditions: dict[tuple[Any, ...], int] = {}  # the same few come again and again
-    rows = [
-        (
-            *(n, row.metric, conditions.setdefault(tuple(row.condition.items()), len(conditions))),
-            *(row.value, row.n, row.floor, row.ceiling),
-        )
-        for n, r in enumerate(measured)
-        for row in r.rows
-    ]
-    run, metric, place, *numbers = zip(*rows, strict=True) if rows else [()] * 7
+    rows = [row for r in measured for row in r.rows]
+    run = np.repeat(np.arange(len(measured)), [len(r.rows) for r in measured])
+    # The same few conditions and metrics come again and again.
+    conditions: dict[tuple[Any, ...], int] = {}
+    place = [conditions.setdefault(tuple(row.condition.items()), len(conditions)) for row in rows]
+    metrics: dict[str, int] = {}
+    metric = [metrics.setdefault(row.metric, len(metrics)) for row in rows]
     runs = pd.DataFrame(
         [
             (
@@ -59,15 +56,14 @@ def score_table(records: Iterable[Record]) -> pd.DataFrame:
         ],
         columns=["condition", "length", "depth", "position", "kind", "questions"],
     ).astype({"length": float, "depth": float, "position": float, "kind": object, "questions": object})
-    parts = [runs.take(np.array(run, int)), places.take(np.array(place, int))]
+    named = pd.DataFrame({"metric": list(metrics)})
+    parts = [runs.take(run), places.take(np.array(place, int)), named.take(np.array(metric, int))]
     frame = pd.concat([part.reset_index(drop=True) for part in parts], axis=1)
-    frame["metric"] = metric
-    for column, values in zip(("value", "n", "floor", "ceiling"), numbers, strict=True):
-        # A stranger's count may be any whole number.
-        whole = column == "n"
-        frame[column] = np.array(
-            [min(n, 2**63 - 1) for n in values] if whole else values, int if whole else float
-        )
+    for column in ("value", "floor", "ceiling"):
+        frame[column] = np.array([getattr(row, column) for row in rows], float)
+    frame["n"] = np.array(
+        [min(row.n, 2**63 - 1) for row in rows], int
+    )  # a stranger's may be any whole number
     with np.errstate(over="ignore"):  # a stranger's number may be as large as floats go
         score = normalised(frame["value"], frame["floor"], frame["ceiling"])
     # The gate is measured on the training distribution: it says who learned the task, and counts no more.

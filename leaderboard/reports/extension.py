@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
-from scipy import stats
 
 from pebench.leaderboard.about import EXTENDED, PUBLISHED
 from pebench.leaderboard.board import BoardError, reading
@@ -190,6 +189,8 @@ def student(values: pd.Series) -> tuple[float | None, float | None]:
     """The ends of Student's 95 % interval of a mean; None with fewer than two values."""
     if len(values) < FEWEST:
         return None, None
+    from scipy import stats  # a second to import, which no other board needs
+
     half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * stats.sem(values))
     return float(values.mean()) - half, float(values.mean()) + half
 

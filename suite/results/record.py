@@ -225,7 +225,7 @@ def from_json(text: str) -> Record:
     """Read and check the text of a record file; RecordError names the fault."""
     try:
         data = _DECODER.decode(text)
-        if r"\ud" in text.lower():  # perhaps half a surrogate pair, which would break every table
+        if r"\ud" in text or r"\uD" in text:  # perhaps half a surrogate pair, which would break every table
             json.dumps(data, ensure_ascii=False).encode()
     except RecordError:
         raise
@@ -340,12 +340,13 @@ class Unreadable(NamedTuple):
 def read(path: Path, folder: Path) -> Record:
     """One record of this folder. RecordError where it is broken or lies where another belongs."""
     try:
-        about = path.stat()
+        about = os.stat(path)
         if not stat.S_ISREG(about.st_mode):
             raise RecordError("no regular file")
         if about.st_size > LARGEST:
             raise RecordError(f"larger than {LARGEST // 2**20} MB")
-        record = from_json(path.read_text(encoding="utf-8"))
+        with open(path, "rb") as file:
+            record = from_json(file.read().decode())
     except (OSError, UnicodeDecodeError) as e:
         raise RecordError(str(e)) from e
     if os.path.join(folder, record.path) != os.fspath(path) and not same_file(folder / record.path, path):
@@ -367,7 +368,7 @@ def read_all(folder: Path) -> tuple[list[Record], list[Unreadable]]:
     Symbolic links are followed; a link to nothing and a folder that cannot be read are named.
     """
     records, unreadable = dict[Path, Record](), list[Unreadable]()
-    for path, problem in sorted(found(folder)):
+    for path, problem in sorted(found(folder), key=lambda file: file[0].parts):
         if path == folder / VERIFIED:
             continue
         try:
@@ -377,7 +378,7 @@ def read_all(folder: Path) -> tuple[list[Record], list[Unreadable]]:
             records.setdefault(record.path, record)
         except RecordError as e:
             unreadable.append(Unreadable(path, str(e)))
-    return [records[path] for path in sorted(records)], unreadable
+    return [records[path] for path in sorted(records, key=lambda path: path.parts)], unreadable
 
 
 def found(folder: Path) -> Iterator[tuple[Path, str]]:
