@@ -1,6 +1,6 @@
 """The data of the tables that table.js draws, in the app and in the site: plain JSON."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -15,7 +15,13 @@ GROUPS = [
     {"key": PREVIEW, "title": "Previews: fewer than two seeds in some task, so a score and no place"},
     {"key": OTHER, "title": "Without a rank"},
 ]
-FIRST = ("needle", "language")  # families that the first screen shows, where they were measured
+FIRST = ("needle", "recall", "language")  # families that the first screen shows, where they were measured
+
+
+def first_families(board: Board) -> list[str]:
+    """One family of retrieval, and language."""
+    found = [family for family in FIRST if family in board.task_families]
+    return [family for family in found if family != "recall" or "needle" not in found]
 
 
 def interval(part: Interval | Entry | None, hollow: bool = False) -> Data | None:
@@ -29,7 +35,8 @@ def board_columns(board: Board, families: Sequence[str]) -> list[Data]:
     """The columns of the ranking; `families` are shown as numbers."""
     highs = [e.high for e in board.entries if e.high is not None and e.rank is not None]
     ends = [0.0, min(1.0, max(highs, default=1.0))]
-    return [
+    priced = any("train_ratio" in e.costs for e in board.entries)
+    columns = [
         {"key": "tier", "title": "tier", "kind": "number", "digits": 0, "better": "lower",
          "help": "Nothing in a tier is separable from its leader."},
         {"key": "name", "title": "encoding", "kind": "name", "better": "lower"},
@@ -46,10 +53,11 @@ def board_columns(board: Board, families: Sequence[str]) -> list[Data]:
         *({"key": f, "title": f, "kind": "number", "digits": 2, "better": "higher", "wide": len(families) > 1,
            "help": f"Score of the task family {f}."} for f in families),
         {"key": "train_ratio", "title": "cost", "kind": "number", "digits": 2, "suffix": " ×", "better": "lower",
-         "help": "Time of a training step over RoPE's."},
+         "help": "Time of a training step over RoPE's."} if priced else None,
         {"key": "seeds", "title": "seeds", "kind": "number", "digits": 0, "better": "higher", "wide": True,
          "help": "In the task where it has fewest."},
     ]  # fmt: skip
+    return [column for column in columns if column]
 
 
 def board_table(
@@ -61,10 +69,11 @@ def board_table(
 ) -> Data:
     """The ranking: `href` is the address of an encoding's page, `state` how the table starts (sort, search ...).
 
-    `families` are shown beside the overall score, None: FIRST. A single family is the overall score, and shown once.
+    `families` are shown beside the overall score, None: `first_families`. A single family is the overall score, and
+    shown once.
     """
     kept = None if chosen is None else set(overview(board, chosen)["name"])
-    shown = [f for f in (FIRST if families is None else families) if f in board.task_families]
+    shown = [f for f in (families or first_families(board)) if f in board.task_families]
     shown = shown if len(board.task_families) > 1 else []
     rows, shade, tier = [], False, None
     for e in board.entries:
@@ -107,22 +116,32 @@ def number(value: float, digits: int | None = None) -> float | None:
     return float(value) if digits is None else round(float(value), digits)
 
 
-def frame_table(frame: pd.DataFrame) -> Data:
-    """Any table: its columns in their order, numbers to three digits, the rows as they come."""
+def frame_table(
+    frame: pd.DataFrame, known: Mapping[str, Any] | None = None, wide: Collection[str] = ()
+) -> Data:
+    """Any table: its columns in their order, the rows as they come.
+
+    `known` has titles, formats and help of columns, as streamlit's column_config does; other numbers have three digits.
+    `wide` are hidden on a phone.
+    """
     columns, cells = [], {}
     for n, name in enumerate(frame.columns):
-        values, key = frame[name], f"c{n}"
+        values, key, about = frame[name], f"c{n}", (known or {}).get(name) or {}
         numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
         whole = numeric and (values.dropna() % 1 == 0).all()
         columns.append(
             {
                 "key": key,
-                "title": str(name),
+                "title": about.get("label") or str(name),
+                "help": about.get("help") or "",
                 "kind": "number" if numeric else "text",
-                "digits": 0 if whole else 3,
+                "wide": name in wide,
             }
         )
+        pattern = about.get("type_config", {}).get("format") or ("%d" if whole else "%.3f")
         cells[key] = [number(v) if numeric else _words(v) for v in values]
+        if numeric:
+            cells[f"{key}-text"] = [None if pd.isna(v) else told(v, pattern) for v in values]
     rows = [
         {
             "name": str(n),
@@ -134,6 +153,17 @@ def frame_table(frame: pd.DataFrame) -> Data:
     ]
     start = {"sort": "", "descending": False, "search": "", "ticks": False, "plain": True}
     return {"columns": columns, "rows": rows, "groups": [{"key": "", "title": ""}], **start}
+
+
+def told(value: float, pattern: str) -> str:
+    """A number as a column's pattern shows it; what rounds to zero has no sign.
+
+    >>> told(0.256, "%+.2f"), told(-0.0001, "%.3f"), told(0.5, "percent"), told(1.25, "%.2f x")
+    ('+0.26', '0.000', '50%', '1.25 x')
+    """
+    named = {"percent": "{:.0%}", "scientific": "{:.1e}"}
+    text = named[pattern].format(value) if pattern in named else pattern % value
+    return text if any(digit in text for digit in "123456789") else text.lstrip("+-")
 
 
 def _words(value: Any) -> str:

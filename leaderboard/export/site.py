@@ -114,7 +114,7 @@ def build(records: Sequence[Path], profile: str | None, out: Path, version: str)
         *(task(site, name, against) for name in views.ranked_tasks(board)),
         *(encoding(site, entry) for entry in board.entries),
         compare(site),
-        cost(site),
+        *([cost(site)] if priced(board) else []),
         claim(site),
         agreement(site, against),
         submit(),
@@ -170,6 +170,7 @@ def document(site: Site, page: Page) -> str:
     menu = " ".join(
         f'<a href="{up}{path}"{" aria-current=page" if path == page.path else ""}>{name}</a>'
         for path, name in MENU.items()
+        if path != "cost.html" or priced(site.board)
     )
     drawn = any("data-figure" in part for part in page.parts)
     plotly = f'<script src="{up}assets/plotly.min.js"></script>' if drawn else ""
@@ -244,7 +245,7 @@ def overview(site: Site) -> Page:
     page.add(*(f"<li>{coded(sentence)}</li>" for sentence in sentences.in_short(board)), "</ul></details>")
     asked = [
         *((f"tasks/{name}.html", about.title(name)) for name in views.ranked_tasks(board)),
-        ("cost.html", "What does it cost?"),
+        *([("cost.html", "What does it cost?")] if priced(board) else []),
         ("submit.html", "How does mine compare?"),
     ]
     page.add(
@@ -385,6 +386,11 @@ def compare(site: Site) -> Page:
         script("pairs", table),
     )
     return page
+
+
+def priced(board: Board) -> bool:
+    """Whether some cost was measured; else its page would be empty."""
+    return bool(views.cost_metrics(board))
 
 
 def cost(site: Site) -> Page:
