@@ -7,6 +7,7 @@ import pandas as pd
 
 from pebench.leaderboard.app.views import Filter, overview
 from pebench.leaderboard.board import Board, Entry, Interval
+from pebench.leaderboard.reports import claims
 
 Data = dict[str, Any]
 RANKED, PREVIEW, OTHER = "ranked", "preview", "other"
@@ -117,15 +118,18 @@ def number(value: float, digits: int | None = None) -> float | None:
 
 
 def frame_table(
-    frame: pd.DataFrame, known: Mapping[str, Any] | None = None, wide: Collection[str] = ()
+    frame: pd.DataFrame,
+    known: Mapping[str, Any] | None = None,
+    wide: Collection[str] = (),
+    intervals: Mapping[str, tuple[str, str]] | None = None,
 ) -> Data:
     """Any table: its columns in their order, the rows as they come.
 
     `known` has titles, formats and help of columns, as streamlit's column_config does; other numbers have three digits.
-    `wide` are hidden on a phone.
+    `wide` are hidden on a phone. `intervals`: columns with the columns of their ends, which stand behind them.
     """
-    columns, cells = [], {}
-    for n, name in enumerate(frame.columns):
+    columns, cells, ends = [], {}, intervals or {}
+    for n, name in enumerate(frame.columns.drop([end for pair in ends.values() for end in pair])):
         values, key, about = frame[name], f"c{n}", (known or {}).get(name) or {}
         numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
         whole = numeric and (values.dropna() % 1 == 0).all()
@@ -142,6 +146,12 @@ def frame_table(
         cells[key] = [number(v) if numeric else _words(v) for v in values]
         if numeric:
             cells[f"{key}-text"] = [None if pd.isna(v) else told(v, pattern) for v in values]
+        if name in ends:
+            low, high = (frame[end] for end in ends[name])
+            cells[f"{key}-text"] = [
+                text if pd.isna(a) or pd.isna(b) else f"{text} ({told(a, pattern)} to {told(b, pattern)})"
+                for text, a, b in zip(cells[f"{key}-text"], low, high, strict=True)
+            ]
     rows = [
         {
             "name": str(n),
@@ -153,6 +163,56 @@ def frame_table(
     ]
     start = {"sort": "", "descending": False, "search": "", "ticks": False, "plain": True}
     return {"columns": columns, "rows": rows, "groups": [{"key": "", "title": ""}], **start}
+
+
+def titled(label: str, pattern: str = "", words: str = "") -> dict[str, Any]:
+    """The title, format and help of a column, as `frame_table` takes them."""
+    return {"label": label, "help": words, "type_config": {"format": pattern}}
+
+
+CLAIM = {
+    "pair": titled("first > second"),
+    "quantity": titled("here"),
+    "difference": titled("difference (95 %)", "%+.3f", "Score of the first minus the second's."),
+    **{
+        f"paper_{size}": titled(
+            f"paper, {size}", "%+.2f", "Lead of the first in the paper's table, in points."
+        )
+        for size in claims.TABLES
+    },
+    "verdict": titled("verdict", words="It stands only where both sides measure the same quantity."),
+    "p": titled("p", "%.2g"),
+    "seeds": titled("seeds"),
+}
+VARIANT = {
+    "pair": titled("first > second"),
+    "change": titled("change"),
+    "seeds": titled("seeds"),
+    "at_length_difference": titled("at L: difference (95 %)", "%+.3f"),
+    "at_length_verdict": titled("at L the variant is"),
+    "beyond_difference": titled("beyond L: difference (95 %)", "%+.3f"),
+    "beyond_verdict": titled("beyond L the variant is"),
+}
+
+
+def claims_table(frame: pd.DataFrame) -> Data:
+    """The paper's claims (claims.judged), both sides of each in a line that fits the page."""
+    return _pairs(frame.assign(quantity=frame["quantity"].str.replace("`", "")), CLAIM)
+
+
+def variants_table(frame: pd.DataFrame) -> Data:
+    """Single changes of an encoding (variants.judged)."""
+    return _pairs(frame, VARIANT)
+
+
+def _pairs(frame: pd.DataFrame, known: Mapping[str, Any]) -> Data:
+    ends = {
+        name: (name.replace("difference", "low"), name.replace("difference", "high"))
+        for name in known
+        if name.endswith("difference")
+    }
+    shown = frame.assign(pair=frame["first"].str.cat(frame["second"], sep=" > "))
+    return frame_table(shown[[*known, *(end for pair in ends.values() for end in pair)]], known, (), ends)
 
 
 def told(value: float, pattern: str) -> str:

@@ -37,9 +37,12 @@ const bestFirst = (column) => column.better === "higher";
 const shown = (value, column) => {
   if (value === null || value === undefined) return "–";
   if (column.kind === "share") return `${Math.round(100 * value)} %`;
-  if (typeof value === "number") return value.toFixed(column.digits ?? 2) + (column.suffix ?? "");
+  if (typeof value === "number") return signless(value.toFixed(column.digits ?? 2)) + (column.suffix ?? "");
   return String(value);
 };
+
+// What rounds to zero has no sign.
+const signless = (text) => (/[1-9]/.test(text) ? text : text.replace("-", ""));
 
 const interval = (value, column) => {
   const cell = make("td", "interval");
@@ -53,7 +56,7 @@ const interval = (value, column) => {
       width: Math.max(2, place(value.high) - place(value.low)), class: "range" }));
   picture.append(svg("circle", { cx: place(value.score), cy: 7, r: 3.5, class: value.hollow ? "hollow" : "dot" }));
   cell.title = text;
-  cell.append(make("span", "figure", value.score.toFixed(2) + (value.hollow ? "*" : "")), picture);
+  cell.append(make("span", "figure", signless(value.score.toFixed(2)) + (value.hollow ? "*" : "")), picture);
   return cell;
 };
 
@@ -87,7 +90,7 @@ export default function show({ data, parentElement, setTriggerValue, setStateVal
   // On a phone: a table of few columns stays one, numbers under one name scroll beside it, all else becomes cards.
   const few = data.columns.filter((column) => !column.wide).length < 5;
   const grid = data.columns.slice(1).every((column) => column.kind === "number");
-  const table = make("table", data.plain && !few ? (grid ? "grid" : "cards") : ""), head = make("thead"), line = make("tr");
+  const table = make("table", data.plain ? `plain ${few ? "" : grid ? "grid" : "cards"}` : ""), head = make("thead"), line = make("tr");
   if (data.ticks) line.append(make("th", "tick"));
   for (const column of data.columns) {
     const cell = make("th", `${column.kind} ${column.wide ? "wide" : ""}`), button = make("button", "", column.title);

@@ -73,7 +73,11 @@ class Question(NamedTuple):
     query: dict[str, Any]
 
 
-RETRIEVAL = ("needle", "recall", "indexing")  # families of tasks that find something in a text
+RETRIEVAL = (
+    "needle",
+    "recall",
+    "indexing",
+)  # families of tasks that find something in a text, plainest first
 
 
 def questions(board: Board) -> list[Question]:
@@ -143,6 +147,20 @@ def measured_what(board: Board) -> str:
         f"The models are language models of {span}, trained for each task from nothing{far}. "
         "What holds for them need not hold for large models."
     )
+
+
+def scale(board: Board, task: str = "") -> str:
+    """What a figure is of, for those that see it alone: "STANDARD, copy: 0.12 million parameters, 1 to 3 seeds"."""
+    runs = board.runs[board.runs["outcome"] == "measured"]
+    runs = runs[runs["task"] == task] if task else runs[runs["task"].isin(ranked_tasks(board))]
+    if runs.empty:
+        return board.profile
+    seeds = runs.groupby(["task", "encoding"])["seed"].nunique()
+    least, most = int(seeds.min()), int(seeds.max())
+    counts = counted(most, "seed") if least == most else f"{least} to {most} seeds"
+    parameters = runs["parameters"].dropna()
+    models = f"{_millions(parameters.min(), parameters.max())} parameters, " if len(parameters) else ""
+    return f"{', '.join([board.profile, task]) if task else board.profile}: {models}{counts}"
 
 
 def sizes(facts: about.TaskFacts) -> str:

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 import pandas as pd
 import streamlit as st
 
-from pebench.leaderboard.app import links, rows, views
+from pebench.leaderboard.app import figures, links, rows, views
 from pebench.leaderboard.app.launch import DEFAULT_FOLDER, FOLDER_VARIABLE, OPEN_VARIABLE
 from pebench.leaderboard.app.links import PAGES
 from pebench.leaderboard.board import Board, BoardError, cached_board, folder_named, reading, stamp
@@ -272,7 +272,12 @@ def show_frame(
     wide: Collection[str] = (),
 ) -> None:
     """A frame as a table: all its text is seen, printed too. `wide` columns are hidden on a phone."""
-    TABLE(data={**rows.frame_table(frame, columns, wide), "tall": height == "auto", "turn": 0})
+    show_plain({**rows.frame_table(frame, columns, wide), "tall": height == "auto"})
+
+
+def show_plain(data: dict[str, Any]) -> None:
+    """A table of rows.py whose rows lead nowhere."""
+    TABLE(data={**data, "turn": 0})
 
 
 def show_raw(frame: pd.DataFrame, columns: dict[str, Any] | None = None) -> None:
@@ -289,8 +294,13 @@ def download(frame: pd.DataFrame, name: str) -> None:
     st.download_button("Download as CSV", safe_csv(frame), f"{name}.csv", "text/csv", key=f"csv-{name}")
 
 
-def draw(figure: Any, key: str, width: int | Literal["stretch"] = "stretch") -> None:
-    """A figure that can be saved as a picture from its own menu, in the browser."""
+def draw(figure: Any, key: str, width: int | Literal["stretch"] = "stretch", *, measured: str = "") -> None:
+    """A figure that can be saved as a picture from its own menu, in the browser.
+
+    `measured` says above it what it is of (views.scale).
+    """
+    if measured:
+        figures.titled(figure, measured)
     if "drawn" not in st.session_state:
         time.sleep(HEAD_START)
         st.session_state["drawn"] = True

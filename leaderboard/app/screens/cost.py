@@ -31,7 +31,7 @@ def show() -> None:
         format_func=lambda m: METRICS[m].title,
     )
     frame = views.cost_quality(board, cost)
-    draw(figures.cost_quality(frame, views.better(cost)), "cost")
+    draw(figures.cost_quality(frame, views.better(cost)), "cost", measured=views.scale(board))
     st.caption(
         "On the front: no other encoding has both a better score and a lower cost. Hollow: no rank. Cost is never "
         "part of the score."

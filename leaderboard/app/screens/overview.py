@@ -45,7 +45,7 @@ def show() -> None:
     )
     download(table, "overview")
     st.subheader("Scores with 95 % intervals")
-    draw(figures.scores(table), "overview")
+    draw(figures.scores(table), "overview", measured=views.scale(board))
     for name, reason in unranked(board):
         st.caption(f"No rank: {plain(name)}: {plain(reason)}")
     for note in board.notes:

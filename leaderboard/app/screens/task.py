@@ -102,6 +102,7 @@ def curve(board: Board, name: str) -> None:
             views.train_length(board, name),
         ),
         f"task-{name}",
+        measured=views.scale(board, name),
     )
     st.caption(
         f"{METRICS[metrics[0]].title}: means over the seeds that learned the task; bars reach to the extremes."
