@@ -87,9 +87,9 @@ export default function show({ data, parentElement, setTriggerValue, setStateVal
   if (!data.plain || data.rows.length > 8) bar.append(search);
   bar.append(...(data.ticks ? [compare] : []), count);
 
-  // On a phone: a table of few columns stays one, numbers under one name scroll beside it, all else becomes cards.
+  // On a phone: a table of few columns stays one, many rows of numbers scroll beside their names, all else becomes cards.
   const few = data.columns.filter((column) => !column.wide).length < 5;
-  const grid = data.columns.slice(1).every((column) => column.kind === "number");
+  const grid = data.rows.length > 12 && data.columns.slice(1).every((column) => column.kind === "number");
   const table = make("table", data.plain ? `plain ${few ? "" : grid ? "grid" : "cards"}` : ""), head = make("thead"), line = make("tr");
   if (data.ticks) line.append(make("th", "tick"));
   for (const column of data.columns) {
