@@ -6,9 +6,10 @@ import hashlib
 import json
 import math
 import os
+import re
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ import pandas as pd
 from pebench.leaderboard import about, ranking, table
 from pebench.leaderboard.about import PUBLISHED, USUAL
 from pebench.leaderboard.notes import notes_of
+from pebench.leaderboard.ranking.comparisons import FEWEST
 from pebench.leaderboard.ranking.keeps import ALL, learning
 from pebench.suite.results.metrics import EXTENDING, counted
 from pebench.suite.results.names import hint
@@ -35,6 +37,7 @@ from pebench.suite.results.record import (
 
 COSTS = ("train_ratio", "prefill_ratio", "decode_ratio", "cache_bytes")
 ALWAYS = (CERTIFICATE, "throughput")  # on a board of any tasks
+ENOUGH = 10  # encodings in two seeds of each task, from which on a newer version of a profile is shown first
 NOTHING = "no score yet in a condition that another encoding has"
 CONTENT = "reads content"  # the check that says it
 REPRODUCED = (
@@ -154,7 +157,8 @@ class Board:
 def make_board(
     records: Path | Sequence[Path], profile: str | None = None, tasks: Sequence[str] = ()
 ) -> Board:
-    """The board of one or more records folders; without a profile, of that with the most records.
+    """The board of one or more records folders. Without a profile: of the profile with the most records, or of
+    a newer version of it (`newest_version`).
 
     Of several folders the first one decides which profile that is, and `PUBLISHED` which records an encoding has that
     is in both. `tasks`: these alone count. BoardError where there is nothing to show.
@@ -170,7 +174,7 @@ def make_board(
         raise BoardError(f"no records in {named}{broken}; {REMEDY}")
     counts = (Counter(r.profile for r in part.records).most_common() for part in read)
     profiles = dict(Counter(r.profile for r in every).most_common())
-    profile = profile or next(name for count in counts for name, _ in count)
+    profile = profile or newest_version(next(name for count in counts for name, _ in count), every)
     if profile not in profiles:
         raise BoardError(f"no records of profile {profile!r}; {hint(profile, profiles)}; {REMEDY}")
     mine, both = own_encodings(places, read, profile)
@@ -193,6 +197,36 @@ def make_board(
     if tasks:
         notes.append(f"Ranked on {', '.join(tasks)} alone.")
     return replace(made, notes=notes, own=frozenset(mine), answers=table.answer_table(chosen))
+
+
+def version_after(profile: str) -> str:
+    """The name that the next version of a profile has.
+
+    >>> version_after("STANDARD"), version_after("STANDARD_2")
+    ('STANDARD_2', 'STANDARD_3')
+    """
+    name, version = re.fullmatch(r"(.*?)(?:_(\d+))?", profile, re.DOTALL).groups()  # type: ignore[union-attr]
+    return f"{name}_{int(version or 1) + 1}"
+
+
+def version_before(profile: str, known: Iterable[str]) -> str | None:
+    """The profile among these whose next version this one is."""
+    return next((name for name in known if version_after(name) == profile), None)
+
+
+def newest_version(profile: str, records: Sequence[Record]) -> str:
+    """The newest version of a profile that can answer what visitors ask; the profile itself where no newer one can.
+
+    It can where ENOUGH encodings have two seeds of every task that counts, and some encoding has its costs.
+    """
+    after = version_after(profile)
+    seeds = Counter({(r.encoding, r.task, r.seed): 1 for r in records if r.profile == after and r.rows})
+    found = Counter((encoding, task) for encoding, task, _ in seeds)
+    tasks = [t.name for t in about.tasks(after) if t.name not in ALWAYS]
+    whole = [e for e in {e for e, _ in found} if all(found[e, task] >= FEWEST for task in tasks)]
+    costs = any(task == "throughput" for _, task in found)
+    answers = bool(tasks) and costs and len(whole) >= ENOUGH
+    return newest_version(after, records) if answers else profile
 
 
 def of_profile(board: Board, tasks: Sequence[str] = ()) -> Board:

@@ -59,6 +59,19 @@ def laid_out(figure: go.Figure, height: int, **layout: object) -> go.Figure:
     return figure.update_layout(**layout)
 
 
+def titled(figure: go.Figure, text: str) -> go.Figure:
+    """The figure with a line above it that says what was measured."""
+    title = {
+        "text": html.escape(text),
+        "font": {"size": 12},
+        "x": 0,
+        "xanchor": "left",
+        "y": 1,
+        "yanchor": "top",
+    }
+    return figure.update_layout(title=title | {"pad": {"t": 8, "l": 8}})
+
+
 def spread(places: Sequence[float], least: float) -> list[float]:
     """Places of labels in the same order, at least so far apart, near where they were.
 

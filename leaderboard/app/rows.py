@@ -1,12 +1,13 @@
 """The data of the tables that table.js draws, in the app and in the site: plain JSON."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from pebench.leaderboard.app.views import Filter, overview
 from pebench.leaderboard.board import Board, Entry, Interval
+from pebench.leaderboard.reports import claims
 
 Data = dict[str, Any]
 RANKED, PREVIEW, OTHER = "ranked", "preview", "other"
@@ -15,7 +16,13 @@ GROUPS = [
     {"key": PREVIEW, "title": "Previews: fewer than two seeds in some task, so a score and no place"},
     {"key": OTHER, "title": "Without a rank"},
 ]
-FIRST = ("needle", "language")  # families that the first screen shows, where they were measured
+FIRST = ("needle", "recall", "language")  # families that the first screen shows, where they were measured
+
+
+def first_families(board: Board) -> list[str]:
+    """One family of retrieval, and language."""
+    found = [family for family in FIRST if family in board.task_families]
+    return [family for family in found if family != "recall" or "needle" not in found]
 
 
 def interval(part: Interval | Entry | None, hollow: bool = False) -> Data | None:
@@ -29,7 +36,8 @@ def board_columns(board: Board, families: Sequence[str]) -> list[Data]:
     """The columns of the ranking; `families` are shown as numbers."""
     highs = [e.high for e in board.entries if e.high is not None and e.rank is not None]
     ends = [0.0, min(1.0, max(highs, default=1.0))]
-    return [
+    priced = any("train_ratio" in e.costs for e in board.entries)
+    columns = [
         {"key": "tier", "title": "tier", "kind": "number", "digits": 0, "better": "lower",
          "help": "Nothing in a tier is separable from its leader."},
         {"key": "name", "title": "encoding", "kind": "name", "better": "lower"},
@@ -46,10 +54,11 @@ def board_columns(board: Board, families: Sequence[str]) -> list[Data]:
         *({"key": f, "title": f, "kind": "number", "digits": 2, "better": "higher", "wide": len(families) > 1,
            "help": f"Score of the task family {f}."} for f in families),
         {"key": "train_ratio", "title": "cost", "kind": "number", "digits": 2, "suffix": " ×", "better": "lower",
-         "help": "Time of a training step over RoPE's."},
+         "help": "Time of a training step over RoPE's."} if priced else None,
         {"key": "seeds", "title": "seeds", "kind": "number", "digits": 0, "better": "higher", "wide": True,
          "help": "In the task where it has fewest."},
     ]  # fmt: skip
+    return [column for column in columns if column]
 
 
 def board_table(
@@ -61,10 +70,11 @@ def board_table(
 ) -> Data:
     """The ranking: `href` is the address of an encoding's page, `state` how the table starts (sort, search ...).
 
-    `families` are shown beside the overall score, None: FIRST. A single family is the overall score, and shown once.
+    `families` are shown beside the overall score, None: `first_families`. A single family is the overall score, and
+    shown once.
     """
     kept = None if chosen is None else set(overview(board, chosen)["name"])
-    shown = [f for f in (FIRST if families is None else families) if f in board.task_families]
+    shown = [f for f in (families or first_families(board)) if f in board.task_families]
     shown = shown if len(board.task_families) > 1 else []
     rows, shade, tier = [], False, None
     for e in board.entries:
@@ -107,22 +117,41 @@ def number(value: float, digits: int | None = None) -> float | None:
     return float(value) if digits is None else round(float(value), digits)
 
 
-def frame_table(frame: pd.DataFrame) -> Data:
-    """Any table: its columns in their order, numbers to three digits, the rows as they come."""
-    columns, cells = [], {}
-    for n, name in enumerate(frame.columns):
-        values, key = frame[name], f"c{n}"
+def frame_table(
+    frame: pd.DataFrame,
+    known: Mapping[str, Any] | None = None,
+    wide: Collection[str] = (),
+    intervals: Mapping[str, tuple[str, str]] | None = None,
+) -> Data:
+    """Any table: its columns in their order, the rows as they come.
+
+    `known` has titles, formats and help of columns, as streamlit's column_config does; other numbers have three digits.
+    `wide` are hidden on a phone. `intervals`: columns with the columns of their ends, which stand behind them.
+    """
+    columns, cells, ends = [], {}, intervals or {}
+    for n, name in enumerate(frame.columns.drop([end for pair in ends.values() for end in pair])):
+        values, key, about = frame[name], f"c{n}", (known or {}).get(name) or {}
         numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
         whole = numeric and (values.dropna() % 1 == 0).all()
         columns.append(
             {
                 "key": key,
-                "title": str(name),
+                "title": about.get("label") or str(name),
+                "help": about.get("help") or "",
                 "kind": "number" if numeric else "text",
-                "digits": 0 if whole else 3,
+                "wide": name in wide,
             }
         )
+        pattern = about.get("type_config", {}).get("format") or ("%d" if whole else "%.3f")
         cells[key] = [number(v) if numeric else _words(v) for v in values]
+        if numeric:
+            cells[f"{key}-text"] = [None if pd.isna(v) else told(v, pattern) for v in values]
+        if name in ends:
+            low, high = (frame[end] for end in ends[name])
+            cells[f"{key}-text"] = [
+                text if pd.isna(a) or pd.isna(b) else f"{text} ({told(a, pattern)} to {told(b, pattern)})"
+                for text, a, b in zip(cells[f"{key}-text"], low, high, strict=True)
+            ]
     rows = [
         {
             "name": str(n),
@@ -134,6 +163,67 @@ def frame_table(frame: pd.DataFrame) -> Data:
     ]
     start = {"sort": "", "descending": False, "search": "", "ticks": False, "plain": True}
     return {"columns": columns, "rows": rows, "groups": [{"key": "", "title": ""}], **start}
+
+
+def titled(label: str, pattern: str = "", words: str = "") -> dict[str, Any]:
+    """The title, format and help of a column, as `frame_table` takes them."""
+    return {"label": label, "help": words, "type_config": {"format": pattern}}
+
+
+CLAIM = {
+    "pair": titled("first > second"),
+    "quantity": titled("here"),
+    "difference": titled("difference (95 %)", "%+.3f", "Score of the first minus the second's."),
+    **{
+        f"paper_{size}": titled(
+            f"paper, {size}", "%+.2f", "Lead of the first in the paper's table, in points."
+        )
+        for size in claims.TABLES
+    },
+    "verdict": titled("verdict", words="It stands only where both sides measure the same quantity."),
+    "p": titled("p", "%.2g"),
+    "seeds": titled("seeds"),
+}
+VARIANT = {
+    "pair": titled("first > second"),
+    "change": titled("change"),
+    "seeds": titled("seeds"),
+    "at_length_difference": titled("at L: difference (95 %)", "%+.3f"),
+    "at_length_verdict": titled("at L the variant is"),
+    "beyond_difference": titled("beyond L: difference (95 %)", "%+.3f"),
+    "beyond_verdict": titled("beyond L the variant is"),
+}
+
+
+def claims_table(frame: pd.DataFrame) -> Data:
+    """The paper's claims (claims.judged), both sides of each in a line that fits the page."""
+    return _pairs(frame.assign(quantity=frame["quantity"].str.replace("`", "")), CLAIM)
+
+
+def variants_table(frame: pd.DataFrame) -> Data:
+    """Single changes of an encoding (variants.judged)."""
+    return _pairs(frame, VARIANT)
+
+
+def _pairs(frame: pd.DataFrame, known: Mapping[str, Any]) -> Data:
+    ends = {
+        name: (name.replace("difference", "low"), name.replace("difference", "high"))
+        for name in known
+        if name.endswith("difference")
+    }
+    shown = frame.assign(pair=frame["first"].str.cat(frame["second"], sep=" > "))
+    return frame_table(shown[[*known, *(end for pair in ends.values() for end in pair)]], known, (), ends)
+
+
+def told(value: float, pattern: str) -> str:
+    """A number as a column's pattern shows it; what rounds to zero has no sign.
+
+    >>> told(0.256, "%+.2f"), told(-0.0001, "%.3f"), told(0.5, "percent"), told(1.25, "%.2f x")
+    ('+0.26', '0.000', '50%', '1.25 x')
+    """
+    named = {"percent": "{:.0%}", "scientific": "{:.1e}"}
+    text = named[pattern].format(value) if pattern in named else pattern % value
+    return text if any(digit in text for digit in "123456789") else text.lstrip("+-")
 
 
 def _words(value: Any) -> str:

@@ -37,9 +37,12 @@ const bestFirst = (column) => column.better === "higher";
 const shown = (value, column) => {
   if (value === null || value === undefined) return "–";
   if (column.kind === "share") return `${Math.round(100 * value)} %`;
-  if (typeof value === "number") return value.toFixed(column.digits ?? 2) + (column.suffix ?? "");
+  if (typeof value === "number") return signless(value.toFixed(column.digits ?? 2)) + (column.suffix ?? "");
   return String(value);
 };
+
+// What rounds to zero has no sign.
+const signless = (text) => (/[1-9]/.test(text) ? text : text.replace("-", ""));
 
 const interval = (value, column) => {
   const cell = make("td", "interval");
@@ -53,7 +56,7 @@ const interval = (value, column) => {
       width: Math.max(2, place(value.high) - place(value.low)), class: "range" }));
   picture.append(svg("circle", { cx: place(value.score), cy: 7, r: 3.5, class: value.hollow ? "hollow" : "dot" }));
   cell.title = text;
-  cell.append(make("span", "figure", value.score.toFixed(2) + (value.hollow ? "*" : "")), picture);
+  cell.append(make("span", "figure", signless(value.score.toFixed(2)) + (value.hollow ? "*" : "")), picture);
   return cell;
 };
 
@@ -65,7 +68,7 @@ export default function show({ data, parentElement, setTriggerValue, setStateVal
   kept.set(root, state);
   const known = new Set(data.rows.map((row) => row.name));
   for (const name of state.ticked) if (!known.has(name)) state.ticked.delete(name);
-  const tell = () => setStateValue?.("view", { sort: state.sort, descending: state.descending, search: state.search });
+  const tell = () => data.plain || setStateValue?.("view", { sort: state.sort, descending: state.descending, search: state.search });
   const open = (event, row) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
     if (setTriggerValue) {
@@ -84,7 +87,10 @@ export default function show({ data, parentElement, setTriggerValue, setStateVal
   if (!data.plain || data.rows.length > 8) bar.append(search);
   bar.append(...(data.ticks ? [compare] : []), count);
 
-  const table = make("table"), head = make("thead"), line = make("tr");
+  // On a phone: a table of few columns stays one, many rows of numbers scroll beside their names, all else becomes cards.
+  const few = data.columns.filter((column) => !column.wide).length < 5;
+  const grid = data.rows.length > 12 && data.columns.slice(1).every((column) => column.kind === "number");
+  const table = make("table", data.plain ? `plain ${few ? "" : grid ? "grid" : "cards"}` : ""), head = make("thead"), line = make("tr");
   if (data.ticks) line.append(make("th", "tick"));
   for (const column of data.columns) {
     const cell = make("th", `${column.kind} ${column.wide ? "wide" : ""}`), button = make("button", "", column.title);
@@ -161,7 +167,8 @@ export default function show({ data, parentElement, setTriggerValue, setStateVal
         if (row.own) cell.append(make("span", "mine", "yours"));
         cell.append(make("span", "title", row.title));
         cell.title = row.title;
-      } else cell.textContent = shown(row[column.key], column);
+      } else cell.textContent = row[`${column.key}-text`] ?? shown(row[column.key], column);
+      if (data.plain) cell.dataset.label = column.title;
       line.append(cell);
     }
     return line;
@@ -183,6 +190,7 @@ export default function show({ data, parentElement, setTriggerValue, setStateVal
     waiting = setTimeout(tell, 400);
   };
   const typing = root.getRootNode().activeElement?.type === "search";
+  root.classList.toggle("tall", Boolean(data.tall));
   root.replaceChildren(bar, table);
   fill();
   if (typing) {

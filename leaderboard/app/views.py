@@ -1,14 +1,14 @@
 """What each page of the app shows, as data frames: all arithmetic of the pages is here."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from pebench.leaderboard import about, ranking, table
-from pebench.leaderboard.board import COSTS, Board, Entry, Overall
+from pebench.leaderboard.board import COSTS, Board, Entry, Overall, version_after, version_before
 from pebench.leaderboard.printing import plain, to_frame
 from pebench.leaderboard.reports.trend import APART, Trend
 from pebench.leaderboard.reports.trend import to_frame as trend_frame
@@ -73,7 +73,11 @@ class Question(NamedTuple):
     query: dict[str, Any]
 
 
-RETRIEVAL = ("needle", "recall", "indexing")  # families of tasks that find something in a text
+RETRIEVAL = (
+    "needle",
+    "recall",
+    "indexing",
+)  # families of tasks that find something in a text, plainest first
 
 
 def questions(board: Board) -> list[Question]:
@@ -86,21 +90,41 @@ def questions(board: Board) -> list[Question]:
         Question("Which keeps its score beyond the training length?", "overview", {"sort": "keeps"}),
         *([Question("Which models language best?", "overview", {"tasks": language})] if language else []),
         Question("Is A better than B?", "compare", {}),
-        Question("What does it cost?", "cost", {}),
+        *costs_question(board),
         Question("How does mine compare?", "submit", {}),
-        *([newer] if (newer := successor(board)) else []),
+        *versions(board),
     ]
 
 
-def successor(board: Board) -> Question | None:
-    """The way to the next version of this profile, where it has results in the same folder."""
-    name = f"{board.profile}_2"
-    runs = board.profiles.get(name, 0)
-    return (
-        Question(f"The next version: {name}, {counted(runs, 'run')}", "overview", {"profile": name})
-        if runs
-        else None
-    )
+def costs_question(board: Board) -> list[Question]:
+    """What an encoding costs; where this version of a profile has not measured it, in the version before."""
+    if cost_metrics(board):
+        return [Question("What does it cost?", "cost", {})]
+    before = version_before(board.profile, board.profiles)
+    return [Question(f"What does it cost in {before}?", "cost", {"profile": before})] if before else []
+
+
+def versions(board: Board) -> list[Question]:
+    """The ways to the versions of this profile before and after it, where they have results in the same folder."""
+    names = {
+        "The version before": version_before(board.profile, board.profiles),
+        "The next version": version_after(board.profile),
+    }
+    return [
+        Question(f"{which}: {name}, {counted(board.profiles[name], 'run')}", "overview", {"profile": name})
+        for which, name in names.items()
+        if name in board.profiles
+    ]
+
+
+def answering(board: Board, task: str, asked: Iterable[tuple[str, str]]) -> list[Question]:
+    """The ways to tasks of the same family whose answers are kept; `asked` are their profiles and tasks."""
+    family = about.family(task)
+    return [
+        Question(f"{about.title(name)}, in {profile}", "task", {"profile": profile, "task": name})
+        for profile, name in sorted(set(asked))
+        if family and about.family(name) == family and about.items(profile, name)
+    ]
 
 
 def seed_numbers(board: Board) -> range:
@@ -123,6 +147,20 @@ def measured_what(board: Board) -> str:
         f"The models are language models of {span}, trained for each task from nothing{far}. "
         "What holds for them need not hold for large models."
     )
+
+
+def scale(board: Board, task: str = "") -> str:
+    """What a figure is of, for those that see it alone: "STANDARD, copy: 0.12 million parameters, 1 to 3 seeds"."""
+    runs = board.runs[board.runs["outcome"] == "measured"]
+    runs = runs[runs["task"] == task] if task else runs[runs["task"].isin(ranked_tasks(board))]
+    if runs.empty:
+        return board.profile
+    seeds = runs.groupby(["task", "encoding"])["seed"].nunique()
+    least, most = int(seeds.min()), int(seeds.max())
+    counts = counted(most, "seed") if least == most else f"{least} to {most} seeds"
+    parameters = runs["parameters"].dropna()
+    models = f"{_millions(parameters.min(), parameters.max())} parameters, " if len(parameters) else ""
+    return f"{', '.join([board.profile, task]) if task else board.profile}: {models}{counts}"
 
 
 def sizes(facts: about.TaskFacts) -> str:

@@ -7,7 +7,7 @@ nothing is ever shown as HTML.
 import functools
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlencode
@@ -15,10 +15,10 @@ from urllib.parse import urlencode
 import pandas as pd
 import streamlit as st
 
-from pebench.leaderboard.app import links, views
+from pebench.leaderboard.app import figures, links, rows, views
 from pebench.leaderboard.app.launch import DEFAULT_FOLDER, FOLDER_VARIABLE, OPEN_VARIABLE
 from pebench.leaderboard.app.links import PAGES
-from pebench.leaderboard.board import Board, BoardError, cached_board, folder_named, stamp
+from pebench.leaderboard.board import Board, BoardError, cached_board, folder_named, reading, stamp
 from pebench.leaderboard.printing import plain, safe_csv
 from pebench.leaderboard.reports import sentences
 from pebench.leaderboard.reports.published import FILE, read
@@ -189,6 +189,20 @@ def _in_short(folders: tuple[str, ...], profile: str, changed: int) -> tuple[str
     return tuple(map(views.quoted, sentences.in_short(cached_board(folders, profile, (), changed))))
 
 
+def kept_answers() -> list[tuple[str, str]]:
+    """The profiles and tasks of which these folders keep answers."""
+    return [(r.profile, r.task) for folder in shown_folders() for r in reading(folder).records if r.answers]
+
+
+def ways(asked: Sequence[views.Question], profile: str) -> None:
+    """Links that answer a visitor's questions."""
+    if not PAGES:  # a page that is shown alone
+        return
+    with st.container(horizontal=True, gap="small"):
+        for one in asked:
+            st.page_link(PAGES[one.page], label=one.words, query_params={"profile": profile, **one.query})
+
+
 def validity(board: Board) -> Validity:
     """The board against published tables; made once for a board that has not changed."""
     folders, changed = st.session_state[SOURCES]
@@ -220,8 +234,10 @@ def show_table(data: dict[str, Any], key: str) -> None:
     """A table that sorts and searches in the browser; its view is in the address, and its rows lead to their pages."""
     state = st.session_state
     view = state.setdefault(f"{key}-view", {name: data[name] for name in ("sort", "descending", "search")})
+    columns = [column["key"] for column in data["columns"]]
+    if view["sort"] not in columns:  # a column of the board before
+        view |= {name: data[name] for name in ("sort", "descending")}
     if given := {name: links.asked(name)[-1] for name in ("sort", "order", "search") if links.asked(name)}:
-        columns = [column["key"] for column in data["columns"]]
         sort = links.match(given.get("sort", data["sort"]), columns, "column", "sort", str)
         down = links.match(given.get("order", ORDERS[1]), ORDERS, "order", "order", str) == ORDERS[1]
         view |= {"sort": sort, "descending": down, "search": given.get("search", "")}
@@ -250,10 +266,23 @@ def show_table(data: dict[str, Any], key: str) -> None:
 
 
 def show_frame(
-    frame: pd.DataFrame, columns: dict[str, Any] | None = None, height: Literal["content", "auto"] = "content"
+    frame: pd.DataFrame,
+    columns: dict[str, Any] | None = None,
+    height: Literal["content", "auto"] = "content",
+    wide: Collection[str] = (),
 ) -> None:
-    """A frame as a table without index, a dash where nothing is known."""
-    st.dataframe(frame, hide_index=True, height=height, column_config=columns, placeholder="–")
+    """A frame as a table: all its text is seen, printed too. `wide` columns are hidden on a phone."""
+    show_plain({**rows.frame_table(frame, columns, wide), "tall": height == "auto"})
+
+
+def show_plain(data: dict[str, Any]) -> None:
+    """A table of rows.py whose rows lead nowhere."""
+    TABLE(data={**data, "turn": 0})
+
+
+def show_raw(frame: pd.DataFrame, columns: dict[str, Any] | None = None) -> None:
+    """A frame of many rows or columns, in a box that scrolls."""
+    st.dataframe(frame, hide_index=True, height="auto", column_config=columns, placeholder="–")
 
 
 def nothing() -> None:
@@ -265,8 +294,13 @@ def download(frame: pd.DataFrame, name: str) -> None:
     st.download_button("Download as CSV", safe_csv(frame), f"{name}.csv", "text/csv", key=f"csv-{name}")
 
 
-def draw(figure: Any, key: str, width: int | Literal["stretch"] = "stretch") -> None:
-    """A figure that can be saved as a picture from its own menu, in the browser."""
+def draw(figure: Any, key: str, width: int | Literal["stretch"] = "stretch", *, measured: str = "") -> None:
+    """A figure that can be saved as a picture from its own menu, in the browser.
+
+    `measured` says above it what it is of (views.scale).
+    """
+    if measured:
+        figures.titled(figure, measured)
     if "drawn" not in st.session_state:
         time.sleep(HEAD_START)
         st.session_state["drawn"] = True

@@ -114,7 +114,7 @@ def build(records: Sequence[Path], profile: str | None, out: Path, version: str)
         *(task(site, name, against) for name in views.ranked_tasks(board)),
         *(encoding(site, entry) for entry in board.entries),
         compare(site),
-        cost(site),
+        *([cost(site)] if priced(board) else []),
         claim(site),
         agreement(site, against),
         submit(),
@@ -170,6 +170,7 @@ def document(site: Site, page: Page) -> str:
     menu = " ".join(
         f'<a href="{up}{path}"{" aria-current=page" if path == page.path else ""}>{name}</a>'
         for path, name in MENU.items()
+        if path != "cost.html" or priced(site.board)
     )
     drawn = any("data-figure" in part for part in page.parts)
     plotly = f'<script src="{up}assets/plotly.min.js"></script>' if drawn else ""
@@ -229,11 +230,9 @@ def ranking_table(page: Page, name: str, board: Board, families: Sequence[str] |
     page.table(name, data, to_frame(board).to_dict("records"))
 
 
-def plain_table(page: Page, name: str, frame: pd.DataFrame) -> None:
-    """Any table on a page."""
-    page.add('<div class="scroll">')
-    page.table(name, rows.frame_table(frame), json.loads(frame.to_json(orient="records")))
-    page.add("</div>")
+def plain_table(page: Page, name: str, frame: pd.DataFrame, shown: rows.Data | None = None) -> None:
+    """Any table on a page; its JSON has the whole frame."""
+    page.table(name, shown or rows.frame_table(frame), json.loads(frame.to_json(orient="records")))
 
 
 def overview(site: Site) -> Page:
@@ -242,30 +241,42 @@ def overview(site: Site) -> Page:
     page.add(f"<p>{html.escape(views.measured_what(board))}</p>")
     page.add("<details><summary>In short: what these records say</summary><ul>")
     page.add(*(f"<li>{coded(sentence)}</li>" for sentence in sentences.in_short(board)), "</ul></details>")
-    asked = [
-        *((f"tasks/{name}.html", about.title(name)) for name in views.ranked_tasks(board)),
-        ("cost.html", "What does it cost?"),
-        ("submit.html", "How does mine compare?"),
-    ]
     page.add(
         '<div class="questions">',
-        *(f'<a href="{path}">{html.escape(text)}</a>' for path, text in asked),
+        *(f'<a href="{path}">{html.escape(text)}</a>' for text, path in questions(board)),
         "</div>",
     )
     if fresh := views.new_encodings(board):
         page.add(f"<p>New since the last release: {html.escape(', '.join(fresh))}.</p>")
-    ranking_table(page, "overview", board, board.task_families)
+    ranking_table(page, "overview", board)
     page.add(
         "<p class=facts>Shaded bands are tiers: nothing in a tier is separable from its leader. Scores run from 0 "
         "(without reading the input) to 1 (an oracle); cost is the time of a training step over RoPE's.</p>"
     )
     page.add("<h2>Scores with 95 % intervals</h2>")
     page.figure(
-        "scores", figures.scores(to_frame(board)), "The score of each encoding with its 95 % interval."
+        "scores",
+        figures.titled(figures.scores(to_frame(board)), views.scale(board)),
+        "The score of each encoding with its 95 % interval.",
     )
     notes = [f"No rank: {name}: {reason}." for name, reason in unranked(board)] + board.notes
     page.add("<ul class=facts>", *(f"<li>{html.escape(note)}</li>" for note in notes), "</ul>")
     return page
+
+
+def questions(board: Board) -> list[tuple[str, str]]:
+    """What visitors ask, and the page of this site that answers it."""
+
+    def where(asked: views.Question) -> str | None:
+        if "profile" in asked.query:  # a site has one profile
+            return None
+        if tasks := asked.query.get("tasks"):
+            return f"tasks/{min(tasks, key=lambda task: [*views.RETRIEVAL, 'language'].index(about.family(task)))}.html"
+        if "sort" in asked.query:
+            return f"index.html#sort={asked.query['sort']}"
+        return f"{asked.page}.html"
+
+    return [(asked.words, path) for asked in views.questions(board) if (path := where(asked))]
 
 
 def tasks(site: Site) -> Page:
@@ -309,6 +320,7 @@ def task(site: Site, name: str, against: Validity) -> Page:
                 frame, "length", facts.unit, views.better(metrics[0]), looks, views.train_length(board, name)
             )
             page.add("<h2>Along the length</h2>")
+            figures.titled(drawn, views.scale(board, name))
             page.figure(f"curve-{name}", drawn, f"{title}: {metrics[0]} against length.")
     found = views.task_validity(against, name)
     page.add("<h2>Agreement with published tables</h2>")
@@ -347,11 +359,18 @@ def encoding(site: Site, entry: Entry) -> Page:
     ):
         if len(frame):
             page.add(f"<h2>{html.escape(title)}</h2>")
-            plain_table(page, f"{slug(entry.name)}-{name}", frame)
+            known = {"value": rows.titled("value", "%.4g")}
+            plain_table(page, f"{slug(entry.name)}-{name}", frame, rows.frame_table(shortened(frame), known))
     source = card.get("source")
     if isinstance(source, str) and source:
         page.add(f"<details><summary>Source</summary><pre>{html.escape(source)}</pre></details>")
     return page
+
+
+def shortened(frame: pd.DataFrame) -> pd.DataFrame:
+    """Minutes and the beginning of a commit's hash are enough to read."""
+    long = {name: size for name, size in (("started", 16), ("commit", 10)) if name in frame}
+    return frame.assign(**{name: frame[name].str[:size] for name, size in long.items()})
 
 
 def pairs(board: Board) -> dict[str, Any]:
@@ -387,6 +406,11 @@ def compare(site: Site) -> Page:
     return page
 
 
+def priced(board: Board) -> bool:
+    """Whether some cost was measured; else its page would be empty."""
+    return bool(views.cost_metrics(board))
+
+
 def cost(site: Site) -> Page:
     """Cost against quality."""
     page, board = Page("cost.html", "Cost and quality"), site.board
@@ -395,7 +419,7 @@ def cost(site: Site) -> Page:
         page.add(f"<h2>{html.escape(views.better(metric)).capitalize()}</h2>")
         page.figure(
             f"cost-{metric}",
-            figures.cost_quality(frame, views.better(metric)),
+            figures.titled(figures.cost_quality(frame, views.better(metric)), views.scale(board)),
             f"Score against {metric}.",
         )
         plain_table(page, f"cost-{metric}", frame)
@@ -404,8 +428,15 @@ def cost(site: Site) -> Page:
 
 def claim(site: Site) -> Page:
     """The claims of the GRAPE paper."""
-    page = Page("claims.html", "Orders in the GRAPE paper")
-    plain_table(page, "claims", claims.judged(site.board))
+    page, frame = Page("claims.html", "Orders in the GRAPE paper"), claims.judged(site.board)
+    page.add(
+        f"<p>The paper (arXiv:2512.07805) measures {html.escape(claims.PAPER)}. A verdict stands only on "
+        f"{coded(claims.OURS.title)}, corrected for the number of claims (Holm, 5 %). <em>Not separated</em> does not "
+        "mean equal.</p>"
+    )
+    for quantity, models in dict(zip(frame["quantity"], frame["models"], strict=True)).items():
+        page.add(f"<p class=facts>{coded(f'{quantity}: {models}.')}</p>")
+    plain_table(page, "claims", frame, rows.claims_table(frame))
     return page
 
 

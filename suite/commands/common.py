@@ -83,7 +83,12 @@ def usual(profile: str | None) -> str:
 
 AnyProfile = Annotated[
     str | None,
-    typer.Option("--profile", "-p", help="The profile to show. Default: the profile with most records."),
+    typer.Option(
+        "--profile",
+        "-p",
+        help="The profile to show. Default: the profile with most records. Its newest version comes first once ten "
+        "encodings have two seeds of every task there, and costs.",
+    ),
 ]
 
 

@@ -74,14 +74,15 @@ def shows(name: str) -> bool:
 
 
 def items(name: str, plan: Plan) -> list[dict[str, Any]]:
-    """The first test item at one, two and eight times the training length, as far as the profile measures there.
+    """The first test item at one, two and eight times the training length, where the profile measures there.
 
-    Where it measures at none of them: at the shortest that it measures.
+    Elsewhere at the shortest, a middle and the longest multiple that it measures.
     """
     task = make(name)
     assert isinstance(task, Task)
-    found = []
-    for multiple in [m for m in SHOWN if m in plan.multiples] or plan.multiples[:1]:
+    found, every = [], sorted(plan.multiples)
+    chosen = SHOWN if set(SHOWN) <= set(every) else sorted({every[0], every[len(every) // 2], every[-1]})
+    for multiple in chosen:
         length = round(plan.recipe.length * multiple)
         alike = [c for c in task.conditions(plan.recipe.length, plan.multiples) if c["length"] == length]
         if alike:

@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -20,6 +21,7 @@ from pebench.leaderboard.board import (
     BoardError,
     board_of,
     make_board,
+    newest_version,
     stamp,
 )
 from pebench.leaderboard.printing import (
@@ -710,3 +712,19 @@ def test_rows_of_other_common_code_are_told(other, tmp_path):
         write(Record(name, "copy", "QUICK", 0, "ab" * 8, (row,), shared_code=shared), tmp_path)
     notes = [note for note in make_board(tmp_path).notes if "different versions of the task" in note]
     assert len(notes) == (other == "b" * 64)
+
+
+def test_a_newer_version_opens_first_once_it_can_answer():
+    def opened(left_out: str = "", **sweep: Any) -> str:
+        newer = Sweep(
+            **({"skills": SKILL, "seeds": 2, "tasks": ["copy", "language"]} | sweep), profile="QUICK_2"
+        )
+        records = [record for record in newer.records() if record.task != left_out]
+        return newest_version("QUICK", records)
+
+    assert opened() == "QUICK_2"
+    assert opened(skills=dict(list(SKILL.items())[:9])) == "QUICK"  # fewer encodings than ten
+    assert opened(seeds=1) == "QUICK"
+    assert opened(tasks=["copy"]) == "QUICK"
+    assert opened(left_out="throughput") == "QUICK"
+    assert newest_version("QUICK", []) == "QUICK"

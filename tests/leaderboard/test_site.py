@@ -73,6 +73,22 @@ def test_every_table_is_json(out: Path, records: Path) -> None:
     assert tables["overview"][0]["score"] == made.entries[0].score
 
 
+def test_the_first_page_asks_the_questions_of_visitors_and_shows_two_families(out: Path) -> None:
+    text = (out / "index.html").read_text(encoding="utf-8")
+    for path in (
+        "tasks/needle.html",
+        "index.html#sort=keeps",
+        "tasks/language.html",
+        "compare.html",
+        "cost.html",
+    ):
+        assert f'<a href="{path}">' in text, path
+    table = json.loads(text.partition('id="table-overview">')[2].partition("</script>")[0])
+    keys = [column["key"] for column in table["columns"]]
+    assert {"needle", "language"} <= set(keys)
+    assert "copying" not in keys  # all families together are wider than a screen
+
+
 def test_a_badge_says_the_tier(out: Path, records: Path) -> None:
     text = (out / "badges" / "rope-plus-fox.svg").read_text(encoding="utf-8")
     assert "pebench QUICK" in text
@@ -115,6 +131,7 @@ def page(out: Path, request: pytest.FixtureRequest) -> Iterator[Page]:
 def test_the_site_works_from_a_disk(page: Page, out: Path) -> None:
     """Tables sort and search, rows lead to their pages, figures are drawn, two encodings are compared."""
     for file in (
+        "index.html",
         "tasks/needle.html",
         "encodings/evil.html",
         "cost.html",
@@ -124,7 +141,17 @@ def test_the_site_works_from_a_disk(page: Page, out: Path) -> None:
     ):
         page.goto((out / file).as_uri())
         assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0, file
+        scrolls = (
+            "[...document.querySelectorAll('.pebench-table')].some((t) => t.scrollWidth > t.clientWidth)"
+        )
+        if file != "encodings/evil.html":  # its words have no end
+            assert not page.evaluate(scrolls), f"a table of {file} scrolls sideways"
     page.goto((out / "index.html").as_uri())
+    page.get_by_role("link", name="Which keeps its score beyond the training length?").click()
+    expect(page.locator("th[aria-sort=descending]")).to_have_text("keeps")
+    page.get_by_role("button", name="overall").click()
+    page.reload()
+    expect(page.locator("th[aria-sort=descending]")).to_have_text("overall")
     rows = page.locator("tr[data-name]")
     expect(rows).to_have_count(len(SKILL) + 2)
     page.get_by_role("searchbox").fill("grape")

@@ -21,7 +21,11 @@ def show() -> None:
     if frame.empty:
         st.info("Choose at least one encoding to compare with.")
         return
-    draw(figures.differences(frame, first, figures.Looks([first, *others])), "compare")
+    draw(
+        figures.differences(frame, first, figures.Looks([first, *others])),
+        "compare",
+        measured=views.scale(board),
+    )
     st.caption(
         "Paired by seed, on the conditions that both have, with 95 % intervals. The p-values are of "
         "single comparisons; tiers correct for all pairs."

@@ -31,7 +31,7 @@ def show() -> None:
         format_func=lambda m: METRICS[m].title,
     )
     frame = views.cost_quality(board, cost)
-    draw(figures.cost_quality(frame, views.better(cost)), "cost")
+    draw(figures.cost_quality(frame, views.better(cost)), "cost", measured=views.scale(board))
     st.caption(
         "On the front: no other encoding has both a better score and a lower cost. Hollow: no rank. Cost is never "
         "part of the score."
@@ -41,7 +41,7 @@ def show() -> None:
         "comparable": st.column_config.CheckboxColumn("ranked", help="Has a rank, and every condition."),
         "front": st.column_config.CheckboxColumn("on the front"),
     }
-    shown = frame.drop(columns="title")  # its page has it; here it pushed the numbers off a phone
-    show_frame(shown, COLUMNS | titles)
+    order = ["encoding", "cost", "score", "front", "low", "high", "comparable", "family"]
+    show_frame(frame[order], COLUMNS | titles, wide=order[4:])
     download(frame, "cost")
     records_of(frame["encoding"])

@@ -41,6 +41,7 @@ def show() -> None:
             frame, "length", length_unit(task), views.better(metric), figures.Looks(names), trained_to
         ),
         "curves",
+        measured=views.scale(board, task),
     )
     st.caption(
         "Lines are means over seeds, bars reach from the lowest to the highest seed. No point: not measured."

@@ -8,7 +8,7 @@ import streamlit as st
 
 from pebench.leaderboard.app import links, views
 from pebench.leaderboard.app.screens.pictures import show_pictures
-from pebench.leaderboard.app.widgets import COLUMNS, download, open_board, show_frame, shown_folders
+from pebench.leaderboard.app.widgets import COLUMNS, download, open_board, show_frame, show_raw, shown_folders
 from pebench.leaderboard.printing import plain
 
 REPORTED = ("reads content", "relative range", "left padding", "cost of a cached token")  # these cannot fail
@@ -34,7 +34,7 @@ def show() -> None:
     st.subheader("Costs")
     costs = views.costs(entry)
     if len(costs):
-        show_frame(costs, COLUMNS)
+        show_frame(costs, {"value": COLUMNS["value"]})
     else:
         st.info(f"Not measured yet: `pebench run --profile {board.profile} -e {name} -t throughput`.")
     st.subheader("Certificate")
@@ -51,7 +51,7 @@ def show() -> None:
     with st.expander(plain(text(card, "file") or "no source in the records")):
         st.code(text(card, "source"), language="python")
     st.subheader("Records")
-    show_frame(parts["runs"], height="auto")
+    show_raw(parts["runs"])
     download(parts["runs"], f"{name}-runs")
     file = links.pick("Provenance of", list(parts["runs"]["file"]), "file", what="record")
     run = parts["runs"].set_index("file").loc[file]
@@ -61,7 +61,7 @@ def show() -> None:
     st.code(run["command"], language=None)
     show_frame(views.run_facts(parts["runs"], file), height="auto")
     with st.expander("Every number of this record"):
-        show_frame(parts["scores"][parts["scores"]["file"] == file].drop(columns="file"), height="auto")
+        show_raw(parts["scores"][parts["scores"]["file"] == file].drop(columns="file"))
     download(parts["scores"], f"{name}-scores")
 
 

@@ -32,7 +32,7 @@ def show() -> None:
         format_func="{:g}".format,
     )
     shown = shown[shown["length"] == reach]
-    draw(figures.answers(shown, figures.Looks(shown["encoding"])), "harness")
+    draw(figures.answers(shown, figures.Looks(shown["encoding"])), "harness", measured=views.scale(board))
     show_frame(shown, COLUMNS)
     download(shown, "forced-choice")
     records_of(shown["encoding"])

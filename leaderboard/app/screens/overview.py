@@ -5,7 +5,6 @@ import streamlit as st
 from pebench.leaderboard import about
 from pebench.leaderboard.app import figures, links, rows, views
 from pebench.leaderboard.app.widgets import (
-    PAGES,
     download,
     draw,
     in_short,
@@ -14,6 +13,7 @@ from pebench.leaderboard.app.widgets import (
     open_board,
     page_address,
     show_table,
+    ways,
 )
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.printing import plain, unranked
@@ -24,7 +24,7 @@ def show() -> None:
     whole = open_board()
     st.markdown(plain(views.measured_what(whole)))
     short = st.empty()
-    questions(whole)
+    ways(views.questions(whole), whole.profile)
     with st.container(horizontal=True, gap="small"):
         tasks = chosen_tasks(whole)
         board = narrowed(whole, tasks)
@@ -45,21 +45,11 @@ def show() -> None:
     )
     download(table, "overview")
     st.subheader("Scores with 95 % intervals")
-    draw(figures.scores(table), "overview")
+    draw(figures.scores(table), "overview", measured=views.scale(board))
     for name, reason in unranked(board):
         st.caption(f"No rank: {plain(name)}: {plain(reason)}")
     for note in board.notes:
         st.caption(plain(note))
-
-
-def questions(board: Board) -> None:
-    """Links that answer what visitors come for."""
-    if not PAGES:  # a page that is shown alone
-        return
-    with st.container(horizontal=True, gap="small"):
-        for asked in views.questions(board):
-            query = {"profile": board.profile, **asked.query}
-            st.page_link(PAGES[asked.page], label=asked.words, query_params=query)
 
 
 def chosen_tasks(board: Board) -> list[str]:

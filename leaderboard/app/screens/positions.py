@@ -31,6 +31,7 @@ def show() -> None:
     draw(
         figures.curves(frame, "position", "tokens", views.better(metric), figures.Looks(names), trained_to),
         "loss",
+        measured=views.scale(board, task),
     )
     st.caption(
         "A model that only forgets has a good mean on long texts, because few tokens are early. The loss by position "

@@ -7,12 +7,14 @@ from pebench.leaderboard.app import figures, links, rows, views
 from pebench.leaderboard.app.widgets import (
     download,
     draw,
+    kept_answers,
     narrowed,
     open_board,
     page_address,
     show_frame,
     show_table,
     validity,
+    ways,
 )
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.printing import plain
@@ -58,10 +60,13 @@ def items(board: Board, name: str) -> None:
                 st.markdown("The model predicts each byte from the bytes before it.")
             said = views.answered(board, name, item)
             if said.empty:
-                st.caption("The records of this board keep no answers.")
+                st.caption(f"The records of {plain(board.profile)} keep no answers to this item.")
             else:
                 show_frame(said)
                 download(said, f"{name}-answers-{item.multiple}")
+    if board.answers.empty and (others := views.answering(board, name, kept_answers())):
+        st.caption("What encodings answered in tasks of the same family:")
+        ways(others, board.profile)
 
 
 def ranking(board: Board, name: str) -> None:
@@ -97,6 +102,7 @@ def curve(board: Board, name: str) -> None:
             views.train_length(board, name),
         ),
         f"task-{name}",
+        measured=views.scale(board, name),
     )
     st.caption(
         f"{METRICS[metrics[0]].title}: means over the seeds that learned the task; bars reach to the extremes."

@@ -10,7 +10,7 @@ from pebench.leaderboard.app.widgets import (
     draw,
     open_board,
     records_of,
-    show_frame,
+    show_raw,
     trend,
 )
 from pebench.leaderboard.printing import plain
@@ -47,6 +47,6 @@ def show() -> None:
         return
     draw(figures.trend(views.largest_gaps(frame, found.profiles), found), "trend")
     numbers = {name: NUMBER(name, format="%+.3f") for name in (*found.profiles, "slope", "low", "high")}
-    show_frame(frame, COLUMNS | numbers, "auto")
+    show_raw(frame, COLUMNS | numbers)
     download(frame, "trend")
     records_of(views.pair_names(frame))

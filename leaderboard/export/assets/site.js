@@ -2,9 +2,20 @@
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 const dark = () => matchMedia("(prefers-color-scheme: dark)").matches;
 
+// How a ranking is sorted and searched stands behind the # of the address.
 function tables() {
-  for (const place of document.querySelectorAll("[data-table]"))
-    window.pebenchTable({ data: read(place.dataset.table), parentElement: place });
+  for (const place of document.querySelectorAll("[data-table]")) {
+    const data = read(place.dataset.table), asked = new URLSearchParams(location.hash.slice(1));
+    const keys = data.columns.map((column) => column.key);
+    if (data.ticks && keys.includes(asked.get("sort")))
+      Object.assign(data, { sort: asked.get("sort"), descending: asked.get("order") !== "ascending" });
+    if (data.ticks) data.search = asked.get("search") ?? "";
+    const setStateValue = (_, { sort, descending, search }) => {
+      const view = new URLSearchParams({ sort, order: descending ? "descending" : "ascending", search });
+      history.replaceState(null, "", `#${view}`);
+    };
+    window.pebenchTable({ data, parentElement: place, setStateValue });
+  }
 }
 
 function figures() {
@@ -57,4 +68,4 @@ figures();
 compare();
 window.pebenchLink({ parentElement: document.querySelector(".link") });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", figures);
-addEventListener("hashchange", () => (document.getElementById("compare") ? location.reload() : undefined));
+addEventListener("hashchange", () => location.reload());
