@@ -528,6 +528,35 @@ def fope(e: Any, at: Inputs) -> Tensor:
     return attention(torch.einsum("bhim,bhjm->bhij", q, k.conj()).real / math.sqrt(at.q.shape[-1]), at.v)
 
 
+def rope_pp(e: Any, at: Inputs) -> Tensor:
+    """Liu et al., 2025: heads 2p and 2p+1 weigh by the real and the imaginary part of one product."""
+    half, angle = at.q.shape[-1] // 2, at.pos[:, None].to(at.q.dtype) * spectrum(at.q.shape[-1], at.q)
+    turn = torch.polar(torch.ones_like(angle), angle)
+    heads = []
+    for h in range(at.heads):
+        q, k = (
+            torch.complex(x[:, h // 2 * 2, :, :half], x[:, h // 2 * 2, :, half:]) * turn for x in (at.q, at.k)
+        )
+        product = torch.einsum("bim,bjm->bij", q, k.conj()) / math.sqrt(at.q.shape[-1])
+        heads.append(attention(product.imag if h % 2 else product.real, at.v[:, h // 2 * 2]))
+    return torch.stack(heads, dim=1)
+
+
+def tra(e: Any, at: Inputs) -> Tensor:
+    """Opper et al., 2025, row by row: keys of a positive logit are kept, and counted from the key to the query."""
+    read = torch.einsum("btw,hw->bht", at.x, of(e.weight, at)) + of(e.gate_bias, at)[:, None]
+    gate = read.sigmoid().log()
+    rows = []
+    for i in range(at.q.shape[-2]):
+        score = at.scores[:, :, i, : i + 1]
+        kept = score > 0
+        count = torch.stack([kept[..., j:].sum(-1) for j in range(i + 1)], dim=-1)
+        power = torch.where(kept, (score + gate[:, :, i, None] * count).exp(), 0.0)
+        weights = power / power.sum(-1, keepdim=True).clamp(min=1e-300)
+        rows.append(torch.einsum("bhj,bhjd->bhd", weights, at.v[:, :, : i + 1]))
+    return torch.stack(rows, dim=-2)
+
+
 DEFINITIONS: dict[str, Definition] = {
     "alibi": alibi,
     "alibi_scaled": alibi_scaled,
@@ -571,10 +600,12 @@ DEFINITIONS: dict[str, Definition] = {
     "pope": pope,
     "repo": repo,
     "rope": rope,
+    "rope_pp": rope_pp,
     "sandwich": sandwich,
     "shaw": shaw,
     "stick_breaking": stick_breaking,
     "t5_bias": t5_bias,
+    "tra": tra,
     "transformer_xl": transformer_xl,
     "wavelet": wavelet,
     "xpos": xpos,

@@ -1,0 +1,43 @@
+import math
+
+import torch
+from torch import Tensor
+
+from pebench.encodings.base import At, Shape, rope_frequencies, rotate
+from pebench.encodings.registry import register
+from pebench.encodings.rope import Rotary
+
+
+@register("rope_pp")
+class RoPEPlusPlus(Rotary):
+    """Each second head reads the imaginary part of the product that the head before it reads (Liu et al., 2025).
+
+    The form of equal heads (EH): both share query, key and value, and the imaginary one turns the query back by a
+    quarter. Projections of the second heads go unused, where EH has none. Formula and order of heads are those of the
+    paper's code (OpenMOSS/rope_pp, `imag1`). Its form of equal cache (EC) has 2H heads, which no hook can add.
+    """
+
+    title = "RoPE with imaginary heads (RoPE++), equal heads"
+    paper = "arXiv:2512.07525"
+    formula = (
+        r"\ell^{2p}_{ij} = q_i^\top R\big((j-i)\theta\big)\,k_j / \sqrt d,\quad "
+        r"\ell^{2p+1}_{ij} = q_i^\top R\big((j-i)\theta + \pi/2\big)\,k_j / \sqrt d,\quad "
+        r"q, k, v \text{ of head } 2p"
+    )
+    norm_preserving = False  # the second heads' own queries and keys are not read
+
+    def __init__(self, shape: Shape):
+        super().__init__(shape, rope_frequencies(shape.head_dim))
+
+    def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
+        angle = at.place * self.frequencies
+        real, k = super().qk(q[:, ::2], k[:, ::2], at)
+        imaginary = rotate(q[:, ::2], angle - math.pi / 2)
+        return torch.stack([real, imaginary], dim=2).flatten(1, 2)[:, : self.shape.heads], self.shared(k)
+
+    def values(self, v: Tensor, at: At) -> Tensor:
+        return self.shared(v[:, ::2])
+
+    def shared(self, x: Tensor) -> Tensor:
+        """What pairs of heads share (B, ceil(H/2), T, d), once for each head (B, H, T, d)."""
+        return x.repeat_interleave(2, dim=1)[:, : self.shape.heads]
