@@ -28,16 +28,19 @@ class RoPEPlusPlus(Rotary):
 
     def __init__(self, shape: Shape):
         super().__init__(shape, rope_frequencies(shape.head_dim))
+        heads = torch.arange(shape.heads)
+        self.register_buffer("real", heads - heads % 2, persistent=False)
+        self.register_buffer("back", math.pi / 2 * (heads % 2)[:, None, None], persistent=False)
+        self.real: Tensor
+        self.back: Tensor
 
     def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
         angle = at.place * self.frequencies
-        real, k = super().qk(q[:, ::2], k[:, ::2], at)
-        imaginary = rotate(q[:, ::2], angle - math.pi / 2)
-        return torch.stack([real, imaginary], dim=2).flatten(1, 2)[:, : self.shape.heads], self.shared(k)
+        return rotate(self.shared(q), angle - self.back), rotate(self.shared(k), angle)
 
     def values(self, v: Tensor, at: At) -> Tensor:
-        return self.shared(v[:, ::2])
+        return self.shared(v)
 
     def shared(self, x: Tensor) -> Tensor:
-        """What pairs of heads share (B, ceil(H/2), T, d), once for each head (B, H, T, d)."""
-        return x.repeat_interleave(2, dim=1)[:, : self.shape.heads]
+        """x (B, H, T, d), the real head's in both of a pair."""
+        return x.index_select(1, self.real)
