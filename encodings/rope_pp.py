@@ -1,9 +1,7 @@
-import math
-
 import torch
 from torch import Tensor
 
-from pebench.encodings.base import At, Shape, rope_frequencies, rotate
+from pebench.encodings.base import At, Shape, rope_frequencies
 from pebench.encodings.registry import register
 from pebench.encodings.rope import Rotary
 
@@ -29,18 +27,16 @@ class RoPEPlusPlus(Rotary):
     def __init__(self, shape: Shape):
         super().__init__(shape, rope_frequencies(shape.head_dim))
         heads = torch.arange(shape.heads)
-        self.register_buffer("real", heads - heads % 2, persistent=False)
-        self.register_buffer("back", math.pi / 2 * (heads % 2)[:, None, None], persistent=False)
+        self.register_buffer("real", heads[::2], persistent=False)
+        self.register_buffer("pair", heads // 2, persistent=False)
         self.real: Tensor
-        self.back: Tensor
+        self.pair: Tensor
 
     def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
-        angle = at.place * self.frequencies
-        return rotate(self.shared(q), angle - self.back), rotate(self.shared(k), angle)
+        q, k = super().qk(q.index_select(1, self.real), k.index_select(1, self.real), at)
+        a, b = q.chunk(2, dim=-1)
+        both = torch.stack([q, torch.cat([b, -a], dim=-1)], dim=2).flatten(1, 2)
+        return both if both.shape[1] == self.shape.heads else both[:, :-1], k.index_select(1, self.pair)
 
     def values(self, v: Tensor, at: At) -> Tensor:
-        return self.shared(v)
-
-    def shared(self, x: Tensor) -> Tensor:
-        """x (B, H, T, d), the real head's in both of a pair."""
-        return x.index_select(1, self.real)
+        return v.index_select(1, 2 * self.pair)

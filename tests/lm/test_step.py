@@ -117,6 +117,7 @@ SHAPED = [
     "grape_a_qk",
     "grape_a_qk_free",
 ]
+SHAPED += ["grape_m_per_head", "grape_m_ctx", "selective_rope", "carope", "darope", "repo", "bipe"]
 SHAPED += ["grape_ap", "grape_ap_both", "grape_ap_still", "stick_breaking", "grape_a_phase"]
 
 
@@ -153,6 +154,18 @@ DECLARED: dict[type[declared.Declarer], list[str]] = {
     declared.Gates: ["fox", "fox_scaled"],
     declared.Gated: ["grape_a_k", "grape_a_q", "grape_a_qk", "grape_a_qk_free"],
     declared.Paths: ["grape_ap", "grape_ap_both", "grape_ap_still"],
+    declared.Turns: [
+        "bipe",
+        "carope",
+        "darope",
+        "grape_m_ctx",
+        "grape_m_ctx_per_head",
+        "grape_m_ctx_softplus",
+        "grape_m_nonctx",
+        "grape_m_per_head",
+        "repo",
+        "selective_rope",
+    ],
 }
 
 
