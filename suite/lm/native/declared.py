@@ -15,6 +15,7 @@ from torch.nn.functional import linear
 
 from pebench.encodings.alibi import Sloped
 from pebench.encodings.base import At, Encoding
+from pebench.encodings.drope import DroPE
 from pebench.encodings.fox import Forgetting
 from pebench.encodings.grape_a import GrapeA
 from pebench.encodings.grape_ap import Projected
@@ -281,12 +282,27 @@ def selective_angle(encoding: Any, at: At) -> Tensor:
     return phase.unflatten(1, (encoding.shape.heads, -1)).mT * encoding.frequencies
 
 
+def dropping_angle(encoding: Any, at: At) -> Tensor:
+    """The angles of `DroPE.qk`: RoPE's, and 0 after it has dropped them."""
+    angle: Tensor = (at.progress < encoding.share) * at.place * encoding.frequencies
+    return angle
+
+
+def sharpened(encoding: DroPE, at: At) -> Tensor | None:
+    """The factor (T, 1) of q in `DroPE.qk`, or None where all are 1."""
+    length = encoding.shape.train_length
+    if len(at.order) <= length or at.progress < encoding.share:
+        return None
+    return 1 + encoding.sharpening * ((at.order + 1) / length).clamp(min=1).log()[:, None]
+
+
 ANGLES: dict[Any, Callable[[Any, At], Tensor]] = {
     Turning.qk: lambda encoding, at: encoding.angle(at),
     GrapeM.qk: lambda encoding, at: encoding.angle(at),
     GrapeMPerHead.qk: lambda encoding, at: encoding.angle(at),
     Contextual.qk: contextual_angle,
     SelectiveRoPE.qk: selective_angle,
+    DroPE.qk: dropping_angle,
 }
 
 
@@ -300,7 +316,9 @@ class Turns(Declarer):
         self.calls = [DeclaredCall(**{name: getattr(block, name) for name in BLOCK}) for block in blocks]
         b, t, w, heads = (getattr(blocks[0], name) for name in ("batches", "tokens", "width", "heads"))
         self.h, self.gh = ([room.tensor(getattr(x, n), b, t, w) for x in blocks] for n in ("h", "gh"))
-        self.v = [room.tensor(x.v, b, heads, t, w // heads) for x in blocks]
+        self.q, self.v, self.gq = (
+            [room.tensor(getattr(x, n), b, heads, t, w // heads) for x in blocks] for n in ("q", "v", "gq")
+        )
 
     @classmethod
     def serves(cls, encoding: Any) -> bool:
@@ -314,7 +332,7 @@ class Turns(Declarer):
 
     def begin(self, order: Tensor, pos: Tensor, progress: Tensor) -> None:
         self.where = order, pos
-        self.progress, self.kept = progress, list[tuple[Tensor, Tensor, Tensor, Tensor]]()
+        self.progress, self.kept = progress, list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]]()
 
     def forth(self, layer: int) -> None:
         leaf, call = self.h[layer].data.requires_grad_(), self.calls[layer]
@@ -323,13 +341,18 @@ class Turns(Declarer):
             angle = self.angle(self.encoding, at)
         full = angle.detach()[(None,) * (4 - angle.dim())].contiguous()
         cosine, sine = full.cos(), full.sin()
-        self.kept.append((leaf, angle, cosine, sine))
+        factor = sharpened(self.encoding, at) if isinstance(self.encoding, DroPE) else None
+        self.kept.append((leaf, angle, cosine, sine, factor))
         call.of_query, call.of_key = full.shape[:2]
         call.left, call.right = cosine.data_ptr(), sine.data_ptr()
         function("turn")(call)
+        if factor is not None:
+            self.q[layer].mul_(factor)
 
     def back(self, layer: int) -> None:
-        leaf, angle, cosine, _ = self.kept.pop()
+        leaf, angle, cosine, _, factor = self.kept.pop()
+        if factor is not None:
+            self.gq[layer].mul_(factor)
         g, call = torch.zeros_like(cosine), self.calls[layer]
         call.gleft = g.data_ptr() if angle.requires_grad else None
         function("turn_back")(call)
