@@ -117,7 +117,7 @@ SHAPED = [
     "grape_a_qk",
     "grape_a_qk_free",
 ]
-SHAPED += ["grape_m_per_head", "grape_m_ctx", "selective_rope", "carope", "darope", "repo", "bipe"]
+SHAPED += ["rope_pp", "grape_m_per_head", "grape_m_ctx", "selective_rope", "carope", "darope", "repo", "bipe"]
 SHAPED += ["grape_ap", "grape_ap_both", "grape_ap_still", "stick_breaking", "grape_a_phase"]
 
 
@@ -154,6 +154,7 @@ DECLARED: dict[type[declared.Declarer], list[str]] = {
     declared.Gates: ["fox", "fox_scaled"],
     declared.Gated: ["grape_a_k", "grape_a_q", "grape_a_qk", "grape_a_qk_free"],
     declared.Paths: ["grape_ap", "grape_ap_both", "grape_ap_still"],
+    declared.Pairs: ["rope_pp"],
     declared.Turns: [
         "bipe",
         "carope",

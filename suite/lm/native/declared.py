@@ -20,6 +20,7 @@ from pebench.encodings.fox import Forgetting
 from pebench.encodings.grape_a import GrapeA
 from pebench.encodings.grape_ap import Projected
 from pebench.encodings.grape_m import Contextual, GrapeM, GrapeMPerHead
+from pebench.encodings.rope_pp import RoPEPlusPlus
 from pebench.encodings.selective_rope import SelectiveRoPE
 from pebench.encodings.t5_bias import Bucketed, bucket
 from pebench.encodings.turning import Turning
@@ -312,13 +313,18 @@ class Turns(Declarer):
     reads_input = True
 
     def __init__(self, encoding: Any, room: Any, blocks: Sequence[Any], attentions: Sequence[ops.Call]):
-        self.encoding, self.angle = encoding, ANGLES[type(encoding).qk]
+        self.encoding = encoding
         self.calls = [DeclaredCall(**{name: getattr(block, name) for name in BLOCK}) for block in blocks]
         b, t, w, heads = (getattr(blocks[0], name) for name in ("batches", "tokens", "width", "heads"))
         self.h, self.gh = ([room.tensor(getattr(x, n), b, t, w) for x in blocks] for n in ("h", "gh"))
-        self.q, self.v, self.gq = (
-            [room.tensor(getattr(x, n), b, heads, t, w // heads) for x in blocks] for n in ("q", "v", "gq")
+        self.q, self.k, self.v, self.gq, self.gk, self.gv = (
+            [room.tensor(getattr(x, n), b, heads, t, w // heads) for x in blocks]
+            for n in ("q", "k", "v", "gq", "gk", "gv")
         )
+
+    def angle(self, encoding: Any, at: At) -> Tensor:
+        """How far each plane has turned."""
+        return ANGLES[type(encoding).qk](encoding, at)
 
     @classmethod
     def serves(cls, encoding: Any) -> bool:
@@ -364,9 +370,50 @@ class Turns(Declarer):
             self.gh[layer].copy_(leaf.grad)
 
 
+def back_by_a_quarter(x: Tensor, times: int) -> None:
+    """Turn the planes (m, m + d/2) of x (..., d) back by a quarter, or by minus a quarter, in place."""
+    a, b = x.chunk(2, dim=-1)
+    turned = times * b, -times * a
+    for part, new in zip((a, b), turned, strict=True):
+        part.copy_(new)
+
+
+class Pairs(Turns):
+    """RoPE++: q, k and v of each even head are the next head's too, whose query is turned back by a quarter."""
+
+    @classmethod
+    def serves(cls, encoding: Any) -> bool:
+        kind, own = type(encoding), ("qk", "values")
+        return (
+            isinstance(encoding, RoPEPlusPlus)
+            and not set(HOOKS) & vars(encoding).keys()
+            and all(getattr(kind, name) is getattr(RoPEPlusPlus, name) for name in own)
+            and not any(map(kind.defines, set(HOOKS) - {"positions", *own}))
+        )
+
+    def angle(self, encoding: Any, at: At) -> Tensor:
+        angle: Tensor = at.place * encoding.frequencies
+        return angle
+
+    def forth(self, layer: int) -> None:
+        for x in (self.q[layer], self.k[layer], self.v[layer]):
+            second = x[:, 1::2]
+            second.copy_(x[:, ::2][:, : second.shape[1]])
+        back_by_a_quarter(self.q[layer][:, 1::2], 1)
+        super().forth(layer)
+
+    def back(self, layer: int) -> None:
+        super().back(layer)
+        back_by_a_quarter(self.gq[layer][:, 1::2], -1)
+        for g in (self.gq[layer], self.gk[layer], self.gv[layer]):
+            second = g[:, 1::2]
+            g[:, ::2][:, : second.shape[1]] += second
+            second.zero_()
+
+
 def declarer(encoding: Encoding) -> type[Declarer] | None:
     """The class that serves this encoding, if one does."""
-    kinds: tuple[type[Declarer], ...] = (Slopes, Table, Gates, Gated, Paths, Turns)
+    kinds: tuple[type[Declarer], ...] = (Slopes, Table, Gates, Gated, Paths, Turns, Pairs)
     return next((kind for kind in kinds if kind.serves(encoding)), None)
 
 
