@@ -1,6 +1,7 @@
 import torch
 from torch import Tensor, nn
 
+from pebench.encodings.alibi import ScaledALiBi
 from pebench.encodings.base import Encoding, Shape, alibi_slopes
 from pebench.encodings.registry import register
 
@@ -23,8 +24,12 @@ class BAM(Encoding):
 
     def __init__(self, shape: Shape):
         super().__init__(shape)
-        self.log_rate = nn.Parameter(alibi_slopes(shape.heads).log().repeat(shape.layers, 1))
+        self.log_rate = nn.Parameter(self.first(shape).log().repeat(shape.layers, 1))
         self.log_power, self.middle = (nn.Parameter(torch.zeros(shape.layers, shape.heads)) for _ in range(2))
+
+    def first(self, shape: Shape) -> Tensor:
+        """The scales (H,) that training starts from."""
+        return alibi_slopes(shape.heads)
 
     def by_distance(self, far: Tensor, layer: int) -> Tensor:
         heads = (-1, *[1] * far.dim())
@@ -32,3 +37,13 @@ class BAM(Encoding):
             p[layer].view(heads) for p in (self.log_rate.exp(), self.log_power.exp(), self.middle)
         )
         return -((rate * (far - middle)).abs().clamp(min=self.nearest).log() * power).exp()
+
+
+@register("bam_scaled")
+class ScaledBAM(BAM):
+    """BAM that starts as `alibi_scaled`, whose last slope is 4 / L. This form is ours, not the paper's."""
+
+    title = "Bayesian attention (BAM), first scales by the training length"
+
+    def first(self, shape: Shape) -> Tensor:
+        return ScaledALiBi(shape).slopes

@@ -1,14 +1,15 @@
 import torch
 from torch import Tensor, nn
 
-from pebench.encodings.base import At, Memory, Shape, rope_frequencies, rotate
+from pebench.encodings.base import At, Memory, Shape, rope_frequencies
 from pebench.encodings.registry import register
 from pebench.encodings.tools import since
 from pebench.encodings.tuned import Tuned
+from pebench.encodings.turning import Turning
 
 
 @register("bipe")
-class BiPE(Tuned):
+class BiPE(Turning, Tuned):
     """Tokens know their place in a sentence, and RoPE turns by the number of the sentence (He et al., 2024).
 
     A full stop or a line feed ends a segment and belongs to it, as in zhenyuhe00/BiPE. Here they are bytes, as in
@@ -40,6 +41,5 @@ class BiPE(Tuned):
     def embed(self, x: Tensor, pos: Tensor) -> Tensor:
         return x + self.table[pos[..., 0].clamp(max=len(self.table) - 1)].type_as(x)
 
-    def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
-        angle = at.pos[:, None, :, 1:] * self.frequencies
-        return rotate(q, angle), rotate(k, angle)
+    def angle(self, at: At) -> Tensor:
+        return at.pos[:, None, :, 1:] * self.frequencies

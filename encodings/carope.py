@@ -2,12 +2,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, softplus
 
-from pebench.encodings.base import At, Encoding, Shape, rotate, running_sum
+from pebench.encodings.base import At, Shape, running_sum
 from pebench.encodings.registry import register
+from pebench.encodings.turning import Turning
 
 
 @register("carope")
-class CARoPE(Encoding):
+class CARoPE(Turning):
     """Each token sets a head's first frequency for its step, and plane m turns by its m-th power (Veisi et al., 2025).
 
     The frequency 1 / (softplus(w.x) + 1) lies in (0, 1), where RoPE has 10000^(-2/d). Steps up to and including the
@@ -32,8 +33,7 @@ class CARoPE(Encoding):
         self.register_buffer("powers", torch.arange(1.0, shape.head_dim // 2 + 1), persistent=False)
         self.powers: Tensor
 
-    def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
-        first = 1 / (softplus(linear(at.x, self.weight[at.layer]).float()) + 1)  # (B, T, H)
-        step = first.mT[:, :, None] ** self.powers[:, None]  # (B, H, d/2, T)
-        angle = running_sum(step, at.memory, "turned").mT
-        return rotate(q, angle), rotate(k, angle)
+    def angle(self, at: At) -> Tensor:
+        log_first = -softplus(linear(at.x, self.weight[at.layer]).float()).log1p()  # (B, T, H)
+        step = (log_first.mT[..., None] * self.powers).exp()  # (B, H, T, d/2)
+        return running_sum(step.mT, at.memory, "turned").mT

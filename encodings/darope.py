@@ -4,13 +4,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from pebench.encodings.base import At, Shape, rope_frequencies, rotate
+from pebench.encodings.base import At, Shape, rope_frequencies
 from pebench.encodings.registry import register
 from pebench.encodings.tuned import Tuned
+from pebench.encodings.turning import Turning
 
 
 @register("darope")
-class DaRoPE(Tuned):
+class DaRoPE(Turning, Tuned):
     """RoPE whose slow planes turn by a place in the training length that the token chooses (Meta, 2026).
 
     Slow planes turn less than once in L tokens; their place is L sigmoid(w.x + a logit((t + 1/2) / L)) per head, so it
@@ -34,11 +35,10 @@ class DaRoPE(Tuned):
         self.weight = nn.Parameter(torch.zeros(shape.layers, shape.heads, shape.width))
         self.slope = nn.Parameter(torch.ones(shape.layers, shape.heads))
 
-    def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
+    def angle(self, at: At) -> Tensor:
         length = self.shape.train_length
         place = ((at.place + 0.5) / length).clamp(0.5 / length, 1 - 0.5 / length).logit()
         read = linear(at.x, self.weight[at.layer]).float().mT[..., None]  # (B, H, T, 1)
         chosen = length * (read + self.slope[at.layer][:, None, None] * place).sigmoid()
         fast = self.frequencies * length >= 2 * math.pi
-        angle = torch.where(fast, at.place.float(), chosen) * self.frequencies
-        return rotate(q, angle), rotate(k, angle)
+        return torch.where(fast, at.place.float(), chosen) * self.frequencies

@@ -57,5 +57,6 @@ class FoPE(Encoding):
 
 def turned(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """The planes (m, m + d/2) of x (B, H, T, d) under these cosines and sines (H, T, d/2)."""
-    a, b = x.float().chunk(2, dim=-1)
-    return torch.cat([a * cosine - b * sine, b * cosine + a * sine], dim=-1).type_as(x)
+    full = x.float()
+    across = full.roll(full.shape[-1] // 2, dims=-1) * torch.cat([-sine, sine], dim=-1)
+    return (full * torch.cat([cosine, cosine], dim=-1) + across).type_as(x)

@@ -2,6 +2,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from pebench.encodings.alibi import ScaledALiBi
 from pebench.encodings.base import At, Columns, Encoding, Shape, alibi_slopes
 from pebench.encodings.registry import register
 
@@ -30,17 +31,33 @@ class GAPE(Encoding):
         self.query_gate, self.key_gate = (
             nn.Parameter(0.02 * torch.randn(shape.layers, shape.heads, shape.head_dim)) for _ in range(2)
         )
-        strength = (shape.train_length * alibi_slopes(shape.heads)).log()
+        strength = (shape.train_length * self.first(shape)).log()
         self.log_strength = nn.Parameter(strength.repeat(shape.layers, 1))
+
+    def first(self, shape: Shape) -> Tensor:
+        """The slopes (H,) that training starts from, times the gates."""
+        return alibi_slopes(shape.heads)
 
     def columns(self, q: Tensor, k: Tensor, at: At) -> Columns:
         query, key = (
-            torch.einsum("bhtd,hd->bht", x.float(), gate[at.layer])[..., None] * self.shape.scale
+            x.float() @ (gate[at.layer][..., None] * self.shape.scale)  # (B, H, T, 1)
             for x, gate in ((q, self.query_gate), (k, self.key_gate))
         )
         faded = self.log_strength[at.layer].exp()[:, None, None] / self.shape.train_length * softplus(query)
         spared, place = key.sigmoid(), at.place.float()
         # -(i - j)(1 - l_j) is j (1 - l_j) + i l_j, less a number of the row.
+        one, none = torch.ones_like(place), torch.zeros_like(place)
         return Columns(
-            torch.cat([faded, faded * place], dim=-1), torch.cat([place * (1 - spared), spared], dim=-1)
+            faded * torch.cat([one, place], dim=-1),
+            spared * torch.cat([-place, one], dim=-1) + torch.cat([place, none], dim=-1),
         )
+
+
+@register("gape_scaled")
+class ScaledGAPE(GAPE):
+    """GAPE that starts from the slopes of `alibi_scaled`, of which the last is 4 / L. This form is ours."""
+
+    title = "Gated adaptive positional encoding (GAPE), first slopes by the training length"
+
+    def first(self, shape: Shape) -> Tensor:
+        return ScaledALiBi(shape).slopes

@@ -2,13 +2,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, silu
 
-from pebench.encodings.base import At, Shape, rope_frequencies, rotate
+from pebench.encodings.base import At, Shape, rope_frequencies
 from pebench.encodings.registry import register
 from pebench.encodings.tuned import Tuned
+from pebench.encodings.turning import Turning
 
 
 @register("repo")
-class RePo(Tuned):
+class RePo(Turning, Tuned):
     """Each head reads from a token where it stands, a real number that RoPE turns by (Li et al., 2025).
 
     Of width D/8, with no biases and all weights N(0, 0.02) as in SakanaAI/repo, so that heads start close to NoPE. The
@@ -34,11 +35,9 @@ class RePo(Tuned):
         )
         self.place = nn.Parameter(0.02 * torch.randn(layers, shape.heads, inner))
 
-    def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
+    def angle(self, at: At) -> Tensor:
         layer = at.layer - self.first
         if layer < 0:
-            angle = at.place * self.frequencies
-        else:
-            read = silu(linear(at.x, self.gate[layer])) * linear(at.x, self.content[layer])
-            angle = linear(read, self.place[layer]).float().mT[..., None] * self.frequencies
-        return rotate(q, angle), rotate(k, angle)
+            return at.place * self.frequencies
+        read = silu(linear(at.x, self.gate[layer])) * linear(at.x, self.content[layer])
+        return linear(read, self.place[layer]).float().mT[..., None] * self.frequencies

@@ -33,3 +33,18 @@ class Shaw(Encoding):
         )
         logits = (q @ k.mT + position).float() * self.shape.scale
         return logits.masked_fill(~visible(at, keys), -torch.inf).softmax(-1)
+
+
+@register("shaw_scaled")
+class ScaledShaw(Shaw):
+    """Shaw's vectors for each distance up to a quarter of the training length.
+
+    This form is ours: the paper has 16 for the sentences of its translations.
+    """
+
+    title = "Relative positions in the keys, up to a quarter of the training length"
+    formula = r"\ell_{ij} = q_i^\top \big(k_j + a_{\min(i-j,\,L/4)}\big) / \sqrt d"
+
+    def __init__(self, shape: Shape):
+        self.clip = max(1, shape.train_length // 4)
+        super().__init__(shape)

@@ -24,14 +24,15 @@ class Wavelet(Encoding):
     )
     relative = True
 
-    scales = 8
+    scales, largest = 8, 128.0
 
     def __init__(self, shape: Shape):
         super().__init__(shape)
         shifts = -(-shape.head_dim // self.scales)
         channel = torch.arange(shape.head_dim)
-        scale, shift = 2.0 ** (channel // shifts), channel % shifts
-        self.last = int(8 * 2 ** (self.scales - 1)) + shifts
+        scale = self.largest ** ((channel // shifts) / (self.scales - 1))
+        shift = channel % shifts
+        self.last = int(8 * self.largest) + shifts
         t = (torch.arange(self.last + 1)[:, None] - shift) / scale
         wave = 2 / (3**0.5 * torch.pi**0.25) * (1 - t.square()) * (-t.square() / 2).exp() / scale.sqrt()
         wave[-1] = 0.0
@@ -46,3 +47,14 @@ class Wavelet(Encoding):
         )
         logits = ((q @ k.mT).float() + position) * self.shape.scale
         return logits.masked_fill(~visible(at, keys), -torch.inf).softmax(-1)
+
+
+@register("wavelet_scaled")
+class ScaledWavelet(Wavelet):
+    """Wavelets of scales from 1 to a quarter of the training length, log-spaced. This form is ours, not the paper's."""
+
+    title = "Wavelets of the distance in the keys, scales by the training length"
+
+    def __init__(self, shape: Shape):
+        self.largest = max(2.0, shape.train_length / 4)
+        super().__init__(shape)

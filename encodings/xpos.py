@@ -41,3 +41,21 @@ class XPos(Rotary):
         k = k.float() * self.decay ** (spread((last - keys.pos).clamp(min=0)) / self.scale_base)
         logits = (q @ k.mT) * self.shape.scale
         return logits.masked_fill(~visible(at, keys), -torch.inf).softmax(-1)
+
+
+@register("xpos_scaled")
+class ScaledXPos(XPos):
+    """xPos that fades over half the training length, as 512 is of the paper's 1,024 (Sun et al., 2023).
+
+    Queries of one call must lie within 36 L positions. This form is ours, not the paper's.
+    """
+
+    title = "xPos, decay by the training length"
+    formula = (
+        r"\ell_{ij} = q_i^\top \zeta^{2(i-j)/L} R\big((j-i)\theta\big)\,k_j / \sqrt d,\quad "
+        r"\zeta_m = \frac{2m/d + 0.4}{1.4}"
+    )
+
+    def __init__(self, shape: Shape):
+        super().__init__(shape)
+        self.scale_base = max(1, shape.train_length // 2)

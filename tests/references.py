@@ -362,14 +362,23 @@ def dape(e: Any, at: Inputs) -> Tensor:
 
 def xpos(e: Any, at: Inputs) -> Tensor:
     """Sun et al., 2023: plane m of RoPE's product times zeta_m^((i - j) / 512)."""
+    return fading(at, 512)
+
+
+def xpos_scaled(e: Any, at: Inputs) -> Tensor:
+    return fading(at, e.shape.train_length / 2)
+
+
+def fading(at: Inputs, base: float) -> Tensor:
+    """RoPE whose plane m fades by zeta_m over `base` tokens."""
     d = at.q.shape[-1]
     angle = at.pos[:, None] * spectrum(d, at.q)
     q, k = turned(at.q, angle), turned(at.k, angle)
     logits = torch.zeros_like(at.scores)
     for c in range(d):
         zeta = (2 * (c % (d // 2)) / d + 0.4) / 1.4
-        fading = zeta ** (at.far.clamp(min=0) / 512)
-        logits = logits + q[..., c, None] * k[..., None, :, c] * fading
+        faded = zeta ** (at.far.clamp(min=0) / base)
+        logits = logits + q[..., c, None] * k[..., None, :, c] * faded
     return attention(logits / math.sqrt(d), at.v)
 
 
@@ -485,11 +494,20 @@ def asentmax(e: Any, at: Inputs) -> Tensor:
 
 def wavelet(e: Any, at: Inputs) -> Tensor:
     """Oka et al., 2025: q_i.(k_j + p) / sqrt d, p_c the Ricker wavelet of scale a_c and shift b_c at i - j."""
+    return waves(at, 128)
+
+
+def wavelet_scaled(e: Any, at: Inputs) -> Tensor:
+    return waves(at, e.shape.train_length / 4)
+
+
+def waves(at: Inputs, largest: float) -> Tensor:
+    """Queries against wavelets of eight scales from 1 to the largest, log-spaced."""
     d = at.q.shape[-1]
     shifts = math.ceil(d / 8)
     logits = at.scores
     for c in range(d):
-        scale, shift = 2 ** (c // shifts), c % shifts
+        scale, shift = largest ** ((c // shifts) / 7), c % shifts
         t = (at.far.clamp(min=0) - shift) / scale
         wave = 2 / (math.sqrt(3) * math.pi**0.25) * (1 - t**2) * (-(t**2) / 2).exp() / math.sqrt(scale)
         logits = logits + at.q[..., c, None] * wave / math.sqrt(d)
@@ -528,11 +546,41 @@ def fope(e: Any, at: Inputs) -> Tensor:
     return attention(torch.einsum("bhim,bhjm->bhij", q, k.conj()).real / math.sqrt(at.q.shape[-1]), at.v)
 
 
+def rope_pp(e: Any, at: Inputs) -> Tensor:
+    """Liu et al., 2025: heads 2p and 2p+1 weigh by the real and the imaginary part of one product."""
+    half, angle = at.q.shape[-1] // 2, at.pos[:, None].to(at.q.dtype) * spectrum(at.q.shape[-1], at.q)
+    turn = torch.polar(torch.ones_like(angle), angle)
+    heads = []
+    for h in range(at.heads):
+        q, k = (
+            torch.complex(x[:, h // 2 * 2, :, :half], x[:, h // 2 * 2, :, half:]) * turn for x in (at.q, at.k)
+        )
+        product = torch.einsum("bim,bjm->bij", q, k.conj()) / math.sqrt(at.q.shape[-1])
+        heads.append(attention(product.imag if h % 2 else product.real, at.v[:, h // 2 * 2]))
+    return torch.stack(heads, dim=1)
+
+
+def tra(e: Any, at: Inputs) -> Tensor:
+    """Opper et al., 2025, row by row: keys of a positive logit are kept, and counted from the key to the query."""
+    read = torch.einsum("btw,hw->bht", at.x, of(e.weight, at)) + of(e.gate_bias, at)[:, None]
+    gate = read.sigmoid().log()
+    rows = []
+    for i in range(at.q.shape[-2]):
+        score = at.scores[:, :, i, : i + 1]
+        kept = score > 0
+        count = torch.stack([kept[..., j:].sum(-1) for j in range(i + 1)], dim=-1)
+        power = torch.where(kept, (score + gate[:, :, i, None] * count).exp(), 0.0)
+        weights = power / power.sum(-1, keepdim=True).clamp(min=1e-300)
+        rows.append(torch.einsum("bhj,bhjd->bhd", weights, at.v[:, :, : i + 1]))
+    return torch.stack(rows, dim=-2)
+
+
 DEFINITIONS: dict[str, Definition] = {
     "alibi": alibi,
     "alibi_scaled": alibi_scaled,
     "asentmax": asentmax,
     "bam": bam,
+    "bam_scaled": bam,
     "cable": cable,
     "carope": carope,
     "cope": cope,
@@ -546,6 +594,7 @@ DEFINITIONS: dict[str, Definition] = {
     "fox": fox,
     "fox_scaled": fox,
     "gape": gape,
+    "gape_scaled": gape,
     "grape_a_k": grape_a_k,
     "grape_a_phase": grape_a_phase,
     "grape_a_q": grape_a_q,
@@ -571,11 +620,16 @@ DEFINITIONS: dict[str, Definition] = {
     "pope": pope,
     "repo": repo,
     "rope": rope,
+    "rope_pp": rope_pp,
     "sandwich": sandwich,
     "shaw": shaw,
+    "shaw_scaled": shaw,
     "stick_breaking": stick_breaking,
     "t5_bias": t5_bias,
+    "tra": tra,
     "transformer_xl": transformer_xl,
     "wavelet": wavelet,
+    "wavelet_scaled": wavelet_scaled,
     "xpos": xpos,
+    "xpos_scaled": xpos_scaled,
 }

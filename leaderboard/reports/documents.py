@@ -92,7 +92,7 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "extend": ("docs/extend.md", extension.published),
     "method": ("docs/ranks.md", lambda: METHOD),
     "submit": ("docs/submit.md", lambda: SUBMIT),
-    "map": ("docs/map.md", lambda: atlas.to_markdown(board())),
+    "map": ("docs/map.md", lambda: atlas.to_markdown(board(NEWEST), board())),
     "variants": ("docs/variants.md", lambda: variants.to_markdown(board())),
     "gates": ("docs/standard.md", lambda: gates.to_markdown(board())),
     "seeds": ("docs/standard.md", lambda: seeds.to_markdown(board().ranking)),

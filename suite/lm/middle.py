@@ -203,7 +203,7 @@ class Middle:
         for place in places:
             place.call.turns = turns
         if own:
-            own.begin()
+            own.begin(self.order, self.pos, self.lm.progress)
 
     def end(self, gx: Tensor) -> None:
         """From the gradient of what `embed` returned to the gradient of the embeddings, in place."""

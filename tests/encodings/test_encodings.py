@@ -338,7 +338,15 @@ def test_distance_follows_positions_and_visibility_follows_places() -> None:
     assert seen.tolist() == [[True, True, False], [True, True, True]]
 
 
-UNLIKE_THEMSELVES = ("stick_breaking", "shaw", "kv_shift", "canon", "output_gate")  # or of nothing
+UNLIKE_THEMSELVES = (
+    "stick_breaking",
+    "shaw",
+    "kv_shift",
+    "canon",
+    "output_gate",
+    "rope_pp",
+    "tra",
+)  # or of nothing
 
 
 @pytest.mark.parametrize("name", names())

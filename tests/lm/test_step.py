@@ -117,6 +117,7 @@ SHAPED = [
     "grape_a_qk",
     "grape_a_qk_free",
 ]
+SHAPED += ["rope_pp", "grape_m_per_head", "grape_m_ctx", "selective_rope", "carope", "darope", "repo", "bipe"]
 SHAPED += ["grape_ap", "grape_ap_both", "grape_ap_still", "stick_breaking", "grape_a_phase"]
 
 
@@ -153,6 +154,20 @@ DECLARED: dict[type[declared.Declarer], list[str]] = {
     declared.Gates: ["fox", "fox_scaled"],
     declared.Gated: ["grape_a_k", "grape_a_q", "grape_a_qk", "grape_a_qk_free"],
     declared.Paths: ["grape_ap", "grape_ap_both", "grape_ap_still"],
+    declared.Pairs: ["rope_pp"],
+    declared.Turns: [
+        "bipe",
+        "carope",
+        "darope",
+        "drope",
+        "grape_m_ctx",
+        "grape_m_ctx_per_head",
+        "grape_m_ctx_softplus",
+        "grape_m_nonctx",
+        "grape_m_per_head",
+        "repo",
+        "selective_rope",
+    ],
 }
 
 
@@ -160,6 +175,15 @@ def test_which_encodings_declare_inside_the_step() -> None:
     size = Size(1, 16, 2, 7)
     found = {name: Middle(LM(size, registry.resolve(name)[1], 9, 0)).declarer for name in registry.names()}
     assert {kind: [name for name in found if found[name] is kind] for kind in DECLARED} == DECLARED
+
+
+@pytest.mark.parametrize("progress", [0.5, 1.0])
+@pytest.mark.parametrize("tokens", [11, 70])  # up to the training length of 64 tokens, and beyond it
+def test_a_schedule_turns_and_sharpens_inside_the_step(progress: float, tokens: int) -> None:
+    size = Size(2, 32, 2, 19)
+    lm, batch = LM(size, registry.resolve("drope")[1], 64, 0), data(size, 3, tokens)
+    lm.progress.fill_(progress)
+    assert_alike(gradients(lm, batch), defined(lm, batch), 1e-4)
 
 
 class LearnedSlopes(ALiBi):

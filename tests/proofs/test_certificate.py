@@ -17,6 +17,7 @@ from pebench.encodings.nope import NoPE
 from pebench.encodings.registry import names, resolve
 from pebench.encodings.rope import RoPE
 from pebench.encodings.ssmax import SSMax
+from pebench.encodings.tra import TRA
 from pebench.suite.experiment.profiles import PROFILES
 from pebench.suite.proofs.certificate import (
     CHECKS,
@@ -27,6 +28,7 @@ from pebench.suite.proofs.certificate import (
     certify,
     each_part_changes_the_result,
     hides_the_future,
+    keeps_precision_in_bf16,
     largest,
     learns_every_parameter,
     left_padding,
@@ -50,6 +52,19 @@ TITLES = [check.__name__.replace("_", " ") for check in CHECKS]
 def test_the_certificate_holds(name: str) -> None:
     failed = [check for check in certify(*resolve(name)) if not check.passed]
     assert not failed
+
+
+class HalfOpenTRA(TRA):
+    """TRA with its authors' gates, at one half at first."""
+
+    def __init__(self, shape: Shape):
+        super().__init__(shape)
+        nn.init.zeros_(self.gate_bias)
+
+
+def test_a_threshold_with_gates_at_one_half_loses_too_much_in_bf16() -> None:
+    assert not keeps_precision_in_bf16(HalfOpenTRA, 0).passed
+    assert keeps_precision_in_bf16(TRA, 0).passed
 
 
 # A trained DroPE has no positions: it is NoPE, and tests/encodings say what it was before.

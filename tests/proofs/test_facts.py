@@ -24,7 +24,16 @@ def test_the_map_says_what_the_code_does(name):
 
 
 def test_the_map_tells_what_tells_encodings_apart():
-    assert KNOWN["rope"]["action"] == "SO(d) (GRAPE-M)"
-    assert KNOWN["fox"]["reads"] == ["positions", "content"]
-    assert KNOWN["abacus"]["reads"] == ["positions", "tokens"]
-    assert KNOWN["nope"]["acts"] == ["nothing"]
+    told = {name: (fact["reads"], fact["acts"], fact["action"]) for name, fact in KNOWN.items()}
+    assert told["rope"] == (["distance"], ["rotate"], "SO(d) (GRAPE-M)")
+    assert told["fox"] == (["content"], ["add"], "unipotent (GRAPE-A)")
+    assert told["nope"] == ([], ["nothing"], "identity")
+    assert told["t5_bias"] == (["distance"], ["add"], "none: a table or function of distances")
+    assert told["drope"] == (["distance"], ["rotate", "scale", "schedule"], "SO(d) (GRAPE-M) x scalings")
+    assert told["bipe"][:2] == (["position", "tokens"], ["place", "embed", "rotate"])
+    assert told["canon"] == (["distance", "neighbours"], ["rotate", "mix"], "SO(d) (GRAPE-M)")
+    assert told["output_gate"][:2] == (["distance", "content"], ["rotate", "gate"])
+    assert told["swan_512"][1] == told["rnope_swa"][1] == ["rotate", "hide"]
+    assert told["grape_ap"][2] == "path of unipotent factors (GRAPE-AP)"
+    assert told["path_fox"][2] == "path of reflections"
+    assert told["xpos"][1] == ["rotate", "weigh"]

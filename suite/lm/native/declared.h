@@ -231,3 +231,50 @@ void declared_slopes_back(const Declared *a) {
     if (a->width == 16 * a->heads) slopes_back(a, 16);
     else slopes_back(a, a->width / a->heads);
 }
+
+/* Rotations in place: q and k by the cosines `left` and the sines `right` of each plane (tokens, width / 2), of as many
+   texts as `of_query` and as many heads as `of_key` say, or of one for all. */
+static int64_t table_of(const Declared *a, int64_t b, int64_t h) {
+    int64_t text = a->of_query > 1 ? b : 0, head = a->of_key > 1 ? h : 0;
+    return (text * a->of_key + head) * a->tokens * (a->width / a->heads / 2);
+}
+
+void declared_turn(const Declared *a) {
+    int64_t d = a->width / a->heads, half = d / 2, T = a->tokens;
+    for (int64_t i = 0; i < a->batches * a->heads; i++) {
+        int64_t table = table_of(a, i / a->heads, i % a->heads);
+        for (int64_t t = 0; t < T; t++) {
+            const float *c = a->left + table + t * half, *s = a->right + table + t * half;
+            for (int side = 0; side < 2; side++) {
+                float *x = (side ? a->k : a->q) + (i * T + t) * d, *y = x + half;
+                for (int64_t m = 0; m < half; m++) {
+                    float u = x[m], v = y[m];
+                    x[m] = u * c[m] - v * s[m];
+                    y[m] = v * c[m] + u * s[m];
+                }
+            }
+        }
+    }
+}
+
+/* Turns gq and gk back; adds to `gleft`, laid out as `left`, the gradient of the angles, where it is asked for. */
+void declared_turn_back(const Declared *a) {
+    int64_t d = a->width / a->heads, half = d / 2, T = a->tokens;
+    for (int64_t i = 0; i < a->batches * a->heads; i++) {
+        int64_t table = table_of(a, i / a->heads, i % a->heads);
+        for (int64_t t = 0; t < T; t++) {
+            const float *c = a->left + table + t * half, *s = a->right + table + t * half;
+            for (int side = 0; side < 2; side++) {
+                const float *x = (side ? a->k : a->q) + (i * T + t) * d, *y = x + half;
+                float *g = (side ? a->gk : a->gq) + (i * T + t) * d, *f = g + half;
+                if (a->gleft)
+                    for (int64_t m = 0; m < half; m++) a->gleft[table + t * half + m] += f[m] * x[m] - g[m] * y[m];
+                for (int64_t m = 0; m < half; m++) {
+                    float u = g[m], v = f[m];
+                    g[m] = u * c[m] + v * s[m];
+                    f[m] = v * c[m] - u * s[m];
+                }
+            }
+        }
+    }
+}

@@ -6,18 +6,24 @@ serves the encodings that have exactly these hooks, and tensors of the shapes th
 
 import ctypes
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 from pebench.encodings.alibi import Sloped
-from pebench.encodings.base import Encoding
+from pebench.encodings.base import At, Encoding
+from pebench.encodings.drope import DroPE
 from pebench.encodings.fox import Forgetting
 from pebench.encodings.grape_a import GrapeA
 from pebench.encodings.grape_ap import Projected
+from pebench.encodings.grape_m import Contextual, GrapeM, GrapeMPerHead
+from pebench.encodings.rope_pp import RoPEPlusPlus
+from pebench.encodings.selective_rope import SelectiveRoPE
 from pebench.encodings.t5_bias import Bucketed, bucket
+from pebench.encodings.turning import Turning
 from pebench.suite.lm.native import ops
 from pebench.suite.lm.native.build import library
 
@@ -54,6 +60,8 @@ class Room(Protocol):
 
     def take(self, *shape: int, each: int = 4) -> int: ...
 
+    def tensor(self, address: int, *shape: int) -> Tensor: ...
+
 
 class Declarer:
     """What stands in the place of an encoding's hooks for batches of one shape.
@@ -84,8 +92,8 @@ class Declarer:
         """Whether its tensors have the shapes that are read here."""
         raise NotImplementedError
 
-    def begin(self) -> None:
-        """Before a step."""
+    def begin(self, order: Tensor, pos: Tensor, progress: Tensor) -> None:
+        """Before a step: the tokens' places in the text, what `positions` returned, and the share of the training."""
 
     def forth(self, layer: int) -> None:
         """Before a layer's attention."""
@@ -134,7 +142,7 @@ class Table(Declarer):
     def fits(cls, encoding: Any) -> bool:
         return bool(encoding.table.shape == (encoding.shape.heads, encoding.buckets))
 
-    def begin(self) -> None:
+    def begin(self, order: Tensor, pos: Tensor, progress: Tensor) -> None:
         self.table.copy_(self.buckets.detach().index_select(1, self.index))
         self.gpadded.zero_()
 
@@ -261,9 +269,151 @@ class Paths(Computed):
         attention.slopes, attention.path_scale = encoding.slopes.data_ptr(), 1 / f
 
 
+def contextual_angle(encoding: Any, at: At) -> Tensor:
+    """The angles of `Contextual.qk`: steps that the tokens choose, summed before each, times the frequencies."""
+    read = linear(at.x, encoding.weight[at.layer], encoding.step_bias[at.layer])
+    step = encoding.step(read).mT
+    phase = step.cumsum(-1) - step
+    return phase[..., None] * encoding.log_frequencies[at.layer].exp()
+
+
+def selective_angle(encoding: Any, at: At) -> Tensor:
+    """The angles of `SelectiveRoPE.qk`: steps of each head and plane, summed up to each token."""
+    phase = encoding.step(at.x, at.layer, at.memory).mT.cumsum(-1)
+    return phase.unflatten(1, (encoding.shape.heads, -1)).mT * encoding.frequencies
+
+
+def dropping_angle(encoding: Any, at: At) -> Tensor:
+    """The angles of `DroPE.qk`: RoPE's, and 0 after it has dropped them."""
+    angle: Tensor = (at.progress < encoding.share) * at.place * encoding.frequencies
+    return angle
+
+
+def sharpened(encoding: DroPE, at: At) -> Tensor | None:
+    """The factor (T, 1) of q in `DroPE.qk`, or None where all are 1."""
+    length = encoding.shape.train_length
+    if len(at.order) <= length or at.progress < encoding.share:
+        return None
+    return 1 + encoding.sharpening * ((at.order + 1) / length).clamp(min=1).log()[:, None]
+
+
+ANGLES: dict[Any, Callable[[Any, At], Tensor]] = {
+    Turning.qk: lambda encoding, at: encoding.angle(at),
+    GrapeM.qk: lambda encoding, at: encoding.angle(at),
+    GrapeMPerHead.qk: lambda encoding, at: encoding.angle(at),
+    Contextual.qk: contextual_angle,
+    SelectiveRoPE.qk: selective_angle,
+    DroPE.qk: dropping_angle,
+}
+
+
+class Turns(Declarer):
+    """Rotations by one angle a token and plane. Autograd goes over the angles alone, which are computed in PyTorch."""
+
+    reads_input = True
+
+    def __init__(self, encoding: Any, room: Any, blocks: Sequence[Any], attentions: Sequence[ops.Call]):
+        self.encoding = encoding
+        self.calls = [DeclaredCall(**{name: getattr(block, name) for name in BLOCK}) for block in blocks]
+        b, t, w, heads = (getattr(blocks[0], name) for name in ("batches", "tokens", "width", "heads"))
+        self.h, self.gh = ([room.tensor(getattr(x, n), b, t, w) for x in blocks] for n in ("h", "gh"))
+        self.q, self.k, self.v, self.gq, self.gk, self.gv = (
+            [room.tensor(getattr(x, n), b, heads, t, w // heads) for x in blocks]
+            for n in ("q", "k", "v", "gq", "gk", "gv")
+        )
+
+    def angle(self, encoding: Any, at: At) -> Tensor:
+        """How far each plane has turned."""
+        return ANGLES[type(encoding).qk](encoding, at)
+
+    @classmethod
+    def serves(cls, encoding: Any) -> bool:
+        kind = type(encoding)
+        others = set(HOOKS) - {"positions", "qk"}
+        return (
+            kind.qk in ANGLES
+            and not {*HOOKS, "angle"} & vars(encoding).keys()
+            and not any(map(kind.defines, others))
+        )
+
+    def begin(self, order: Tensor, pos: Tensor, progress: Tensor) -> None:
+        self.where = order, pos
+        self.progress, self.kept = progress, list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]]()
+
+    def forth(self, layer: int) -> None:
+        leaf, call = self.h[layer].data.requires_grad_(), self.calls[layer]
+        with torch.enable_grad():
+            at = At(layer, leaf, self.v[layer], *self.where, {}, self.progress)
+            angle = self.angle(self.encoding, at)
+        full = angle.detach()[(None,) * (4 - angle.dim())].contiguous()
+        cosine, sine = full.cos(), full.sin()
+        factor = sharpened(self.encoding, at) if isinstance(self.encoding, DroPE) else None
+        self.kept.append((leaf, angle, cosine, sine, factor))
+        call.of_query, call.of_key = full.shape[:2]
+        call.left, call.right = cosine.data_ptr(), sine.data_ptr()
+        function("turn")(call)
+        if factor is not None:
+            self.q[layer].mul_(factor)
+
+    def back(self, layer: int) -> None:
+        leaf, angle, cosine, _, factor = self.kept.pop()
+        if factor is not None:
+            self.gq[layer].mul_(factor)
+        g, call = torch.zeros_like(cosine), self.calls[layer]
+        call.gleft = g.data_ptr() if angle.requires_grad else None
+        function("turn_back")(call)
+        if angle.requires_grad:
+            angle.backward(g.view_as(angle))
+        if leaf.grad is None:
+            self.gh[layer].zero_()
+        else:
+            self.gh[layer].copy_(leaf.grad)
+
+
+def back_by_a_quarter(x: Tensor, times: int) -> None:
+    """Turn the planes (m, m + d/2) of x (..., d) back by a quarter, or by minus a quarter, in place."""
+    a, b = x.chunk(2, dim=-1)
+    turned = times * b, -times * a
+    for part, new in zip((a, b), turned, strict=True):
+        part.copy_(new)
+
+
+class Pairs(Turns):
+    """RoPE++: q, k and v of each even head are the next head's too, whose query is turned back by a quarter."""
+
+    @classmethod
+    def serves(cls, encoding: Any) -> bool:
+        kind, own = type(encoding), ("qk", "values")
+        return (
+            isinstance(encoding, RoPEPlusPlus)
+            and not set(HOOKS) & vars(encoding).keys()
+            and all(getattr(kind, name) is getattr(RoPEPlusPlus, name) for name in own)
+            and not any(map(kind.defines, set(HOOKS) - {"positions", *own}))
+        )
+
+    def angle(self, encoding: Any, at: At) -> Tensor:
+        angle: Tensor = at.place * encoding.frequencies
+        return angle
+
+    def forth(self, layer: int) -> None:
+        for x in (self.q[layer], self.k[layer], self.v[layer]):
+            second = x[:, 1::2]
+            second.copy_(x[:, ::2][:, : second.shape[1]])
+        back_by_a_quarter(self.q[layer][:, 1::2], 1)
+        super().forth(layer)
+
+    def back(self, layer: int) -> None:
+        super().back(layer)
+        back_by_a_quarter(self.gq[layer][:, 1::2], -1)
+        for g in (self.gq[layer], self.gk[layer], self.gv[layer]):
+            second = g[:, 1::2]
+            g[:, ::2][:, : second.shape[1]] += second
+            second.zero_()
+
+
 def declarer(encoding: Encoding) -> type[Declarer] | None:
     """The class that serves this encoding, if one does."""
-    kinds: tuple[type[Declarer], ...] = (Slopes, Table, Gates, Gated, Paths)
+    kinds: tuple[type[Declarer], ...] = (Slopes, Table, Gates, Gated, Paths, Turns, Pairs)
     return next((kind for kind in kinds if kind.serves(encoding)), None)
 
 

@@ -17,10 +17,13 @@ from pebench.encodings.darope import DaRoPE
 from pebench.encodings.fope import FoPE
 from pebench.encodings.fox import FoX
 from pebench.encodings.gape import GAPE
+from pebench.encodings.grape_m_basis import GrapeMBasis
 from pebench.encodings.hope import HoPE
 from pebench.encodings.kerple_power import KerplePower
 from pebench.encodings.nope import NoPE
 from pebench.encodings.rope import RoPE
+from pebench.encodings.rope_pp import RoPEPlusPlus
+from pebench.encodings.tra import TRA
 from pebench.suite.proofs.claims import (
     HERE,
     POS,
@@ -42,6 +45,10 @@ def basis_of(generator: Tensor) -> tuple[Tensor, Tensor]:
     """An orthogonal E (8, 8) and frequencies (4,) of a skew matrix, so that exp(t A) = E R(t theta) E^T, in float64."""
     values, vectors = torch.linalg.eigh(1j * generator)
     frequencies, vectors = values[4:], math.sqrt(2) * vectors[:, 4:]
+    largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
+    vectors = (
+        vectors * largest.conj() / largest.abs()
+    )  # the phase of each is free, and differs between machines
     return torch.cat([vectors.real, vectors.imag], dim=-1), frequencies
 
 
@@ -52,14 +59,23 @@ def turned_by(generator: Tensor, q: Tensor = Q, k: Tensor = K) -> Tensor:
     return from_logits(q @ k.mT * SHAPE.scale)
 
 
+def grape_m(basis: Tensor, frequencies: Tensor) -> GrapeMBasis:
+    """GRAPE-M that has learned this basis (8, 8), orthogonal of determinant 1, and frequencies (4,) in every head."""
+    encoding, eye = make(GrapeMBasis), torch.eye(8, dtype=basis.dtype)
+    assert torch.linalg.det(basis) > 0, "a Cayley transform has determinant 1"
+    skew = torch.linalg.solve(eye + basis, eye - basis)
+    encoding.skew.copy_(skew / 2)  # the encoding subtracts its transpose
+    encoding.retune(frequencies.float())
+    return encoding
+
+
 def in_a_basis(generator: Tensor) -> float:
-    """How far turning by a generator is from RoPE of the frequencies and in the basis that belong to it."""
+    """How far turning by a generator is from RoPE in the basis of its planes, and from GRAPE-M that learned both."""
     basis, frequencies = basis_of(generator)
-    rope = make(RoPE)
+    rope, turned = make(RoPE), turned_by(generator)
     rope.retune(frequencies.float())
-    return apart(
-        turned_by(generator), attention(rope, (Q.double() @ basis).float(), (K.double() @ basis).float())
-    )
+    sides = [(x.double() @ basis).float() for x in (Q, K)]
+    return max(apart(turned, attention(rope, *sides)), apart(turned, attention(grape_m(basis, frequencies))))
 
 
 def skew(name: str) -> Tensor:
@@ -77,7 +93,7 @@ def liere_in_one_dimension_is_grape_m() -> float:
 
 
 @claim(
-    "ComRoPE in one dimension, of blocks of four channels, is RoPE in a learned basis",
+    "ComRoPE in one dimension, of blocks of four channels, is RoPE in a learned basis, which is GRAPE-M",
     "arXiv:2506.03737, section 4",
 )
 def comrope_in_one_dimension_is_grape_m() -> float:
@@ -91,7 +107,7 @@ def cayley(generator: Tensor) -> Tensor:
 
 
 @claim(
-    "STRING in one dimension, RoPE after a Cayley matrix P, is turning by P^T A P",
+    "STRING in one dimension, RoPE after a Cayley matrix P, is turning by P^T A P, which is GRAPE-M of basis P^T",
     "arXiv:2502.02562, section 4",
 )
 def string_in_one_dimension_is_grape_m() -> float:
@@ -100,14 +116,19 @@ def string_in_one_dimension_is_grape_m() -> float:
     zero = torch.zeros_like(half)
     canonical = torch.cat([torch.cat([zero, -half], 1), torch.cat([half, zero], 1)])
     sides = [(x.double() @ first.mT).float() for x in (Q, K)]
-    return apart(turned_by(first.mT @ canonical @ first), attention(make(RoPE), *sides))
+    turned = turned_by(first.mT @ canonical @ first)
+    grape = attention(grape_m(first.mT, rope_frequencies(8)))
+    return max(apart(turned, attention(make(RoPE), *sides)), apart(turned, grape))
 
 
 @claim(
-    "HARoPE with singular values of one is GRAPE-M", "HARoPE, from notes: a learned linear map before RoPE"
+    "HARoPE with singular values of one is GRAPE-M in a learned basis",
+    "HARoPE, from notes: a learned linear map before RoPE",
 )
 def orthogonal_harope_is_grape_m() -> float:
-    return harope(torch.ones(8, dtype=torch.float64))
+    linear = cayley(skew("left")) @ cayley(skew("right"))
+    sides = [(x.double() @ linear.mT).float() for x in (Q, K)]
+    return apart(attention(grape_m(linear.mT, rope_frequencies(8))), attention(make(RoPE), *sides))
 
 
 @claim(
@@ -116,11 +137,7 @@ def orthogonal_harope_is_grape_m() -> float:
     expected=False,
 )
 def harope_is_grape_m() -> float:
-    return harope(torch.linspace(0.5, 2, 8, dtype=torch.float64))
-
-
-def harope(singular: Tensor) -> float:
-    """How far the norms of queries are changed by U diag(s) V^T and RoPE."""
+    singular = torch.linspace(0.5, 2, 8, dtype=torch.float64)
     linear = cayley(skew("left")) @ torch.diag(singular) @ cayley(skew("right"))
     q = (Q.double() @ linear.mT).float()
     return apart(make(RoPE).qk(q, q, HERE)[0].norm(dim=-1), Q.norm(dim=-1))
@@ -227,16 +244,54 @@ def unmixed_fope_is_hope() -> float:
     "An imaginary head of RoPE++ is RoPE of a query turned back by a quarter", "arXiv:2512.07525, section 3"
 )
 def imaginary_heads_are_rope_of_turned_queries() -> float:
-    rope = make(RoPE)
-    a, b = Q.chunk(2, dim=-1)
+    a, b = Q[:, ::2].chunk(2, dim=-1)
     back = torch.cat([b, -a], dim=-1)
-    angle = (POS[:, None] * rope.frequencies).double()
-    cosine, sine = (torch.cat([x, x], dim=-1) for x in (angle.cos(), angle.sin()))
+    q = torch.stack([Q[:, ::2], back], dim=2).flatten(1, 2)  # pairs of heads, real and imaginary
+    return apart(
+        attention(make(RoPEPlusPlus)), attention(make(RoPE), q, K[:, ::2].repeat_interleave(2, dim=1))
+    )
 
-    def half(x: Tensor) -> Tensor:
-        a, b = x.double().chunk(2, dim=-1)
-        return torch.cat([-b, a], dim=-1)
 
-    imaginary = Q * sine - half(Q) * cosine  # as OpenMOSS/rope_pp computes it
-    key = K * cosine + half(K) * sine
-    return apart(attention(rope, back), from_logits(imaginary @ key.mT * SHAPE.scale))
+@claim(
+    "RoPE++ is RoPE with half as many heads, each of them twice",
+    "arXiv:2512.07525, section 3",
+    expected=False,
+)
+def imaginary_heads_are_real_ones() -> float:
+    q, k = (x[:, ::2].repeat_interleave(2, dim=1) for x in (Q, K))
+    return apart(attention(make(RoPEPlusPlus)), attention(make(RoPE), q, k))
+
+
+@claim(
+    "TRA whose logits are all positive, of gates that read nothing, is ALiBi",
+    "arXiv:2503.23174, authors' notebook",
+)
+def tra_that_keeps_all_is_alibi() -> float:
+    tra, alibi = make(TRA), make(ALiBi)
+    tra.weight.zero_()
+    alibi.slopes.copy_(-logsigmoid(tra.gate_bias[0]))
+    return apart(attention(tra, Q.abs(), K.abs()), attention(alibi, Q.abs(), K.abs()))
+
+
+@claim(
+    "TRA of gates that read nothing is ALiBi, whatever its logits",
+    "arXiv:2503.23174, authors' notebook",
+    expected=False,
+)
+def tra_is_alibi() -> float:
+    tra, alibi = make(TRA), make(ALiBi)
+    tra.weight.zero_()
+    alibi.slopes.copy_(-logsigmoid(tra.gate_bias[0]))
+    return apart(attention(tra), attention(alibi))
+
+
+@claim(
+    "TRA whose logits are all positive is FoX: one forgets by the key's gates, the other by the query's",
+    "arXiv:2503.23174; arXiv:2503.02130",
+    expected=False,
+)
+def tra_that_keeps_all_is_fox() -> float:
+    tra, fox = make(TRA), make(FoX)
+    fox.weight.copy_(tra.weight)
+    fox.gate_bias.copy_(tra.gate_bias)
+    return apart(attention(tra, Q.abs(), K.abs()), attention(fox, Q.abs(), K.abs()))
