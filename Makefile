@@ -65,7 +65,7 @@ browser:
 	  echo "no Chromium found: the browser tests will be skipped (Debian: apt-get install chromium)"
 
 # For the tests of other machines, and of a GPU's kernels; without these they are skipped, and say so. Packages of the venv, and of Debian.
-ENGINES := ray==2.60.0 triton==3.9.0
+ENGINES := ray==2.60.0 triton==3.9.0 fla-core==0.6.0
 DAEMONS := slurm-wlm munge
 engines: $(VENV)/ready
 	@for package in $(ENGINES); do \
