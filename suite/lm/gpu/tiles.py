@@ -40,19 +40,23 @@ class Plan:
 
 SMALL, SHALLOW = Tile(16, 16, depth=16), Tile(16, 16, depth=32)
 INTERPRETED = Plan(SMALL, SMALL, SMALL, SMALL, part=1)
-SQUARE = Tile(32, 32)
+SQUARE, EIGHT = Tile(32, 32), Tile(32, 32, 8)
 FLOAT32 = Plan(SQUARE, SQUARE, SQUARE, SQUARE)
 WIDE_FLOAT32 = Plan(SHALLOW, SHALLOW, SHALLOW, SHALLOW)
 # Float32 tensors aside: (are there sums along the row, are heads wider than 64, is the chip a Hopper).
 PLANS = {
-    (False, False, False): Plan(Tile(128, 64, 8, 2), Tile(64, 32), Tile(64, 32), SQUARE),
-    (False, True, False): Plan(Tile(128, 64, 8, 2), Tile(64, 32), Tile(32, 32, depth=64), SQUARE),
-    (False, False, True): Plan(Tile(128, 64, 8, 2), Tile(64, 32), Tile(64, 32), SQUARE),
-    (False, True, True): Plan(Tile(128, 64, 8, 2), Tile(64, 32), Tile(32, 32, depth=64), SQUARE),
+    (False, False, False): Plan(Tile(128, 64, 8, 2), Tile(64, 32), Tile(64, 32, 8), SQUARE),
+    (False, True, False): Plan(
+        Tile(128, 64, 8, 2, depth=32), Tile(64, 32), Tile(32, 32, 8, depth=64), SQUARE
+    ),
+    (False, False, True): Plan(Tile(128, 64, 8, 2), Tile(64, 32), Tile(64, 32, 8), SQUARE),
+    (False, True, True): Plan(Tile(128, 64, 8, 2), Tile(64, 32), Tile(32, 32, 8, depth=64), SQUARE),
     (True, False, False): Plan(Tile(64, 32, 4, 2), Tile(64, 32, 8), SQUARE, SQUARE),
     (True, True, False): Plan(Tile(64, 32, 4, 2), Tile(32, 16), Tile(32, 16, depth=64), SQUARE),
     (True, False, True): Plan(Tile(64, 32, 4, 2), Tile(64, 32, 8), SQUARE, SQUARE),
-    (True, True, True): Plan(Tile(64, 32, 4, 2), Tile(64, 32), Tile(32, 32, depth=64), SQUARE),
+    (True, True, True): Plan(
+        Tile(64, 32, 4, 2), Tile(64, 32, 8, depth=64), Tile(32, 32, 8, depth=64), SQUARE
+    ),
 }
 
 
@@ -64,8 +68,11 @@ def planned(width: int, kind: int, dtype: torch.dtype, chip: int) -> Plan:
     wide = width > 64
     if dtype == torch.float32:
         return WIDE_FLOAT32 if wide else FLOAT32
-    plan = PLANS[kind != WHOLE, wide, HOPPER <= chip < BLACKWELL_AT_HOME]
-    return plan if kind != COUNTED else Plan(SQUARE, plan.queries, plan.keys, plan.table)
+    hopper = HOPPER <= chip < BLACKWELL_AT_HOME
+    plan = PLANS[kind != WHOLE, wide, hopper]
+    if kind == COUNTED:
+        return Plan(EIGHT, EIGHT if hopper or not wide else plan.queries, plan.keys, plan.table)
+    return plan
 
 
 def chip_of(device: torch.device) -> int:
