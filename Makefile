@@ -12,7 +12,7 @@ help:
 	@echo "make app           browse the results in the browser"
 	@echo "make test          set up, check style and types, run all quick tests"
 	@echo "make test-walks    run the longer walks of users: whole loops of commands, every page in a browser (minutes)"
-	@echo "make engines       install what the tests of clusters and of GPU kernels need: Ray, Slurm, Triton"
+	@echo "make engines       install what the tests of clusters and of GPU kernels need: Ray, Slurm, Triton, fla-core"
 	@echo "make test-engines  run the tests of clusters, of several ranks and of GPU kernels (minutes)"
 	@echo "make docs          build the documentation into build/site, without a network"
 
@@ -65,7 +65,7 @@ browser:
 	  echo "no Chromium found: the browser tests will be skipped (Debian: apt-get install chromium)"
 
 # For the tests of other machines, and of a GPU's kernels; without these they are skipped, and say so. Packages of the venv, and of Debian.
-ENGINES := ray==2.60.0 triton==3.9.0
+ENGINES := ray==2.60.0 triton==3.9.0 fla-core==0.6.0
 DAEMONS := slurm-wlm munge
 engines: $(VENV)/ready
 	@for package in $(ENGINES); do \

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import logsigmoid, normalize
 
 from pebench.encodings.base import At, Encoding, Keys, Shape, sum_after
 from pebench.encodings.registry import resolve
@@ -135,17 +135,24 @@ def without_gradients(read: Callable[[], Tensor]) -> Pass:
     return torch.no_grad()(read)
 
 
-def of_fla(work: Work) -> dict[str, Pass]:
-    """FoX by flash-linear-attention."""
+def of_fla(operator: str, work: Work) -> dict[str, Pass]:
+    """FoX or PaTH by flash-linear-attention: its own passes, whether or not `attend` takes them."""
     if importlib.util.find_spec("fla") is None:
         raise ImportError("fla-core is not installed; pip install 'pebench[gpu]'")
-    from fla.ops.forgetting_attn import parallel_forgetting_attn
-
     q, k, v = (x.detach().transpose(1, 2).contiguous().requires_grad_() for x in inputs(work, work.length))
-    gates = logsigmoid(torch.randn(work.batch, work.length, work.heads, device=work.device) + 3)
+    gates = torch.randn(work.batch, work.length, work.heads, device=work.device)
+    if operator == "fox":
+        from fla.ops.forgetting_attn import parallel_forgetting_attn
 
-    def read() -> Tensor:
-        return parallel_forgetting_attn(q, k, v, gates)
+        read = functools.partial(parallel_forgetting_attn, q, k, v, logsigmoid(gates + 3))
+    else:
+        from fla.ops.path_attn import parallel_path_attn
+
+        w = normalize(torch.randn(k.shape, device=work.device), dim=-1)
+
+        def read() -> Tensor:
+            y: Tensor = parallel_path_attn(q, k, v, w, 2 * gates.sigmoid())[0]
+            return y
 
     return {"step": stepped(read, (q, k, v)), "prefill": without_gradients(read)}
 
@@ -181,7 +188,12 @@ def of_reference(work: Work) -> dict[str, Pass]:
     return {"step": stepped(read, (q, k, v)), "prefill": without_gradients(read)}
 
 
-OTHERS = {"fla: fox": of_fla, "flex: alibi": of_flex, "reference: grape_ap": of_reference}
+OTHERS: dict[str, Callable[[Work], dict[str, Pass]]] = {
+    "fla: fox": functools.partial(of_fla, "fox"),
+    "fla: path": functools.partial(of_fla, "path"),
+    "flex: alibi": of_flex,
+    "reference: grape_ap": of_reference,
+}
 
 
 def seconds(run: Pass, device: torch.device) -> float:

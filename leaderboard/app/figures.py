@@ -11,6 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from pebench.leaderboard.ranking import WHOLE
+from pebench.leaderboard.reports.agreement import Side
 from pebench.leaderboard.reports.trend import Trend
 
 # Told apart in eight kinds of colour vision, and three times as light or dark as either background (tests).
@@ -296,6 +297,20 @@ def trend(frame: pd.DataFrame, found: Trend) -> go.Figure:
     figure.update_yaxes(title="difference of scores")
     room = 24 + 7 * max((len(pair) for _, pair, _ in last), default=0)
     return laid_out(figure, 480, showlegend=False, margin_r=room)
+
+
+def agreement(side: Side) -> go.Figure:
+    """Each method of context extension: a small model's difference against the pretrained model's."""
+    figure, names = go.Figure(), side.methods
+    figure.add_scatter(
+        x=[side.ours[name] for name in names], y=[side.theirs[name] for name in names], mode="markers+text",
+        text=[html.escape(name) for name in names], textposition="top center", marker={"color": COLOURS[0], "size": 10},
+    )  # fmt: skip
+    figure.add_hline(y=0, line={"color": GREY, "dash": "dot"})
+    figure.add_vline(x=0, line={"color": GREY, "dash": "dot"})
+    figure.update_xaxes(title=f"small models: score of {side.task} beyond L, minus rope's")
+    figure.update_yaxes(title=f"pretrained: {side.about} beyond L")
+    return laid_out(figure, 380, showlegend=False)
 
 
 def answers(frame: pd.DataFrame, looks: Looks) -> go.Figure:

@@ -115,6 +115,7 @@ duckdb.sql("SELECT encoding, task, avg(score) FROM 'data/scores.parquet' WHERE s
 Rows of `scores` and `runs` join on `file`, the path of the record, or on `profile`, `encoding`, `task` and `seed`.
 What was not measured has no row: it is not zero. `leaderboard` has the ranking, `published` each published comparison
 with the verdict of this board, `answers` what the models said to the first test items, where the records keep it.
+`extended` has methods of context extension on a pretrained model.
 
 ## Tables
 {columns}

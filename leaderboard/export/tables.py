@@ -6,6 +6,7 @@ The parquet schema, the dataset card and the Croissant metadata all come from th
 import hashlib
 import json
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +16,8 @@ import pyarrow as pa
 from pebench.leaderboard import table
 from pebench.leaderboard.board import REMEDY, Board, board_of
 from pebench.leaderboard.printing import to_frame
+from pebench.leaderboard.reports.extension import is_track, tracks_of
+from pebench.leaderboard.reports.extension import to_frame as to_track_frame
 from pebench.leaderboard.reports.published import FILE, read
 from pebench.leaderboard.reports.validity import validity
 from pebench.suite.results.record import Record, from_json, newest, to_json
@@ -164,6 +167,34 @@ SCHEMAS |= {
         ("verdict", TEXT, "agree, contradict or not separated"),
     ),
 }
+SCHEMAS |= {
+    "extended": _schema(
+        ("profile", TEXT, "EXTEND or EXTEND_QUICK"),
+        ("model", TEXT, "the pretrained model"),
+        ("method", TEXT, "of context extension; none changes nothing"),
+        *(
+            (f"{name}_{phase}{part}", kind, f"{words} {where}{about}")
+            for name, words in (("loss", "nats a token"), ("retrieval", "share of questions answered"))
+            for phase, where in (("at_length", "up to the training length"), ("beyond", "beyond it"))
+            for part, kind, about in (
+                *(
+                    ("", NUMBER, ""),
+                    ("_low", NUMBER, "; lower end of 95 %"),
+                    ("_high", NUMBER, "; upper end of 95 %"),
+                ),
+                *(("_texts", INTEGER, "; texts"), ("_n", INTEGER, "; tokens or questions")),
+                ("_difference", NUMBER, "; minus that of `none` on the same texts"),
+                ("_difference_low", NUMBER, "; lower end of 95 % of the difference"),
+                ("_difference_high", NUMBER, "; upper end of 95 % of the difference"),
+            )
+        ),
+        ("prefill_ratio", NUMBER, "processor time of reading 512 tokens over the unextended model's"),
+        ("decode_ratio", NUMBER, "processor time of a cached token over the unextended model's"),
+        ("prefill_speed", NUMBER, "tokens a second of processor time"),
+        ("decode_speed", NUMBER, "tokens a second of processor time"),
+        ("cache_bytes", NUMBER, "bytes that the cache holds for a token"),
+    ),
+}
 DEFAULT = "leaderboard"  # what a viewer shows first
 
 
@@ -176,18 +207,29 @@ def tables(records: list[Record]) -> dict[str, pa.Table]:
     for record in records:
         by_profile[record.profile].append(record)
     boards = [
-        board_of(newest(part), name, {name: len(part)}, []) for name, part in sorted(by_profile.items())
+        board_of(newest(part), name, {name: len(part)}, [])
+        for name, part in sorted(by_profile.items())
+        if not is_track(name)
     ]
     against = {board.profile: validity(board, read(FILE)).pairs for board in boards}
     frames = {
-        "leaderboard": pd.concat(_ranking(board, against[board.profile]) for board in boards),
+        "leaderboard": joined(_ranking(board, against[board.profile]) for board in boards),
         "answers": pd.concat(table.answer_table(part).assign(profile=p) for p, part in by_profile.items()),
-        "published": pd.concat(pairs.assign(profile=name) for name, pairs in against.items()),
+        "published": joined(pairs.assign(profile=name) for name, pairs in against.items()),
         "scores": pd.concat(table.score_table(part).assign(profile=p) for p, part in by_profile.items()),
         "runs": pd.concat(table.run_table(part).assign(profile=p) for p, part in by_profile.items()),
         "encodings": _cards(records),
+        "extended": joined(
+            to_track_frame(tracks_of(part, name)) for name, part in by_profile.items() if is_track(name)
+        ),
     }
     return {name: _typed(frames[name], schema) for name, schema in SCHEMAS.items()}
+
+
+def joined(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """One frame below the other; an empty one of none."""
+    there = list(frames)
+    return pd.concat(there) if there else pd.DataFrame()
 
 
 def _ranking(board: Board, pairs: pd.DataFrame) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from pebench.leaderboard.board import PUBLISHED, Board, make_board
 from pebench.leaderboard.printing import plain, to_markdown
 from pebench.leaderboard.ranking import FEWEST
 from pebench.leaderboard.reports import (
+    agreement,
     atlas,
     claims,
     extension,
@@ -89,6 +90,7 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
         "docs/validity.md",
         lambda: validity.to_markdown(validity.validity(board(), published.read())),
     ),
+    "agreement": ("docs/validity.md", lambda: agreement.published(board())),
     "extend": ("docs/extend.md", extension.published),
     "method": ("docs/ranks.md", lambda: METHOD),
     "submit": ("docs/submit.md", lambda: SUBMIT),

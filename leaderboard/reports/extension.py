@@ -95,11 +95,17 @@ def make_tracks(folders: Sequence[Path], profile: str) -> tuple[list[Track], lis
     mine = [r for part in read for r in part.records if r.profile == profile.upper() and r.task in EXTENDING]
     if not mine:
         raise BoardError(f"no records of {profile.upper()} in {', '.join(map(str, folders))}; {REMEDY}")
+    return tracks_of(mine, profile), unreadable
+
+
+def tracks_of(records: Iterable[Record], profile: str) -> list[Track]:
+    """The boards of a profile's records, one a model. Runs without a result have no model, and no place."""
+    mine = [r for r in records if r.task in EXTENDING and "model" in r.setup]
     models = dict.fromkeys((str(r.setup["model"]["name"]), str(r.setup["model"]["sha256"])) for r in mine)
     return [
         track(profile.upper(), name, digest, [r for r in mine if r.setup["model"]["sha256"] == digest])
         for name, digest in models
-    ], unreadable
+    ]
 
 
 def track(profile: str, model: str, sha256: str, records: Iterable[Record]) -> Track:

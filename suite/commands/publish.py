@@ -26,13 +26,18 @@ class ExportFormat(StrEnum):
 
 
 def readable(records: Path) -> "list[Record]":
-    """The newest record of each run in a folder; files that are none are named."""
+    """The newest record of each run in a folder; files that are none are named.
+
+    The published records of the track EXTEND lie in a folder of their own.
+    """
+    from pebench.leaderboard.reports.extension import places
     from pebench.suite.results.record import newest, read_all
 
-    found, unreadable = read_all(records)
-    for file in unreadable:
-        typer.echo(f"left out: {file.path}: {file.reason}", err=True)
-    return newest(found)
+    read = [read_all(folder) for folder in dict.fromkeys([records, *places([records])])]
+    for _, unreadable in read:
+        for file in unreadable:
+            typer.echo(f"left out: {file.path}: {file.reason}", err=True)
+    return newest(record for found, _ in read for record in found)
 
 
 def build(

@@ -42,13 +42,7 @@ def kernels_equal_their_definition(cls: type[Encoding], seed: int = 0) -> Check 
 
 def compared(cls: type[Encoding], seed: int) -> Check:
     """The check of an encoding that a kernel serves."""
-    lm = model(cls, seed)
-    tokens = batch(1, longest(lm, TOKENS), seed)
-    with ops.definitions():
-        true = learned(lm, tokens)
-    with choice.interpreted():
-        found = learned(lm, tokens)
-    worst = max(largest(found[name] - true[name]) / (1 + largest(true[name])) for name in true)
+    worst = max(errors(cls, seed))
     return Check(
         TITLE,
         worst <= EQUAL,
@@ -58,6 +52,18 @@ def compared(cls: type[Encoding], seed: int) -> Check:
         if worst <= EQUAL
         else "What `columns`, `by_distance`, `sight` or `form` declares is not what `bias` or `weights` computes.",
     )
+
+
+def errors(cls: type[Encoding], seed: int = 0) -> tuple[float, float]:
+    """Largest errors of the logits, and of any gradient, by the kernels: over one plus the largest number."""
+    lm = model(cls, seed)
+    tokens = batch(1, longest(lm, TOKENS), seed)
+    with ops.definitions():
+        true = learned(lm, tokens)
+    with choice.interpreted():
+        found = learned(lm, tokens)
+    by = {name: largest(found[name] - true[name]) / (1 + largest(true[name])) for name in true}
+    return by.pop("logits"), max(by.values())
 
 
 def learned(lm: LM, tokens: Tensor) -> dict[str, Tensor]:

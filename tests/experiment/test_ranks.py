@@ -69,7 +69,9 @@ def test_two_ranks_compute_what_one_process_does() -> None:
         assert len(rank["far"]) == 8
         for way, far in rank["far"].items():
             assert far <= (1e-3 if "weights" in way else 1e-5), way
-        assert rank["poisoned"].startswith("loss nan, gradient norm nan at step 7 of 12")
+        words, seconds = rank["poisoned"]
+        assert words.startswith("loss nan, gradient norm nan at step 7 of 12")
+        assert seconds < 10
 
 
 @pytest.mark.engines

@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -56,12 +57,12 @@ def alike(team: Team, encodings: list[str], ways: dict[str, Sharing]) -> dict[st
     return far
 
 
-def poisoned(team: Team) -> str:
-    """What this rank says where the loss of rank 1 alone becomes NaN in the seventh step."""
-    whole, calls = Loss.forward, []
+def poisoned(team: Team) -> tuple[str, float]:
+    """What this rank says, and how many seconds after the loss of rank 1 alone became NaN, in the seventh step."""
+    whole, calls = Loss.forward, list[float]()
 
     def forward(self: Loss, tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        calls.append(1)
+        calls.append(time.monotonic())
         bad = team.rank == 1 and len(calls) == 7
         return whole(self, tokens, targets) * (math.nan if bad else 1.0)
 
@@ -70,10 +71,10 @@ def poisoned(team: Team) -> str:
     try:
         team.train(model("rope"), TASK, RECIPE, 0)
     except Diverged as e:
-        return str(e)
+        return str(e), time.monotonic() - calls[6]
     finally:
         Loss.forward = whole  # type: ignore[method-assign]
-    return "ended"
+    return "ended", 0.0
 
 
 def killed_at(step: int, rank: int) -> Callable[[int], None]:

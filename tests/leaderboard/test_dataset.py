@@ -15,13 +15,15 @@ import pytest
 from httpx2 import ConnectError
 from typer.testing import CliRunner
 
+from pebench.leaderboard.about import EXTENDED
 from pebench.leaderboard.board import board_of
 from pebench.leaderboard.export import dataset
 from pebench.leaderboard.export import hub as publish
 from pebench.leaderboard.export.dataset import build, export
 from pebench.leaderboard.export.tables import SCHEMAS, DatasetError, tables
+from pebench.leaderboard.reports.extension import make_tracks
 from pebench.suite.cli import app
-from pebench.suite.results.record import Answer, Record, Row, write
+from pebench.suite.results.record import Answer, Record, Row, newest, read_all, write
 from tests.made_records import Sweep, checks, facts, write_sweep
 
 SWEEP = Sweep({"rope": 1.0, "fox": 6.0, "learned_ape": 0.2}, seeds=2, lengths=(64, 256))
@@ -64,11 +66,29 @@ def test_an_encoding_has_its_source_and_the_hash_of_it(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_the_columns_are_those_that_are_written_down(name: str, folder: Path) -> None:
-    if name != "answers":  # of which these records keep none
+    if name not in ("answers", "extended"):  # of which these records keep none
         found = pq.read_schema(folder / f"data/{name}.parquet")
         assert found.remove_metadata().equals(SCHEMAS[name].remove_metadata())
     for part in ([RECORDS[0]], [FAILED], [r for r in RECORDS if r.task == "certificate"][:1]):
         assert tables(part)[name].schema == SCHEMAS[name]
+
+
+def test_methods_on_a_pretrained_model_have_a_table_and_no_rank(tmp_path: Path) -> None:
+    methods = newest(read_all(EXTENDED)[0])
+    build([*RECORDS, *methods], tmp_path, "0.1.0")
+    rows = pq.read_table(tmp_path / "data/extended.parquet").to_pylist()
+    lines = {line.method: line for line in make_tracks([EXTENDED], "EXTEND_QUICK")[0][0].lines}
+    assert {row["method"] for row in rows} == lines.keys()
+    for row in rows:
+        loss = lines[row["method"]].loss["beyond"]
+        assert (row["loss_beyond"], row["loss_beyond_low"], row["loss_beyond_texts"]) == (
+            loss.value,
+            loss.low,
+            loss.texts,
+        )
+    ranked = pq.read_table(tmp_path / "data/leaderboard.parquet").to_pylist()
+    assert {row["profile"] for row in ranked} == {"QUICK"}
+    assert "config_name: extended" in (tmp_path / "README.md").read_text()
 
 
 def test_the_same_records_give_the_same_bytes(folder: Path, tmp_path: Path) -> None:
@@ -179,7 +199,7 @@ def test_the_card_names_every_table_column_and_metric(folder: Path) -> None:
     text = (folder / "README.md").read_text()
     head, body = text.removeprefix("---\n").split("---\n", 1)
     for name, schema in SCHEMAS.items():
-        if name == "answers":
+        if name in ("answers", "extended"):
             continue
         assert f"- config_name: {name}\n" in head
         assert f"path: data/{name}.parquet\n" in head

@@ -8,7 +8,7 @@ import time
 
 
 def main(environments: dict[str, dict[str, str]]) -> None:
-    """Start a head without processors and these nodes of one processor each, with their environments."""
+    """Start a head without processors and these nodes with their environments, of one processor or PROCESSORS."""
     from ray.cluster_utils import Cluster
 
     sizes = {"object_store_memory": 80_000_000}
@@ -17,7 +17,12 @@ def main(environments: dict[str, dict[str, str]]) -> None:
         head_node_args={"num_cpus": 0, "include_dashboard": False, "wait": False, **sizes},
     )
     nodes = {
-        name: cluster.add_node(wait=False, num_cpus=1, env_vars={"PEBENCH_TEST_NODE": name, **more}, **sizes)
+        name: cluster.add_node(
+            wait=False,
+            num_cpus=int(more.get("PROCESSORS", "1")),
+            env_vars={"PEBENCH_TEST_NODE": name, **more},
+            **sizes,
+        )
         for name, more in environments.items()
     }
     cluster.wait_for_nodes(timeout=250)

@@ -362,12 +362,38 @@ def test_ray_makes_the_rows_that_this_machine_makes(tmp_path: Path, books: None)
     assert sorted((tmp_path / "ray").rglob("*.safetensors"))
 
 
+def on_two_ranks(folder: Path) -> None:
+    """The only record of a folder is of a model that two processes trained."""
+    (record,), unreadable = read_all(folder)
+    assert not unreadable
+    assert record.outcome == "measured", logs(folder)
+    assert record.provenance["ranks"] == 2
+    assert record.provenance["micro_batch"] == 4
+
+
+RANKS = ("-e", "rope", "-t", "copy", "--ranks", "2", "--micro-batch", "4")
+
+
 @pytest.mark.engines
 @pytest.mark.timeout(600)
+def test_a_model_on_two_ranks_takes_two_processors_of_a_node_of_ray(tmp_path: Path) -> None:
+    for cluster in ray_cluster({"small": {}, "wide": {"PROCESSORS": "2"}}):
+        command = by_ray(cluster, tmp_path, *RANKS)
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"/{cluster.about['ids']['wide'][:8]}" in done.stdout
+    on_two_ranks(tmp_path)
+
+
+KILLS = int(os.environ.get("PEBENCH_KILLS", "1"))
+
+
+@pytest.mark.engines
+@pytest.mark.timeout(600 * KILLS)
 def test_a_node_that_is_killed_whole_costs_no_record(tmp_path: Path) -> None:
     """Kills at random moments, one in each sweep of 24 runs; PEBENCH_KILLS says how many."""
     rng = random.Random(0)
-    for number in range(int(os.environ.get("PEBENCH_KILLS", "1"))):
+    for number in range(KILLS):
         for cluster in ray_cluster():
             folder = tmp_path / str(number)
             words = ("-e", "rope,alibi,fox,nope", "-t", "copy,sort", "--seeds", "3")
@@ -520,6 +546,16 @@ def test_slurm_makes_an_array_of_what_is_missing(tiny: dict[str, str], tmp_path:
         env=tiny, capture_output=True, text=True,
     )  # fmt: skip
     assert "nothing is missing" in again.stdout
+
+
+@pytest.mark.engines
+@pytest.mark.timeout(600)
+def test_a_model_on_two_ranks_takes_two_processors_of_slurm(tiny: dict[str, str], tmp_path: Path) -> None:
+    (job,) = submitted(tiny, tmp_path / "records", *RANKS, "--sbatch", "--mem=1900M")
+    show = subprocess.run(["scontrol", "show", "job", job], env=tiny, capture_output=True, text=True).stdout
+    assert "NumCPUs=2" in show, show
+    wait_for_jobs(tiny)
+    on_two_ranks(tmp_path / "records")
 
 
 @pytest.mark.engines

@@ -3,9 +3,11 @@
 import pandas as pd
 import streamlit as st
 
-from pebench.leaderboard.app.widgets import NUMBER, download, open_board, show_frame
+from pebench.leaderboard.app import figures
+from pebench.leaderboard.app.widgets import NUMBER, SOURCES, download, draw, open_board, show_frame
+from pebench.leaderboard.board import Board, BoardError, folder_named
 from pebench.leaderboard.printing import plain
-from pebench.leaderboard.reports import published
+from pebench.leaderboard.reports import agreement, extension, published
 from pebench.leaderboard.reports.validity import (
     KIND_HEADER,
     all_notes,
@@ -65,3 +67,19 @@ def show() -> None:
         download(contradicted, "contradictions")
     for note in all_notes(found):
         st.caption(plain(note))
+    extended(board)
+
+
+def extended(board: Board) -> None:
+    """Methods of context extension here and on a pretrained model."""
+    folders, _ = st.session_state[SOURCES]
+    places = [folder_named(folder) for folder in folders]
+    try:
+        tracks = [t for name in extension.profiles(places) for t in extension.make_tracks(places, name)[0]]
+    except BoardError:  # no records of the track
+        return
+    st.subheader("Do methods of context extension order alike on a pretrained model?")
+    st.markdown(agreement.to_markdown(board, tracks))
+    for track in tracks:
+        for side in agreement.sides(board, track):
+            draw(figures.agreement(side), f"agreement-{track.profile}-{side.task}")

@@ -1,8 +1,8 @@
 """Which path attention takes on a GPU, by what the hooks of an encoding declare.
 
 Plain attention is torch's own (flash, cuDNN). Declared columns, tables by distance, windows and forms are walked by the
-kernels of this room. A `Scored` encoding is served by flex attention. All else is computed by its definition, in blocks
-of queries that the backward pass recomputes.
+kernels of this room. A `Scored` encoding is served by flex attention, reflections by flash-linear-attention. All else
+is computed by its definition, in blocks of queries that the backward pass recomputes.
 """
 
 import contextlib
@@ -18,9 +18,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from pebench.encodings.base import At, Broken, Columns, Counted, Encoding, Keys, Path
+from pebench.encodings.base import At, Broken, Columns, Counted, Encoding, Keys, Path, Reflected
 from pebench.encodings.scores import Scored
-from pebench.suite.lm.gpu import flex
+from pebench.suite.lm.gpu import fla, flex
 from pebench.suite.lm.gpu.bias import BROKEN, COUNTED, PATH, Bias
 from pebench.suite.lm.native import ops
 
@@ -104,6 +104,8 @@ def attention(
         y: Tensor = call(q, k.type_as(q), v.type_as(q), encoding.shape.scale, bias)
     elif columns is None and flex.takes(encoding, at, q):
         y = flex.attention(cast(Scored, encoding), at, q, k.type_as(q), v.type_as(q), keys)
+    elif q.is_cuda and whole and (form := reflected(encoding, at, q, k, keys)) and fla.takes(form, v):
+        y = fla.attention(form, v, encoding.shape.scale)
     else:
         return None
     return y.type_as(v)
@@ -116,12 +118,14 @@ def pick(
     if max(q.shape[-1], v.shape[-1]) > WIDEST:
         return None
     if encoding.kernel() == "own":
-        return form(encoding, at, q, k, keys)
+        return walked(encoding, at, q, k, keys)
     bias = beside(encoding, at, q, k, keys, columns)
     return None if bias is None else (q, k, bias)
 
 
-def form(encoding: Encoding, at: At, q: Tensor, k: Tensor, keys: Keys) -> tuple[Tensor, Tensor, Bias] | None:
+def walked(
+    encoding: Encoding, at: At, q: Tensor, k: Tensor, keys: Keys
+) -> tuple[Tensor, Tensor, Bias] | None:
     """q, k and the bias of an encoding with rows of its own, where a walk has their form."""
     match encoding.valid_form(q, k, at, keys):
         case Path(q, k, p, r, slopes) if p.shape[-1] <= WIDEST and not slopes.requires_grad:
@@ -131,6 +135,12 @@ def form(encoding: Encoding, at: At, q: Tensor, k: Tensor, keys: Keys) -> tuple[
         case Broken(q, k):
             return q, k, Bias(BROKEN)
     return None
+
+
+def reflected(encoding: Encoding, at: At, q: Tensor, k: Tensor, keys: Keys) -> Reflected | None:
+    """The form of an encoding whose rows are reflections along the path."""
+    form = encoding.valid_form(q, k, at, keys) if encoding.kernel() == "own" else None
+    return form if isinstance(form, Reflected) else None
 
 
 def beside(

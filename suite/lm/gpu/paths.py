@@ -8,6 +8,7 @@ from pebench.suite.lm.gpu import choice, flex
 
 SHAPE = Shape(layers=4, heads=2, head_dim=16, train_length=32)
 TORCH, FLEX, BLOCKS = "torch's own", "flex attention", "definition in blocks"
+FLA = "flash-linear-attention without gradients in bfloat16, else definition in blocks"
 
 
 @torch.no_grad()
@@ -28,6 +29,8 @@ def path(encoding: Encoding, layer: int) -> str:
         return f"walk: {picked[2].source}"
     if columns is None and flex.takes(encoding, at, q):
         return FLEX
+    if choice.reflected(encoding, at, q, k, keys) is not None:
+        return FLA
     own = encoding.kernel() == "own" and encoding.weights(q, k, at, keys) is not None
     biased = encoding.kernel() == "masked" and encoding.bias(at, keys) is not None
     return BLOCKS if own or biased else TORCH

@@ -1,10 +1,10 @@
 """How the kernels are cut into tiles, by the chip, the dtype and the width of a head. Nothing here needs Triton."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from pebench.suite.lm.gpu.bias import COUNTED, WHOLE
+from pebench.suite.lm.gpu.bias import COUNTED, PATH, WHOLE
 
 HOPPER, BLACKWELL_AT_HOME = 90, 120  # from 90 on, and not in 120, tensor cores read shared memory
 
@@ -38,21 +38,27 @@ class Plan:
     part: int = 32
 
 
-SMALL, SHALLOW = Tile(16, 16, depth=16), Tile(16, 16, depth=32)
+SMALL = Tile(16, 16, depth=16)
 INTERPRETED = Plan(SMALL, SMALL, SMALL, SMALL, part=1)
-SQUARE = Tile(32, 32)
-FLOAT32 = Plan(SQUARE, SQUARE, SQUARE, SQUARE)
-WIDE_FLOAT32 = Plan(SHALLOW, SHALLOW, SHALLOW, SHALLOW)
+FLOAT32 = Plan(SMALL, SMALL, SMALL, SMALL)
+WIDE, COUNTING = Tile(16, 16, 8, depth=32), Tile(16, 16, 8, depth=16)
+WIDE_FLOAT32 = Plan(WIDE, WIDE, WIDE, WIDE)
+COUNTED_FLOAT32 = Plan(COUNTING, COUNTING, COUNTING, COUNTING)
+SQUARE, EIGHT = Tile(32, 32), Tile(32, 32, 8)
 # Float32 tensors aside: (are there sums along the row, are heads wider than 64, is the chip a Hopper).
 PLANS = {
-    (False, False, False): Plan(Tile(128, 64, 8, 2), Tile(64, 32), Tile(64, 32), SQUARE),
-    (False, True, False): Plan(Tile(128, 64, 8, 2), Tile(64, 32), Tile(32, 32, depth=64), SQUARE),
-    (False, False, True): Plan(Tile(128, 64, 8, 2), Tile(64, 32), Tile(64, 32), SQUARE),
-    (False, True, True): Plan(Tile(128, 64, 8, 2), Tile(64, 32), Tile(32, 32, depth=64), SQUARE),
+    (False, False, False): Plan(Tile(128, 64, 8, 2), Tile(64, 32), Tile(64, 32, 8), SQUARE),
+    (False, True, False): Plan(
+        Tile(128, 64, 8, 2, depth=32), Tile(64, 32), Tile(32, 32, 8, depth=64), SQUARE
+    ),
+    (False, False, True): Plan(Tile(128, 64, 8, 2), Tile(64, 32), Tile(64, 32, 8), SQUARE),
+    (False, True, True): Plan(Tile(128, 64, 8, 2), Tile(64, 32), Tile(32, 32, 8, depth=64), SQUARE),
     (True, False, False): Plan(Tile(64, 32, 4, 2), Tile(64, 32, 8), SQUARE, SQUARE),
     (True, True, False): Plan(Tile(64, 32, 4, 2), Tile(32, 16), Tile(32, 16, depth=64), SQUARE),
     (True, False, True): Plan(Tile(64, 32, 4, 2), Tile(64, 32, 8), SQUARE, SQUARE),
-    (True, True, True): Plan(Tile(64, 32, 4, 2), Tile(64, 32), Tile(32, 32, depth=64), SQUARE),
+    (True, True, True): Plan(
+        Tile(64, 32, 4, 2), Tile(64, 32, 8, depth=64), Tile(32, 32, 8, depth=64), SQUARE
+    ),
 }
 
 
@@ -63,9 +69,14 @@ def planned(width: int, kind: int, dtype: torch.dtype, chip: int) -> Plan:
     """
     wide = width > 64
     if dtype == torch.float32:
-        return WIDE_FLOAT32 if wide else FLOAT32
-    plan = PLANS[kind != WHOLE, wide, HOPPER <= chip < BLACKWELL_AT_HOME]
-    return plan if kind != COUNTED else Plan(SQUARE, plan.queries, plan.keys, plan.table)
+        return COUNTED_FLOAT32 if kind == COUNTED else WIDE_FLOAT32 if wide else FLOAT32
+    hopper = HOPPER <= chip < BLACKWELL_AT_HOME
+    plan = PLANS[kind != WHOLE, wide, hopper]
+    if kind == COUNTED:
+        return Plan(EIGHT, EIGHT if hopper or not wide else plan.queries, plan.keys, plan.table)
+    if kind == PATH and wide and hopper:  # gates beside the products: at 64 registers are spilled
+        return replace(plan, queries=replace(plan.queries, depth=32))
+    return plan
 
 
 def chip_of(device: torch.device) -> int:
