@@ -7,17 +7,15 @@ from pebench.encodings.base import At, Columns, Encoding, Shape, alibi_slopes
 from pebench.encodings.registry import register
 
 
-@register("gape")
-class GAPE(Encoding):
+class GatedFading(Encoding):
     """A query says how fast keys fade with distance, and a key how much of that it is spared (Ali et al., 2026).
 
     The product of the two gates, where GRAPE-A-QK has their sum. The paper could not be read: the bias is as in notes
     on it, with the text's length as the training length. Which functions the gates are (softplus and sigmoid of
-    projections of q and k over sqrt(d)), and how they start (N(0, 0.02), slopes of ALiBi), is our choice.
+    projections of q and k over sqrt(d)), and how they start (N(0, 0.02), the slopes `first` (H,)), is our choice.
     The paper adds the bias to RoPE: `rope+gape`.
     """
 
-    title = "Gated adaptive positional encoding (GAPE)"
     paper = "arXiv:2605.10414"
     family = "additive"
     formula = (
@@ -26,17 +24,13 @@ class GAPE(Encoding):
     )
     relative = True
 
-    def __init__(self, shape: Shape):
+    def __init__(self, shape: Shape, first: Tensor):
         super().__init__(shape)
         self.query_gate, self.key_gate = (
             nn.Parameter(0.02 * torch.randn(shape.layers, shape.heads, shape.head_dim)) for _ in range(2)
         )
-        strength = (shape.train_length * self.first(shape)).log()
+        strength = (shape.train_length * first).log()
         self.log_strength = nn.Parameter(strength.repeat(shape.layers, 1))
-
-    def first(self, shape: Shape) -> Tensor:
-        """The slopes (H,) that training starts from, times the gates."""
-        return alibi_slopes(shape.heads)
 
     def columns(self, q: Tensor, k: Tensor, at: At) -> Columns:
         query, key = (
@@ -53,11 +47,21 @@ class GAPE(Encoding):
         )
 
 
+@register("gape")
+class GAPE(GatedFading):
+    """GAPE that starts from ALiBi's slopes."""
+
+    title = "Gated adaptive positional encoding (GAPE)"
+
+    def __init__(self, shape: Shape):
+        super().__init__(shape, alibi_slopes(shape.heads))
+
+
 @register("gape_scaled")
-class ScaledGAPE(GAPE):
+class ScaledGAPE(GatedFading):
     """GAPE that starts from the slopes of `alibi_scaled`, of which the last is 4 / L. This form is ours."""
 
     title = "Gated adaptive positional encoding (GAPE), first slopes by the training length"
 
-    def first(self, shape: Shape) -> Tensor:
-        return ScaledALiBi(shape).slopes
+    def __init__(self, shape: Shape):
+        super().__init__(shape, ScaledALiBi(shape).slopes)

@@ -5,16 +5,14 @@ from pebench.encodings.base import At, Encoding, Keys, Shape, distance, visible
 from pebench.encodings.registry import register
 
 
-@register("wavelet")
-class Wavelet(Encoding):
+class Wavelets(Encoding):
     """The query meets a Ricker wavelet of the distance in each channel, of its own scale and shift (Oka et al., 2025).
 
-    Relative positions in the keys (`shaw`) with a fixed table in the place of a learned one. Scales are 1, 2 ... 128,
-    and each has d/8 shifts 0, 1, 2 ... Only the paper's abstract could be read: this grid is from memory. Beyond
-    eight of the largest scales every wavelet is 0 in float32.
+    Relative positions in the keys (`shaw`) with a fixed table in the place of a learned one. Eight scales from 1 to
+    `largest`, log-spaced, have d/8 shifts 0, 1, 2 ... each. Only the paper's abstract could be read: this grid is from
+    memory. Beyond eight of the largest scales every wavelet is 0 in float32.
     """
 
-    title = "Wavelets of the distance in the keys"
     paper = "arXiv:2502.02004"
     family = "additive"
     formula = (
@@ -24,15 +22,15 @@ class Wavelet(Encoding):
     )
     relative = True
 
-    scales, largest = 8, 128.0
+    scales = 8
 
-    def __init__(self, shape: Shape):
+    def __init__(self, shape: Shape, largest: float):
         super().__init__(shape)
         shifts = -(-shape.head_dim // self.scales)
         channel = torch.arange(shape.head_dim)
-        scale = self.largest ** ((channel // shifts) / (self.scales - 1))
+        scale = largest ** ((channel // shifts) / (self.scales - 1))
         shift = channel % shifts
-        self.last = int(8 * self.largest) + shifts
+        self.last = int(8 * largest) + shifts
         t = (torch.arange(self.last + 1)[:, None] - shift) / scale
         wave = 2 / (3**0.5 * torch.pi**0.25) * (1 - t.square()) * (-t.square() / 2).exp() / scale.sqrt()
         wave[-1] = 0.0
@@ -49,12 +47,21 @@ class Wavelet(Encoding):
         return logits.masked_fill(~visible(at, keys), -torch.inf).softmax(-1)
 
 
+@register("wavelet")
+class Wavelet(Wavelets):
+    """Wavelets of the scales 1, 2 ... 128."""
+
+    title = "Wavelets of the distance in the keys"
+
+    def __init__(self, shape: Shape):
+        super().__init__(shape, 128.0)
+
+
 @register("wavelet_scaled")
-class ScaledWavelet(Wavelet):
+class ScaledWavelet(Wavelets):
     """Wavelets of scales from 1 to a quarter of the training length, log-spaced. This form is ours, not the paper's."""
 
     title = "Wavelets of the distance in the keys, scales by the training length"
 
     def __init__(self, shape: Shape):
-        self.largest = max(2.0, shape.train_length / 4)
-        super().__init__(shape)
+        super().__init__(shape, max(2.0, shape.train_length / 4))

@@ -131,6 +131,8 @@ def frame_table(
     columns, cells, ends = [], {}, intervals or {}
     for n, name in enumerate(frame.columns.drop([end for pair in ends.values() for end in pair])):
         values, key, about = frame[name], f"c{n}", (known or {}).get(name) or {}
+        if name in ends:
+            values = pd.to_numeric(values)  # a column of None alone is of objects
         numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
         whole = numeric and (values.dropna() % 1 == 0).all()
         columns.append(

@@ -345,8 +345,7 @@ def read(path: Path, folder: Path) -> Record:
             raise RecordError("no regular file")
         if about.st_size > LARGEST:
             raise RecordError(f"larger than {LARGEST // 2**20} MB")
-        with open(path, "rb") as file:
-            record = from_json(file.read().decode())
+        record = from_json(path.read_bytes().decode())
     except (OSError, UnicodeDecodeError) as e:
         raise RecordError(str(e)) from e
     if os.path.join(folder, record.path) != os.fspath(path) and not same_file(folder / record.path, path):

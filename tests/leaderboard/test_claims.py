@@ -2,10 +2,12 @@
 
 import math
 
+import pandas as pd
 import pytest
 from statsmodels.stats.multitest import multipletests
 
 from pebench.encodings import registry
+from pebench.leaderboard.app.rows import frame_table
 from pebench.leaderboard.board import Board, board_of
 from pebench.leaderboard.reports import claims, variants
 from pebench.leaderboard.reports.quantities import Quantity, measured
@@ -148,3 +150,9 @@ def test_the_table_in_markdown_states_both_quantities_and_has_a_line_for_each_cl
     )
     assert len(lines) == claims.judged(board)["claim"].nunique()
     assert all(line.count("|") == 8 for line in lines)
+
+
+def test_a_column_of_intervals_that_no_row_has_is_empty() -> None:
+    frame = pd.DataFrame({name: [None, None] for name in ("difference", "low", "high")})
+    made = frame_table(frame, intervals={"difference": ("low", "high")})
+    assert [row["c0-text"] for row in made["rows"]] == [None, None]

@@ -250,7 +250,7 @@ def test_a_disk_that_does_not_give_a_record_does_not_make_it_a_broken_one(
     def refuse(*args: Any, **kwargs: Any) -> str:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(OSError, match="Input/output"):
         existing(cell, tmp_path)
     assert path.exists()

@@ -300,7 +300,7 @@ def transformer_xl_reads_the_distance() -> float:
 @claim("CoPE with all gates open is Shaw's key table at distance + 1", "arXiv:2405.18719, arXiv:1803.02155")
 def cope_with_open_gates_is_shaw() -> float:
     cope, shaw = make(CoPE), make(Shaw)
-    reach = Shaw.clip + 1
+    reach = shaw.clip + 1
     cope.table[:, 1 : reach + 1] = shaw.table
     cope.table[:, :, 0] = shaw.table[:, :, 0] = 0.0
     q, k = Q.clone(), torch.zeros_like(K)
