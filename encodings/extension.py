@@ -297,7 +297,7 @@ class Regrouped(Extended):
 
     def columns(self, q: Tensor, k: Tensor, at: At) -> Columns | None:
         placed = self.placed(at._replace(memory=at.memory.setdefault("columns", {})))
-        sides = list[Columns]()
+        sides: list[Columns] = []  # torch.compile cannot follow list[Columns]()
         for query, key in placed:
             here, there = self.inner.columns(q, k, query), self.inner.columns(q, k, key)
             if here is None or there is None:

@@ -26,6 +26,7 @@ from pebench.encodings.registry import EncodingError, UnknownName, resolve
 from pebench.encodings.streams import build
 from pebench.suite.lm.attention import attended
 from pebench.suite.lm.model import LM, Size
+from pebench.suite.proofs.certificate import compiles_whole
 from pebench.suite.proofs.claims import make
 
 SIZE = Size(layers=2, width=32, heads=2, vocab=16)
@@ -296,3 +297,8 @@ def test_a_method_has_a_name_that_can_be_written(name, tmp_path):
     file.write_text(MINE.format(name=name))
     with pytest.raises(EncodingError, match="cannot be called"):
         load_method(str(file))
+
+
+@pytest.mark.parametrize("method", ["self_extend", "rerope", "dual_chunk", "streaming"])
+def test_a_model_whose_distances_are_changed_compiles_whole(method: str) -> None:
+    assert compiles_whole(resolve(f"rope@{method}")[1], 0).passed
