@@ -2,9 +2,9 @@
 
     python -m benchmarks.long long.jsonl --encodings tra,rope_pp
 
-Each measurement is a process of its own, of one thread, with a limit in seconds. The file keeps what is done, so that
-a second call goes on. A T x T matrix of one head in float32 would be 1 GiB: what a process holds beyond its state
-before the first token is printed beside the whole.
+Each measurement has a process of its own, one thread and a limit in seconds. The file keeps finished measurements, and
+a second call makes the others. A T x T matrix of one head in float32 takes 1 GiB. So two numbers are printed: the
+process's peak, and the peak less its memory before the first token.
 """
 
 import json

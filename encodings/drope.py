@@ -32,9 +32,15 @@ class DroPE(Encoding):
         self.register_buffer("frequencies", rope_frequencies(shape.head_dim), persistent=False)
         self.frequencies: Tensor
 
-    def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
-        turning = (at.progress < self.share).float()
-        angle = turning * at.place * self.frequencies
+    def angle(self, at: At) -> Tensor:
+        """How far each plane has turned, (T, d/2): 0 after the drop."""
+        return (at.progress < self.share).float() * at.place * self.frequencies
+
+    def factor(self, at: At) -> Tensor:
+        """What multiplies queries, (T, 1): 1 before the drop, and within the training length."""
         longer = ((at.order + 1) / self.shape.train_length).clamp(min=1)
-        factor = 1 + (1 - turning) * self.sharpening * longer.log()[:, None]
-        return rotate((q.float() * factor).type_as(q), angle), rotate(k, angle)
+        return 1 + (at.progress >= self.share).float() * self.sharpening * longer.log()[:, None]
+
+    def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
+        angle = self.angle(at)
+        return rotate((q.float() * self.factor(at)).type_as(q), angle), rotate(k, angle)

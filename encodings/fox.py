@@ -40,6 +40,11 @@ class FoX(Forgetting):
         super().__init__(shape, torch.zeros(shape.heads))
 
 
+def open_gates(times: Tensor) -> Tensor:
+    """The biases of gates that forget by 1/e in so many tokens: -log(e^(1/T) - 1)."""
+    return -(1 / times).expm1().log()
+
+
 @register("fox_scaled")
 class ScaledFoX(Forgetting):
     """FoX whose gates start open: heads forget within L/32 to 8 L tokens at first, log-spaced (Lin et al., 2025).
@@ -56,4 +61,4 @@ class ScaledFoX(Forgetting):
 
     def __init__(self, shape: Shape):
         times = shape.train_length * torch.logspace(-5, 3, shape.heads, base=2)
-        super().__init__(shape, -(1 / times).expm1().log())
+        super().__init__(shape, open_gates(times))

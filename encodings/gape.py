@@ -59,7 +59,7 @@ class GAPE(GatedFading):
 
 @register("gape_scaled")
 class ScaledGAPE(GatedFading):
-    """GAPE that starts from the slopes of `alibi_scaled`, of which the last is 4 / L. This form is ours."""
+    """GAPE that starts from the slopes of `alibi_scaled`; the last slope is 4 / L. This form is ours."""
 
     title = "Gated adaptive positional encoding (GAPE), first slopes by the training length"
 

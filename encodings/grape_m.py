@@ -6,6 +6,7 @@ from torch.nn.functional import linear, softplus
 
 from pebench.encodings.base import At, Encoding, Shape, rope_frequencies, rotate, running_sum
 from pebench.encodings.registry import register
+from pebench.encodings.turning import Turning
 
 SLOWER = 16.0  # by how much less a step of Adam moves log(theta) than other parameters: log_freq_scale
 
@@ -81,7 +82,7 @@ class GrapeMPerHead(Learned):
         return rotate(q, angle), rotate(k, angle)
 
 
-class Contextual(Encoding):
+class Contextual(Turning):
     """RoPE whose clocks are set by the tokens: each advances the phase by a learned amount."""
 
     paper = "arXiv:2512.07805"
@@ -105,11 +106,10 @@ class Contextual(Encoding):
     def step(self, logit: Tensor) -> Tensor:
         """How far each token turns each clock, positive, from w.x + b (B, T, 1 or H)."""
 
-    def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
+    def angle(self, at: At) -> Tensor:
         step = self.step(linear(at.x.float(), self.weight[at.layer], self.step_bias[at.layer])).mT
         phase = running_sum(step, at.memory, "phase") - step
-        angle = phase[..., None] * self.log_frequencies[at.layer].exp()  # (B, 1 or H, T, d/2)
-        return rotate(q, angle), rotate(k, angle)
+        return phase[..., None] * self.log_frequencies[at.layer].exp()  # (B, 1 or H, T, d/2)
 
 
 CONTEXTUAL = (

@@ -11,8 +11,9 @@ class RoPEPlusPlus(Rotary):
     """Each second head reads the imaginary part of the product that the head before it reads (Liu et al., 2025).
 
     The form of equal heads (EH): both share query, key and value, and the imaginary one turns the query back by a
-    quarter. Projections of the second heads go unused, where EH has none. Formula and order of heads are those of the
-    paper's code (OpenMOSS/rope_pp, `imag1`). Its form of equal cache (EC) has 2H heads, which no hook can add.
+    quarter. EH has no projections of the second heads; here they are there and go unused. The paper's code
+    (OpenMOSS/rope_pp, `imag1`) has the same formula and order of heads. Its form of equal cache (EC) has 2H heads,
+    which no hook can add.
     """
 
     title = "RoPE with imaginary heads (RoPE++), equal heads"

@@ -2,13 +2,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
-from pebench.encodings.base import At, Memory, Shape, causal_conv, rope_frequencies, rotate, running_sum
+from pebench.encodings.base import At, Memory, Shape, causal_conv, rope_frequencies, running_sum
 from pebench.encodings.registry import register
 from pebench.encodings.tuned import Tuned
+from pebench.encodings.turning import Turning
 
 
 @register("selective_rope")
-class SelectiveRoPE(Tuned):
+class SelectiveRoPE(Turning, Tuned):
     """RoPE whose planes each have a clock set by the tokens, forwards or backwards (Movahedi et al., 2025).
 
     The step of a plane is a projection of rank 32 of x (unit norm per head), convolved over four tokens. Steps up
@@ -45,7 +46,6 @@ class SelectiveRoPE(Tuned):
             linear(linear(x, self.down[layer]), self.up[layer]), self.conv[layer], memory, "step"
         )
 
-    def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
+    def angle(self, at: At) -> Tensor:
         phase = running_sum(self.step(at.x, at.layer, at.memory).mT, at.memory, "phase")  # (B, H * d/2, T)
-        angle = phase.unflatten(1, (self.shape.heads, -1)).mT * self.frequencies  # (B, H, T, d/2)
-        return rotate(q, angle), rotate(k, angle)
+        return phase.unflatten(1, (self.shape.heads, -1)).mT * self.frequencies  # (B, H, T, d/2)

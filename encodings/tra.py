@@ -3,6 +3,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, logsigmoid, relu
 
 from pebench.encodings.base import At, Encoding, Keys, Shape, sum_after, visible
+from pebench.encodings.fox import open_gates
 from pebench.encodings.registry import register
 
 
@@ -29,7 +30,7 @@ class TRA(Encoding):
         super().__init__(shape)
         times = shape.train_length * torch.logspace(0, 3, shape.heads, base=2)
         self.weight = nn.Parameter(0.02 * torch.randn(shape.layers, shape.heads, shape.width))
-        self.gate_bias = nn.Parameter(-(1 / times).expm1().log().repeat(shape.layers, 1))
+        self.gate_bias = nn.Parameter(open_gates(times).repeat(shape.layers, 1))
 
     def weights(self, q: Tensor, k: Tensor, at: At, keys: Keys) -> Tensor:
         # In float32: a logit rounded to bfloat16 may fall on the other side of the threshold.

@@ -220,7 +220,7 @@ def newest_version(profile: str, records: Sequence[Record]) -> str:
     It can where ENOUGH encodings have two seeds of every task that counts, and some encoding has its costs.
     """
     after = version_after(profile)
-    seeds = Counter({(r.encoding, r.task, r.seed): 1 for r in records if r.profile == after and r.rows})
+    seeds = {(r.encoding, r.task, r.seed) for r in records if r.profile == after and r.rows}
     found = Counter((encoding, task) for encoding, task, _ in seeds)
     tasks = [t.name for t in about.tasks(after) if t.name not in ALWAYS]
     whole = [e for e in {e for e, _ in found} if all(found[e, task] >= FEWEST for task in tasks)]

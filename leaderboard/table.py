@@ -61,9 +61,8 @@ def score_table(records: Iterable[Record]) -> pd.DataFrame:
     frame = pd.concat([part.reset_index(drop=True) for part in parts], axis=1)
     for column in ("value", "floor", "ceiling"):
         frame[column] = np.array([getattr(row, column) for row in rows], float)
-    frame["n"] = np.array(
-        [min(row.n, 2**63 - 1) for row in rows], int
-    )  # a stranger's may be any whole number
+    # A stranger's count may be any whole number.
+    frame["n"] = np.array([min(row.n, 2**63 - 1) for row in rows], int)
     with np.errstate(over="ignore"):  # a stranger's number may be as large as floats go
         score = normalised(frame["value"], frame["floor"], frame["ceiling"])
     # The gate is measured on the training distribution: it says who learned the task, and counts no more.

@@ -73,11 +73,8 @@ class Question(NamedTuple):
     query: dict[str, Any]
 
 
-RETRIEVAL = (
-    "needle",
-    "recall",
-    "indexing",
-)  # families of tasks that find something in a text, plainest first
+# Families of tasks that find something in a text, plainest first.
+RETRIEVAL = ("needle", "recall", "indexing")
 
 
 def questions(board: Board) -> list[Question]:
@@ -150,7 +147,7 @@ def measured_what(board: Board) -> str:
 
 
 def scale(board: Board, task: str = "") -> str:
-    """What a figure is of, for those that see it alone: "STANDARD, copy: 0.12 million parameters, 1 to 3 seeds"."""
+    """The line above a figure: "STANDARD, copy: 0.12 million parameters, 1 to 3 seeds"."""
     runs = board.runs[board.runs["outcome"] == "measured"]
     runs = runs[runs["task"] == task] if task else runs[runs["task"].isin(ranked_tasks(board))]
     if runs.empty:

@@ -190,7 +190,7 @@ def _in_short(folders: tuple[str, ...], profile: str, changed: int) -> tuple[str
 
 
 def kept_answers() -> list[tuple[str, str]]:
-    """The profiles and tasks of which these folders keep answers."""
+    """The profile and task of each record that keeps answers."""
     return [(r.profile, r.task) for folder in shown_folders() for r in reading(folder).records if r.answers]
 
 

@@ -6,7 +6,7 @@ the two differences lie in the same order. Few methods carry no test, so none is
 """
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pebench.leaderboard.about import EXTENDED
@@ -88,18 +88,14 @@ def sides(board: Board, track: Track) -> list[Side]:
     return found
 
 
-def to_markdown(board: Board, tracks: Iterable[Track]) -> str:
-    """A paragraph and a table for each track and task."""
-    parts = list[str]()
-    for track in tracks:
-        here = sides(board, track)
-        if not here:
-            parts.append(
-                f"`{track.profile}` and `{board.profile}` share fewer than two methods beside the unextended model, so "
-                "nothing can be compared."
-            )
-        parts += [paragraph(board, track, side) for side in here]
-    return "\n\n".join(parts)
+def told(board: Board, track: Track, shared: Sequence[Side]) -> str:
+    """A paragraph and a table for each task that both sides measured, as Markdown."""
+    if not shared:
+        return (
+            f"`{track.profile}` and `{board.profile}` share fewer than two methods beside the unextended model, so "
+            "nothing can be compared."
+        )
+    return "\n\n".join(paragraph(board, track, side) for side in shared)
 
 
 def paragraph(board: Board, track: Track, side: Side) -> str:
@@ -127,4 +123,4 @@ def paragraph(board: Board, track: Track, side: Side) -> str:
 def published(board: Board) -> str:
     """The published tracks beside a board, as Markdown."""
     tracks = [make_tracks([EXTENDED], profile)[0] for profile in profiles([EXTENDED])]
-    return to_markdown(board, [track for each in tracks for track in each])
+    return "\n\n".join(told(board, track, sides(board, track)) for each in tracks for track in each)

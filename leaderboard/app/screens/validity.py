@@ -79,7 +79,8 @@ def extended(board: Board) -> None:
     except BoardError:  # no records of the track
         return
     st.subheader("Do methods of context extension order alike on a pretrained model?")
-    st.markdown(agreement.to_markdown(board, tracks))
     for track in tracks:
-        for side in agreement.sides(board, track):
+        shared = agreement.sides(board, track)
+        st.markdown(agreement.told(board, track, shared))
+        for side in shared:
             draw(figures.agreement(side), f"agreement-{track.profile}-{side.task}")

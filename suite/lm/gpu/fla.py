@@ -4,6 +4,7 @@ Their gradients are summed by atomics, in no fixed order. So PaTH learns by its 
 multiply in half precision and have fixed head widths (fla-core 0.6.0, `fla.ops.path_attn.parallel_path_attn`).
 """
 
+import functools
 import importlib.util
 
 import torch
@@ -14,6 +15,12 @@ from pebench.encodings.base import Reflected
 WIDTHS = (16, 32, 64, 128)
 
 
+@functools.cache
+def installed() -> bool:
+    """Whether fla-core can be imported: `pip install pebench[gpu]` brings it."""
+    return importlib.util.find_spec("fla") is not None
+
+
 def takes(form: Reflected, v: Tensor) -> bool:
     """Whether flash-linear-attention serves this form over v (B, H, T, d), in bfloat16 and without gradients."""
     return (
@@ -21,7 +28,7 @@ def takes(form: Reflected, v: Tensor) -> bool:
         and form.q.shape[-1] in WIDTHS
         and v.shape[-1] in WIDTHS
         and not torch.is_grad_enabled()
-        and importlib.util.find_spec("fla") is not None
+        and installed()
     )
 
 

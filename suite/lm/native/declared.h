@@ -239,20 +239,24 @@ static int64_t table_of(const Declared *a, int64_t b, int64_t h) {
     return (text * a->of_key + head) * a->tokens * (a->width / a->heads / 2);
 }
 
+/* The planes (m, m + half) of x turned by these cosines, and these sines times `way`: 1 forward, -1 back. */
+static inline void turned(float *x, const float *c, const float *s, int64_t half, float way) {
+    float *y = x + half;
+    for (int64_t m = 0; m < half; m++) {
+        float u = x[m], v = y[m], sine = way * s[m];
+        x[m] = u * c[m] - v * sine;
+        y[m] = v * c[m] + u * sine;
+    }
+}
+
 void declared_turn(const Declared *a) {
     int64_t d = a->width / a->heads, half = d / 2, T = a->tokens;
     for (int64_t i = 0; i < a->batches * a->heads; i++) {
         int64_t table = table_of(a, i / a->heads, i % a->heads);
         for (int64_t t = 0; t < T; t++) {
             const float *c = a->left + table + t * half, *s = a->right + table + t * half;
-            for (int side = 0; side < 2; side++) {
-                float *x = (side ? a->k : a->q) + (i * T + t) * d, *y = x + half;
-                for (int64_t m = 0; m < half; m++) {
-                    float u = x[m], v = y[m];
-                    x[m] = u * c[m] - v * s[m];
-                    y[m] = v * c[m] + u * s[m];
-                }
-            }
+            turned(a->q + (i * T + t) * d, c, s, half, 1);
+            turned(a->k + (i * T + t) * d, c, s, half, 1);
         }
     }
 }
@@ -269,11 +273,7 @@ void declared_turn_back(const Declared *a) {
                 float *g = (side ? a->gk : a->gq) + (i * T + t) * d, *f = g + half;
                 if (a->gleft)
                     for (int64_t m = 0; m < half; m++) a->gleft[table + t * half + m] += f[m] * x[m] - g[m] * y[m];
-                for (int64_t m = 0; m < half; m++) {
-                    float u = g[m], v = f[m];
-                    g[m] = u * c[m] + v * s[m];
-                    f[m] = v * c[m] - u * s[m];
-                }
+                turned(g, c, s, half, -1);
             }
         }
     }

@@ -6,12 +6,11 @@ serves the encodings that have exactly these hooks, and tensors of the shapes th
 
 import ctypes
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 from pebench.encodings.alibi import Sloped
 from pebench.encodings.base import At, Encoding
@@ -19,9 +18,8 @@ from pebench.encodings.drope import DroPE
 from pebench.encodings.fox import Forgetting
 from pebench.encodings.grape_a import GrapeA
 from pebench.encodings.grape_ap import Projected
-from pebench.encodings.grape_m import Contextual, GrapeM, GrapeMPerHead
+from pebench.encodings.grape_m import GrapeM, GrapeMPerHead
 from pebench.encodings.rope_pp import RoPEPlusPlus
-from pebench.encodings.selective_rope import SelectiveRoPE
 from pebench.encodings.t5_bias import Bucketed, bucket
 from pebench.encodings.turning import Turning
 from pebench.suite.lm.native import ops
@@ -269,42 +267,14 @@ class Paths(Computed):
         attention.slopes, attention.path_scale = encoding.slopes.data_ptr(), 1 / f
 
 
-def contextual_angle(encoding: Any, at: At) -> Tensor:
-    """The angles of `Contextual.qk`: steps that the tokens choose, summed before each, times the frequencies."""
-    read = linear(at.x, encoding.weight[at.layer], encoding.step_bias[at.layer])
-    step = encoding.step(read).mT
-    phase = step.cumsum(-1) - step
-    return phase[..., None] * encoding.log_frequencies[at.layer].exp()
-
-
-def selective_angle(encoding: Any, at: At) -> Tensor:
-    """The angles of `SelectiveRoPE.qk`: steps of each head and plane, summed up to each token."""
-    phase = encoding.step(at.x, at.layer, at.memory).mT.cumsum(-1)
-    return phase.unflatten(1, (encoding.shape.heads, -1)).mT * encoding.frequencies
-
-
-def dropping_angle(encoding: Any, at: At) -> Tensor:
-    """The angles of `DroPE.qk`: RoPE's, and 0 after it has dropped them."""
-    angle: Tensor = (at.progress < encoding.share) * at.place * encoding.frequencies
-    return angle
-
-
 def sharpened(encoding: DroPE, at: At) -> Tensor | None:
-    """The factor (T, 1) of q in `DroPE.qk`, or None where all are 1."""
-    length = encoding.shape.train_length
-    if len(at.order) <= length or at.progress < encoding.share:
+    """The factor (T, 1) of q, or None where all are 1."""
+    if len(at.order) <= encoding.shape.train_length or at.progress < encoding.share:
         return None
-    return 1 + encoding.sharpening * ((at.order + 1) / length).clamp(min=1).log()[:, None]
+    return encoding.factor(at)
 
 
-ANGLES: dict[Any, Callable[[Any, At], Tensor]] = {
-    Turning.qk: lambda encoding, at: encoding.angle(at),
-    GrapeM.qk: lambda encoding, at: encoding.angle(at),
-    GrapeMPerHead.qk: lambda encoding, at: encoding.angle(at),
-    Contextual.qk: contextual_angle,
-    SelectiveRoPE.qk: selective_angle,
-    DroPE.qk: dropping_angle,
-}
+TURNED = {kind.qk for kind in (Turning, GrapeM, GrapeMPerHead, DroPE)}  # by what the method `angle` returns
 
 
 class Turns(Declarer):
@@ -324,15 +294,16 @@ class Turns(Declarer):
 
     def angle(self, encoding: Any, at: At) -> Tensor:
         """How far each plane has turned."""
-        return ANGLES[type(encoding).qk](encoding, at)
+        angle: Tensor = encoding.angle(at)
+        return angle
 
     @classmethod
     def serves(cls, encoding: Any) -> bool:
         kind = type(encoding)
         others = set(HOOKS) - {"positions", "qk"}
         return (
-            kind.qk in ANGLES
-            and not {*HOOKS, "angle"} & vars(encoding).keys()
+            kind.qk in TURNED
+            and not {*HOOKS, "angle", "factor"} & vars(encoding).keys()
             and not any(map(kind.defines, others))
         )
 

@@ -48,7 +48,7 @@ def basis_of(generator: Tensor) -> tuple[Tensor, Tensor]:
     largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
     vectors = (
         vectors * largest.conj() / largest.abs()
-    )  # the phase of each is free, and differs between machines
+    )  # a phase of each is free, and differs between machines
     return torch.cat([vectors.real, vectors.imag], dim=-1), frequencies
 
 
@@ -267,10 +267,7 @@ def imaginary_heads_are_real_ones() -> float:
     "arXiv:2503.23174, authors' notebook",
 )
 def tra_that_keeps_all_is_alibi() -> float:
-    tra, alibi = make(TRA), make(ALiBi)
-    tra.weight.zero_()
-    alibi.slopes.copy_(-logsigmoid(tra.gate_bias[0]))
-    return apart(attention(tra, Q.abs(), K.abs()), attention(alibi, Q.abs(), K.abs()))
+    return tra_beside_alibi(Q.abs(), K.abs())
 
 
 @claim(
@@ -279,10 +276,15 @@ def tra_that_keeps_all_is_alibi() -> float:
     expected=False,
 )
 def tra_is_alibi() -> float:
+    return tra_beside_alibi(Q, K)
+
+
+def tra_beside_alibi(q: Tensor, k: Tensor) -> float:
+    """How far TRA of gates that read nothing is from ALiBi of the slopes that these gates are."""
     tra, alibi = make(TRA), make(ALiBi)
     tra.weight.zero_()
     alibi.slopes.copy_(-logsigmoid(tra.gate_bias[0]))
-    return apart(attention(tra), attention(alibi))
+    return apart(attention(tra, q, k), attention(alibi, q, k))
 
 
 @claim(
