@@ -277,6 +277,12 @@ def reading(folder: Path) -> Reading:
     return _reading(folder, stamp(folder))
 
 
+def elsewhere(folders: Iterable[Path], encoding: str) -> list[str]:
+    """The profiles in which these folders have results of an encoding, the one with most records first."""
+    records = [r for folder in folders for r in reading(folder).records if r.encoding == encoding and r.rows]
+    return [profile for profile, _ in Counter(r.profile for r in records).most_common()]
+
+
 @functools.lru_cache(maxsize=4)
 def _reading(folder: Path, changed: int) -> Reading:
     with uncollected():
