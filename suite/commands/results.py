@@ -100,7 +100,9 @@ def compare(
     for name in (first, second):
         others = [f"--profile {other}" for other in elsewhere(folders, name) if other != table.profile]
         if name not in known and others:
-            raise BoardError(f"no score of {name} in {table.profile}; it has results with {' or '.join(others)}")
+            raise BoardError(
+                f"no score of {name} in {table.profile}; it has results with {' or '.join(others)}"
+            )
         if name not in known:
             raise UnknownName("encoding on this board", name, known)
     rows = compared(table, first, [second]).drop(columns="other")
