@@ -152,7 +152,9 @@ def open_board() -> Board:
         changed = stamp(*map(folder_named, folders))
         with st.spinner("Reading the records"):
             board = cached_board(folders, None, (), changed)
-        profile = links.pick("Profile", list(board.profiles), "profile", widget=slot.selectbox)
+        profile = links.pick(
+            "Profile", list(board.profiles), "profile", default=board.profile, widget=slot.selectbox
+        )
         if profile != board.profile:
             board = cached_board(folders, profile, (), changed)
     except (BoardError, OSError) as e:

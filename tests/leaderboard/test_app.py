@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pebench.leaderboard import board
+from pebench.leaderboard import about, board
 from pebench.leaderboard.about import PUBLISHED
 from pebench.leaderboard.app import app, launch, links, rows, views, widgets
 from pebench.suite.results.record import write
@@ -151,8 +151,10 @@ def test_a_page_that_would_be_empty_is_left_out_of_the_menu(monkeypatch, folder,
 
 
 def test_the_questions_name_only_tasks_that_the_board_has(folder, tmp_path):
-    asked = {q.words: q.query for q in views.questions(board.make_board(folder))}
+    whole = board.make_board(folder)
+    asked = {q.words: q.query for q in views.questions(whole)}
     assert asked["Which finds things in long texts?"] == {"tasks": ["needle"]}
+    assert not views.needle_question(whole)
     copy_alone = board.make_board(write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0}, tasks=["copy"]))
     words = [q.words for q in views.questions(copy_alone)]
     assert not {"Which finds things in long texts?", "Which models language best?"} & set(words)
@@ -170,6 +172,44 @@ def test_costs_that_a_version_has_not_measured_are_asked_of_the_version_before()
     asked = {q.words: (q.page, q.query) for q in views.questions(later)}
     assert asked["What does it cost in QUICK?"] == ("cost", {"profile": "QUICK"})
     assert asked["The version before: QUICK, 5 runs"] == ("overview", {"profile": "QUICK"})
+    where = ("overview", {"profile": "QUICK", "tasks": ["needle"]})
+    assert asked["Which finds a needle in a book, in QUICK?"] == where
+    (maps,) = views.needle_maps(later)
+    assert (maps.page, maps.query) == ("needle", {"profile": "QUICK"})
+
+
+def test_the_first_screen_is_of_the_newest_version_that_can_answer(monkeypatch, tmp_path):
+    """A version with fewer records than the one before it, as STANDARD_2 has."""
+    write_sweep(tmp_path, SKILL)
+    write_sweep(tmp_path, SKILL, seeds=2, profile="QUICK_2", tasks=["copy", "language"])
+    page = opened(monkeypatch, tmp_path, "overview")
+    assert page.selectbox(key="profile").value == board.make_board(tmp_path).profile == "QUICK_2"
+    assert page.query_params["profile"] == "QUICK_2"
+    assert "QUICK_2: 11 encodings, 2 seeds" in said(page).replace("\\", "")
+    old = opened(monkeypatch, tmp_path, "needle")
+    assert "Nothing in this profile was measured" in said(old)
+
+
+def test_the_first_tier_is_told_with_intervals_and_seeds(folder):
+    made = board.make_board(folder)
+    best = [entry for entry in made.entries if entry.tier == 1]
+    told = views.first_tier(made)
+    assert "95 % intervals over 3 seeds or more" in told
+    for entry in best[:5]:
+        assert f"{entry.name} {entry.score:.2f} ({entry.low:.2f} to {entry.high:.2f})" in told
+    rest = sum(entry.rank is not None for entry in made.entries) - len(best)
+    assert f"{rest} encodings are in lower tiers." in told
+    assert views.first_tier(replace(made, entries=[replace(e, tier=None) for e in made.entries])) == ""
+
+
+def test_an_item_says_how_much_longer_than_in_training_it_is():
+    for profile, name in (("STANDARD", "copy"), ("STANDARD_2", "copy_unique")):
+        facts = about.task(profile, name)
+        for item in about.items(profile, name):
+            words, length = views.multiple(item, facts.trained).rsplit(": ", 1)
+            assert length == str(item.condition["length"])
+            times = 1 if words == "training length" else float(words.removesuffix(" times as long"))
+            assert times == pytest.approx(int(length) / facts.trained, rel=0.005)
 
 
 def test_a_task_without_answers_leads_to_a_task_of_its_family_that_has_some(folder):
@@ -411,6 +451,9 @@ def test_a_comparison_is_of_what_was_chosen(monkeypatch, folder):
     others, low = column_of(table, "other"), column_of(table, "low")
     assert set(others) == {"rope", "alibi"}
     assert all(value > 0 for other, value in zip(others, low, strict=True) if other == "rope")
+    assert "**fox is better than rope over 3 tasks at and beyond L.**" in said(page)
+    page.multiselect(key="others").set_value([]).run()
+    assert "is better than" not in said(page)
 
 
 def test_a_new_record_shows_without_a_restart(monkeypatch, tmp_path):
