@@ -273,6 +273,10 @@ class Reading:
 def reading(folder: Path) -> Reading:
     """All records of a folder; an unchanged file is read once. BoardError where there is no folder."""
     if not folder.is_dir():
+        if folder == PUBLISHED:
+            raise BoardError(
+                "the published results cannot be unpacked; set PEBENCH_CACHE to a folder that can be written"
+            )
         raise BoardError(f"there is no records folder {folder}; {REMEDY}")
     return _reading(folder, stamp(folder))
 

@@ -25,6 +25,7 @@ from pebench.encodings.registry import (
 from pebench.leaderboard.submissions.validate import validate
 from pebench.suite.commands.common import specs
 from pebench.suite.experiment.profiles import PROFILES
+from pebench.suite.results.cache import cache_folder
 from pebench.suite.results.names import name_problem, whole_problem
 from pebench.suite.results.record import Record, RecordError, Row, write
 from pebench.suite.runs.cell import Cell
@@ -32,7 +33,6 @@ from pebench.suite.runs.engines.local import order
 from pebench.suite.runs.runner import cells
 from pebench.suite.submissions import submission
 from pebench.suite.submissions.template import TemplateError, encoding_file
-from pebench.tasks.data.wheels import cache_folder
 from tests.walks import some
 
 SMOKE = PROFILES["SMOKE"]

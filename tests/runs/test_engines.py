@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 
 from pebench.suite import cli
 from pebench.suite.experiment.profiles import SMOKE
+from pebench.suite.results.cache import cache_folder
 from pebench.suite.results.record import Record, RecordError, Row, read_all, to_json, write
 from pebench.suite.runs import machine, preflight
 from pebench.suite.runs.cell import Cell
@@ -30,7 +31,6 @@ from pebench.suite.runs.engines import forkserver
 from pebench.suite.runs.engines.parcel import Parcel, Sent, deliver, make
 from pebench.suite.runs.existing import existing
 from pebench.suite.runs.runner import Queue, cells, sweep
-from pebench.tasks.data.wheels import cache_folder
 from tests.runs import slurm
 
 ROOT = Path(__file__).parents[2]
