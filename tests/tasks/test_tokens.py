@@ -132,6 +132,12 @@ def test_rows_are_a_function_of_seed_step_and_row(parquet: Path, tmp_path: Path)
     assert all((windows == row.numpy()).all(1).any() for row in rows)
 
 
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As HF_HUB_OFFLINE does, which both libraries read when they are imported."""
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
 def test_what_cannot_be_read_is_said(parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenise(Source(str(parquet)), tmp_path / "a", shard=20_000)
     with pytest.raises(CorpusError, match="another shard"):
@@ -141,8 +147,7 @@ def test_what_cannot_be_read_is_said(parquet: Path, tmp_path: Path, monkeypatch:
     (tmp_path / "empty").mkdir()
     with pytest.raises(CorpusError, match="has no"):
         tokenise(Source(str(tmp_path / "empty")), tmp_path / "c")
-    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    offline(monkeypatch)
     with pytest.raises(CorpusError, match="offline, name a local folder"):
         tokenise(Source("nobody/nothing"), tmp_path / "d")
     with (tmp_path / "a/train_000002.bin").open("r+b") as file:
@@ -193,7 +198,7 @@ def test_the_command_says_what_is_wrong_with_its_words(
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "a.txt").write_text("A ship.\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    offline(monkeypatch)
     done = CliRunner().invoke(cli.app, ["data", "tokenise", *words])
     found = cli.explained(done.exception) if isinstance(done.exception, Exception) else done.exit_code
     assert found == code
