@@ -22,7 +22,7 @@ from pebench.leaderboard.about import PUBLISHED, USUAL
 from pebench.leaderboard.notes import notes_of
 from pebench.leaderboard.ranking.comparisons import FEWEST
 from pebench.leaderboard.ranking.keeps import ALL, learning
-from pebench.suite.results.metrics import EXTENDING, counted
+from pebench.suite.results.metrics import EXTENDING, RATIOS, YARDSTICK, counted
 from pebench.suite.results.names import hint
 from pebench.suite.results.record import (
     CERTIFICATE,
@@ -35,7 +35,7 @@ from pebench.suite.results.record import (
     read_all,
 )
 
-COSTS = ("train_ratio", "prefill_ratio", "decode_ratio", "cache_bytes")
+COSTS = (*RATIOS, "cache_bytes")
 ALWAYS = (CERTIFICATE, "throughput")  # on a board of any tasks
 ENOUGH = 10  # encodings in two seeds of each task, from which on a newer version of a profile is shown first
 NOTHING = "no score yet in a condition that another encoding has"
@@ -275,6 +275,12 @@ def reading(folder: Path) -> Reading:
     if not folder.is_dir():
         raise BoardError(f"there is no records folder {folder}; {REMEDY}")
     return _reading(folder, stamp(folder))
+
+
+def elsewhere(folders: Iterable[Path], encoding: str) -> list[str]:
+    """The profiles in which these folders have results of an encoding, the one with most records first."""
+    records = [r for folder in folders for r in reading(folder).records if r.encoding == encoding and r.rows]
+    return [profile for profile, _ in Counter(r.profile for r in records).most_common()]
 
 
 @functools.lru_cache(maxsize=4)
@@ -518,11 +524,15 @@ def _gates(runs: list[Any]) -> dict[str, float]:
 
 
 def _costs(scores: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Geometric means over lengths and seeds, as ratios are, by encoding and metric."""
+    """Geometric means over lengths and seeds, as ratios are, by encoding and metric.
+
+    A ratio of RoPE to itself is 1; what was measured of it is the noise of the clock, which a note states.
+    """
     rows = scores[scores["metric"].isin(COSTS) & (scores["value"] > 0)]
     costs: dict[str, dict[str, float]] = {}
     for (name, metric), values in rows.groupby(["encoding", "metric"])["value"]:
-        costs.setdefault(name, {})[metric] = math.exp(values.map(math.log).mean())
+        itself = name == YARDSTICK and metric in RATIOS
+        costs.setdefault(name, {})[metric] = 1.0 if itself else math.exp(values.map(math.log).mean())
     return costs
 
 

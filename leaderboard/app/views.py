@@ -281,20 +281,14 @@ def quantities(entry: Entry) -> pd.DataFrame:
 
 
 def costs(entry: Entry) -> pd.DataFrame:
-    """What an encoding costs. Columns: cost, value, unit; RoPE's ratios are 1 by construction."""
+    """What an encoding costs. Columns: cost, value, unit."""
     return pd.DataFrame(
         [
-            {"cost": METRICS[metric].title, "value": cost_of(entry, metric), "unit": METRICS[metric].unit}
+            {"cost": METRICS[metric].title, "value": entry.costs[metric], "unit": METRICS[metric].unit}
             for metric in COSTS
             if metric in entry.costs
         ]
     )
-
-
-def cost_of(entry: Entry, metric: str) -> float:
-    """A cost; a ratio of RoPE to itself is 1, and what was measured of it is the noise of the clock."""
-    yardstick = entry.name == "rope" and METRICS[metric].unit == "x RoPE"
-    return 1.0 if yardstick else entry.costs[metric]
 
 
 def _millions(least: float, most: float) -> str:
@@ -467,7 +461,7 @@ def cost_quality(board: Board, cost: str) -> pd.DataFrame:
             e.name,
             e.title,
             e.family,
-            cost_of(e, cost),
+            e.costs[cost],
             e.score,
             e.low,
             e.high,

@@ -429,9 +429,10 @@ def cost(site: Site) -> Page:
 def claim(site: Site) -> Page:
     """The claims of the GRAPE paper."""
     page, frame = Page("claims.html", "Orders in the GRAPE paper"), claims.judged(site.board)
+    ours = coded(claims.ours(site.board).title)
     page.add(
         f"<p>The paper (arXiv:2512.07805) measures {html.escape(claims.PAPER)}. A verdict stands only on "
-        f"{coded(claims.OURS.title)}, corrected for the number of claims (Holm, 5 %). <em>Not separated</em> does not "
+        f"{ours}, corrected for the number of claims (Holm, 5 %). <em>Not separated</em> does not "
         "mean equal.</p>"
     )
     for quantity, models in dict(zip(frame["quantity"], frame["models"], strict=True)).items():

@@ -310,3 +310,14 @@ def test_a_comparison_without_a_p_value_prints_a_dash(
     said = capsys.readouterr().out
     assert "nan" not in said
     assert ("fewer than two seeds in some task of fox" if "copy" in lacking else "share no seed") in said
+
+
+def test_an_encoding_of_another_profile_is_told_with_that_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_sweep(tmp_path, {"rope": 1.0, "alibi": 4.0, "fox": 9.0})
+    write_sweep(tmp_path, {"rope": 1.0, "cope": 4.0}, profile="STANDARD")
+    given = ("--records", str(folder), "--profile", "quick")
+    assert exit_code(monkeypatch, "compare", "cope", "rope", *given) == 3
+    assert "no score of cope in QUICK; it has results with --profile STANDARD" in capsys.readouterr().err
+    assert exit_code(monkeypatch, "compare", "cop", "rope", *given) == 2
