@@ -423,6 +423,17 @@ def test_a_link_to_what_there_is_not_says_so_and_shows_nothing_else(monkeypatch,
     assert {key: page.query_params[key] for key in link} == link  # a reload says it again
 
 
+def test_a_link_to_an_encoding_of_another_profile_names_that_profile(monkeypatch, tmp_path):
+    folder = write_sweep(tmp_path, {"rope": 1.0, "fox": 2.0, "alibi": 3.0})
+    write_sweep(tmp_path, {"rope": 1.0, "cope": 2.0}, profile="STANDARD")
+    monkeypatch.setenv(launch.FOLDER_VARIABLE, str(folder))
+    page = AppTest.from_function(one_page, default_timeout=TIMEOUT, args=("encoding",))
+    page.query_params |= {"encoding": "cope", "profile": "QUICK"}
+    page.run()
+    assert not page.exception
+    assert "no encoding “cope” on this board. It has results in STANDARD." in page.error[0].value
+
+
 @pytest.mark.parametrize("spelling", ["rope+fox", "rope fox", "ROPE+FOX"])
 def test_a_plus_may_have_become_a_space(monkeypatch, tmp_path, spelling):
     monkeypatch.setenv(launch.FOLDER_VARIABLE, str(write_sweep(tmp_path, {"rope": 1.0, "rope+fox": 6.0})))
