@@ -25,7 +25,7 @@ from pebench.leaderboard.folders import columns_of
 from pebench.leaderboard.notes import notes_of
 from pebench.leaderboard.ranking.comparisons import FEWEST
 from pebench.leaderboard.ranking.keeps import ALL, learning
-from pebench.suite.results.metrics import EXTENDING, counted
+from pebench.suite.results.metrics import EXTENDING, RATIOS, YARDSTICK, counted
 from pebench.suite.results.names import hint
 from pebench.suite.results.record import (
     CERTIFICATE,
@@ -37,7 +37,7 @@ from pebench.suite.results.record import (
     read_all,
 )
 
-COSTS = ("train_ratio", "prefill_ratio", "decode_ratio", "cache_bytes")
+COSTS = (*RATIOS, "cache_bytes")
 ALWAYS = (CERTIFICATE, "throughput")  # on a board of any tasks
 ENOUGH = 10  # encodings in two seeds of each task, from which on a newer version of a profile is shown first
 NOTHING = "no score yet in a condition that another encoding has"
@@ -306,6 +306,13 @@ def demand(folder: Path) -> None:
                 "the published results cannot be unpacked; set PEBENCH_CACHE to a folder that can be written"
             )
         raise BoardError(f"there is no records folder {folder}; {REMEDY}")
+
+
+def elsewhere(folders: Iterable[Path], encoding: str) -> list[str]:
+    """The profiles in which these folders have results of an encoding, the one with most records first."""
+    told = joined([told_of(folder).told for folder in folders])
+    told = told.where((told.column("encoding") == encoding) & told.column("measured"))
+    return [profile for profile, _ in Counter(told.texts("profile")).most_common()]
 
 
 @functools.lru_cache(maxsize=4)
@@ -585,11 +592,15 @@ def _gates(runs: list[Any]) -> dict[str, float]:
 
 
 def _costs(scores: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Geometric means over lengths and seeds, as ratios are, by encoding and metric."""
+    """Geometric means over lengths and seeds, as ratios are, by encoding and metric.
+
+    A ratio of RoPE to itself is 1; what was measured of it is the noise of the clock, which a note states.
+    """
     rows = scores[scores["metric"].isin(COSTS) & (scores["value"] > 0)]
     costs: dict[str, dict[str, float]] = {}
     for (name, metric), values in rows.groupby(["encoding", "metric"])["value"]:
-        costs.setdefault(name, {})[metric] = math.exp(values.map(math.log).mean())
+        itself = name == YARDSTICK and metric in RATIOS
+        costs.setdefault(name, {})[metric] = 1.0 if itself else math.exp(values.map(math.log).mean())
     return costs
 
 

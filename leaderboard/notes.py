@@ -10,7 +10,7 @@ import pandas as pd
 
 from pebench.leaderboard import ranking
 from pebench.leaderboard.columns import Columns
-from pebench.suite.results.metrics import counted
+from pebench.suite.results.metrics import RATIOS, YARDSTICK, counted
 from pebench.suite.results.record import CERTIFICATE, Unreadable
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def notes_of(
         *_task_notes(result),
         *_length_notes(result),
         *_processor_notes(told),
+        *_clock_notes(scores),
         *_mixture_notes(told),
         *_source_notes(told),
         *_entry_notes(entries),
@@ -103,6 +104,17 @@ def _processor_notes(told: Columns) -> list[str]:
     return [
         f"Processors: {named}. Another kind of processor rounds differently and trains another model from the same "
         "seed: expect scores that differ as between seeds."
+    ]
+
+
+def _clock_notes(scores: pd.DataFrame) -> list[str]:
+    """How far RoPE's times over its own times are from 1, which is the noise of the clock."""
+    itself = scores[(scores["encoding"] == YARDSTICK) & scores["metric"].isin(RATIOS)]["value"].dropna()
+    if itself.empty:
+        return []
+    span = f"{itself.min():.2f} to {itself.max():.2f}"
+    return [
+        f"Costs are times over RoPE's. RoPE over itself was measured as {span}: within that, nothing is told apart."
     ]
 
 

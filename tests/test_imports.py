@@ -38,6 +38,7 @@ THEIRS = {
         "rich",
         "httpx2",
         "huggingface_hub",
+        "latex2mathml",
     },
 }
 

@@ -105,6 +105,7 @@ def test_an_installed_wheel_works_without_the_checkout(built: Path, tmp_path: Pa
     assert int(result.stdout) >= 20
 
 
+@pytest.mark.walks
 def test_an_installed_wheel_shows_the_published_leaderboard_and_names_its_commit(
     built: Path, tmp_path: Path
 ) -> None:

@@ -11,7 +11,15 @@ PARTS = ("encodings", "tasks", "suite", "leaderboard")
 
 SECTIONS = {
     "How to": ["submit.md", "ranks.md", "extend.md", "clusters.md", "gpu.md", "scale.md", "examples.md"],
-    "Results": ["leaderboard.md", "validity.md", "variants.md", "map.md", "standard.md", "standard2.md"],
+    "Results": [
+        "leaderboard.md",
+        "validity.md",
+        "variants.md",
+        "map.md",
+        "standard2.md",
+        "version1.md",
+        "standard.md",
+    ],
     "Project": ["architecture.md", "glossary.md", "releasing.md"],
     "Decisions": sorted(f"decisions/{page.name}" for page in (ROOT / "docs/decisions").glob("*.md")),
 }

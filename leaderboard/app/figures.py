@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 import plotly.graph_objects as go
+from scipy.optimize import isotonic_regression
 
 from pebench.leaderboard.ranking import WHOLE
 from pebench.leaderboard.reports.agreement import Side
@@ -20,6 +21,8 @@ DASHES = ("solid", "dash", "dot", "dashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
 FAMILIES = ("multiplicative", "additive", "path-integral", "contextual", "absolute", "none")  # of encodings
 GREY = "#888888"
+LINE, AXIS = 22, 56  # pixels: of a line of the legend, of an axis with its title
+SCORE = "score (0: input not read, 1: oracle)"
 NEAREST = 0.11  # of the axis: labels of ticks that are nearer would overlap on a phone
 
 
@@ -47,11 +50,17 @@ def family_looks(families: Iterable[str]) -> dict[str, tuple[str, str]]:
 
 
 def laid_out(figure: go.Figure, height: int, **layout: object) -> go.Figure:
-    """What all figures share: margins, transparent backgrounds, a legend below, where no tool bar lies over it."""
+    """What all figures share: margins, transparent backgrounds, a legend below, where no tool bar lies over it.
+
+    The legend has room of its own under the plot, as much as it takes on a phone: two entries a line.
+    """
+    entries = sum(bool(trace.name) and trace.showlegend is not False for trace in figure.data)
+    shown = layout.get("showlegend", entries > 1)
+    lines = -(-entries // 2) if shown else 0
     figure.update_layout(
-        height=height,
-        margin={"l": 8, "r": 8, "t": 36, "b": 8},
-        legend={"orientation": "h", "yanchor": "top", "y": -0.16, "x": 0},
+        height=height + LINE * lines,
+        margin={"l": 8, "r": 8, "t": 52, "b": 8 if not lines else AXIS + LINE * lines},
+        legend={"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "x": 0},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
     )
@@ -61,29 +70,31 @@ def laid_out(figure: go.Figure, height: int, **layout: object) -> go.Figure:
 
 
 def titled(figure: go.Figure, text: str) -> go.Figure:
-    """The figure with a line above it that says what was measured."""
+    """The figure with what was measured above it, in two lines: one would be cut on a phone."""
     title = {
-        "text": html.escape(text),
+        "text": html.escape(text).replace(": ", "<br>", 1),
         "font": {"size": 12},
         "x": 0,
         "xanchor": "left",
         "y": 1,
         "yanchor": "top",
     }
-    return figure.update_layout(title=title | {"pad": {"t": 8, "l": 8}})
+    return figure.update_layout(title=title | {"pad": {"t": 16, "l": 8}})
 
 
 def spread(places: Sequence[float], least: float) -> list[float]:
-    """Places of labels in the same order, at least so far apart, near where they were.
+    """Places of labels in the same order, at least so far apart, as near to where they were as can be.
 
-    >>> spread([0.5, 0.5, 0.9], 0.1)
-    [0.5, 0.6, 0.9]
+    >>> [round(place, 2) for place in spread([0.5, 0.5, 0.9], 0.1)]
+    [0.45, 0.55, 0.9]
     """
+    if not places:
+        return []
     order = sorted(range(len(places)), key=lambda n: places[n])
-    found, last = list(places), -math.inf
-    for n in order:
-        found[n] = last = max(places[n], last + least)
-    return found
+    steps = [least * n for n in range(len(places))]
+    moved = isotonic_regression([places[n] - step for n, step in zip(order, steps, strict=True)]).x
+    found = dict(zip(order, moved + steps, strict=True))
+    return [float(found[n]) for n in range(len(places))]
 
 
 def far_enough(places: Sequence[float], least: float, first: Sequence[float] = ()) -> list[float]:
@@ -138,7 +149,7 @@ def scores(frame: pd.DataFrame) -> go.Figure:
             showarrow=False,
         )
     figure.update_yaxes(type="category", categoryorder="array", categoryarray=list(shown["name"])[::-1])
-    figure.update_xaxes(title="score (0: without reading the input, 1: oracle)")
+    figure.update_xaxes(title=SCORE)
     return laid_out(figure, 120 + 26 * len(shown), margin_r=56)
 
 
@@ -256,18 +267,26 @@ def cost_quality(frame: pd.DataFrame, cost_title: str) -> go.Figure:
     if not frame["comparable"].all():
         entry = {"color": GREY, "symbol": "circle-open", "size": 10}
         figure.add_scatter(x=[None], y=[None], mode="markers", name="hollow: no rank", marker=entry)
+    # The names stand left of all marks: on the front nothing is cheaper and as good, so no mark lies on their lines.
     named = frame[frame["front"] | (frame["encoding"] == "rope")].sort_values("score")
-    for row, y in zip(named.itertuples(), spread(list(named["score"]), 0.03), strict=True):
+    low, high = (math.log10(frame["cost"].agg(end)) for end in ("min", "max"))
+    left, right = low - 0.04 * (high - low or 1), high + 0.04 * (high - low or 1)
+    tall = max(1e-6, frame[["high", "score"]].max(axis=None) - frame[["low", "score"]].min(axis=None))
+    for row, y in zip(named.itertuples(), spread(list(named["score"]), 0.045 * tall), strict=True):
         figure.add_annotation(
-            x=math.log10(row.cost), y=row.score, ax=46, ay=y, axref="pixel", ayref="y", xanchor="left",
-            text=html.escape(row.encoding), showarrow=True, arrowhead=0, arrowwidth=1, arrowcolor=GREY,
+            x=math.log10(row.cost), y=row.score, ax=left, ay=y, axref="x", ayref="y", xanchor="right", xshift=-4,
+            text=html.escape(row.encoding), arrowhead=0, arrowwidth=1, arrowcolor=GREY, standoff=6,
         )  # fmt: skip
     # Costs are ratios, and most lie near 1; plotly's own ticks would say 8 where it is 0.8.
     ticks = [digit * 10.0**power for power in range(-3, 9) for digit in (1, 1.2, 1.5, 2, 3, 5, 7)]
-    text = [f"{tick:g}" for tick in ticks]
-    figure.update_xaxes(type="log", tickvals=ticks, ticktext=text, title=cost_title)
-    figure.update_yaxes(title="score (0: without reading the input, 1: oracle)")
-    return laid_out(figure, 520, showlegend=True)
+    shown = far_enough(
+        [math.log10(tick) for tick in ticks if low <= math.log10(tick) <= high], NEAREST * (high - low), [0.0]
+    )
+    text = {"tickvals": [10**tick for tick in shown], "ticktext": [f"{10**tick:g}" for tick in shown]}
+    figure.update_xaxes(type="log", range=[left, right], title=cost_title, **text)
+    figure.update_yaxes(title=SCORE, side="right")
+    room = 16 + 8 * max((len(name) for name in named["encoding"]), default=0)
+    return laid_out(figure, 520, showlegend=True, margin_l=room)
 
 
 def trend(frame: pd.DataFrame, found: Trend) -> go.Figure:

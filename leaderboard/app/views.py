@@ -74,7 +74,8 @@ class Question(NamedTuple):
 
 
 # Families of tasks that find something in a text, plainest first.
-RETRIEVAL = ("needle", "recall", "indexing")
+NEEDLE = "needle"
+RETRIEVAL = (NEEDLE, "recall", "indexing")
 
 
 def questions(board: Board) -> list[Question]:
@@ -84,12 +85,31 @@ def questions(board: Board) -> list[Question]:
     language = [task for task in tasks if about.family(task) == "language"]
     return [
         *([Question("Which finds things in long texts?", "overview", {"tasks": finding})] if finding else []),
+        *needle_question(board),
         Question("Which keeps its score beyond the training length?", "overview", {"sort": "keeps"}),
         *([Question("Which models language best?", "overview", {"tasks": language})] if language else []),
         Question("Is A better than B?", "compare", {}),
         *costs_question(board),
         Question("How does mine compare?", "submit", {}),
         *versions(board),
+    ]
+
+
+def needle_question(board: Board) -> list[Question]:
+    """Where this version of a profile hides no needle in a book: the way to the version before, which may."""
+    before = version_before(board.profile, board.profiles)
+    hidden = [facts.name for facts in about.tasks(before) if facts.family == NEEDLE] if before else []
+    if not hidden or NEEDLE in map(about.family, ranked_tasks(board)):
+        return []
+    words = f"Which finds a needle in a book, in {before}?"
+    return [Question(words, "overview", {"profile": before, "tasks": hidden})]
+
+
+def needle_maps(board: Board) -> list[Question]:
+    """The same way, to the maps of length and depth."""
+    return [
+        Question(f"Length and depth, in {q.query['profile']}", "needle", {"profile": q.query["profile"]})
+        for q in needle_question(board)
     ]
 
 
@@ -160,6 +180,22 @@ def scale(board: Board, task: str = "") -> str:
     return f"{', '.join([board.profile, task]) if task else board.profile}: {models}{counts}"
 
 
+def first_tier(board: Board, most: int = 5) -> str:
+    """Which encodings are best and how sure: the first tier with its intervals; empty where nothing is ranked."""
+    best = [entry for entry in board.entries if entry.tier == 1]
+    if not best:
+        return ""
+    told = [f"{e.name} {e.score:.2f} ({e.low:.2f} to {e.high:.2f})" for e in best[:most] if e.low is not None]
+    more = f" and {len(best) - most} more" if len(best) > most else ""
+    seeds = min(entry.seeds for entry in best)
+    rest = sum(entry.rank is not None for entry in board.entries) - len(best)
+    below = f" {counted(rest, 'encoding')} {'is' if rest == 1 else 'are'} in lower tiers." if rest else ""
+    return (
+        f"Tier 1, with 95 % intervals over {counted(seeds, 'seed')} or more: {', '.join(told)}{more}. "
+        f"No test separates a tier from its leader.{below}"
+    )
+
+
 def sizes(facts: about.TaskFacts) -> str:
     """The sizes of a task in a sentence or two."""
     lengths = ", ".join(f"{length}" for length in facts.lengths)
@@ -170,10 +206,10 @@ def sizes(facts: about.TaskFacts) -> str:
     )
 
 
-def multiple(item: about.Item) -> str:
-    """At what length an item is: "8 times the training length, 96"."""
-    times = "training length" if item.multiple == 1 else f"{item.multiple} times as long"
-    return f"{times}: {item.condition['length']}"
+def multiple(item: about.Item, trained: int) -> str:
+    """At what length an item is: "8 times as long: 96", over the training length."""
+    length = int(item.condition["length"])
+    return f"{'training length' if length == trained else f'{length / trained:.3g} times as long'}: {length}"
 
 
 def question(item: about.Item) -> str:
@@ -281,20 +317,14 @@ def quantities(entry: Entry) -> pd.DataFrame:
 
 
 def costs(entry: Entry) -> pd.DataFrame:
-    """What an encoding costs. Columns: cost, value, unit; RoPE's ratios are 1 by construction."""
+    """What an encoding costs. Columns: cost, value, unit."""
     return pd.DataFrame(
         [
-            {"cost": METRICS[metric].title, "value": cost_of(entry, metric), "unit": METRICS[metric].unit}
+            {"cost": METRICS[metric].title, "value": entry.costs[metric], "unit": METRICS[metric].unit}
             for metric in COSTS
             if metric in entry.costs
         ]
     )
-
-
-def cost_of(entry: Entry, metric: str) -> float:
-    """A cost; a ratio of RoPE to itself is 1, and what was measured of it is the noise of the clock."""
-    yardstick = entry.name == "rope" and METRICS[metric].unit == "x RoPE"
-    return 1.0 if yardstick else entry.costs[metric]
 
 
 def _millions(least: float, most: float) -> str:
@@ -467,7 +497,7 @@ def cost_quality(board: Board, cost: str) -> pd.DataFrame:
             e.name,
             e.title,
             e.family,
-            cost_of(e, cost),
+            e.costs[cost],
             e.score,
             e.low,
             e.high,

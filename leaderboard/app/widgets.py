@@ -28,7 +28,6 @@ from pebench.leaderboard.reports.validity import Validity
 from pebench.leaderboard.reports.validity import validity as make_validity
 from pebench.suite.results.metrics import METRICS
 
-SOURCES = "sources"  # of the session: the folders of the board, and their state
 ORDERS = ("ascending", "descending")
 HOME = Path(__file__).parent
 TABLE = st.components.v2.component(
@@ -114,7 +113,7 @@ def empty_pages() -> set[str]:
 
     They are left out of the menu; a link to them still opens them.
     """
-    folders, changed = st.session_state.get(SOURCES, (None, 0))
+    folders, changed = st.session_state.get(links.SOURCES, (None, 0))
     try:
         if folders is None:
             folders = tuple(os.environ.get(FOLDER_VARIABLE, DEFAULT_FOLDER).split(os.pathsep))
@@ -153,13 +152,15 @@ def open_board() -> Board:
         changed = stamp(*map(folder_named, folders))
         with st.spinner("Reading the records"):
             board = cached_board(folders, None, (), changed)
-        profile = links.pick("Profile", list(board.profiles), "profile", widget=slot.selectbox)
+        profile = links.pick(
+            "Profile", list(board.profiles), "profile", default=board.profile, widget=slot.selectbox
+        )
         if profile != board.profile:
             board = cached_board(folders, profile, (), changed)
     except (BoardError, OSError) as e:
         st.error(plain(str(e)))
         st.stop()
-    st.session_state[SOURCES] = (folders, changed)
+    st.session_state[links.SOURCES] = (folders, changed)
     for file in board.unreadable:
         st.warning(f"Unreadable and left out: {plain(str(file.path))}: {plain(file.reason)}")
     return board
@@ -167,7 +168,7 @@ def open_board() -> Board:
 
 def shown_folders() -> list[Path]:
     """The folders of the board."""
-    folders, _ = st.session_state[SOURCES]
+    folders, _ = st.session_state[links.SOURCES]
     return [folder_named(folder) for folder in folders]
 
 
@@ -175,13 +176,13 @@ def narrowed(board: Board, tasks: Sequence[str]) -> Board:
     """The board ranked anew on these tasks alone; on all of them where none is named."""
     if not tasks:
         return board
-    folders, changed = st.session_state[SOURCES]
+    folders, changed = st.session_state[links.SOURCES]
     return cached_board(folders, board.profile, tuple(tasks), changed)
 
 
 def in_short(board: Board) -> list[str]:
     """The sentences that hold on the board, for Markdown; made once for a board that has not changed."""
-    folders, changed = st.session_state[SOURCES]
+    folders, changed = st.session_state[links.SOURCES]
     return list(_in_short(folders, board.profile, changed))
 
 
@@ -207,7 +208,7 @@ def ways(asked: Sequence[views.Question], profile: str) -> None:
 
 def validity(board: Board) -> Validity:
     """The board against published tables; made once for a board that has not changed."""
-    folders, changed = st.session_state[SOURCES]
+    folders, changed = st.session_state[links.SOURCES]
     return _validity(folders, board.profile, changed)
 
 
@@ -218,7 +219,7 @@ def _validity(folders: tuple[str, ...], profile: str, changed: int) -> Validity:
 
 def trend(quantity: str) -> Trend:
     """The trend over the sizes in the folders of the board. TrendError where there is one size."""
-    folders, changed = st.session_state[SOURCES]
+    folders, changed = st.session_state[links.SOURCES]
     return _trend(folders, quantity, changed)
 
 

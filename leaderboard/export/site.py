@@ -16,12 +16,14 @@ from plotly.offline import get_plotlyjs
 from pebench.leaderboard import about, ranking
 from pebench.leaderboard.app import figures, rows, views
 from pebench.leaderboard.board import Board, Entry, make_board
+from pebench.leaderboard.export.formulas import mathml
 from pebench.leaderboard.export.pictures import badge, social_card
 from pebench.leaderboard.printing import to_frame, to_json, unranked
 from pebench.leaderboard.reports import claims, sentences
 from pebench.leaderboard.reports.published import FILE, read
 from pebench.leaderboard.reports.submitting import SUBMIT
 from pebench.leaderboard.reports.validity import Validity, validity
+from pebench.leaderboard.reports.verdicts import verdict
 from pebench.suite.results.record import write_whole
 
 HOME = "https://github.com/pebench/pebench"
@@ -297,11 +299,12 @@ def task(site: Site, name: str, against: Validity) -> Page:
     """One task: rule, items, ranking, curve, validity."""
     board, title = site.board, about.title(name)
     page, facts = Page(f"tasks/{name}.html", title), about.task(site.board.profile, name)
+    trained = facts.trained if facts else 0
     if facts:
         page.add(f"<p class=facts>{html.escape(views.sizes(facts))}</p>", paragraphs(facts.rule))
-    for item in about.items(board.profile, name):
+    for item in about.items(board.profile, name) if facts else ():
         page.add(
-            f"<h2>{html.escape(views.multiple(item)).capitalize()}</h2>",
+            f"<h2>{html.escape(views.multiple(item, trained)).capitalize()}</h2>",
             f"<pre>{html.escape(views.question(item))}</pre>",
         )
         if item.right:
@@ -309,8 +312,9 @@ def task(site: Site, name: str, against: Validity) -> Page:
         said = views.answered(board, name, item)
         if not said.empty:
             plain_table(page, f"answers-{name}-{item.multiple}", said)
-    page.add("<h2>Ranked by this task</h2>")
-    ranking_table(page, f"task-{name}", site.alone(name))
+    alone = site.alone(name)
+    page.add("<h2>Ranked by this task</h2>", f"<p>{html.escape(views.first_tier(alone))}</p>")
+    ranking_table(page, f"task-{name}", alone)
     metrics = [metric for found, metric in views.measured(board, "length") if found == name]
     if metrics and facts:
         frame = views.by_length(board, name, metrics[0], views.few(board))
@@ -345,7 +349,7 @@ def encoding(site: Site, entry: Entry) -> Page:
     for key in ("formula", "about"):
         text = card.get(key)
         if isinstance(text, str) and text:
-            page.add(f"<pre>{html.escape(text)}</pre>" if key == "formula" else paragraphs(text))
+            page.add(mathml(text) if key == "formula" else paragraphs(text))
     for title, name, frame in (
         ("Quantities, each with an order of its own", "quantities", views.quantities(entry)),
         ("Task families", "families", parts["families"]),
@@ -374,13 +378,18 @@ def shortened(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def pairs(board: Board) -> dict[str, Any]:
-    """All paired differences: by the places of both encodings, rows of task, difference, interval, p, seeds."""
+    """All paired differences: by the places of both encodings, rows of task, difference, interval, p, seeds.
+
+    And the verdict on each pair, in sentences.
+    """
     names = [entry.name for entry in board.entries if entry.name in board.ranking.data.encodings]
     named: dict[str, int] = {}
     found: dict[str, list[list[Any]]] = {}
+    said: dict[str, list[str]] = {}
     for a, first in enumerate(names):
         for b, second in enumerate(names[a + 1 :], a + 1):
             frame = ranking.differences(board.ranking, first, second)
+            said[f"{a} {b}"] = verdict(board, first, second)
             found[f"{a} {b}"] = [
                 [
                     named.setdefault(row.task, len(named)),
@@ -389,7 +398,7 @@ def pairs(board: Board) -> dict[str, Any]:
                 ]
                 for row in frame.itertuples()
             ]
-    return {"names": names, "tasks": list(named), "pairs": found}
+    return {"names": names, "tasks": list(named), "pairs": found, "verdicts": said}
 
 
 def compare(site: Site) -> Page:
@@ -397,8 +406,8 @@ def compare(site: Site) -> Page:
     page, table = Page("compare.html", "Compare"), pairs(site.board)
     page.data["pairs"] = table
     page.add(
-        '<div id="compare"><p><label>First <select></select></label> <label>minus <select></select></label></p>'
-        '<p class="absent" role="alert"></p><div data-pairs></div></div>',
+        '<div id="compare"><p><label>Is <select></select></label> <label>better than <select></select></label>?</p>'
+        '<p class="absent" role="alert"></p><ul class="verdict" role="status"></ul><div data-pairs></div></div>',
         "<p class=facts>Paired by seed, on the conditions that both have, with 95 % intervals. The p-values are of "
         "single comparisons; tiers correct for all pairs.</p>",
         script("pairs", table),
@@ -429,9 +438,10 @@ def cost(site: Site) -> Page:
 def claim(site: Site) -> Page:
     """The claims of the GRAPE paper."""
     page, frame = Page("claims.html", "Orders in the GRAPE paper"), claims.judged(site.board)
+    ours = coded(claims.ours(site.board).title)
     page.add(
         f"<p>The paper (arXiv:2512.07805) measures {html.escape(claims.PAPER)}. A verdict stands only on "
-        f"{coded(claims.OURS.title)}, corrected for the number of claims (Holm, 5 %). <em>Not separated</em> does not "
+        f"{ours}, corrected for the number of claims (Holm, 5 %). <em>Not separated</em> does not "
         "mean equal.</p>"
     )
     for quantity, models in dict(zip(frame["quantity"], frame["models"], strict=True)).items():

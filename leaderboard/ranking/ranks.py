@@ -69,6 +69,15 @@ class Ranking:
         return [without_p(p, self.preview) for p in every]
 
     @cached_property
+    def by_family(self) -> dict[str, Pairs]:
+        """The pairs in each task family alone."""
+        kinds = self.data.names["task_family"].to_numpy()
+        parts = {kind: only(self.data, kinds == kind) for kind in sorted(set(kinds))}
+        return {
+            kind: without_p(pairs(part, within_tasks(part)), self.preview) for kind, part in parts.items()
+        }
+
+    @cached_property
     def at_length(self) -> Quantity:
         """What was learned: the cells at the training length of their task."""
         return quantity(self, "at_length")

@@ -50,8 +50,12 @@ CLAIMS = (
 SOURCE, KIND = "2512.07805", "downstream at L"
 TABLES = {"355M": "Medium", "770M": "Large"}  # column of the paper's figures -> its table
 PAPER = "downstream accuracy at L = 4,096 tokens"
-OURS = Quantity("language", AT)  # what the paper's tables are compared with
 BESIDE = Quantity(ALL, BEYOND)  # shown beside, never judged against them
+
+
+def ours(board: Board) -> Quantity:
+    """The quantity that the paper's tables are compared with: the board's language task at L."""
+    return Quantity(published.task_of("downstream", train_lengths(board)), AT)
 
 
 def judged(board: Board) -> pd.DataFrame:
@@ -61,11 +65,12 @@ def judged(board: Board) -> pd.DataFrame:
     models (training length and parameters here), same_quantity, difference, low, high, p (Holm), seeds, verdict. Where
     the quantities differ there is no p-value, and the verdict is "not the same quantity".
     """
+    own = ours(board)
     same, other = (
         compared(board, CLAIMS, of).assign(
-            quantity=of.title, models=models(board, of), same_quantity=of == OURS
+            quantity=of.title, models=models(board, of), same_quantity=of == own
         )
-        for of in (OURS, BESIDE)
+        for of in (own, BESIDE)
     )
     other = other.assign(verdict=OTHER, p=np.nan)
     frame = pd.concat([same, other], ignore_index=True).rename(columns={"about": "claim"})
@@ -162,8 +167,9 @@ def to_markdown(board: Board) -> str:
     frame = judged(board)
     if frame.empty:
         return ""
-    length = train_lengths(board)[OURS.task]
-    here = f"here: bits per byte of `{OURS.task}` at {models(board, OURS)}"
+    own = ours(board)
+    length = train_lengths(board)[own.task]
+    here = f"here: bits per byte of `{own.task}` at {models(board, own)}"
     beside = f"{BESIDE.title}, {models(board, BESIDE)}: {OTHER}"
     lines = [
         f"| first above second? | paper: {PAPER}, points (355M, 770M) | {here} | score of the first minus the second's "
@@ -178,7 +184,7 @@ def to_markdown(board: Board) -> str:
         paper = ", ".join(
             "no figure" if pd.isna(x) else f"{x:+.2f}" for x in (row.paper_355M, row.paper_770M)
         )
-        bits = [raw_mean(board, name, OURS.task, "bits_per_byte", length) for name in (row.first, row.second)]
+        bits = [raw_mean(board, name, own.task, "bits_per_byte", length) for name in (row.first, row.second)]
         both = " and ".join("-" if x is None else f"{x:.3f}" for x in bits)
         gap = signed(row.difference, row.low, row.high)
         other = "-" if beyond.empty else f"{beyond['difference'].iloc[0]:+.3f}"

@@ -20,6 +20,7 @@ from pebench.leaderboard.reports import (
     gates,
     machines,
     notes,
+    power,
     published,
     rates,
     rules,
@@ -36,8 +37,8 @@ from pebench.leaderboard.reports.submitting import SUBMIT
 from pebench.suite.results.record import read_all
 
 ROOT = Path(__file__).resolve().parents[2]
-PROFILE = "STANDARD"
-NEWEST = "STANDARD_2"  # few rows yet, so version 1 stands beside it
+PROFILE = "STANDARD_2"
+FIRST = "STANDARD"  # version 1, with more encodings, on a page of its own
 TOP = 12  # rows of the README's table
 
 
@@ -75,6 +76,11 @@ def top(board: Board, rows: int = TOP) -> str:
     return "\n".join(lines)
 
 
+def held(board: Board) -> str:
+    """The board against published tables."""
+    return validity.to_markdown(validity.validity(board, published.read()))
+
+
 def bullets(lines: list[str]) -> str:
     """A Markdown list."""
     return "\n".join(f"- {line}" for line in lines)
@@ -82,28 +88,37 @@ def bullets(lines: list[str]) -> str:
 
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "in-short": ("docs/leaderboard.md", lambda: bullets(sentences.in_short(board()))),
-    "newest": ("README.md", lambda: top(board(NEWEST))),
     "top": ("README.md", lambda: top(board())),
     "board": ("docs/leaderboard.md", lambda: to_markdown(board())),
     "claims": ("docs/leaderboard.md", lambda: claims.to_markdown(board())),
-    "validity": (
+    "changes": ("docs/leaderboard.md", lambda: variants.to_markdown(board())),
+    "spread": ("docs/leaderboard.md", lambda: seeds.to_markdown(board().ranking)),
+    "first-in-short": ("docs/version1.md", lambda: bullets(sentences.in_short(board(FIRST)))),
+    "first-board": ("docs/version1.md", lambda: to_markdown(board(FIRST))),
+    "first-claims": ("docs/version1.md", lambda: claims.to_markdown(board(FIRST))),
+    "power": ("docs/validity.md", lambda: power.to_markdown([board(FIRST), board()])),
+    "validity": ("docs/validity.md", lambda: held(board())),
+    "first-validity": ("docs/version1.md", lambda: held(board(FIRST)).replace("\n## ", "\n### ")),
+    "versions": (
         "docs/validity.md",
-        lambda: validity.to_markdown(validity.validity(board(), published.read())),
+        lambda: validity.beside(
+            *(validity.validity(board(name), published.read()) for name in (FIRST, PROFILE))
+        ),
     ),
-    "agreement": ("docs/validity.md", lambda: agreement.published(board())),
+    "agreement": ("docs/validity.md", lambda: agreement.published(board(FIRST))),
     "extend": ("docs/extend.md", extension.published),
     "method": ("docs/ranks.md", lambda: METHOD),
     "submit": ("docs/submit.md", lambda: SUBMIT),
-    "map": ("docs/map.md", lambda: atlas.to_markdown(board(NEWEST), board())),
-    "variants": ("docs/variants.md", lambda: variants.to_markdown(board())),
-    "gates": ("docs/standard.md", lambda: gates.to_markdown(board())),
-    "seeds": ("docs/standard.md", lambda: seeds.to_markdown(board().ranking)),
+    "map": ("docs/map.md", lambda: atlas.to_markdown(board(), board(FIRST))),
+    "variants": ("docs/variants.md", lambda: variants.to_markdown(board(FIRST))),
+    "gates": ("docs/standard.md", lambda: gates.to_markdown(board(FIRST))),
+    "seeds": ("docs/standard.md", lambda: seeds.to_markdown(board(FIRST).ranking)),
     "machines": ("docs/standard.md", lambda: machines.to_markdown(PUBLISHED)),
     "rates": ("docs/standard.md", lambda: rates.to_markdown(read_all(PUBLISHED)[0])),
     "rules": ("docs/standard2.md", lambda: rules.published("STANDARD_2")),
     "trials": ("docs/standard2.md", rules.trial_table),
     "trend": ("docs/standard2.md", lambda: trend.published("STANDARD_2", "LARGE")),
-    "notes": ("docs/standard.md", lambda: bullets(notes.on_tasks(board()))),
+    "notes": ("docs/standard.md", lambda: bullets(notes.on_tasks(board(FIRST)))),
     "rate-notes": ("docs/standard.md", lambda: bullets(notes.on_rates(read_all(PUBLISHED)[0]))),
 }
 

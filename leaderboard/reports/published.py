@@ -10,7 +10,7 @@ import difflib
 import io
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,6 +56,18 @@ SUCCESSORS = {
     "flipflop": "flipflop_error",
     "parity": "parity",
 }
+
+
+def task_of(subject: str, measured: Container[str]) -> str:
+    """The task of ours that asks the same as a published subject, or its successor where only that was measured.
+
+    >>> task_of("perplexity", {"language"}), task_of("perplexity", {"language_ends"}), task_of("perplexity", ())
+    ('language', 'language_ends', 'language')
+    """
+    newer = SUCCESSORS.get(subject, "")
+    return newer if SUBJECTS[subject] not in measured and newer in measured else SUBJECTS[subject]
+
+
 KINDS = tuple(f"{subject} {phase}" for subject in SUBJECTS for phase in (AT, BEYOND))
 
 # The smallest published difference that counts, at L and beyond L; of perplexities a share of the smaller one.

@@ -56,12 +56,16 @@ def scope(board: Board) -> str:
 def decays_keep_more(board: Board) -> str:
     """Beyond L every decaying bias is above every rotation."""
     quantity = Quantity(ALL, BEYOND)
-    pairs = list(product(DECAYS, ROTATIONS))
+    sure = {entry.name for entry in board.entries if not entry.preview}
+    decaying, rotating = ([name for name in names if name in sure] for names in (DECAYS, ROTATIONS))
+    pairs = list(product(decaying, rotating))
+    if min(len(decaying), len(rotating)) < 2:
+        return ""
     gaps = _gaps(board, quantity, pairs)
     if gaps is None or not all(gap.difference > 0 and p < LEVEL for gap, p in gaps):
         return ""
     mean = measured(board, quantity).mean
-    decays, rotations = (", ".join(f"`{n}` {mean[n]:.2f}" for n in names) for names in (DECAYS, ROTATIONS))
+    decays, rotations = (", ".join(f"`{n}` {mean[n]:.2f}" for n in names) for names in (decaying, rotating))
     return (
         f"Beyond L, averaged over {counted(len(board.ranking.data.tasks), 'task')}, biases that decay with distance "
         f"keep more than rotations: {decays}, against {rotations}. Each of the {len(pairs)} pairs is separated "
@@ -71,8 +75,8 @@ def decays_keep_more(board: Board) -> str:
 
 def language_turns_round(board: Board) -> str:
     """In language the order of RoPE and ALiBi at L is the opposite of that beyond L."""
-    pair = [("rope", "alibi")]
-    at, beyond = (_gaps(board, Quantity("language", phase), pair) for phase in (AT, BEYOND))
+    pair, task = [("rope", "alibi")], claims.ours(board).task
+    at, beyond = (_gaps(board, Quantity(task, phase), pair) for phase in (AT, BEYOND))
     if at is None or beyond is None:
         return ""
     (first, _), (second, q) = at[0], beyond[0]
@@ -82,12 +86,12 @@ def language_turns_round(board: Board) -> str:
     ].tolist()
     if said != ["lower"] or not (q < LEVEL and second.difference < 0):
         return ""
-    length = train_lengths(board)["language"]
-    bits = [raw_mean(board, name, "language", "bits_per_byte", length) for name in pair[0]]
+    length = train_lengths(board)[task]
+    bits = [raw_mean(board, name, task, "bits_per_byte", length) for name in pair[0]]
     if None in bits:
         return ""
     return (
-        f"In `language` at {trained_at(board, 'language')} `rope` is ahead of `alibi`: {bits[0]:.2f} against "
+        f"In `{task}` at {trained_at(board, task)} `rope` is ahead of `alibi`: {bits[0]:.2f} against "
         f"{bits[1]:.2f} bits per byte, {_signed(first)} of score ({_seeds(at)}). "
         f"Beyond L it is behind: {_signed(second)}."
     )
@@ -119,11 +123,12 @@ def half_of_the_heads(board: Board) -> str:
 def rotation_beside_decay(board: Board) -> str:
     """What RoPE added to FoX does beyond L, and in language at L."""
     said = _variant(board, "rope+fox", "RoPE added to FoX (`rope+fox`, against `fox`)")
-    language = _gaps(board, Quantity("language", AT), [("rope+fox", "fox")])
-    if said and language is not None:
-        gap, p = language[0]
+    language = claims.ours(board)
+    gaps = _gaps(board, language, [("rope+fox", "fox")])
+    if said and gaps is not None:
+        gap, p = gaps[0]
         verdict = claims.verdict(gap.difference, p)
-        said += f" In `language` at {trained_at(board, 'language')}: {verdict}, {_signed(gap)}."
+        said += f" In `{language.task}` at {trained_at(board, language.task)}: {verdict}, {_signed(gap)}."
     return said
 
 
@@ -133,11 +138,12 @@ def grape_tables(board: Board) -> str:
     judged = sum(found.values())
     if not judged:
         return ""
+    task = claims.ours(board).task
     rest = "" if judged == len(claims.CLAIMS) else f"; this board can judge {judged}"
     return (
         f"The GRAPE paper states {len(claims.CLAIMS)} orders of encodings ({claims.PAPER}, 355M and 770M parameters, "
-        f"one seed){rest}. `language` at {trained_at(board, 'language')} (bits per byte, "
-        f"{size(board, 'language')}) has {found['higher']} in that direction, {found['lower']} in the other, "
+        f"one seed){rest}. `{task}` at {trained_at(board, task)} (bits per byte, "
+        f"{size(board, task)}) has {found['higher']} in that direction, {found['lower']} in the other, "
         f"{found['not separated']} not separated."
     )
 

@@ -27,13 +27,12 @@ from pebench.leaderboard.reports.published import (
     AMBIGUOUS,
     AT,
     BEYOND,
-    SUBJECTS,
-    SUCCESSORS,
     Published,
     PublishedError,
     margin,
     named,
     read,
+    task_of,
 )
 from pebench.leaderboard.reports.quantities import (
     Gap,
@@ -293,9 +292,7 @@ def matching(kind: str, board: Board) -> Quantity:
     """The quantity of a board that a kind of published quantity is compared with."""
     phase = AT if kind.endswith(AT) else BEYOND
     subject = kind.removesuffix(phase).strip()
-    here = train_lengths(board)
-    newer = SUCCESSORS.get(subject, "")
-    return Quantity(newer if SUBJECTS[subject] not in here and newer in here else SUBJECTS[subject], phase)
+    return Quantity(task_of(subject, train_lengths(board)), phase)
 
 
 def _agreement(pairs: pd.DataFrame) -> Agreement:
@@ -478,6 +475,35 @@ def kind_rows(v: Validity) -> list[list[str]]:
     total = ["all", "", str(v.total.sources), str(v.tables), *_cells(v.total), ""]
     inside = ["all, inside one class", "", str(v.within_class.sources), "", *_cells(v.within_class), ""]
     return [*rows, total, inside]
+
+
+def beside(before: Validity, after: Validity) -> str:
+    """Two boards against the same tables, a line for each kind of quantity that either can be held against."""
+    sides = [before, after]
+    heads = ["published quantity"]
+    for v in sides:
+        heads += [f"`{v.profile}`: column", "pairs with seeds", "tau (95 % over sources)"]
+    kinds = [{kind.kind: kind for kind in v.kinds} for v in sides]
+    names = [
+        name for name in kinds[0] if any(found[name].all.tau is not None for found in kinds if name in found)
+    ]
+    rows = []
+    for name in names:
+        cells = [name]
+        for found in kinds:
+            kind = found.get(name)
+            cells += [kind.ours, *_tau_cells(kind.all)] if kind and kind.all.tau is not None else ["-"] * 3
+        rows.append(cells)
+    rows.append(["all", *(cell for v in sides for cell in ("", *_tau_cells(v.total)))])
+    rows.append(
+        ["all, inside one class", *(cell for v in sides for cell in ("", *_tau_cells(v.within_class)))]
+    )
+    return "\n".join(_markdown(tuple(heads), rows))
+
+
+def _tau_cells(a: Agreement) -> list[str]:
+    known = "" if a.low is None else f" ({interval(a.low, a.high)})"
+    return [str(a.pairs - a.preview), f"{_signed(a.tau)}{known}"]
 
 
 def _cells(a: Agreement) -> list[str]:

@@ -6,7 +6,7 @@ import pandas as pd
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.reports.claims import Pair, gaps, holm, signed, verdict
 from pebench.leaderboard.reports.published import AT, BEYOND
-from pebench.leaderboard.reports.quantities import ALL, Quantity
+from pebench.leaderboard.reports.quantities import ALL, Quantity, scope
 
 # What the change is, the variant, and what it is a variant of.
 VARIANTS = (
@@ -76,8 +76,9 @@ def judged(board: Board) -> pd.DataFrame:
 
 def to_markdown(board: Board) -> str:
     """The variants as a Markdown table."""
+    at, beyond = (scope(board, phase) for phase in (AT, BEYOND))
     lines = [
-        "| change | variant | of | seeds | all tasks at L (95 %) | at L the variant is | all tasks beyond L (95 %) "
+        f"| change | variant | of | seeds | {at} at L (95 %) | at L the variant is | {beyond} beyond L (95 %) "
         "| beyond L the variant is |",
         "|---|---|---|---|---|---|---|---|",
     ]

@@ -55,6 +55,9 @@ METRICS: dict[str, Metric] = {
     "pass": Metric("check", "0 or 1", "higher", "a check of the certificate holds"),
 }
 
+YARDSTICK = "rope"  # the encoding whose times the costs are over
+RATIOS = ("train_ratio", "prefill_ratio", "decode_ratio")
+
 # The tasks of `pebench extend`: their records are of methods on a pretrained model, and have a board of their own.
 EXTENDING = ("extend_loss", "extend_retrieval", "extend_cost")
 

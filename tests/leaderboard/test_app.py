@@ -19,13 +19,14 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pebench.leaderboard import board
+from pebench.leaderboard import about, board
 from pebench.leaderboard.about import PUBLISHED
 from pebench.leaderboard.app import app, launch, links, rows, views, widgets
 from pebench.suite.results.record import write
 from tests.leaderboard.test_board import HOSTILE, hostile
 from tests.made_records import SKILL, STANDARD_TASKS, Sweep, checks, write_failure, write_sweep
 from tests.ports import unused_port
+from tests.walks import some
 
 TIMEOUT = 120
 
@@ -93,8 +94,8 @@ def said(page: AppTest) -> str:
     return "\n".join(str(element.value) for part in parts for element in part)
 
 
-@pytest.mark.parametrize("name", app.ENTRIES)
-def test_a_page_shows_without_an_exception(monkeypatch, folder, name):
+@pytest.mark.parametrize("name", some(app.ENTRIES, "trend"))
+def test_a_page_of_a_small_folder_shows_without_an_exception(monkeypatch, folder, name):
     page = opened(monkeypatch, folder, name)
     assert page.title
     assert not page.error
@@ -103,6 +104,7 @@ def test_a_page_shows_without_an_exception(monkeypatch, folder, name):
 @pytest.mark.parametrize("name", [name for name in app.ENTRIES if name != "trend"])
 def test_a_page_shows_a_whole_benchmark(monkeypatch, wide, name):
     page = opened(monkeypatch, wide, name)
+    assert page.title
     assert not page.error
     apart = ("No pictures in this folder", "pebench extend")  # made by commands of their own
     assert not [info.value for info in page.info if not any(said in info.value for said in apart)]
@@ -151,8 +153,10 @@ def test_a_page_that_would_be_empty_is_left_out_of_the_menu(monkeypatch, folder,
 
 
 def test_the_questions_name_only_tasks_that_the_board_has(folder, tmp_path):
-    asked = {q.words: q.query for q in views.questions(board.make_board(folder))}
+    whole = board.make_board(folder)
+    asked = {q.words: q.query for q in views.questions(whole)}
     assert asked["Which finds things in long texts?"] == {"tasks": ["needle"]}
+    assert not views.needle_question(whole)
     copy_alone = board.make_board(write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0}, tasks=["copy"]))
     words = [q.words for q in views.questions(copy_alone)]
     assert not {"Which finds things in long texts?", "Which models language best?"} & set(words)
@@ -170,6 +174,44 @@ def test_costs_that_a_version_has_not_measured_are_asked_of_the_version_before()
     asked = {q.words: (q.page, q.query) for q in views.questions(later)}
     assert asked["What does it cost in QUICK?"] == ("cost", {"profile": "QUICK"})
     assert asked["The version before: QUICK, 5 runs"] == ("overview", {"profile": "QUICK"})
+    where = ("overview", {"profile": "QUICK", "tasks": ["needle"]})
+    assert asked["Which finds a needle in a book, in QUICK?"] == where
+    (maps,) = views.needle_maps(later)
+    assert (maps.page, maps.query) == ("needle", {"profile": "QUICK"})
+
+
+def test_the_first_screen_is_of_the_newest_version_that_can_answer(monkeypatch, tmp_path):
+    """A version with fewer records than the one before it, as STANDARD_2 has."""
+    write_sweep(tmp_path, SKILL)
+    write_sweep(tmp_path, SKILL, seeds=2, profile="QUICK_2", tasks=["copy", "language"])
+    page = opened(monkeypatch, tmp_path, "overview")
+    assert page.selectbox(key="profile").value == board.make_board(tmp_path).profile == "QUICK_2"
+    assert page.query_params["profile"] == "QUICK_2"
+    assert "QUICK_2: 11 encodings, 2 seeds" in said(page).replace("\\", "")
+    old = opened(monkeypatch, tmp_path, "needle")
+    assert "Nothing in this profile was measured" in said(old)
+
+
+def test_the_first_tier_is_told_with_intervals_and_seeds(folder):
+    made = board.make_board(folder)
+    best = [entry for entry in made.entries if entry.tier == 1]
+    told = views.first_tier(made)
+    assert "95 % intervals over 3 seeds or more" in told
+    for entry in best[:5]:
+        assert f"{entry.name} {entry.score:.2f} ({entry.low:.2f} to {entry.high:.2f})" in told
+    rest = sum(entry.rank is not None for entry in made.entries) - len(best)
+    assert f"{rest} encodings are in lower tiers." in told
+    assert views.first_tier(replace(made, entries=[replace(e, tier=None) for e in made.entries])) == ""
+
+
+def test_an_item_says_how_much_longer_than_in_training_it_is():
+    for profile, name in (("STANDARD", "copy"), ("STANDARD_2", "copy_unique")):
+        facts = about.task(profile, name)
+        for item in about.items(profile, name):
+            words, length = views.multiple(item, facts.trained).rsplit(": ", 1)
+            assert length == str(item.condition["length"])
+            times = 1 if words == "training length" else float(words.removesuffix(" times as long"))
+            assert times == pytest.approx(int(length) / facts.trained, rel=0.005)
 
 
 def test_a_task_without_answers_leads_to_a_task_of_its_family_that_has_some(folder):
@@ -180,9 +222,14 @@ def test_a_task_without_answers_leads_to_a_task_of_its_family_that_has_some(fold
     ]
 
 
+@pytest.fixture(scope="module")
+def evil(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return hostile(write_sweep(tmp_path_factory.mktemp("evil"), {"rope": 1.0, "fox": 6.0}))
+
+
 @pytest.mark.parametrize("name", app.ENTRIES)
-def test_a_hostile_record_is_shown_as_text(monkeypatch, tmp_path, name):
-    page = opened(monkeypatch, hostile(write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0})), name)
+def test_a_hostile_record_is_shown_as_text(monkeypatch, evil, name):
+    page = opened(monkeypatch, evil, name)
     if name == "encoding":
         page.selectbox(key="encoding").set_value("evil").run()
         assert not page.exception
@@ -194,18 +241,26 @@ def test_a_hostile_record_is_shown_as_text(monkeypatch, tmp_path, name):
         assert trap not in said(page)
 
 
-@pytest.mark.parametrize("name", sorted(set(app.ENTRIES) - {"submit", "identities"}))
+@pytest.mark.parametrize(
+    "name", some(sorted(set(app.ENTRIES) - {"submit", "identities"}), "overview", "task")
+)
 def test_an_empty_folder_is_an_error_with_the_remedy(monkeypatch, tmp_path, name):
     page = opened(monkeypatch, tmp_path, name)
     assert len(page.error) == 1
     assert "pebench run" in page.error[0].value.replace("\\", "")
 
 
+@pytest.fixture(scope="module")
+def unscored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("unscored")
+    write(Sweep({"rope": 1.0}).record("rope", "certificate", 0, tuple(checks())), place)
+    write_failure(place, "fox", "copy", "out of memory", "killed at 4 GiB")
+    return place
+
+
 @pytest.mark.parametrize("name", app.ENTRIES)
-def test_a_board_without_scores_breaks_no_page(monkeypatch, tmp_path, name):
-    write(Sweep({"rope": 1.0}).record("rope", "certificate", 0, tuple(checks())), tmp_path)
-    write_failure(tmp_path, "fox", "copy", "out of memory", "killed at 4 GiB")
-    opened(monkeypatch, tmp_path, name)
+def test_a_board_without_scores_breaks_no_page(monkeypatch, unscored, name):
+    opened(monkeypatch, unscored, name)
 
 
 def test_the_whole_app_starts_on_the_overview(monkeypatch, folder):
@@ -368,6 +423,17 @@ def test_a_link_to_what_there_is_not_says_so_and_shows_nothing_else(monkeypatch,
     assert {key: page.query_params[key] for key in link} == link  # a reload says it again
 
 
+def test_a_link_to_an_encoding_of_another_profile_names_that_profile(monkeypatch, tmp_path):
+    folder = write_sweep(tmp_path, {"rope": 1.0, "fox": 2.0, "alibi": 3.0})
+    write_sweep(tmp_path, {"rope": 1.0, "cope": 2.0}, profile="STANDARD")
+    monkeypatch.setenv(launch.FOLDER_VARIABLE, str(folder))
+    page = AppTest.from_function(one_page, default_timeout=TIMEOUT, args=("encoding",))
+    page.query_params |= {"encoding": "cope", "profile": "QUICK"}
+    page.run()
+    assert not page.exception
+    assert "no encoding “cope” on this board. It has results in STANDARD." in page.error[0].value
+
+
 @pytest.mark.parametrize("spelling", ["rope+fox", "rope fox", "ROPE+FOX"])
 def test_a_plus_may_have_become_a_space(monkeypatch, tmp_path, spelling):
     monkeypatch.setenv(launch.FOLDER_VARIABLE, str(write_sweep(tmp_path, {"rope": 1.0, "rope+fox": 6.0})))
@@ -411,6 +477,9 @@ def test_a_comparison_is_of_what_was_chosen(monkeypatch, folder):
     others, low = column_of(table, "other"), column_of(table, "low")
     assert set(others) == {"rope", "alibi"}
     assert all(value > 0 for other, value in zip(others, low, strict=True) if other == "rope")
+    assert "**fox is better than rope over 3 tasks at and beyond L.**" in said(page)
+    page.multiselect(key="others").set_value([]).run()
+    assert "is better than" not in said(page)
 
 
 def test_a_new_record_shows_without_a_restart(monkeypatch, tmp_path):
@@ -472,7 +541,7 @@ def test_a_missing_folder_starts_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["to the parent", "to the terminal's group"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.walks)])
 def test_a_signal_ends_the_app_and_leaves_nothing_behind(folder, tmp_path, send, number):
     port = unused_port()
     script = tmp_path / "serve.py"

@@ -95,6 +95,19 @@ def test_costs_are_ratios_beside_the_score(board):
     assert "cost" not in board.task_families
 
 
+def test_rope_costs_1_and_a_note_says_what_its_clock_measured(folder):
+    measured = {"train_ratio": 1.25, "prefill_ratio": 0.9, "decode_ratio": 1.0}
+    records = [
+        replace(r, rows=tuple(replace(row, value=measured.get(row.metric, row.value)) for row in r.rows))
+        if (r.encoding, r.task) == ("rope", "throughput")
+        else r
+        for r in (read(file, folder) for file in sorted(folder.rglob("*.json")))
+    ]
+    found = board_of(records, "QUICK", {"QUICK": len(records)}, [])
+    assert [entry(found, "rope").costs[ratio] for ratio in measured] == [1, 1, 1]
+    assert [note for note in found.notes if "RoPE over itself was measured as 0.90 to 1.25" in note]
+
+
 def test_what_lies_beyond_max_length_is_missing_and_shown_as_coverage(board):
     ape = entry(board, "learned_ape")
     assert ape.coverage == pytest.approx(0.5)

@@ -46,7 +46,9 @@ def test_a_lead_beyond_the_training_length_is_no_verdict_on_the_paper(board: Boa
 
 
 def test_a_lead_at_the_training_length_is_a_verdict(monkeypatch: pytest.MonkeyPatch, board: Board) -> None:
-    monkeypatch.setattr(claims, "OURS", Quantity("language", "beyond L"))  # where these records differ
+    monkeypatch.setattr(
+        claims, "ours", lambda board: Quantity("language", "beyond L")
+    )  # where these records differ
     said = {(row.first, row.second): row for row in claims.judged(board).itertuples() if row.same_quantity}
     assert said["alibi", "rope"].verdict == "higher"
     assert said["alibi", "rope"].low > 0

@@ -42,7 +42,10 @@ def test_a_sentence_falls_with_its_data(board: Board) -> None:
     assert (
         sentences.decays_keep_more(made(KEEPING | LOSING | {"p_rope": 9.0})) == ""
     )  # one rotation keeps all
-    assert sentences.decays_keep_more(made({n: s for n, s in (KEEPING | LOSING).items() if n != "fox"})) == ""
+    rest = {n: s for n, s in (KEEPING | LOSING).items() if n != "fox"}
+    assert "`fox`" not in sentences.decays_keep_more(made(rest))
+    lone = {n: s for n, s in rest.items() if n not in ("rope", "p_rope")}
+    assert sentences.decays_keep_more(made(lone)) == ""  # of one rotation alone nothing is said
     assert sentences.half_of_the_heads(board)
     assert sentences.half_of_the_heads(made(KEEPING | LOSING | {"nape": 4.0})) == ""
     assert "lower beyond L" in sentences.rotation_beside_decay(board)
@@ -58,7 +61,7 @@ def test_one_seed_carries_no_sentence() -> None:
 
 
 def test_each_sentence_names_its_lengths_and_seeds() -> None:
-    for text in sentences.in_short(documents.board()):
+    for text in sentences.in_short(documents.board()) + sentences.in_short(documents.board(documents.FIRST)):
         assert re.search(r"\bL\b", text), text
         assert re.search(r"seeds?\b|sources?\b", text), text
 
@@ -102,7 +105,7 @@ def test_the_trials_have_what_is_cited() -> None:
 
 
 def test_a_task_that_few_have_beyond_l_is_named() -> None:
-    said = notes.on_tasks(documents.board())
+    said = notes.on_tasks(documents.board(documents.FIRST))
     assert any(text.startswith("`permutation` beyond L") and "`path`" in text for text in said)
     assert not any(text.startswith("`copy` beyond L") for text in said)
 
@@ -118,7 +121,7 @@ def test_the_short_table_has_no_preview_and_tells_at_L_from_beyond() -> None:
     for row in rows:
         at, beyond = map(float, row.split(" | ")[2:4])
         assert at > beyond
-    assert len(documents.top(documents.board()).splitlines()) == documents.TOP + 2
+    assert len(documents.top(documents.board(documents.FIRST)).splitlines()) == documents.TOP + 2
 
 
 def test_a_document_is_written_where_its_marks_are(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,14 +16,14 @@ ORDER = (
 def show() -> None:
     st.title("Orders in the GRAPE paper")
     board = open_board()
-    frame = claims.judged(board)
+    frame, ours = claims.judged(board), claims.ours(board).title
     if frame.empty:
         st.info("No claim can be judged yet: a claim needs results of both its encodings.")
     else:
         st.markdown(
             f"The paper (arXiv:2512.07805) measures {claims.PAPER}: averages over seven zero-shot tasks, one seed, "
             "models of 355M and 770M parameters, a sampling error of about half a point. The same quantity here is "
-            f"{claims.OURS.title}: how well text is predicted at the training length. Only there a verdict stands, "
+            f"{ours}: how well text is predicted at the training length. Only there a verdict stands, "
             "corrected for the number of claims (Holm, 5 %). A second line of each claim shows "
             f"{claims.BESIDE.title}, which the paper does not measure: *{claims.OTHER}*. *Not separated* does not mean "
             "equal. Where the paper's figure is negative, its own table says the opposite of the line."

@@ -4,6 +4,8 @@ import streamlit as st
 
 from pebench.leaderboard.app import figures, links, views
 from pebench.leaderboard.app.widgets import COLUMNS, download, draw, open_board, records_of, show_frame
+from pebench.leaderboard.printing import plain
+from pebench.leaderboard.reports.verdicts import verdict
 
 
 def show() -> None:
@@ -14,13 +16,16 @@ def show() -> None:
     if len(best) < 2:
         st.info("A comparison needs two encodings with results.")
         return
-    first = links.pick("Encoding", best, "first", what="encoding")
+    first = links.pick("Is this encoding", best, "first", what="encoding")
     rest = [name for name in best if name != first]
-    others = links.pick_many("minus", rest, "others", what="encoding", default=rest[:1])
+    others = links.pick_many("better than", rest, "others", what="encoding", default=rest[:1])
     frame = views.compare(board, first, others)
     if frame.empty:
         st.info("Choose at least one encoding to compare with.")
         return
+    for other in others:
+        answer, *rest = map(plain, verdict(board, first, other))
+        st.markdown("\n".join([f"**{answer}**", "", *(f"- {sentence}" for sentence in rest)]))
     draw(
         figures.differences(frame, first, figures.Looks([first, *others])),
         "compare",

@@ -11,6 +11,7 @@ from pebench.leaderboard.app.widgets import (
     open_board,
     records_of,
     show_frame,
+    ways,
 )
 from pebench.suite.results.metrics import METRICS
 
@@ -21,6 +22,7 @@ def show() -> None:
     metrics = views.cost_metrics(board)
     if not metrics:
         st.info("This profile has no measurement of cost.")
+        ways(views.costs_question(board), board.profile)
         return
     cost = links.pick(
         "Cost",

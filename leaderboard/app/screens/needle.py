@@ -10,6 +10,7 @@ from pebench.leaderboard.app.widgets import (
     draw,
     open_board,
     records_of,
+    ways,
 )
 
 MAP_WIDTH = 260
@@ -20,6 +21,8 @@ def show() -> None:
     board = open_board()
     pair = chosen_metric(board, "depth", "map")
     names = chosen_encodings(board, "encodings") if pair else []
+    if pair is None:
+        ways(views.needle_maps(board), board.profile)
     if pair is None or not names:
         return
     frame = views.by_depth(board, *pair, names)

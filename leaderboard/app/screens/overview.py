@@ -31,7 +31,7 @@ def show() -> None:
         filters = chosen_filters(board)
     families = [about.family(task) for task in tasks] or None
     if tasks:
-        st.info(f"Ranked on {plain(', '.join(map(about.title, tasks)))} alone.")
+        st.info(plain(f"Ranked on {', '.join(map(about.title, tasks))} alone. {views.first_tier(board)}"))
     show_table(rows.board_table(board, page_address("encoding", board.profile), filters, families), "board")
     with short.expander("In short: what these records say"):  # after the table, as it takes seconds
         st.markdown("\n".join(f"- {sentence}" for sentence in in_short(whole)))

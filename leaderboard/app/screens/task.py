@@ -37,20 +37,20 @@ def show() -> None:
         st.caption(views.sizes(facts))
         for paragraph in facts.rule.split("\n\n"):
             st.markdown(views.quoted(paragraph))
-        items(board, name)
+        items(board, name, facts.trained)
     ranking(board, name)
     curve(board, name)
     predicts(board, name)
 
 
-def items(board: Board, name: str) -> None:
+def items(board: Board, name: str, trained: int) -> None:
     """A test item at each of a few lengths with the right answer, and what each encoding answered."""
     st.subheader("What is asked")
     found = about.items(board.profile, name)
     if not found:
         st.caption("pebench keeps no test item of this task.")
         return
-    tabs = st.tabs([views.multiple(item) for item in found])
+    tabs = st.tabs([views.multiple(item, trained) for item in found])
     for tab, item in zip(tabs, found, strict=True):
         with tab:
             st.code(views.question(item), language=None, wrap_lines=True)
@@ -73,6 +73,7 @@ def ranking(board: Board, name: str) -> None:
     """The encodings by this task alone."""
     st.subheader("Ranked on this task alone")
     alone = narrowed(board, [name])
+    st.markdown(plain(views.first_tier(alone)))
     show_table(
         rows.board_table(alone, page_address("encoding", board.profile)),
         "task-board",

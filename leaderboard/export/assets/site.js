@@ -33,7 +33,7 @@ function figures() {
 function compare() {
   const place = document.getElementById("compare");
   if (!place) return;
-  const { names, tasks, pairs } = read("pairs");
+  const { names, tasks, pairs, verdicts } = read("pairs");
   const [first, second] = place.querySelectorAll("select");
   for (const select of [first, second]) for (const name of names) select.add(new Option(name, name));
   const asked = decodeURIComponent(location.hash.slice(1)).split("&").filter(Boolean);
@@ -43,7 +43,9 @@ function compare() {
   [first.value, second.value] = [asked[0] ?? names[0], asked[1] ?? names.find((name) => name !== (asked[0] ?? names[0]))];
   const show = () => {
     const [a, b] = [names.indexOf(first.value), names.indexOf(second.value)];
-    const found = pairs[a < b ? `${a} ${b}` : `${b} ${a}`] ?? [], sign = a < b ? 1 : -1;
+    const pair = a < b ? `${a} ${b}` : `${b} ${a}`, found = pairs[pair] ?? [], sign = a < b ? 1 : -1;
+    const sentences = (verdicts[pair] ?? []).map((text) => Object.assign(document.createElement("li"), { textContent: text }));
+    place.querySelector(".verdict").replaceChildren(...sentences);
     const rows = found.map(([task, difference, low, high, p, seeds]) => ({
       name: tasks[task], title: "", search: tasks[task], href: "#", group: "", p, seeds,
       difference: { score: sign * difference, low: sign > 0 ? low : -high, high: sign > 0 ? high : -low },

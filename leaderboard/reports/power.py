@@ -1,0 +1,94 @@
+"""What a benchmark can tell apart: smallest separable difference, dead weight, effective number of tasks, row time."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from pebench.leaderboard import ranking
+from pebench.leaderboard.board import Board
+from pebench.leaderboard.reports.quantities import ALL, WHOLE, Quantity, measured, size, trained_at
+
+DEAD, CEILING = 0.02, 0.98  # of a score, which MOST of the runs do not leave
+MOST = 0.9
+
+
+class Power(NamedTuple):
+    """What one profile can tell apart."""
+
+    ranked: int  # encodings with a place
+    seeds: int  # the fewest of a ranked encoding
+    pairs: int  # of ranked encodings
+    separated: int  # after Holm's correction over these pairs
+    visible: float  # median over pairs: the difference found at 5 % with a power of 80 %, of one pair alone
+    dead: float  # share of the score's weight in conditions where nearly all runs score below DEAD
+    ceiling: float  # the same above CEILING
+    tasks: int
+    effective: float  # number of tasks that their correlations leave
+
+
+def power(board: Board) -> Power | None:
+    """The figures of a board; None with fewer than two ranked encodings.
+
+    Dead weight and ceiling count runs (an encoding with a seed) of ranked encodings. The effective number of tasks is
+    the participation ratio (sum of eigenvalues)^2 / sum of their squares of the tasks' correlations over them.
+    """
+    r = board.ranking
+    data, names = r.data, list(ranking.whole(r)["encoding"])
+    if len(names) < 2:
+        return None
+    ours, at = measured(board, Quantity(ALL, WHOLE)), [data.encodings.index(name) for name in names]
+    gaps = [ours.gap(a, b) for n, a in enumerate(names) for b in names[:n]]
+    visible = [gap.visible for gap in gaps if gap is not None and gap.visible is not None]
+    weight = ranking.weights(data.groups, np.ones(len(data.groups), bool))
+    runs = data.score[at].reshape(-1, data.score.shape[2])
+    runs = runs[np.isfinite(runs).any(axis=1)]
+    dead, ceiling = (
+        float(weight[there.mean(axis=0) >= MOST].sum()) for there in (runs < DEAD, runs > CEILING)
+    )
+    return Power(
+        ranked=len(names),
+        seeds=min(entry.seeds for entry in board.entries if entry.name in names),
+        pairs=len(gaps),
+        separated=r.separated,
+        visible=float(np.median(visible)) if visible else np.nan,
+        dead=dead,
+        ceiling=ceiling,
+        tasks=len(data.tasks),
+        effective=effective(ranking.task_scores(r).loc[names]),
+    )
+
+
+def effective(scores: pd.DataFrame) -> float:
+    """The participation ratio of the correlations between tasks (columns) over encodings (rows).
+
+    >>> effective(pd.DataFrame({"a": [0.1, 0.5, 0.9], "b": [0.2, 0.6, 1.0]}))
+    1.0
+    >>> effective(pd.DataFrame({"a": [0.0, 0.0, 1.0, 1.0], "b": [0.0, 1.0, 0.0, 1.0]}))
+    2.0
+    """
+    varied = scores.loc[:, scores.std() > 0]
+    values = np.linalg.eigvalsh(varied.corr().to_numpy())
+    return round(float(values.sum() ** 2 / (values**2).sum()), 6)
+
+
+def to_markdown(boards: Sequence[Board]) -> str:
+    """A line for each board that can be judged."""
+    lines = [
+        "| profile | models | ranked, seeds | pairs separated | smallest difference | dead | at the ceiling "
+        "| effective tasks | row of `rope`, s |",
+        "|---" * 9 + "|",
+    ]
+    for board in boards:
+        if found := power(board):
+            row = board.runs[(board.runs["encoding"] == "rope") & (board.runs["seed"] == 0)]
+            seconds = row.dropna(subset="gate")["seconds"].sum()
+            cells = (
+                *(f"`{board.profile}`", f"{size(board)}, {trained_at(board)}"),
+                *(f"{found.ranked}, {found.seeds}", f"{found.separated} of {found.pairs}"),
+                *(f"{found.visible:.2f}", f"{found.dead:.0%}", f"{found.ceiling:.0%}"),
+                *(f"{found.effective:.1f} of {found.tasks}", f"{seconds:.0f}"),
+            )
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)

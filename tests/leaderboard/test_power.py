@@ -1,0 +1,82 @@
+"""What a profile can tell apart: the figures of docs/validity.md."""
+
+from dataclasses import replace
+
+import pytest
+
+from pebench.leaderboard import ranking
+from pebench.leaderboard.board import Board, board_of
+from pebench.leaderboard.reports import power, published, validity
+from pebench.suite.results.record import Record
+from tests.made_records import Sweep
+
+SKILLS = {"fox": 9.0, "alibi": 4.0, "rope": 2.0, "nope": 1.0}
+
+
+def made(records: list[Record]) -> Board:
+    return board_of(records, "QUICK", {"QUICK": len(records)}, [])
+
+
+def valued(records: list[Record], task: str, value: float) -> list[Record]:
+    """The records with this value in all scored rows of a task beyond its training length."""
+
+    def changed(r: Record) -> Record:
+        rows = tuple(
+            replace(row, value=value)
+            if row.score is not None and float(row.condition.get("length", 0)) > 64 and row.metric == "exact"
+            else row
+            for row in r.rows
+        )
+        return replace(r, rows=rows) if r.task == task else r
+
+    return [changed(r) for r in records]
+
+
+@pytest.fixture(scope="module")
+def records() -> list[Record]:
+    return list(Sweep(SKILLS).records())
+
+
+def test_dead_weight_is_the_weight_of_conditions_that_nearly_all_runs_fail(records: list[Record]) -> None:
+    whole, failed, solved = (
+        power.power(made(found))
+        for found in (records, valued(records, "copy", 0.0), valued(records, "copy", 1.0))
+    )
+    assert whole is not None
+    assert failed is not None
+    assert solved is not None
+    data = made(valued(records, "copy", 0.0)).ranking.data
+    weight = ranking.weights(data.groups, data.has_cell[0])
+    exact = (
+        (data.names["task"] == "copy") & (data.names["phase"] == "beyond") & (data.names["metric"] == "exact")
+    )
+    assert failed.dead - whole.dead == pytest.approx(weight[exact.to_numpy()].sum())
+    assert failed.dead > 0.05
+    assert solved.ceiling - whole.ceiling == pytest.approx(failed.dead - whole.dead)
+
+
+def test_more_seeds_make_smaller_differences_visible() -> None:
+    two, six = (power.power(made(list(Sweep(SKILLS, seeds=n).records()))) for n in (2, 6))
+    assert two is not None
+    assert six is not None
+    assert (two.seeds, six.seeds) == (2, 6)
+    assert six.visible < two.visible
+    assert two.pairs == six.pairs == 6
+
+
+def test_one_ranked_encoding_tells_nothing_apart() -> None:
+    assert power.power(made(list(Sweep({"rope": 2.0}).records()))) is None
+    assert power.power(made(list(Sweep(SKILLS, seeds=1).records()))) is None
+
+
+def test_two_versions_stand_beside_each_other(records: list[Record]) -> None:
+    tables = published.read()
+    board = made(records)
+    less = made([r for r in records if r.task != "needle"])
+    head, _, *lines = validity.beside(
+        validity.validity(board, tables), validity.validity(less, tables)
+    ).splitlines()
+    assert head.count("`QUICK`: column") == 2
+    assert all(line.count("|") == head.count("|") for line in lines)
+    needle = next(line for line in lines if line.startswith("| needle beyond L"))
+    assert needle.endswith("| - | - | - |")
