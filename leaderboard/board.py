@@ -201,6 +201,8 @@ def make_board(
             f"In your folder too, and shown as published: {', '.join(sorted(both))}; without the published "
             "records beside it your folder's are shown."
         )
+    if mine and not len(parts[places.index(PUBLISHED)]):
+        notes.append(f"There are no published records of {profile}: nothing stands beside your own.")
     if tasks:
         notes.append(f"Ranked on {', '.join(tasks)} alone.")
     return replace(made, notes=notes, own=frozenset(mine))
