@@ -14,7 +14,8 @@ import pandas as pd
 import pyarrow as pa
 
 from pebench.leaderboard import table
-from pebench.leaderboard.board import REMEDY, Board, board_of
+from pebench.leaderboard.board import REMEDY, Board, board_of, newest_version
+from pebench.leaderboard.columns import columns
 from pebench.leaderboard.printing import to_frame
 from pebench.leaderboard.reports.extension import is_track, tracks_of
 from pebench.leaderboard.reports.extension import to_frame as to_track_frame
@@ -211,9 +212,16 @@ def tables(records: list[Record]) -> dict[str, pa.Table]:
         for name, part in sorted(by_profile.items())
         if not is_track(name)
     ]
+    most = max(by_profile, key=lambda name: len(by_profile[name]))
+    first = newest_version(most, columns(records))  # what a viewer sees first, as on the board
     against = {board.profile: validity(board, read(FILE)).pairs for board in boards}
     frames = {
-        "leaderboard": joined(_ranking(board, against[board.profile]) for board in boards),
+        "leaderboard": joined(
+            _ranking(board, against[board.profile])
+            for board in sorted(
+                boards, key=lambda board: (board.profile != first, -board.profiles[board.profile])
+            )
+        ),
         "answers": pd.concat(table.answer_table(part).assign(profile=p) for p, part in by_profile.items()),
         "published": joined(pairs.assign(profile=name) for name, pairs in against.items()),
         "scores": pd.concat(table.score_table(part).assign(profile=p) for p, part in by_profile.items()),

@@ -24,7 +24,7 @@ from pebench.leaderboard.export.tables import SCHEMAS, DatasetError, tables
 from pebench.leaderboard.reports.extension import make_tracks
 from pebench.suite.cli import app
 from pebench.suite.results.record import Answer, Record, Row, newest, read_all, write
-from tests.made_records import Sweep, checks, facts, write_sweep
+from tests.made_records import SKILL, Sweep, checks, facts, write_sweep
 
 SWEEP = Sweep({"rope": 1.0, "fox": 6.0, "learned_ape": 0.2}, seeds=2, lengths=(64, 256))
 RECORDS = SWEEP.records()
@@ -162,6 +162,17 @@ def test_the_examples_of_the_card_run(folder: Path) -> None:
             [sys.executable, "-c", block], cwd=folder, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
+
+
+def test_the_profile_that_the_board_shows_first_comes_first() -> None:
+    older = [
+        r for name in ("QUICK", "ABLATION") for r in Sweep({"rope": 1.0, "fox": 6.0}, profile=name).records()
+    ]
+    few = [r for r in older if r.profile == "QUICK" or r.seed == 0]
+    newer = Sweep(SKILL, seeds=2, tasks=("copy", "language"), profile="QUICK_2").records()
+    for records, order in ((few, ["QUICK", "ABLATION"]), ([*few, *newer], ["QUICK_2", "QUICK", "ABLATION"])):
+        told = tables(list(records))["leaderboard"]["profile"].to_pylist()
+        assert list(dict.fromkeys(told)) == order
 
 
 def test_the_ranking_is_the_first_table_and_says_what_the_board_says(folder: Path) -> None:
