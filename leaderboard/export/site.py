@@ -127,7 +127,9 @@ def build(
         pages = all_pages(site)
         counts.update(write(site, pages, out / board.profile, "../"))
         if board is newest:
-            write(site, [overview(site, ""), *pages[1:]], out, "")
+            first = pages[0]
+            first.parts = [ways(board, "") if part == ways(board, "../") else part for part in first.parts]
+            write(site, pages, out, "")
             put(out / MISSING, document(site, missing(site), "").encode())
     for name, content in assets().items():
         put(out / "assets" / name, content)
@@ -145,7 +147,7 @@ def all_pages(site: Site) -> list["Page"]:
     """The pages of one board, the first page first."""
     board, against = site.board, validity(site.board, read(FILE))
     return [
-        overview(site, "../"),
+        overview(site),
         tasks(site),
         *(task(site, name, against) for name in views.ranked_tasks(board)),
         *(encoding(site, entry) for entry in board.entries),
@@ -292,16 +294,14 @@ def plain_table(page: Page, name: str, frame: pd.DataFrame, shown: rows.Data | N
     page.table(name, shown or rows.frame_table(frame), json.loads(frame.to_json(orient="records")))
 
 
-def overview(site: Site, root: str) -> Page:
-    """The first page; `root` leads to the site's root, where other versions lie."""
+def overview(site: Site) -> Page:
+    """The first page, of the folder of its version."""
     page, board = Page("index.html", "Positional encodings, ranked"), site.board
     page.add(f"<p>{html.escape(views.measured_what(board))}</p>")
     page.add("<details><summary>In short: what these records say</summary><ul>")
     page.add(*(f"<li>{coded(sentence)}</li>" for sentence in sentences.in_short(board)), "</ul></details>")
     page.add(
-        '<div class="questions">',
-        *(f'<a href="{path}">{html.escape(text)}</a>' for text, path in questions(board, root)),
-        "</div>",
+        ways(board, "../"),
         f"<p class=facts>{html.escape(views.news(board, site.version))}</p>",
     )
     ranking_table(page, "overview", board)
@@ -318,6 +318,12 @@ def overview(site: Site, root: str) -> Page:
     notes = [f"No rank: {name}: {reason}." for name, reason in unranked(board)] + board.notes
     page.add("<ul class=facts>", *(f"<li>{html.escape(note)}</li>" for note in notes), "</ul>")
     return page
+
+
+def ways(board: Board, root: str) -> str:
+    """The questions as links; `root` leads to the site's root, where other versions lie."""
+    links = (f'<a href="{path}">{html.escape(text)}</a>' for text, path in questions(board, root))
+    return f'<div class="questions">{"".join(links)}</div>'
 
 
 def questions(board: Board, root: str) -> list[tuple[str, str]]:
