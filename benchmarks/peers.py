@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from benchmarks.precision import products
 from pebench.encodings.registry import resolve
 from pebench.suite.experiment.profiles import Plan
 from pebench.suite.experiment.speed import Timed
@@ -66,6 +67,18 @@ def ours(shape: Shape, encoding: str) -> Step:
     plan = Plan(shape.layers, shape.width, shape.heads, recipe, (1,), 1)
     timed = Timed(resolve(encoding)[1], plan, torch.device("cpu"))
     return lambda: timed.train(shape.length)
+
+
+def in_float32(shape: Shape, encoding: str) -> Step:
+    """Our step as on a processor that multiplies in float32 alone."""
+    with products("float32"):
+        step = ours(shape, encoding)
+
+    def take() -> float:
+        with products("float32"):
+            return step()
+
+    return take
 
 
 def theirs(shape: Shape, model: nn.Module, forward: Forward, autocast: bool) -> Step:

@@ -40,6 +40,7 @@ from benchmarks.peers import (
     Shape,
     Step,
     environment,
+    in_float32,
     ours,
     rivals,
 )
@@ -65,6 +66,7 @@ def measured(shape: Shape, encoding: str, others: dict[str, Callable[[], Step]],
     """Print the time of our step with this encoding, and of each other one with its ratio to ours."""
     print(f"\n{shape.name}: {encoding}")
     steps = {"ours": ours(shape, encoding)}
+    others = {"ours, float32 products": lambda: in_float32(shape, encoding), **others}
     for name, make in others.items():
         try:
             step = make()

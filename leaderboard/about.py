@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pebench.leaderboard import shipped
 from pebench.suite.results.record import Condition
 
 FILE = Path(__file__).with_name("tasks.json")
-PUBLISHED = Path(__file__).with_name("records")  # the published results
+PUBLISHED = shipped.folder() / "records"  # the published results
+EXTENDED = shipped.folder() / "extended"  # those of the track EXTEND
 # What a first run makes: the newest quick profile that has published results to be compared with.
 USUAL = next((name for name in ("QUICK_2", "QUICK") if (PUBLISHED / name).is_dir()), "QUICK_2")
-EXTENDED = Path(__file__).with_name("extended")  # those of the track EXTEND
 
 
 @dataclass(frozen=True)

@@ -273,8 +273,18 @@ class Reading:
 def reading(folder: Path) -> Reading:
     """All records of a folder; an unchanged file is read once. BoardError where there is no folder."""
     if not folder.is_dir():
+        if folder == PUBLISHED:
+            raise BoardError(
+                "the published results cannot be unpacked; set PEBENCH_CACHE to a folder that can be written"
+            )
         raise BoardError(f"there is no records folder {folder}; {REMEDY}")
     return _reading(folder, stamp(folder))
+
+
+def elsewhere(folders: Iterable[Path], encoding: str) -> list[str]:
+    """The profiles in which these folders have results of an encoding, the one with most records first."""
+    records = [r for folder in folders for r in reading(folder).records if r.encoding == encoding and r.rows]
+    return [profile for profile, _ in Counter(r.profile for r in records).most_common()]
 
 
 @functools.lru_cache(maxsize=4)

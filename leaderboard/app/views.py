@@ -209,7 +209,7 @@ def sizes(facts: about.TaskFacts) -> str:
 
 def multiple(item: about.Item, trained: int) -> str:
     """At what length an item is: "8 times as long: 96", over the training length."""
-    length = item.condition["length"]
+    length = int(item.condition["length"])
     return f"{'training length' if length == trained else f'{length / trained:.3g} times as long'}: {length}"
 
 

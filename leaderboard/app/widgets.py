@@ -27,7 +27,6 @@ from pebench.leaderboard.reports.validity import Validity
 from pebench.leaderboard.reports.validity import validity as make_validity
 from pebench.suite.results.metrics import METRICS
 
-SOURCES = "sources"  # of the session: the folders of the board, and their state
 ORDERS = ("ascending", "descending")
 HOME = Path(__file__).parent
 TABLE = st.components.v2.component(
@@ -113,7 +112,7 @@ def empty_pages() -> set[str]:
 
     They are left out of the menu; a link to them still opens them.
     """
-    folders, changed = st.session_state.get(SOURCES, (None, 0))
+    folders, changed = st.session_state.get(links.SOURCES, (None, 0))
     try:
         if folders is None:
             folders = tuple(os.environ.get(FOLDER_VARIABLE, DEFAULT_FOLDER).split(os.pathsep))
@@ -160,7 +159,7 @@ def open_board() -> Board:
     except (BoardError, OSError) as e:
         st.error(plain(str(e)))
         st.stop()
-    st.session_state[SOURCES] = (folders, changed)
+    st.session_state[links.SOURCES] = (folders, changed)
     for file in board.unreadable:
         st.warning(f"Unreadable and left out: {plain(str(file.path))}: {plain(file.reason)}")
     return board
@@ -168,7 +167,7 @@ def open_board() -> Board:
 
 def shown_folders() -> list[Path]:
     """The folders of the board."""
-    folders, _ = st.session_state[SOURCES]
+    folders, _ = st.session_state[links.SOURCES]
     return [folder_named(folder) for folder in folders]
 
 
@@ -176,13 +175,13 @@ def narrowed(board: Board, tasks: Sequence[str]) -> Board:
     """The board ranked anew on these tasks alone; on all of them where none is named."""
     if not tasks:
         return board
-    folders, changed = st.session_state[SOURCES]
+    folders, changed = st.session_state[links.SOURCES]
     return cached_board(folders, board.profile, tuple(tasks), changed)
 
 
 def in_short(board: Board) -> list[str]:
     """The sentences that hold on the board, for Markdown; made once for a board that has not changed."""
-    folders, changed = st.session_state[SOURCES]
+    folders, changed = st.session_state[links.SOURCES]
     return list(_in_short(folders, board.profile, changed))
 
 
@@ -207,7 +206,7 @@ def ways(asked: Sequence[views.Question], profile: str) -> None:
 
 def validity(board: Board) -> Validity:
     """The board against published tables; made once for a board that has not changed."""
-    folders, changed = st.session_state[SOURCES]
+    folders, changed = st.session_state[links.SOURCES]
     return _validity(folders, board.profile, changed)
 
 
@@ -218,7 +217,7 @@ def _validity(folders: tuple[str, ...], profile: str, changed: int) -> Validity:
 
 def trend(quantity: str) -> Trend:
     """The trend over the sizes in the folders of the board. TrendError where there is one size."""
-    folders, changed = st.session_state[SOURCES]
+    folders, changed = st.session_state[links.SOURCES]
     return _trend(folders, quantity, changed)
 
 

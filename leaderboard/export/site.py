@@ -365,11 +365,12 @@ def task(site: Site, name: str, against: Validity) -> Page:
     """One task: rule, items, ranking, curve, validity."""
     board, title = site.board, about.title(name)
     page, facts = Page(f"tasks/{name}.html", title), about.task(site.board.profile, name)
+    trained = facts.trained if facts else 0
     if facts:
         page.add(f"<p class=facts>{html.escape(views.sizes(facts))}</p>", paragraphs(facts.rule))
     for item in about.items(board.profile, name) if facts else ():
         page.add(
-            f"<h2>{html.escape(opened(views.multiple(item, facts.trained)))}</h2>",
+            f"<h2>{html.escape(opened(views.multiple(item, trained)))}</h2>",
             f"<pre>{html.escape(views.question(item))}</pre>",
         )
         if item.right:

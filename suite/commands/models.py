@@ -5,7 +5,7 @@ import math
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -19,9 +19,6 @@ from pebench.suite.commands.common import (
     console,
     listed,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 def finite(value: float) -> float:

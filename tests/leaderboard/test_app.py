@@ -26,6 +26,7 @@ from pebench.suite.results.record import write
 from tests.leaderboard.test_board import HOSTILE, hostile
 from tests.made_records import SKILL, STANDARD_TASKS, Sweep, checks, write_failure, write_sweep
 from tests.ports import unused_port
+from tests.walks import some
 
 TIMEOUT = 120
 
@@ -93,8 +94,8 @@ def said(page: AppTest) -> str:
     return "\n".join(str(element.value) for part in parts for element in part)
 
 
-@pytest.mark.parametrize("name", app.ENTRIES)
-def test_a_page_shows_without_an_exception(monkeypatch, folder, name):
+@pytest.mark.parametrize("name", some(app.ENTRIES, "trend"))
+def test_a_page_of_a_small_folder_shows_without_an_exception(monkeypatch, folder, name):
     page = opened(monkeypatch, folder, name)
     assert page.title
     assert not page.error
@@ -103,6 +104,7 @@ def test_a_page_shows_without_an_exception(monkeypatch, folder, name):
 @pytest.mark.parametrize("name", [name for name in app.ENTRIES if name != "trend"])
 def test_a_page_shows_a_whole_benchmark(monkeypatch, wide, name):
     page = opened(monkeypatch, wide, name)
+    assert page.title
     assert not page.error
     apart = ("No pictures in this folder", "pebench extend")  # made by commands of their own
     assert not [info.value for info in page.info if not any(said in info.value for said in apart)]
@@ -220,9 +222,14 @@ def test_a_task_without_answers_leads_to_a_task_of_its_family_that_has_some(fold
     ]
 
 
+@pytest.fixture(scope="module")
+def evil(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return hostile(write_sweep(tmp_path_factory.mktemp("evil"), {"rope": 1.0, "fox": 6.0}))
+
+
 @pytest.mark.parametrize("name", app.ENTRIES)
-def test_a_hostile_record_is_shown_as_text(monkeypatch, tmp_path, name):
-    page = opened(monkeypatch, hostile(write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0})), name)
+def test_a_hostile_record_is_shown_as_text(monkeypatch, evil, name):
+    page = opened(monkeypatch, evil, name)
     if name == "encoding":
         page.selectbox(key="encoding").set_value("evil").run()
         assert not page.exception
@@ -234,18 +241,26 @@ def test_a_hostile_record_is_shown_as_text(monkeypatch, tmp_path, name):
         assert trap not in said(page)
 
 
-@pytest.mark.parametrize("name", sorted(set(app.ENTRIES) - {"submit", "identities"}))
+@pytest.mark.parametrize(
+    "name", some(sorted(set(app.ENTRIES) - {"submit", "identities"}), "overview", "task")
+)
 def test_an_empty_folder_is_an_error_with_the_remedy(monkeypatch, tmp_path, name):
     page = opened(monkeypatch, tmp_path, name)
     assert len(page.error) == 1
     assert "pebench run" in page.error[0].value.replace("\\", "")
 
 
+@pytest.fixture(scope="module")
+def unscored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("unscored")
+    write(Sweep({"rope": 1.0}).record("rope", "certificate", 0, tuple(checks())), place)
+    write_failure(place, "fox", "copy", "out of memory", "killed at 4 GiB")
+    return place
+
+
 @pytest.mark.parametrize("name", app.ENTRIES)
-def test_a_board_without_scores_breaks_no_page(monkeypatch, tmp_path, name):
-    write(Sweep({"rope": 1.0}).record("rope", "certificate", 0, tuple(checks())), tmp_path)
-    write_failure(tmp_path, "fox", "copy", "out of memory", "killed at 4 GiB")
-    opened(monkeypatch, tmp_path, name)
+def test_a_board_without_scores_breaks_no_page(monkeypatch, unscored, name):
+    opened(monkeypatch, unscored, name)
 
 
 def test_the_whole_app_starts_on_the_overview(monkeypatch, folder):
@@ -408,6 +423,17 @@ def test_a_link_to_what_there_is_not_says_so_and_shows_nothing_else(monkeypatch,
     assert {key: page.query_params[key] for key in link} == link  # a reload says it again
 
 
+def test_a_link_to_an_encoding_of_another_profile_names_that_profile(monkeypatch, tmp_path):
+    folder = write_sweep(tmp_path, {"rope": 1.0, "fox": 2.0, "alibi": 3.0})
+    write_sweep(tmp_path, {"rope": 1.0, "cope": 2.0}, profile="STANDARD")
+    monkeypatch.setenv(launch.FOLDER_VARIABLE, str(folder))
+    page = AppTest.from_function(one_page, default_timeout=TIMEOUT, args=("encoding",))
+    page.query_params |= {"encoding": "cope", "profile": "QUICK"}
+    page.run()
+    assert not page.exception
+    assert "no encoding “cope” on this board. It has results in STANDARD." in page.error[0].value
+
+
 @pytest.mark.parametrize("spelling", ["rope+fox", "rope fox", "ROPE+FOX"])
 def test_a_plus_may_have_become_a_space(monkeypatch, tmp_path, spelling):
     monkeypatch.setenv(launch.FOLDER_VARIABLE, str(write_sweep(tmp_path, {"rope": 1.0, "rope+fox": 6.0})))
@@ -515,7 +541,7 @@ def test_a_missing_folder_starts_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["to the parent", "to the terminal's group"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.walks)])
 def test_a_signal_ends_the_app_and_leaves_nothing_behind(folder, tmp_path, send, number):
     port = unused_port()
     script = tmp_path / "serve.py"

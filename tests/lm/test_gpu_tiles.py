@@ -101,6 +101,7 @@ def compiled_again(*options: str) -> list[dict[str, object]]:
 
 
 @NEEDS
+@pytest.mark.walks
 def test_a_stored_result_is_what_the_compiler_says() -> None:
     stored = kernels.stored()
     some = [j for j in stored if (j.kernel, j.source, j.width) == ("backward_keys", "path", 64)][:2]

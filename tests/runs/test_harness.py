@@ -45,6 +45,7 @@ from pebench.tasks.lm_eval import books as harness_books
 from pebench.tasks.lm_eval import questions as harness_data
 from pebench.tasks.lm_eval.books import LENGTHS, MAKERS, YAML
 from tests.runs.test_checkpoint import SIZE, model
+from tests.walks import some
 
 TEXT = "It was a bright cold day in April, and the clocks were striking thirteen. Ōtoko wa kita — “no”."
 
@@ -302,6 +303,7 @@ def test_lm_eval_finds_the_model_by_its_name(checkpoint: Path, books: None) -> N
     assert ours.cut == 16
 
 
+@pytest.mark.walks
 def test_lm_evals_own_command_line_finds_the_model(checkpoint: Path, books: None, tmp_path: Path) -> None:
     """In a process that nobody has told of pebench: its installation alone does."""
     given = {
@@ -325,7 +327,9 @@ def test_lm_evals_own_command_line_finds_the_model(checkpoint: Path, books: None
     assert all(1 <= len(answer) <= 3 for answer in answers)
 
 
-@pytest.mark.parametrize("first", ["lm_eval.evaluator", "pebench.suite.runs.harness"])
+@pytest.mark.parametrize(
+    "first", some(["lm_eval.evaluator", "pebench.suite.runs.harness"], "lm_eval.evaluator")
+)
 def test_lm_evals_own_models_stay_where_ours_is_known(first: str) -> None:
     code = f"import {first}, lm_eval.evaluator, lm_eval.api.registry as r; print(r.get_model('dummy'))"
     ended = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=120)

@@ -33,6 +33,7 @@ from pebench.suite.runs.engines import forkserver, local
 from pebench.suite.runs.existing import existing
 from pebench.suite.runs.machine import cores
 from pebench.suite.runs.runner import Sweep, cells, estimate, kinds, latest, states
+from tests.in_process import exit_code
 
 BAD = Path(__file__).parents[1] / "bad_encodings.py"
 
@@ -265,24 +266,22 @@ def test_each_task_becomes_a_record(task: str, tmp_path: Path, books: None) -> N
     assert record_of(cell, tmp_path) == record
 
 
-def test_a_read_only_folder_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_read_only_folder_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     kernel = Path("/sys/kernel")  # which refuses new files to the superuser too
     if not kernel.exists():
         pytest.skip("this system has no /sys")
-    for command in (["run", "-e", "nope", "-t", "copy"], ["submit", "MINE"]):
-        (tmp_path / "mine.py").write_text(
-            "from pebench.encodings.nope import NoPE\n\n\nclass Mine(NoPE):\n    pass\n"
-        )
-        words = [f"{tmp_path / 'mine.py'}:Mine" if word == "MINE" else word for word in command]
-        done = subprocess.run(
-            [sys.executable, "-m", "pebench.suite.cli", *words, "--profile", "SMOKE", "--records", kernel / "records"],
-            capture_output=True, text=True, cwd=tmp_path,
-        )  # fmt: skip
-        assert done.returncode == 3
-        assert done.stderr.splitlines()[-1].startswith(
-            "pebench: cannot use the records folder /sys/kernel/records"
-        )
-        assert "Traceback" not in done.stderr
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "from pebench.encodings.nope import NoPE\n\n\nclass Mine(NoPE):\n    pass\n"
+    )
+    for command in (["run", "-e", "nope", "-t", "copy"], ["submit", f"{tmp_path / 'mine.py'}:Mine"]):
+        words = [*command, "--profile", "SMOKE", "--records", str(kernel / "records")]
+        assert exit_code(monkeypatch, *words) == 3
+        said = capsys.readouterr().err
+        assert said.splitlines()[-1].startswith("pebench: cannot use the records folder /sys/kernel/records")
+        assert "Traceback" not in said
 
 
 def test_what_a_killed_run_left_half_written_is_removed(tmp_path: Path) -> None:
@@ -424,7 +423,7 @@ def worker_of(process: subprocess.Popen[str]) -> psutil.Process:
     raise AssertionError("no worker started")
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.walks)])
 def test_a_sweep_that_is_stopped_loses_only_what_runs(how: signal.Signals, tmp_path: Path) -> None:
     cell = Cell("rope", "copy", "QUICK", 0)
     process = subprocess.Popen(
@@ -441,6 +440,7 @@ def test_a_sweep_that_is_stopped_loses_only_what_runs(how: signal.Signals, tmp_p
     assert not [p for p in tmp_path.rglob("*.tmp")]
 
 
+@pytest.mark.walks
 def test_two_sweeps_on_one_folder_share_the_work(tmp_path: Path) -> None:
     chosen = cells(SMOKE, ["rope", "alibi"], ["copy"], [0], None)
     command = [

@@ -1,7 +1,5 @@
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from pebench.suite.commands import submissions
 from pebench.suite.results.record import read_all
 from pebench.suite.submissions import accept as accepting
 from pebench.suite.submissions.accept import AcceptError, accept
+from tests.in_process import exit_code
 from tests.made_submission import FILLED, fill, submitted
 
 
@@ -113,15 +112,16 @@ def test_a_class_that_would_not_be_found_is_told_by_validate_and_refused(
         accept(out, found.records, checkout)
 
 
-def test_what_does_not_validate_stays_where_it_is(tmp_path: Path) -> None:
+def test_what_does_not_validate_stays_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, _, out = submitted(tmp_path)
     fill(out)
     next((out / "records").rglob("*.json")).unlink()
     before = files(out)
-    words = [Path(sys.executable).with_name("pebench"), "accept", out]
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "no record of" in done.stderr
-    assert "stays as it is" in done.stderr
+    assert exit_code(monkeypatch, "accept", str(out)) == 1
+    said = capsys.readouterr().err
+    assert "no record of" in said
+    assert "stays as it is" in said
     assert files(out) == before
     assert not (FOLDER / "my_idea.py").exists()

@@ -16,6 +16,7 @@ from pebench.suite import cli
 from pebench.tasks.data import tokens
 from pebench.tasks.data.corpus import CorpusError
 from pebench.tasks.data.tokens import END_OF_TEXT, Source, Tokens, held_out, identity, tokenise, tokenizer
+from tests.in_process import exit_code
 
 DOCUMENTS = [f"Document {i}: the {i * 7919 % 1000} ships — naïve, {'x' * (i % 50)}." for i in range(3000)]
 
@@ -132,6 +133,12 @@ def test_rows_are_a_function_of_seed_step_and_row(parquet: Path, tmp_path: Path)
     assert all((windows == row.numpy()).all(1).any() for row in rows)
 
 
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As HF_HUB_OFFLINE does, which both libraries read when they are imported."""
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
 def test_what_cannot_be_read_is_said(parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenise(Source(str(parquet)), tmp_path / "a", shard=20_000)
     with pytest.raises(CorpusError, match="another shard"):
@@ -141,8 +148,7 @@ def test_what_cannot_be_read_is_said(parquet: Path, tmp_path: Path, monkeypatch:
     (tmp_path / "empty").mkdir()
     with pytest.raises(CorpusError, match="has no"):
         tokenise(Source(str(tmp_path / "empty")), tmp_path / "c")
-    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    offline(monkeypatch)
     with pytest.raises(CorpusError, match="offline, name a local folder"):
         tokenise(Source("nobody/nothing"), tmp_path / "d")
     with (tmp_path / "a/train_000002.bin").open("r+b") as file:
@@ -153,26 +159,21 @@ def test_what_cannot_be_read_is_said(parquet: Path, tmp_path: Path, monkeypatch:
         tokens.opened(tmp_path / "a/train_000002.bin")
 
 
-def command(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pebench.suite.cli", "data", "tokenise", *words],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
-def test_the_command_tokenises_local_text_and_says_which_it_is(parquet: Path, tmp_path: Path) -> None:
-    done = command(str(parquet), "--out", str(tmp_path / "shards"), "--tokens", "5k", "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == identity(tmp_path / "shards")
-    assert 5000 <= json.loads(done.stdout)["tokens"] < 20_000
+def test_the_command_tokenises_local_text_and_says_which_it_is(
+    parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokenised = ("data", "tokenise")
+    shards = str(tmp_path / "shards")
+    assert exit_code(monkeypatch, *tokenised, str(parquet), "--out", shards, "--tokens", "5k", "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said == identity(tmp_path / "shards")
+    assert 5000 <= said["tokens"] < 20_000
     lines = tmp_path / "own.jsonl"
     lines.write_text("".join(json.dumps({"body": text}) + "\n" for text in DOCUMENTS[:40]))
-    own = command(str(lines), "--out", str(tmp_path / "own"), "--text", "body")
-    assert own.stdout.startswith(f"{identity(tmp_path / 'own')['tokens']:,} tokens of own.jsonl ("), (
-        own.stderr
-    )
+    own = ("--out", str(tmp_path / "own"), "--text", "body")
+    assert exit_code(monkeypatch, *tokenised, str(lines), *own) == 0
+    told = capsys.readouterr().out
+    assert told.startswith(f"{identity(tmp_path / 'own')['tokens']:,} tokens of own.jsonl (")
     assert read(tmp_path / "own", "train")[0] == END_OF_TEXT
 
 
@@ -193,7 +194,7 @@ def test_the_command_says_what_is_wrong_with_its_words(
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "a.txt").write_text("A ship.\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    offline(monkeypatch)
     done = CliRunner().invoke(cli.app, ["data", "tokenise", *words])
     found = cli.explained(done.exception) if isinstance(done.exception, Exception) else done.exit_code
     assert found == code

@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from pebench.leaderboard.app import figures, links
-from pebench.leaderboard.app.widgets import SOURCES, download, draw, open_board, show_frame
+from pebench.leaderboard.app.widgets import download, draw, open_board, show_frame
 from pebench.leaderboard.board import BoardError, folder_named
 from pebench.leaderboard.printing import plain
 from pebench.leaderboard.reports import extension
@@ -15,7 +15,7 @@ KINDS = ("single", "multi_key", "multi_query", "multi_value")
 def show() -> None:
     st.title("Extended contexts")
     open_board()
-    folders, _ = st.session_state[SOURCES]
+    folders, _ = st.session_state[links.SOURCES]
     try:
         profiles = extension.profiles([folder_named(folder) for folder in folders])
         profile = links.pick("Profile of the track", profiles, "track")

@@ -3,8 +3,8 @@
 import pandas as pd
 import streamlit as st
 
-from pebench.leaderboard.app import figures
-from pebench.leaderboard.app.widgets import NUMBER, SOURCES, download, draw, open_board, show_frame
+from pebench.leaderboard.app import figures, links
+from pebench.leaderboard.app.widgets import NUMBER, download, draw, open_board, show_frame
 from pebench.leaderboard.board import Board, BoardError, folder_named
 from pebench.leaderboard.printing import plain
 from pebench.leaderboard.reports import agreement, extension, published
@@ -72,7 +72,7 @@ def show() -> None:
 
 def extended(board: Board) -> None:
     """Methods of context extension here and on a pretrained model."""
-    folders, _ = st.session_state[SOURCES]
+    folders, _ = st.session_state[links.SOURCES]
     places = [folder_named(folder) for folder in folders]
     try:
         tracks = [t for name in extension.profiles(places) for t in extension.make_tracks(places, name)[0]]

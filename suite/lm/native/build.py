@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from pebench.suite.results.cache import cache_folder, temporary_folder
 from pebench.suite.results.provenance import Kernels
-from pebench.tasks.data.wheels import cache_folder, temporary_folder
 
 FOLDER = Path(__file__).parent
 SOURCES = sorted(p for p in FOLDER.iterdir() if p.suffix in (".c", ".h"))

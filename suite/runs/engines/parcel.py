@@ -12,13 +12,13 @@ import psutil
 
 from pebench.encodings.registry import extension_of, names_a_file
 from pebench.suite.experiment.sharing import Sharing
+from pebench.suite.results.cache import temporary_folder
 from pebench.suite.results.record import AGAIN, Record, RecordError, from_json, write_whole
 from pebench.suite.runs.cell import Cell
 from pebench.suite.runs.engine import Fault
 from pebench.suite.runs.engines.local import HERE, Limits, Local
 from pebench.suite.runs.existing import existing
 from pebench.suite.runs.machine import memory
-from pebench.tasks.data.wheels import temporary_folder
 
 FOLDERS = "pebench-run-"  # of runs on a node; the id of the process that owns it follows
 EVERY = 1.0  # seconds between two words on how far a run is
