@@ -21,7 +21,6 @@ from pebench.suite.cli import app
 from pebench.suite.extend.certificate import certify_method
 from tests.walks import some
 
-
 QUICK = ("pi", "ntk_dynamic", "yarn+logn", "self_extend", "dual_chunk+logn", "streaming")
 
 
