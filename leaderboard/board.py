@@ -15,10 +15,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pebench.leaderboard import about, ranking, table
 from pebench.leaderboard.about import PUBLISHED, USUAL
+from pebench.leaderboard.columns import Columns, columns, joined
+from pebench.leaderboard.folders import columns_of
 from pebench.leaderboard.notes import notes_of
 from pebench.leaderboard.ranking.comparisons import FEWEST
 from pebench.leaderboard.ranking.keeps import ALL, learning
@@ -31,7 +34,6 @@ from pebench.suite.results.record import (
     Record,
     Unreadable,
     folders,
-    newest,
     read_all,
 )
 
@@ -164,39 +166,44 @@ def make_board(
     is in both. `tasks`: these alone count. BoardError where there is nothing to show.
     """
     places = [records] if isinstance(records, Path) else list(records)
-    read = [reading(folder) for folder in places]
-    read = [replace(part, records=[r for r in part.records if r.task not in EXTENDING]) for part in read]
-    every = [record for part in read for record in part.records]
+    read = [told_of(folder) for folder in places]
     unreadable = [file for part in read for file in part.unreadable]
-    if not every:
+    parts = [part.told.where(~part.told.column("task").isin(EXTENDING)) for part in read]
+    every = joined(parts)
+    if not len(every):
         broken = f" ({len(unreadable)} unreadable, first: {unreadable[0].reason})" if unreadable else ""
         named = ", ".join(map(str, places))
         raise BoardError(f"no records in {named}{broken}; {REMEDY}")
-    counts = (Counter(r.profile for r in part.records).most_common() for part in read)
-    profiles = dict(Counter(r.profile for r in every).most_common())
+    counts = (Counter(part.texts("profile")).most_common() for part in parts)
+    profiles = dict(Counter(every.texts("profile")).most_common())
     profile = profile or newest_version(next(name for count in counts for name, _ in count), every)
     if profile not in profiles:
         raise BoardError(f"no records of profile {profile!r}; {hint(profile, profiles)}; {REMEDY}")
-    mine, both = own_encodings(places, read, profile)
-    chosen: list[Record] = []
+    parts = [part.where(part.column("profile") == profile) for part in parts]
+    mine, both = own_encodings(places, parts)
+    chosen: list[Columns] = []
     marks: dict[str, str] = {}
-    for folder, part in zip(places, read, strict=True):
-        kept = [
-            r
-            for r in newest(part.records)
-            if r.profile == profile
-            and (not tasks or r.task in (*tasks, *ALWAYS))
-            and (folder == PUBLISHED or r.encoding not in both)
-        ]
-        marks |= verified(folder, {r.path.as_posix() for r in kept}, unreadable)
-        chosen += kept
-    made = of_profile(board_of(newest(chosen), profile, profiles, unreadable, marks), tasks)
+    for folder, part in zip(places, parts, strict=True):
+        kept = part.newest()
+        keep = np.full(len(kept), True)
+        if tasks:
+            keep &= kept.column("task").isin([*tasks, *ALWAYS])
+        if folder != PUBLISHED:
+            keep &= ~kept.column("encoding").isin(both)
+        kept = kept.where(keep)
+        marks |= verified(folder, {file.replace(os.sep, "/") for file in kept.texts("file")}, unreadable)
+        chosen.append(kept)
+    told = joined(chosen).newest()
+    made = of_profile(board_of_columns(told, profile, profiles, unreadable, marks), tasks)
     notes = [*made.notes]
     if both:
-        notes.append(f"In your folder too, and shown as published: {', '.join(sorted(both))}.")
+        notes.append(
+            f"In your folder too, and shown as published: {', '.join(sorted(both))}; without the published "
+            "records beside it your folder's are shown."
+        )
     if tasks:
         notes.append(f"Ranked on {', '.join(tasks)} alone.")
-    return replace(made, notes=notes, own=frozenset(mine), answers=table.answer_table(chosen))
+    return replace(made, notes=notes, own=frozenset(mine))
 
 
 def version_after(profile: str) -> str:
@@ -214,19 +221,20 @@ def version_before(profile: str, known: Iterable[str]) -> str | None:
     return next((name for name in known if version_after(name) == profile), None)
 
 
-def newest_version(profile: str, records: Sequence[Record]) -> str:
+def newest_version(profile: str, told: Columns) -> str:
     """The newest version of a profile that can answer what visitors ask; the profile itself where no newer one can.
 
     It can where ENOUGH encodings have two seeds of every task that counts, and some encoding has its costs.
     """
     after = version_after(profile)
-    seeds = {(r.encoding, r.task, r.seed) for r in records if r.profile == after and r.rows}
+    part = told.where((told.column("profile") == after) & told.column("measured"))
+    seeds = set(zip(part.texts("encoding"), part.texts("task"), part.texts("seed"), strict=True))
     found = Counter((encoding, task) for encoding, task, _ in seeds)
     tasks = [t.name for t in about.tasks(after) if t.name not in ALWAYS]
     whole = [e for e in {e for e, _ in found} if all(found[e, task] >= FEWEST for task in tasks)]
     costs = any(task == "throughput" for _, task in found)
     answers = bool(tasks) and costs and len(whole) >= ENOUGH
-    return newest_version(after, records) if answers else profile
+    return newest_version(after, told) if answers else profile
 
 
 def of_profile(board: Board, tasks: Sequence[str] = ()) -> Board:
@@ -270,15 +278,34 @@ class Reading:
     unreadable: list[Unreadable]
 
 
+@dataclass(frozen=True)
+class Told:
+    """The same as columns."""
+
+    told: Columns
+    unreadable: list[Unreadable]
+
+
 def reading(folder: Path) -> Reading:
-    """All records of a folder; an unchanged file is read once. BoardError where there is no folder."""
+    """All records of a folder; an unchanged folder is read once. BoardError where there is no folder."""
+    demand(folder)
+    return _reading(folder, stamp(folder))
+
+
+def told_of(folder: Path) -> Told:
+    """All records of a folder as columns; an unchanged folder is read once. BoardError where there is no folder."""
+    demand(folder)
+    return _told_of(folder, stamp(folder))
+
+
+def demand(folder: Path) -> None:
+    """BoardError where there is no folder of records."""
     if not folder.is_dir():
         if folder == PUBLISHED:
             raise BoardError(
                 "the published results cannot be unpacked; set PEBENCH_CACHE to a folder that can be written"
             )
         raise BoardError(f"there is no records folder {folder}; {REMEDY}")
-    return _reading(folder, stamp(folder))
 
 
 def elsewhere(folders: Iterable[Path], encoding: str) -> list[str]:
@@ -293,13 +320,19 @@ def _reading(folder: Path, changed: int) -> Reading:
         return Reading(*read_all(folder))
 
 
-def own_encodings(places: list[Path], read: list[Reading], profile: str) -> tuple[set[str], set[str]]:
+@functools.lru_cache(maxsize=4)
+def _told_of(folder: Path, changed: int) -> Told:
+    with uncollected():
+        return Told(*columns_of(folder))
+
+
+def own_encodings(places: list[Path], parts: list[Columns]) -> tuple[set[str], set[str]]:
     """With the published records beside others: the encodings of the others alone, and those that are in both."""
     if PUBLISHED not in places or len(places) < 2:
         return set(), set()
     names: dict[bool, set[str]] = {True: set(), False: set()}
-    for folder, part in zip(places, read, strict=True):
-        names[folder == PUBLISHED] |= {r.encoding for r in part.records if r.profile == profile}
+    for folder, part in zip(places, parts, strict=True):
+        names[folder == PUBLISHED] |= set(part.texts("encoding"))
     return names[False] - names[True], names[False] & names[True]
 
 
@@ -379,10 +412,20 @@ def board_of(
 
     `marks` says of a record, by its path, how it came out when it was run again.
     """
-    with uncollected():
-        scores, checks = table.score_table(records), table.check_table(records)
-    runs, cards = table.run_table(records), table.card_table(records)
-    runs["verified"] = [(marks or {}).get(file, "") for file in runs["file"]]
+    return board_of_columns(columns(records), profile, profiles, unreadable, marks or {})
+
+
+def board_of_columns(
+    told: Columns,
+    profile: str,
+    profiles: dict[str, int],
+    unreadable: list[Unreadable],
+    marks: dict[str, str],
+) -> Board:
+    """The same of records as columns."""
+    scores, checks = table.score_table(told), table.check_table(told)
+    runs, cards = table.run_table(told), told.cards
+    runs["verified"] = [marks.get(file, "") for file in runs["file"]]
     blocked = _blocked(runs, checks)
     result = ranking.rank(scores, blocked)
     families = sorted(set(result.data.names["task_family"]))
@@ -392,7 +435,7 @@ def board_of(
     facts = _Facts(
         ranked=_by_encoding(result.table),
         families=_by_encoding(result.families),
-        runs=_by_encoding(runs),
+        runs=_by_encoding(runs[_FACTS]),
         checks=_by_encoding(checks),
         at_length=_quantities(result.at_length.table),
         beyond=_quantities(result.beyond.table),
@@ -404,11 +447,31 @@ def board_of(
         cards=cards,
     )
     entries = [facts.entry(name) for name in order]
-    notes = notes_of(entries, records, result, scores, profile, profiles, unreadable)
+    notes = notes_of(entries, told, result, scores, profile, profiles, unreadable)
     seeds = result.data.seeds
     return Board(
-        profile, profiles, entries, families, seeds, notes, unreadable, scores, runs, checks, cards, result
+        *(
+            profile,
+            profiles,
+            entries,
+            families,
+            seeds,
+            notes,
+            unreadable,
+            scores,
+            runs,
+            checks,
+            cards,
+            result,
+        ),
+        answers=table.answer_table(told),
     )
+
+
+_FACTS = [  # of a run, that an entry is made of
+    *("encoding", "task", "seed", "outcome", "learned", "parameters_encoding"),
+    *("verified", "clean", "no_commit", "stale", "corpus"),
+]
 
 
 def _by_encoding(frame: pd.DataFrame) -> dict[str, list[Any]]:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from pebench.leaderboard import ranking
+from pebench.leaderboard.columns import Columns
 from pebench.suite.results.metrics import RATIOS, YARDSTICK, counted
-from pebench.suite.results.record import CERTIFICATE, Record, Unreadable
+from pebench.suite.results.record import CERTIFICATE, Unreadable
 
 if TYPE_CHECKING:
     from pebench.leaderboard.board import Entry
@@ -20,7 +21,7 @@ NAMED = 6  # pairs that a note names
 
 def notes_of(
     entries: "list[Entry]",
-    records: list[Record],
+    told: Columns,
     result: ranking.Ranking,
     scores: pd.DataFrame,
     profile: str,
@@ -32,10 +33,10 @@ def notes_of(
         *_seed_notes(entries, result, scores),
         *_task_notes(result),
         *_length_notes(result),
-        *_processor_notes(records),
+        *_processor_notes(told),
         *_clock_notes(scores),
-        *_mixture_notes(records),
-        *_source_notes(records),
+        *_mixture_notes(told),
+        *_source_notes(told),
         *_entry_notes(entries),
         *_folder_notes(profile, profiles, unreadable),
     ]
@@ -93,18 +94,15 @@ def _task_notes(result: ranking.Ranking) -> list[str]:
     return notes
 
 
-def _processor_notes(records: list[Record]) -> list[str]:
+def _processor_notes(told: Columns) -> list[str]:
     """On which kinds of processor the runs were made, because another kind trains another model."""
-    kinds = Counter(
-        str(r.provenance["cpu"])
-        for r in records
-        if r.rows and r.task not in (CERTIFICATE, "throughput") and r.provenance.get("cpu")
-    )
+    trained = told.where(told.column("measured") & ~told.column("task").isin([CERTIFICATE, "throughput"]))
+    kinds = Counter(filter(None, trained.texts("cpu")))
     if not kinds:
         return []
-    told = ", ".join(f"{cpu} ({counted(n, 'run')})" for cpu, n in kinds.most_common())
+    named = ", ".join(f"{cpu} ({counted(n, 'run')})" for cpu, n in kinds.most_common())
     return [
-        f"Processors: {told}. Another kind of processor rounds differently and trains another model from the same "
+        f"Processors: {named}. Another kind of processor rounds differently and trains another model from the same "
         "seed: expect scores that differ as between seeds."
     ]
 
@@ -120,18 +118,17 @@ def _clock_notes(scores: pd.DataFrame) -> list[str]:
     ]
 
 
-def _mixture_notes(records: list[Record]) -> list[str]:
+def _mixture_notes(told: Columns) -> list[str]:
     """Tasks in which encodings are compared that were not run alike."""
     versions: dict[str, set[str]] = defaultdict(set)
     setups: dict[str, set[str]] = defaultdict(set)
     precisions: dict[str, set[str]] = defaultdict(set)
-    for r in records:
-        if r.rows and r.task != CERTIFICATE:
-            told = r.shared_code or r.provenance.get("task_fingerprint")
-            versions[r.task] |= {told} if isinstance(told, str) else set()  # older records do not tell
-            about = {key: value for key, value in r.setup.items() if key != "corpus"}
-            setups[r.task].add(json.dumps(about, sort_keys=True))
-            precisions[r.task] |= {str(r.provenance.get("precision"))} & {"float32", "bfloat16", "float16"}
+    trained = told.where(told.column("measured") & (told.column("task") != CERTIFICATE))
+    facts = zip(*map(trained.texts, ("task", "shared_code", "setup", "precision")), strict=True)
+    for task, code, setup, precision in dict.fromkeys(facts):
+        versions[task] |= {code} if code else set()  # older records do not tell
+        setups[task].add(setup)
+        precisions[task] |= {precision} & {"float32", "bfloat16", "float16"}
     notes = []
     if mixed := sorted(task for task in setups if len(versions[task]) > 1 or len(setups[task]) > 1):
         notes.append(
@@ -144,27 +141,29 @@ def _mixture_notes(records: list[Record]) -> list[str]:
     return notes
 
 
-def _source_notes(records: list[Record]) -> list[str]:
+def _source_notes(told: Columns) -> list[str]:
     """Encodings whose rows come from two sources of one name, and records whose identity is of another kind."""
     sources: dict[str, set[str]] = defaultdict(set)
-    for r in records:
-        if r.encoding_code:
-            sources[r.encoding].add(f"code {r.encoding_code}")
-        elif isinstance(
-            text := r.card.get("source"), str
-        ):  # a record of revision 1 tells no hash of the code
-            sources[r.encoding].add(f"text {_meaning(text)}")
-    kinds = {name: Counter(told.partition(" ")[0] for told in found) for name, found in sources.items()}
+    facts = zip(*map(told.texts, ("encoding", "encoding_code", "card")), strict=True)
+    for name, code, card in dict.fromkeys(facts):
+        if code:
+            sources[name].add(f"code {code}")
+        elif isinstance(text := json.loads(card).get("source"), str):  # revision 1 tells no hash of the code
+            sources[name].add(f"text {text}")
+    for name, found in sources.items():
+        if len(found) > 1:  # texts that differ may mean the same
+            sources[name] = {f"text {_meaning(s[5:])}" if s.startswith("text ") else s for s in found}
+    kinds = {name: Counter(said.partition(" ")[0] for said in found) for name, found in sources.items()}
     notes = []
     if mixed := sorted(name for name, count in kinds.items() if max(count.values()) > 1):
         notes.append(
             f"Rows of two or more versions of one encoding, which are no result of any of them: {', '.join(mixed)}; "
             "`pebench status` says which runs are stale."
         )
-    early = sum(r.encoding_code is None for r in records)
-    if 0 < early < len(records):
+    early = told.texts("encoding_code").count(None)
+    if 0 < early < len(told):
         notes.append(
-            f"{early} of {len(records)} runs have fingerprints of revision 1: no code of today can be compared with "
+            f"{early} of {len(told)} runs have fingerprints of revision 1: no code of today can be compared with "
             "theirs, so `pebench status` calls them stale."
         )
     return notes

@@ -47,7 +47,7 @@ def to_json(board: Board) -> dict[str, Any]:
         "order": board.order,
         "family_influence": _influence(board),
         "task_dependent": [{"better": a, "worse": b} for a, b in board.ranking.task_dependent],
-        "encodings": [asdict(entry) for entry in board.entries],
+        "encodings": [asdict(entry) | {"own": entry.name in board.own} for entry in board.entries],
     }
 
 
@@ -113,7 +113,8 @@ _QUANTITIES = ("at_length", "beyond", "learns", "keeps")
 
 def to_csv(board: Board) -> str:
     """The board as CSV; text that a spreadsheet would run as a formula is quoted with an apostrophe."""
-    return safe_csv(to_frame(board))
+    frame = to_frame(board)
+    return safe_csv(frame.assign(own=frame["name"].isin(board.own)) if board.own else frame)
 
 
 def safe_csv(frame: pd.DataFrame) -> str:
@@ -132,7 +133,9 @@ def to_markdown(board: Board) -> str:
     """The board as a Markdown table, with the notes below."""
     header, rows = _printed(board)
     lines = [f"| {' | '.join(map(plain, header))} |", f"|{'|'.join(' --- ' for _ in header)}|"]
-    lines += [f"| {' | '.join(plain(cell) for cell in row)} |" for row in rows]
+    for entry, row in zip(board.entries, rows, strict=True):
+        cells = map(plain, row)
+        lines.append(f"| {' | '.join(f'**{c}**' if entry.name in board.own else c for c in cells)} |")
     below = [f"No rank: {name}: {reason}." for name, reason in unranked(board)] + board.notes
     return "\n".join([*lines, "", *(f"- {plain(note)}" for note in below)]) + "\n"
 
@@ -164,7 +167,7 @@ def _printed(board: Board) -> tuple[list[str], list[list[str]]]:
         *(["seeds"] if unequal else []),
         *([] if one_seed else ["P(best)"]),
         *(["by tasks"] if by_tasks else []),
-        *(*board.task_families, "cover", "learned", "train"),
+        *(*board.task_families, "cover", "learns", "train"),
     ]
     rows = []
     for e in board.entries:
@@ -173,7 +176,7 @@ def _printed(board: Board) -> tuple[list[str], list[list[str]]]:
             [
                 *([str(e.places.get(board.order, "-"))] if another else []),
                 str(e.tier) if e.tier else "preview" if e.preview else "-",
-                e.name,
+                f"{e.name} (own)" if e.name in board.own else e.name,
                 _share(e.score) + "*" * e.partial,
                 *([] if one_seed else [_range(e.low, e.high)]),
                 *(_share(found.score if found else None) for found in (e.at_length, e.beyond)),
@@ -183,7 +186,7 @@ def _printed(board: Board) -> tuple[list[str], list[list[str]]]:
                 *([_share(e.p_best_tasks)] if by_tasks else []),
                 *(_share(part.score) + "*" * e.partial if part else "-" for part in parts),
                 f"{e.coverage:.0%}",
-                f"{sum(e.gates.values()) / len(e.gates):.0%}" if e.gates else "-",
+                f"{e.learns.value:.0%}" if e.learns else "-",
                 f"{e.costs['train_ratio']:.2f}x" if "train_ratio" in e.costs else "-",
             ]
         )
@@ -205,7 +208,7 @@ def print_board(board: Board, console: Console) -> None:
     spare = [
         "train",
         "keeps",
-        "learned",
+        "learns",
         "by tasks",
         "P(best)",
         *reversed(board.task_families),
@@ -222,13 +225,15 @@ def print_board(board: Board, console: Console) -> None:
     shown = Table(title=title, box=None, pad_edge=False)
     for name in widths:
         shown.add_column(escape(name), justify="left" if name == "encoding" else "right", overflow="fold")
-    for row in rows:
-        shown.add_row(*(escape(cell) for h, cell in zip(header, row, strict=True) if h in widths))
+    for entry, row in zip(board.entries, rows, strict=True):
+        cells = (escape(cell) for h, cell in zip(header, row, strict=True) if h in widths)
+        shown.add_row(*cells, style="bold" if entry.name in board.own else None)
     console.print(shown)
     console.print(
         "No test separates a tier's rows from its leader. Scores: 0 without reading the input, 1 for an oracle; at L: "
         "at the training length; beyond: at longer ones; keeps: octaves of L to which half of "
-        "the score at L holds (*: some tasks are not learned); train: time of a training step over RoPE's.",
+        "the score at L holds (*: some tasks are not learned); "
+        "learns: share of runs that pass their gate; train: time of a training step over RoPE's.",
         style="dim",
     )
     if left_out:

@@ -1,12 +1,16 @@
 """Records as data frames: long, one row a fact, and pure: no file is read here."""
 
+import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from pebench.leaderboard.columns import SHOWN, Columns, columns, number, spelled, text
 from pebench.suite.results.record import CERTIFICATE, Condition, Record, normalised
 
 SCORE_COLUMNS = [
@@ -16,162 +20,115 @@ SCORE_COLUMNS = [
 ]
 
 
-def score_table(records: Iterable[Record]) -> pd.DataFrame:
+def score_table(records: Columns | Iterable[Record]) -> pd.DataFrame:
     """One row per measured number; `score` is 0 at the floor, 1 at the ceiling, NaN where it does not count.
 
     `length`, `depth`, `position`, `kind` (of needles) and `questions` (a set of them) repeat what the condition says;
     `condition` is all of it, as text. `phase` is "at_length" up to the training length of the task, "beyond" above it,
-    and empty where either length is unknown.
+    and empty where either length is unknown. Texts are categories in the order of the alphabet.
     """
-    measured = [r for r in records if r.task != CERTIFICATE]
-    rows = [row for r in measured for row in r.rows]
-    run = np.repeat(np.arange(len(measured)), [len(r.rows) for r in measured])
-    # The same few conditions and metrics come again and again.
-    conditions: dict[tuple[Any, ...], int] = {}
-    place = [conditions.setdefault(tuple(row.condition.items()), len(conditions)) for row in rows]
-    metrics: dict[str, int] = {}
-    metric = [metrics.setdefault(row.metric, len(metrics)) for row in rows]
-    runs = pd.DataFrame(
-        [
-            (
-                r.encoding,
-                r.task,
-                _text(r.setup.get("task_family"), r.task),
-                r.seed,
-                r.fingerprint,
-                str(r.path),
-            )
-            for r in measured
-        ],
-        columns=["encoding", "task", "task_family", "seed", "fingerprint", "file"],
-    )
-    places = pd.DataFrame(
-        [
-            (
-                label(condition),
-                *(_number(condition.get(key)) for key in ("length", "depth", "position")),
-                *(_text(condition.get(key)) or None for key in ("kind", "task")),
-            )
-            for condition in map(dict, conditions)
-        ],
-        columns=["condition", "length", "depth", "position", "kind", "questions"],
-    ).astype({"length": float, "depth": float, "position": float, "kind": object, "questions": object})
-    named = pd.DataFrame({"metric": list(metrics)})
-    parts = [runs.take(run), places.take(np.array(place, int)), named.take(np.array(metric, int))]
-    frame = pd.concat([part.reset_index(drop=True) for part in parts], axis=1)
-    for column in ("value", "floor", "ceiling"):
-        frame[column] = np.array([getattr(row, column) for row in rows], float)
-    # A stranger's count may be any whole number.
-    frame["n"] = np.array([min(row.n, 2**63 - 1) for row in rows], int)
+    told = records if isinstance(records, Columns) else columns(records)
+    told = told.where(told.column("task") != CERTIFICATE)
+    run = told.rows["run"].to_numpy()
+    # The same few conditions come again and again.
+    condition, every = _coded(told.rows["condition"].to_pandas())
+    conditions = [json.loads(c) for c in every]
+    frame = pd.DataFrame(index=pd.RangeIndex(len(run)))
+    for name in ("encoding", "task", "task_family"):
+        frame[name] = _spread(told.texts(name), run)
+    frame["seed"] = told.runs["seed"].to_numpy()[run]
+    frame["metric"] = _spread(*_coded(told.rows["metric"].to_pandas())[::-1])
+    frame["condition"] = _spread([label(c) for c in conditions], condition)
+    for name in ("length", "depth", "position"):
+        frame[name] = np.array([number(c.get(name)) for c in conditions], float)[condition]
+    for name, key in (("kind", "kind"), ("questions", "task")):
+        frame[name] = _spread([text(c.get(key)) or None for c in conditions], condition)
+    for name in ("value", "n", "floor", "ceiling"):
+        frame[name] = told.rows[name].to_numpy()
     with np.errstate(over="ignore"):  # a stranger's number may be as large as floats go
         score = normalised(frame["value"], frame["floor"], frame["ceiling"])
     # The gate is measured on the training distribution: it says who learned the task, and counts no more.
     frame["score"] = score.clip(lower=0.0).where(frame["metric"] != "gate")
     # A task is in the family that most of its rows name: one record cannot move it.
-    family = frame.groupby("task")["task_family"].agg(lambda names: names.mode().iloc[0])
-    frame["task_family"] = frame["task"].map(family)
-    trained = frame["task"].map(_train_lengths(measured)).astype(float)
-    reached = frame["length"].notna() & trained.notna()
-    frame["phase"] = np.where(reached, np.where(frame["length"] > trained, "beyond", "at_length"), "")
+    family = frame.groupby("task")["task_family"].agg(lambda names: names.mode().iloc[0]).to_dict()
+    frame["task_family"] = _spread([family.get(task, "") for task in told.texts("task")], run)
+    lengths = _train_lengths(told)
+    trained = np.array([lengths.get(task) for task in told.texts("task")], float)[run]
+    phase = np.where(frame["length"] > trained, 1, 0)
+    phase[frame["length"].isna() | np.isnan(trained)] = 2
+    frame["phase"] = _spread(["at_length", "beyond", ""], phase)
+    for name in ("fingerprint", "file"):
+        frame[name] = _spread(told.texts(name), run)
     return frame[SCORE_COLUMNS]
 
 
-def _train_lengths(records: list[Record]) -> dict[str, float]:
+def _spread(texts: Sequence[str | None], codes: "NDArray[Any]") -> pd.Categorical:
+    """The texts that the codes name, as categories in the order of the alphabet."""
+    places, names = pd.factorize(np.array(texts, object), sort=True)
+    return pd.Categorical.from_codes(places[codes], names)
+
+
+def _coded(words: "pd.Series[Any]") -> "tuple[NDArray[Any], list[str]]":
+    """Codes of a categorical column, and the texts among its categories that it has."""
+    used, codes = np.unique(words.cat.codes.to_numpy(), return_inverse=True)
+    return codes, list(words.cat.categories[used])
+
+
+def _train_lengths(told: Columns) -> dict[str, float]:
     """The training length of each task, in its unit: of the most records, as one record cannot move it."""
-    told: dict[str, Counter[float]] = defaultdict(Counter)
-    for r in records:
-        if (length := _number(r.setup.get("train_length"))) is not None:
-            told[r.task][length] += 1
-    return {task: lengths.most_common(1)[0][0] for task, lengths in told.items()}
+    counts: dict[str, Counter[float]] = defaultdict(Counter)
+    for task, length in zip(told.texts("task"), told.texts("train_length"), strict=True):
+        if length is not None:
+            counts[task][length] += 1
+    return {task: lengths.most_common(1)[0][0] for task, lengths in counts.items()}
 
 
-def run_table(records: Iterable[Record]) -> pd.DataFrame:
+def run_table(records: Columns | Iterable[Record]) -> pd.DataFrame:
     """One row per record: what was run, how it ended, on what, how to repeat it."""
-    runs = []
-    for r in records:
-        p, s = r.provenance, r.setup
-        learned = next((row.value for row in r.rows if row.metric == "gate"), None)
-        threshold = _number(s.get("gate"))
-        runs.append(
-            {
-                "encoding": r.encoding,
-                "task": r.task,
-                "task_family": _text(s.get("task_family"), r.task),
-                "seed": r.seed,
-                "outcome": r.outcome,
-                "reason": r.reason,
-                "gate": learned,
-                "threshold": threshold,
-                "learned": None if learned is None or threshold is None else bool(learned >= threshold),
-                "train_length": _number(s.get("train_length")),
-                "started": _text(p.get("started")),
-                "seconds": _number(p.get("seconds")),
-                "tokens": _number(p.get("tokens")),
-                "tokens_per_second": _number(p.get("tokens_per_second")),
-                "peak_memory_bytes": _number(p.get("peak_memory_bytes")),
-                "parameters": _number(_part(p, "parameters", "total")),
-                "parameters_encoding": _number(_part(p, "parameters", "encoding")),
-                "versions": _pairs(p.get("versions")),
-                "platform": _text(p.get("platform")),
-                "cpu": _text(p.get("cpu")),
-                "device": _text(p.get("device")),
-                "threads": _number(p.get("threads")),
-                "precision": _text(p.get("precision")),
-                "commit": _text(p.get("commit")),
-                "clean": p.get("dirty") is False,
-                "no_commit": "" if p.get("commit") else _text(p.get("no_commit")),
-                "corpus": _text(_part(s, "corpus", "name")),
-                "command": _text(p.get("command")),
-                "fingerprint": r.fingerprint,
-                "file": str(r.path),
-            }
-        )
-    frame = pd.DataFrame(runs)
-    if runs:
-        kinds = frame.groupby(["encoding", "task"])["fingerprint"].transform("nunique")
-        frame["stale"] = kinds > 1
-    return frame
+    told = records if isinstance(records, Columns) else columns(records)
+    if not len(told):
+        return pd.DataFrame()
+    frame = spelled(told.runs.select(SHOWN)).to_pandas()
+    kinds = frame.groupby(["encoding", "task"])["fingerprint"].transform("nunique")
+    return frame.assign(stale=kinds > 1)
 
 
-def check_table(records: Iterable[Record]) -> pd.DataFrame:
+def check_table(records: Columns | Iterable[Record]) -> pd.DataFrame:
     """One row per check of a certificate: encoding, check, passed, detail."""
-    rows = [
-        (r.encoding, *(str(row.condition.get(key, "")) for key in ("check", "detail")), row.value >= 1)
-        for r in records
-        for row in r.rows
-        if row.metric == "pass"
-    ]
-    frame = pd.DataFrame(rows, columns=["encoding", "check", "detail", "passed"])
-    return frame.astype({"passed": bool})
+    told = records if isinstance(records, Columns) else columns(records)
+    rows = told.rows.filter(pc.equal(told.rows["metric"], "pass"))
+    codes, texts = _coded(rows["condition"].to_pandas())
+    said = [json.loads(condition) for condition in texts]
+    encodings = np.array(told.texts("encoding"), object)
+    parts = {
+        "encoding": encodings[rows["run"].to_numpy()],
+        **{key: np.array([str(c.get(key, "")) for c in said], object)[codes] for key in ("check", "detail")},
+        "passed": rows["value"].to_numpy() >= 1,
+    }
+    return pd.DataFrame(parts)
 
 
 ANSWERS = ["encoding", "task", "seed", "condition", "item", "asked", "answer", "said", "right"]
 
 
-def answer_table(records: Iterable[Record]) -> pd.DataFrame:
+def answer_table(records: Columns | Iterable[Record]) -> pd.DataFrame:
     """One row per answer that a record keeps: the test item, the right answer, what was said, whether it was right."""
-    rows = [
-        (
-            r.encoding,
-            r.task,
-            r.seed,
-            label(a["condition"]),
-            a["item"],
-            a["asked"],
-            a["answer"],
-            a["said"],
-            a["right"],
-        )
-        for r in records
-        for a in r.answers
-    ]
-    return pd.DataFrame(rows, columns=ANSWERS).astype({"right": bool})
+    told = records if isinstance(records, Columns) else columns(records)
+    runs = spelled(told.runs.select(["encoding", "task", "seed"]).take(told.answers["run"])).to_pandas()
+    answers = spelled(told.answers).to_pandas()
+    labels = {text: label(json.loads(text)) for text in answers["condition"].unique()}
+    return runs.join(answers.assign(condition=answers["condition"].map(labels)))[ANSWERS]
+
+
+def answering(told: Columns) -> list[tuple[str, str]]:
+    """The profile and task of each run that keeps answers."""
+    runs = told.runs.take(pc.unique(told.answers["run"]))
+    return list(zip(runs["profile"].to_pylist(), runs["task"].to_pylist(), strict=True))
 
 
 def card_table(records: Iterable[Record]) -> dict[str, dict[str, Any]]:
     """The card of each encoding, from its record that started last."""
-    ordered = sorted(records, key=lambda r: _text(r.provenance.get("started")))
-    return {r.encoding: r.card for r in ordered}
+    return columns(records).cards
 
 
 def label(condition: Condition) -> str:
@@ -181,22 +138,3 @@ def label(condition: Condition) -> str:
 
 def _plain(value: int | float | str) -> int | float | str:
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300:
-        return float(value)
-    return None
-
-
-def _text(value: object, default: str = "") -> str:
-    return value if isinstance(value, str) and value else default
-
-
-def _part(data: Mapping[str, object], name: str, key: str) -> object:
-    part = data.get(name)
-    return part.get(key) if isinstance(part, dict) else None
-
-
-def _pairs(value: object) -> str:
-    return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else ""

@@ -89,7 +89,7 @@ def test_a_module_imports_only_what_it_may(file: Path) -> None:
 
 FLOORS = {
     "suite": "results lm experiment proofs runs extend submissions commands cli",
-    "leaderboard": "shipped about table ranking notes board printing reports app submissions export",
+    "leaderboard": "shipped about columns folders table ranking notes board printing reports app submissions export",
 }
 
 

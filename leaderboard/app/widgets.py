@@ -15,10 +15,11 @@ from urllib.parse import urlencode
 import pandas as pd
 import streamlit as st
 
+from pebench.leaderboard import table
 from pebench.leaderboard.app import figures, links, rows, views
 from pebench.leaderboard.app.launch import DEFAULT_FOLDER, FOLDER_VARIABLE, OPEN_VARIABLE
 from pebench.leaderboard.app.links import PAGES
-from pebench.leaderboard.board import Board, BoardError, cached_board, folder_named, reading, stamp
+from pebench.leaderboard.board import Board, BoardError, cached_board, folder_named, stamp, told_of
 from pebench.leaderboard.printing import plain, safe_csv
 from pebench.leaderboard.reports import sentences
 from pebench.leaderboard.reports.published import FILE, read
@@ -192,7 +193,8 @@ def _in_short(folders: tuple[str, ...], profile: str, changed: int) -> tuple[str
 
 def kept_answers() -> list[tuple[str, str]]:
     """The profile and task of each record that keeps answers."""
-    return [(r.profile, r.task) for folder in shown_folders() for r in reading(folder).records if r.answers]
+    parts = [told_of(folder).told for folder in shown_folders()]
+    return [kept for part in parts for kept in table.answering(part)]
 
 
 def ways(asked: Sequence[views.Question], profile: str) -> None:

@@ -104,13 +104,17 @@ board = load_dataset("parquet", data_files="data/leaderboard.parquet", split="tr
 
 ```python
 import pandas as pd
-print(pd.read_parquet("data/leaderboard.parquet").query("tier == 1")[["encoding", "score", "score_low", "score_high"]])
+best = pd.read_parquet("data/leaderboard.parquet").query("tier == 1")
+print(best[["profile", "encoding", "score", "score_low", "score_high"]])
 ```
 
 ```python
 import duckdb
-duckdb.sql("SELECT encoding, task, avg(score) FROM 'data/scores.parquet' WHERE score IS NOT NULL GROUP BY ALL").show()
+duckdb.sql("SELECT profile, encoding, task, avg(score) FROM 'data/scores.parquet' GROUP BY ALL").show()
 ```
+
+On the Hub, `load_dataset("OWNER/NAME", "leaderboard")` loads a table. pandas and DuckDB read it there when the path
+begins with `hf://datasets/OWNER/NAME/`.
 
 Rows of `scores` and `runs` join on `file`, the path of the record, or on `profile`, `encoding`, `task` and `seed`.
 What was not measured has no row: it is not zero. `leaderboard` has the ranking, `published` each published comparison

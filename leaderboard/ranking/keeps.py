@@ -55,9 +55,8 @@ def of_runs(scores: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 
     The gate is the score at L where a plan measures longer strings alone.
     """
-    have = (
-        runs[runs["learned"].notna()] if "learned" in runs else pd.DataFrame(columns=[*RUNS, "train_length"])
-    )
+    needed = ["encoding", "task", "task_family", "seed", "learned", "train_length", "gate"]
+    have = runs.reindex(columns=needed).dropna(subset="learned")
     curves = _curves(scores)
     lines = [
         (
@@ -66,7 +65,7 @@ def of_runs(scores: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
             if r.learned and (run := (r.encoding, r.task, r.seed)) in curves
             else np.nan,
         )
-        for r in have.itertuples()
+        for r in have.astype(object).itertuples()  # Arrow's texts are slow to walk over
     ]
     return pd.DataFrame(lines, columns=RUNS)
 
@@ -74,9 +73,10 @@ def of_runs(scores: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 def _curves(scores: pd.DataFrame) -> dict[tuple[str, str, int], dict[float, float]]:
     """Mean score by length, of each (encoding, task, seed)."""
     key = ["encoding", "task", "seed", "length"]
-    means = scores.dropna(subset=["score", "length"]).groupby(key)["score"].mean()
+    means = scores[[*key, "score"]].dropna().groupby(key)["score"].mean().reset_index()
     found: dict[tuple[str, str, int], dict[float, float]] = defaultdict(dict)
-    for (encoding, task, seed, length), score in zip(means.index, means.tolist(), strict=True):
+    columns = (means[name].astype(object).tolist() for name in means)
+    for encoding, task, seed, length, score in zip(*columns, strict=True):
         found[encoding, task, seed][length] = score
     return found
 

@@ -100,9 +100,12 @@ def sources(records: list[Path] | None, beside: Published | None) -> list[Path]:
     found = list(records) if records else [usual] if usual.is_dir() else []
     if not found:
         typer.echo("There is no folder `records` here: these are the published results.", err=True)
-    if (beside or not found) and PUBLISHED.resolve() not in [folder.resolve() for folder in found]:
+    if beside or not found:
         found.append(PUBLISHED)
-    return [PUBLISHED if folder.resolve() == PUBLISHED.resolve() else folder for folder in found]
+    each = dict[Path, Path]()
+    for folder in found:
+        each.setdefault(folder.resolve(), folder)
+    return [PUBLISHED if place == PUBLISHED.resolve() else folder for place, folder in each.items()]
 
 
 def listed(options: list[str] | None) -> list[str]:

@@ -59,7 +59,7 @@ class Place:
     """What one layer's encoding reads and writes, as tensors over the arena."""
 
     def __init__(self, arena: Arena, call: LayerCall):
-        self.call, self.y_at = call, call.y
+        self.call = call
         b, t, w, heads = call.batches, call.tokens, call.width, call.heads
         d = w // heads
         across, along = (heads * t * d, t * d, d), (t * w, d, w)

@@ -1,5 +1,6 @@
 """One's own records beside the published ones, and boards of a part of a profile."""
 
+import io
 import json
 import subprocess
 import sys
@@ -8,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from pebench.leaderboard import about, board
+from pebench.leaderboard import about, board, printing
 from pebench.leaderboard.board import BoardError, Entry, make_board
+from pebench.suite.commands.common import Published, sources
 from pebench.suite.results.record import Answer
 from tests.made_records import Sweep, write_sweep
 
@@ -37,8 +40,26 @@ def test_ones_own_row_stands_among_the_published_ones(tmp_path: Path, published:
     assert by_name(beside)["rope"].score == pytest.approx(
         by_name(make_board(published))["rope"].score, abs=0.02
     )
-    assert "In your folder too, and shown as published: rope." in beside.notes
+    assert any(note.startswith("In your folder too, and shown as published: rope;") for note in beside.notes)
     assert alone.own == frozenset()
+
+
+def test_ones_own_row_is_marked_wherever_a_board_is_text(tmp_path: Path, published: Path) -> None:
+    mine = write_sweep(tmp_path / "mine", {"mine": 5.0})
+    beside = make_board([mine, published])
+    assert [row["name"] for row in printing.to_json(beside)["encodings"] if row["own"]] == ["mine"]
+    assert [line for line in printing.to_markdown(beside).splitlines() if r"**mine \(own\)**" in line]
+    assert "**" not in printing.to_markdown(make_board(mine))
+    header, *rows = printing.to_csv(beside).splitlines()
+    assert header.endswith(",own")
+    assert [row.split(",")[0] for row in rows if row.endswith("True")] == ["mine"]
+    console = Console(
+        record=True, width=200, file=io.StringIO(), color_system="truecolor", force_terminal=True
+    )
+    printing.print_board(beside, console)
+    (row,) = [line for line in console.export_text(styles=True).splitlines() if "mine" in line]
+    assert "mine (own)" in row
+    assert "\x1b[1m" in row
 
 
 def test_the_published_row_is_the_same_whoever_stands_beside(tmp_path: Path, published: Path) -> None:
@@ -84,6 +105,17 @@ def test_a_choice_of_tasks_ranks_again_and_lacks_nothing(tmp_path: Path) -> None
     assert chosen.entries[0].costs
 
 
+def test_a_folder_that_is_named_twice_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to(about.PUBLISHED)
+    a, b = Path("a"), Path("b")
+    assert sources([a, b, tmp_path / "a", Path("./b/.")], None) == [a, b]
+    assert sources([a, Path("link")], Published.published) == [a, about.PUBLISHED]
+    assert sources([about.PUBLISHED, a], Published.published) == [about.PUBLISHED, a]
+
+
 def pebench(*words: str, where: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-P", "-m", "pebench.suite.cli", *words]
     return subprocess.run(command, cwd=where, capture_output=True, text=True, timeout=240)
@@ -101,6 +133,7 @@ def test_the_board_without_a_folder_is_the_published_one_and_says_so(tmp_path: P
     assert {"mine", "rope"} <= rows.keys()
     assert rows["mine"]["coverage"] < 0.5
     assert rows["mine"]["rank"] is None
+    assert [name for name, row in rows.items() if row["own"]] == ["mine"]
     difference = pebench("compare", "mine", "rope", "--beside", "published", "--json", where=tmp_path)
     assert {row["task"] for row in json.loads(difference.stdout)} >= {"copy"}
 

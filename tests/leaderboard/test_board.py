@@ -24,6 +24,7 @@ from pebench.leaderboard.board import (
     newest_version,
     stamp,
 )
+from pebench.leaderboard.columns import columns
 from pebench.leaderboard.printing import (
     ordered,
     plain,
@@ -733,11 +734,11 @@ def test_a_newer_version_opens_first_once_it_can_answer():
             **({"skills": SKILL, "seeds": 2, "tasks": ["copy", "language"]} | sweep), profile="QUICK_2"
         )
         records = [record for record in newer.records() if record.task != left_out]
-        return newest_version("QUICK", records)
+        return newest_version("QUICK", columns(records))
 
     assert opened() == "QUICK_2"
     assert opened(skills=dict(list(SKILL.items())[:9])) == "QUICK"  # fewer encodings than ten
     assert opened(seeds=1) == "QUICK"
     assert opened(tasks=["copy"]) == "QUICK"
     assert opened(left_out="throughput") == "QUICK"
-    assert newest_version("QUICK", []) == "QUICK"
+    assert newest_version("QUICK", columns([])) == "QUICK"
