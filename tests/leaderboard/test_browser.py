@@ -97,14 +97,14 @@ def page(context: BrowserContext, site: str, request: pytest.FixtureRequest) -> 
     assert outside == []
 
 
-def shown(page: Page, path: str) -> None:
+def shown(page: Page, path: str, patience: float = PATIENCE) -> None:
     """Open a page and wait until its script has run and its tables and figures are drawn."""
-    page.goto(path, wait_until="domcontentloaded")
+    page.goto(path, wait_until="domcontentloaded", timeout=patience)
     done = page.locator("[data-testid=stApp][data-test-script-state=notRunning]")
-    expect(done).to_be_visible(timeout=PATIENCE)
-    expect(page.get_by_test_id("stHeading").first).to_be_visible(timeout=PATIENCE)
-    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0, timeout=PATIENCE)
-    expect(page.get_by_test_id("stSkeleton")).to_have_count(0, timeout=PATIENCE)
+    expect(done).to_be_visible(timeout=patience)
+    expect(page.get_by_test_id("stHeading").first).to_be_visible(timeout=patience)
+    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0, timeout=patience)
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0, timeout=patience)
 
 
 @pytest.mark.parametrize("name", some(ENTRIES, "overview"))
