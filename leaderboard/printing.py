@@ -167,7 +167,7 @@ def _printed(board: Board) -> tuple[list[str], list[list[str]]]:
         *(["seeds"] if unequal else []),
         *([] if one_seed else ["P(best)"]),
         *(["by tasks"] if by_tasks else []),
-        *(*board.task_families, "cover", "learned", "train"),
+        *(*board.task_families, "cover", "learns", "train"),
     ]
     rows = []
     for e in board.entries:
@@ -186,7 +186,7 @@ def _printed(board: Board) -> tuple[list[str], list[list[str]]]:
                 *([_share(e.p_best_tasks)] if by_tasks else []),
                 *(_share(part.score) + "*" * e.partial if part else "-" for part in parts),
                 f"{e.coverage:.0%}",
-                f"{sum(e.gates.values()) / len(e.gates):.0%}" if e.gates else "-",
+                f"{e.learns.value:.0%}" if e.learns else "-",
                 f"{e.costs['train_ratio']:.2f}x" if "train_ratio" in e.costs else "-",
             ]
         )
@@ -208,7 +208,7 @@ def print_board(board: Board, console: Console) -> None:
     spare = [
         "train",
         "keeps",
-        "learned",
+        "learns",
         "by tasks",
         "P(best)",
         *reversed(board.task_families),
@@ -232,7 +232,8 @@ def print_board(board: Board, console: Console) -> None:
     console.print(
         "No test separates a tier's rows from its leader. Scores: 0 without reading the input, 1 for an oracle; at L: "
         "at the training length; beyond: at longer ones; keeps: octaves of L to which half of "
-        "the score at L holds (*: some tasks are not learned); train: time of a training step over RoPE's.",
+        "the score at L holds (*: some tasks are not learned); "
+        "learns: share of runs that pass their gate; train: time of a training step over RoPE's.",
         style="dim",
     )
     if left_out:

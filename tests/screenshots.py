@@ -1,6 +1,7 @@
 """Pictures of the app in a real Chromium: `python -m tests.screenshots RECORDS` makes those of the README.
 
-With a folder as the second argument it takes every page there instead: light, dark and as wide as a phone.
+With a folder as the second argument it takes every page there instead: light, dark, as wide as a phone, and on paper.
+A busy machine makes it slow, and stops it only after minutes.
 """
 
 import sys
@@ -18,10 +19,13 @@ from tests.leaderboard.test_browser import FLAGS, chromium, shown
 PICTURES = Path(launch.__file__).parents[1] / "pictures"
 README = {
     "overview": ("/", 1000),
-    "curves": ("/curves", 900),
+    "curves": ("/curves?profile=STANDARD_2&curve=recall_again.exact", 900),
     "encoding": ("/encoding?encoding=grape_ap", 1000),
 }
-KINDS = {"light": ("light", 1280), "dark": ("dark", 1280), "phone": ("light", 390)}
+KINDS = {"light": ("light", 1280), "dark": ("dark", 1280), "phone": ("light", 390), "paper": ("light", 1040)}
+PATIENCE = 600_000  # milliseconds
+SETTLED = """() => [...document.querySelectorAll('[data-testid=stPlotlyChart]')].every(
+    (chart) => chart.querySelector('.main-svg') && chart.getBoundingClientRect().height > 0)"""
 
 
 @contextmanager
@@ -40,17 +44,23 @@ def take(browser: Browser, url: str, path: Path, kind: str, height: int | None =
     """One page, to its end where no height is given."""
     scheme, width = KINDS[kind]
     context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": height or 900})
+    context.set_default_timeout(PATIENCE)
     page = context.new_page()
-    shown(page, url)
+    shown(page, url, PATIENCE)
+    page.wait_for_function(SETTLED)
+    if kind == "paper":
+        page.emulate_media(media="print")
     if height is None:  # the app scrolls inside itself, so that the window must hold all of it
         inside = "document.querySelector('[data-testid=stMain]').scrollHeight"
         page.set_viewport_size({"width": width, "height": min(9000, page.evaluate(inside))})
-    page.wait_for_timeout(1500)  # figures settle
-    page.screenshot(path=path)
+    page.wait_for_timeout(1500)  # figures fit themselves to the window
+    page.screenshot(path=path, timeout=PATIENCE)
     context.close()
 
 
 def main(records: str, everything: str = "") -> None:
+    if everything:
+        Path(everything).mkdir(parents=True, exist_ok=True)
     with site(Path(records)) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=list(FLAGS))
         if not everything:
@@ -60,6 +70,7 @@ def main(records: str, everything: str = "") -> None:
             path = "/" if name == "overview" else f"/{name}"
             for kind in KINDS:
                 take(browser, url + path, Path(everything, f"{name}-{kind}.png"), kind)
+                print(f"{name}, {kind}", flush=True)
         browser.close()
 
 

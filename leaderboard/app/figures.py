@@ -282,7 +282,9 @@ def cost_quality(frame: pd.DataFrame, cost_title: str) -> go.Figure:
     shown = far_enough(
         [math.log10(tick) for tick in ticks if low <= math.log10(tick) <= high], NEAREST * (high - low), [0.0]
     )
-    text = {"tickvals": [10**tick for tick in shown], "ticktext": [f"{10**tick:g}" for tick in shown]}
+    if len(shown) < 2:  # costs that hardly differ
+        shown = far_enough(sorted({math.log10(cost) for cost in frame["cost"]}), NEAREST * (high - low))
+    text = {"tickvals": [10**tick for tick in shown], "ticktext": [f"{10**tick:.4g}" for tick in shown]}
     figure.update_xaxes(type="log", range=[left, right], title=cost_title, **text)
     figure.update_yaxes(title=SCORE, side="right")
     room = 16 + 8 * max((len(name) for name in named["encoding"]), default=0)

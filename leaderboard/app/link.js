@@ -3,7 +3,10 @@ export default function show({ parentElement }) {
   const button = parentElement.querySelector("button");
   let waiting;
   button.onclick = async () => {
-    button.textContent = (await copied(window.location.href)) ? "Link copied" : "Copy it from the address bar";
+    // A page of the site names the address that it keeps when a newer version takes its place.
+    const kept = document.querySelector("link[rel=canonical]");
+    const address = kept ? kept.href + window.location.hash : window.location.href;
+    button.textContent = (await copied(address)) ? "Link copied" : "Copy it from the address bar";
     clearTimeout(waiting);
     waiting = setTimeout(() => (button.textContent = "Copy link"), 2000);
   };

@@ -1,6 +1,7 @@
 """What each page of the app shows, as data frames: all arithmetic of the pages is here."""
 
 import math
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -269,14 +270,20 @@ def dates(board: Board) -> str:
     return "" if not days else days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
 
 
-def new_encodings(board: Board) -> list[str]:
-    """The encodings that no older version of pebench has measured, where the board has several versions."""
-    used = board.runs.assign(
-        version=board.runs["versions"].str.extract(r"pebench ([^,]+)", expand=False).fillna("")
-    )
-    first = used["version"].min()
-    old = set(used.loc[used["version"] == first, "encoding"])
-    return [entry.name for entry in board.entries if entry.name not in old]
+def news(board: Board, version: str) -> str:
+    """What this version of pebench has measured that no earlier release had, in a sentence."""
+    made = board.runs["versions"].str.extract(r"pebench ([^,]+)", expand=False).fillna("")
+    older = board.runs[made != version]
+    runs = int((made == version).sum())
+    if older.empty:
+        return f"New in {version}: all of {board.profile}."
+    last = max(made[made != version], key=lambda text: [int(part) for part in re.findall(r"\d+", text)])
+    if not runs:
+        return f"Nothing of {board.profile} is newer than release {last or 'unknown'}."
+    known = set(older["encoding"])
+    fresh = [entry.name for entry in board.entries if entry.name not in known]
+    names = f"; encodings: {', '.join(fresh)}" if fresh else ""
+    return f"New in {version}, after release {last or 'unknown'}: {counted(runs, 'run')}{names}."
 
 
 def standing(entry: Entry) -> str:

@@ -5,7 +5,10 @@ Every page has a permanent address, every table lies beside it as JSON, and all 
 
 import html
 import json
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,16 +18,16 @@ from plotly.offline import get_plotlyjs
 
 from pebench.leaderboard import about, ranking
 from pebench.leaderboard.app import figures, rows, views
-from pebench.leaderboard.board import Board, Entry, make_board
+from pebench.leaderboard.board import Board, Entry, make_board, version_before
 from pebench.leaderboard.export.formulas import mathml
 from pebench.leaderboard.export.pictures import badge, social_card
 from pebench.leaderboard.printing import to_frame, to_json, unranked
 from pebench.leaderboard.reports import claims, sentences
+from pebench.leaderboard.reports.method import METHOD
 from pebench.leaderboard.reports.published import FILE, read
 from pebench.leaderboard.reports.submitting import SUBMIT
 from pebench.leaderboard.reports.validity import Validity, validity
 from pebench.leaderboard.reports.verdicts import verdict
-from pebench.suite.results.record import write_whole
 
 HOME = "https://github.com/pebench/pebench"
 MENU = {
@@ -34,8 +37,10 @@ MENU = {
     "cost.html": "Cost",
     "claims.html": "GRAPE's claims",
     "validity.html": "Validity",
+    "method.html": "How ranks work",
     "submit.html": "Submit",
 }
+MISSING = "404.html"
 CITE = """@software{pebench,
   title   = {pebench: a benchmark suite and leaderboard for positional encodings of causal Transformer language models},
   author  = {{The pebench authors}},
@@ -62,6 +67,7 @@ class Site(NamedTuple):
     board: Board
     alone: Callable[[str], Board]  # the board ranked on one task
     version: str
+    url: str = ""  # where it will be served, empty where that is not known
 
 
 class Page:
@@ -102,15 +108,45 @@ def script(name: str, data: object) -> str:
     return f'<script type="application/json" id="{html.escape(name, quote=True)}">{text}</script>'
 
 
-def build(records: Sequence[Path], profile: str | None, out: Path, version: str) -> dict[str, int]:
+def build(
+    records: Sequence[Path], profile: str | None, out: Path, version: str, url: str = ""
+) -> dict[str, int]:
     """Write the whole site of a profile into a folder, and count its pages, tables and badges.
 
-    BoardError where there is nothing to show, OSError where the folder cannot be written.
+    Each version of the profile lies in a folder of its name, where a link means the same for good. The newest one is
+    at the root as well. `url` is where the site will be served: previews of links need it. BoardError where there is
+    nothing to show, OSError where the folder cannot be written.
     """
-    board = make_board(records, profile)
-    site = Site(board, lambda task: make_board(records, board.profile, [task]), version)
-    against = validity(board, read(FILE))
-    pages = [
+    newest = make_board(records, profile)
+    boards = [newest]
+    while before := version_before(boards[-1].profile, newest.profiles):
+        boards.append(make_board(records, before))
+    counts = Counter[str]()
+    for board in boards:
+        site = Site(board, partial(_alone, records, board.profile), version, url.rstrip("/"))
+        pages = all_pages(site)
+        counts.update(write(site, pages, out / board.profile, "../"))
+        if board is newest:
+            first = pages[0]
+            first.parts = [ways(board, "") if part == ways(board, "../") else part for part in first.parts]
+            write(site, pages, out, "")
+            put(out / MISSING, document(site, missing(site), "").encode())
+    for name, content in assets().items():
+        put(out / "assets" / name, content)
+    put(out / "README.md", SPACE.encode())
+    put(out / ".nojekyll", b"")  # GitHub Pages serves the files as they are
+    return dict(counts)
+
+
+def _alone(records: Sequence[Path], profile: str, task: str) -> Board:
+    """The board of one task."""
+    return make_board(records, profile, [task])
+
+
+def all_pages(site: Site) -> list["Page"]:
+    """The pages of one board, the first page first."""
+    board, against = site.board, validity(site.board, read(FILE))
+    return [
         overview(site),
         tasks(site),
         *(task(site, name, against) for name in views.ranked_tasks(board)),
@@ -119,23 +155,30 @@ def build(records: Sequence[Path], profile: str | None, out: Path, version: str)
         *([cost(site)] if priced(board) else []),
         claim(site),
         agreement(site, against),
+        method(),
         submit(),
     ]
-    tables: dict[str, object] = {"board": to_json(board)}
+
+
+def write(site: Site, pages: Sequence["Page"], folder: Path, root: str) -> dict[str, int]:
+    """Write the pages of one board with their tables and badges; `root` leads from the folder to the site's root."""
+    tables: dict[str, object] = {"board": to_json(site.board)}
     for page in pages:
-        write_whole(out / page.path, document(site, page).encode())
+        put(folder / page.path, document(site, page, root).encode())
         tables |= page.data
     for name, table in tables.items():
-        write_whole(out / "data" / f"{name}.json", (json.dumps(table, indent=1, default=str) + "\n").encode())
-    for entry in board.entries:
-        write_whole(out / "badges" / f"{slug(entry.name)}.svg", badge(entry, board.profile).encode())
-    for name, content in assets().items():
-        write_whole(out / "assets" / name, content)
-    write_whole(out / "assets" / "card.png", social_card(board))
-    write_whole(out / "README.md", SPACE.encode())
-    write_whole(out / ".nojekyll", b"")  # GitHub Pages serves the files as they are
-    write_whole(out / "404.html", document(site, missing()).encode())
-    return {"pages": len(pages), "tables": len(tables), "badges": len(board.entries)}
+        text = json.dumps(table, indent=1, default=str) + "\n"
+        put(folder / "data" / f"{name}.json", text.encode())
+    for entry in site.board.entries:
+        put(folder / "badges" / f"{slug(entry.name)}.svg", badge(entry, site.board.profile).encode())
+    put(folder / "card.png", social_card(site.board))
+    return {"pages": len(pages), "tables": len(tables), "badges": len(site.board.entries)}
+
+
+def put(path: Path, content: bytes) -> None:
+    """Write a file of the site. A site that was interrupted is written anew, so nothing waits for the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
 
 
 def assets() -> dict[str, bytes]:
@@ -165,17 +208,20 @@ def slug(name: str) -> str:
     return name.replace("+", "-plus-").replace("@", "-at-")
 
 
-def document(site: Site, page: Page) -> str:
-    """A whole page."""
+def document(site: Site, page: Page, root: str) -> str:
+    """A whole page; `root` leads from the folder of its board to the site's root."""
     up, title = page.up, html.escape(page.title)
+    top = f"{up}{root}"
     about_it = html.escape(page.what or views.measured_what(site.board), quote=True)
+    own = html.escape(f"{f'{site.url}/' if site.url else top}{site.board.profile}/", quote=True)
+    permanent = f"{own}{page.path}" if page.path != MISSING else f"{own}index.html"
     menu = " ".join(
         f'<a href="{up}{path}"{" aria-current=page" if path == page.path else ""}>{name}</a>'
         for path, name in MENU.items()
         if path != "cost.html" or priced(site.board)
     )
     drawn = any("data-figure" in part for part in page.parts)
-    plotly = f'<script src="{up}assets/plotly.min.js"></script>' if drawn else ""
+    plotly = f'<script src="{top}assets/plotly.min.js"></script>' if drawn else ""
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -185,11 +231,12 @@ def document(site: Site, page: Page) -> str:
 <meta name="description" content="{about_it}">
 <meta property="og:title" content="{title}">
 <meta property="og:description" content="{about_it}">
-<meta property="og:image" content="{up}assets/card.png">
+<meta property="og:image" content="{own}card.png">
+<link rel="canonical" href="{permanent}">
 <meta name="twitter:card" content="summary_large_image">
 <link rel="icon" href="data:,">
-<link rel="stylesheet" href="{up}assets/site.css">
-<link rel="stylesheet" href="{up}assets/table.css">
+<link rel="stylesheet" href="{top}assets/site.css">
+<link rel="stylesheet" href="{top}assets/table.css">
 </head>
 <body>
 <header><nav aria-label="Pages">{menu}
@@ -200,11 +247,12 @@ def document(site: Site, page: Page) -> str:
 </main>
 <footer>pebench {html.escape(site.version)}, records of {html.escape(views.dates(site.board))}. Apache-2.0.
 <a href="{HOME}">Source</a>. Every table: <a href="{up}data/board.json">data/board.json</a> and its neighbours.
+<a href="{permanent}">Permanent address of this page</a>.
 <details><summary>Cite</summary><pre>{html.escape(CITE % (site.version, HOME))}</pre></details></footer>
 {plotly}
-<script src="{up}assets/table.js"></script>
-<script src="{up}assets/link.js"></script>
-<script src="{up}assets/site.js"></script>
+<script src="{top}assets/table.js"></script>
+<script src="{top}assets/link.js"></script>
+<script src="{top}assets/site.js"></script>
 </body>
 </html>
 """
@@ -219,6 +267,15 @@ def coded(text: str) -> str:
     """A stretch of prose, escaped; what stands in backticks is code."""
     parts = (html.escape(part) for part in text.split("`"))
     return "".join(f"<code>{part}</code>" if n % 2 else part for n, part in enumerate(parts))
+
+
+def opened(text: str) -> str:
+    """A text with a capital letter at its start, all else as it is.
+
+    >>> opened("training step (x RoPE)")
+    'Training step (x RoPE)'
+    """
+    return text[:1].upper() + text[1:]
 
 
 def to_page(up: str) -> Callable[[str], str]:
@@ -238,18 +295,15 @@ def plain_table(page: Page, name: str, frame: pd.DataFrame, shown: rows.Data | N
 
 
 def overview(site: Site) -> Page:
-    """The first page."""
+    """The first page, of the folder of its version."""
     page, board = Page("index.html", "Positional encodings, ranked"), site.board
     page.add(f"<p>{html.escape(views.measured_what(board))}</p>")
     page.add("<details><summary>In short: what these records say</summary><ul>")
     page.add(*(f"<li>{coded(sentence)}</li>" for sentence in sentences.in_short(board)), "</ul></details>")
     page.add(
-        '<div class="questions">',
-        *(f'<a href="{path}">{html.escape(text)}</a>' for text, path in questions(board)),
-        "</div>",
+        ways(board, "../"),
+        f"<p class=facts>{html.escape(views.news(board, site.version))}</p>",
     )
-    if fresh := views.new_encodings(board):
-        page.add(f"<p>New since the last release: {html.escape(', '.join(fresh))}.</p>")
     ranking_table(page, "overview", board)
     page.add(
         "<p class=facts>Shaded bands are tiers: nothing in a tier is separable from its leader. Scores run from 0 "
@@ -266,17 +320,29 @@ def overview(site: Site) -> Page:
     return page
 
 
-def questions(board: Board) -> list[tuple[str, str]]:
+def ways(board: Board, root: str) -> str:
+    """The questions as links; `root` leads to the site's root, where other versions lie."""
+    links = (f'<a href="{path}">{html.escape(text)}</a>' for text, path in questions(board, root))
+    return f'<div class="questions">{"".join(links)}</div>'
+
+
+def questions(board: Board, root: str) -> list[tuple[str, str]]:
     """What visitors ask, and the page of this site that answers it."""
+    chain = [board.profile]
+    while before := version_before(chain[-1], board.profiles):
+        chain.append(before)
 
     def where(asked: views.Question) -> str | None:
-        if "profile" in asked.query:  # a site has one profile
+        profile = asked.query.get("profile", board.profile)
+        if profile not in chain:  # a version after this one, which a site of this profile has not
             return None
+        start = "" if profile == board.profile else f"{root}{profile}/"
         if tasks := asked.query.get("tasks"):
-            return f"tasks/{min(tasks, key=lambda task: [*views.RETRIEVAL, 'language'].index(about.family(task)))}.html"
+            first = min(tasks, key=lambda task: [*views.RETRIEVAL, "language"].index(about.family(task)))
+            return f"{start}tasks/{first}.html"
         if "sort" in asked.query:
-            return f"index.html#sort={asked.query['sort']}"
-        return f"{asked.page}.html"
+            return f"{start}index.html#sort={asked.query['sort']}"
+        return f"{start}{'index' if asked.page == 'overview' else asked.page}.html"
 
     return [(asked.words, path) for asked in views.questions(board) if (path := where(asked))]
 
@@ -304,7 +370,7 @@ def task(site: Site, name: str, against: Validity) -> Page:
         page.add(f"<p class=facts>{html.escape(views.sizes(facts))}</p>", paragraphs(facts.rule))
     for item in about.items(board.profile, name) if facts else ():
         page.add(
-            f"<h2>{html.escape(views.multiple(item, trained)).capitalize()}</h2>",
+            f"<h2>{html.escape(opened(views.multiple(item, trained)))}</h2>",
             f"<pre>{html.escape(views.question(item))}</pre>",
         )
         if item.right:
@@ -411,6 +477,7 @@ def compare(site: Site) -> Page:
         "<p class=facts>Paired by seed, on the conditions that both have, with 95 % intervals. The p-values are of "
         "single comparisons; tiers correct for all pairs.</p>",
         script("pairs", table),
+        f'<p class="json"><a href="{page.up}data/pairs.json">All pairs as JSON</a></p>',
     )
     return page
 
@@ -425,7 +492,7 @@ def cost(site: Site) -> Page:
     page, board = Page("cost.html", "Cost and quality"), site.board
     for metric in views.cost_metrics(board):
         frame = views.cost_quality(board, metric)
-        page.add(f"<h2>{html.escape(views.better(metric)).capitalize()}</h2>")
+        page.add(f"<h2>{html.escape(opened(views.better(metric)))}</h2>")
         page.figure(
             f"cost-{metric}",
             figures.titled(figures.cost_quality(frame, views.better(metric)), views.scale(board)),
@@ -463,11 +530,25 @@ def agreement(site: Site, against: Validity) -> Page:
     return page
 
 
+def method() -> Page:
+    """How a rank comes about."""
+    page = Page("method.html", "How a rank comes about")
+    page.add(listed(METHOD))
+    return page
+
+
 def submit() -> Page:
     """How to submit an encoding."""
     page = Page("submit.html", "Submit an encoding")
-    page.add("<ol>", *(f"<li>{coded(text.replace('**', ''))}</li>" for text in numbered(SUBMIT)), "</ol>")
+    page.add(listed(SUBMIT))
     return page
+
+
+def listed(text: str) -> str:
+    """A numbered list in Markdown, with its bold and slanted words."""
+    items = (re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", coded(item)) for item in numbered(text))
+    slanted = (re.sub(r"\*(.+?)\*", r"<em>\1</em>", item) for item in items)
+    return f"<ol>{''.join(f'<li>{item}</li>' for item in slanted)}</ol>"
 
 
 def numbered(text: str) -> list[str]:
@@ -481,8 +562,11 @@ def numbered(text: str) -> list[str]:
     return items
 
 
-def missing() -> Page:
-    """What a web host shows for an address that there is not."""
-    page = Page("404.html", "There is no such page")
-    page.add('<p>Perhaps the encoding has left the board. <a href="index.html">All encodings</a>.</p>')
+def missing(site: Site) -> Page:
+    """What a web host shows for an address that there is not, at whatever depth."""
+    page = Page(MISSING, "There is no such page")
+    page.up = f"{site.url}/" if site.url else ""
+    page.add(
+        f'<p>Perhaps the encoding has left the board. <a href="{page.up}index.html">All encodings</a>.</p>'
+    )
     return page

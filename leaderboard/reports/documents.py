@@ -54,11 +54,10 @@ def top(board: Board, rows: int = TOP) -> str:
     placed = [entry for entry in board.entries if entry.rank and entry.seeds >= FEWEST][:rows]
     timed = any("train_ratio" in entry.costs for entry in placed)
     shown = [f"{scope(board, phase)} {phase}" for phase in (AT, BEYOND)]
-    heads = ["tier", "encoding", *shown, "score", "95 %", "seeds", "learned"]
+    heads = ["tier", "encoding", *shown, "score", "95 %", "seeds", "learns"]
     heads += ["train"] if timed else []
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for entry in placed:
-        learned = sum(entry.gates.values()) / len(entry.gates) if entry.gates else 0.0
         scores = (f"{part[entry.name]:.2f}" if entry.name in part else "-" for part in (at, beyond))
         train = entry.costs.get("train_ratio")
         cells = (
@@ -69,7 +68,7 @@ def top(board: Board, rows: int = TOP) -> str:
                 f"{entry.score:.2f}",
                 f"{entry.low:.2f} to {entry.high:.2f}",
             ),
-            *(entry.seeds, f"{learned:.0%}"),
+            *(entry.seeds, f"{entry.learns.value:.0%}" if entry.learns else "-"),
             *(["-" if train is None else f"{train:.2f}x"] if timed else []),
         )
         lines.append(f"| {' | '.join(map(str, cells))} |")

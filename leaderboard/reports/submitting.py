@@ -8,7 +8,8 @@ SUBMIT = f"""
    future is hidden. Cached decoding equals the full forward. Every parameter learns. Each claim of the class holds.
 3. **Run it.** `pebench run --profile {USUAL} -e rope,alibi,my_idea.py` trains and measures it beside two others. After
    Ctrl-C a second call continues.
-4. **Look.** `pebench board` and `pebench app` show it among the others. A rank needs two seeds in every task.
+4. **Look.** `pebench board --beside published` and `pebench app --beside published` mark your rows beside the published
+   ones. The page *Compare* says whether a test separates two encodings. A rank needs two seeds in every task.
 5. **Commit it.** A record names the commit of the code that made it. Records of uncommitted code are refused.
 6. **Pack it.** `pebench submit my_idea.py --profile {USUAL}` prints how long it takes and makes the missing runs. Then
    it compares the encoding with the published board, and packs `submissions/my_idea`: the file, its card, its

@@ -165,9 +165,12 @@ def of_folder(records: Sequence[Path], profiles: Sequence[str] = (), of: str = "
 
 
 def published(*profiles: str) -> str:
-    """The trend of the published records, or the records that it lacks."""
+    """The trend of the published records at L and beyond L, or the records that it lacks."""
     try:
-        return to_markdown(of_folder([PUBLISHED], profiles))
+        return "\n\n".join(
+            f"**{title}.** {to_markdown(of_folder([PUBLISHED], profiles, of))}"
+            for of, title in (("at_length", "At L"), ("beyond", "Beyond L"))
+        )
     except TrendError as e:
         return f"No trend yet: {e}."
 

@@ -72,13 +72,19 @@ def write_site(
     records: Shown = None,
     beside: Beside = None,
     profile: AnyProfile = None,
+    url: Annotated[
+        str, typer.Option(help="Where the site will be served; previews of links to it need that.")
+    ] = "",
 ) -> None:
     """Write the leaderboard as static pages, for GitHub Pages, a static Space or any web host."""
     from importlib.metadata import version
 
     from pebench.leaderboard.export.site import build as build_site
 
-    made = build_site(sources(records, beside), profile and profile.upper(), out, version("pebench"))
+    if url and not url.startswith(("https://", "http://")):
+        raise typer.BadParameter(f"{url!r} is no web address; write it in full, as https://example.org/board")
+
+    made = build_site(sources(records, beside), profile and profile.upper(), out, version("pebench"), url)
     typer.echo(f"wrote {out}: " + ", ".join(f"{n} {name}" for name, n in made.items()))
 
 

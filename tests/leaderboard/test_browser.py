@@ -5,13 +5,17 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
+from pebench.leaderboard.about import PUBLISHED
 from pebench.leaderboard.app import launch
 from pebench.leaderboard.app.app import ENTRIES
+from pebench.leaderboard.app.views import questions
+from pebench.leaderboard.board import make_board
 from tests.leaderboard.test_app import wait_for
 from tests.leaderboard.test_board import hostile
 from tests.made_records import SKILL, write_sweep
@@ -42,16 +46,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return hostile(write_sweep(tmp_path_factory.mktemp("records"), {**SKILL, "rope+fox": 6.5}))
 
 
-@pytest.fixture(scope="module")
-def site(folder: Path) -> Iterator[str]:
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """The app on a port of its own."""
     port = unused_port()
     child = launch.start([folder], port)
-    url = f"http://{launch.ADDRESS}:{port}"
     try:
         wait_for(child, port)
-        yield url
+        yield f"http://{launch.ADDRESS}:{port}"
     finally:
         launch.stop(child)
+
+
+@pytest.fixture(scope="module")
+def site(folder: Path) -> Iterator[str]:
+    with serving(folder) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -87,14 +97,14 @@ def page(context: BrowserContext, site: str, request: pytest.FixtureRequest) -> 
     assert outside == []
 
 
-def shown(page: Page, path: str) -> None:
+def shown(page: Page, path: str, patience: float = PATIENCE) -> None:
     """Open a page and wait until its script has run and its tables and figures are drawn."""
-    page.goto(path, wait_until="domcontentloaded")
+    page.goto(path, wait_until="domcontentloaded", timeout=patience)
     done = page.locator("[data-testid=stApp][data-test-script-state=notRunning]")
-    expect(done).to_be_visible(timeout=PATIENCE)
-    expect(page.get_by_test_id("stHeading").first).to_be_visible(timeout=PATIENCE)
-    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0, timeout=PATIENCE)
-    expect(page.get_by_test_id("stSkeleton")).to_have_count(0, timeout=PATIENCE)
+    expect(done).to_be_visible(timeout=patience)
+    expect(page.get_by_test_id("stHeading").first).to_be_visible(timeout=patience)
+    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0, timeout=patience)
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0, timeout=patience)
 
 
 @pytest.mark.parametrize("name", some(ENTRIES, "overview"))
@@ -250,22 +260,49 @@ def test_the_first_screen_fits_and_shows_the_table(page):
     assert first["y"] < 700
 
 
-QUESTIONS = {  # what a visitor asks, and where a click leads
-    "Which finds things in long texts?": "tasks=needle",
-    "Which keeps its score beyond the training length?": "sort=keeps",
-    "Which models language best?": "tasks=language",
-    "Is A better than B?": "/compare.*first=.*others=",
-    "What does it cost?": "/cost",
-    "How does mine compare?": "/submit",
+QUESTIONS = {  # what a visitor asks, where a click leads, and what is read there
+    "Which finds things in long texts?": (
+        "tasks=needle",
+        r"alone\. Tier 1, with 95 % intervals over 3 seeds",
+    ),
+    "Which keeps its score beyond the training length?": ("sort=keeps.*order=descending", "^keeps"),
+    "Which models language best?": ("tasks=language", r"alone\. Tier 1, with 95 % intervals over 3 seeds"),
+    "Is A better than B?": ("/compare.*first=.*others=", "is better than|No test separates"),
+    "What does it cost?": ("/cost", "On the front: no other encoding has both"),
+    "How does mine compare?": ("/submit", "pebench board --beside published"),
 }
 
 
 @pytest.mark.parametrize("question", some(QUESTIONS, "Which finds things in long texts?"))
 def test_a_question_is_answered_by_a_click(page, question):
     shown(page, "/")
-    page.get_by_test_id("stMain").get_by_role("link", name=question).click()
-    expect(page).to_have_url(re.compile(QUESTIONS[question]), timeout=PATIENCE)
+    main = page.get_by_test_id("stMain")
+    main.get_by_role("link", name=question).click()
+    link, words = QUESTIONS[question]
+    expect(page).to_have_url(re.compile(link), timeout=PATIENCE)
+    expect(main.get_by_text(re.compile(words)).first).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_test_id("stException")).to_have_count(0)
+
+
+@pytest.mark.walks
+def test_every_question_on_the_published_board_has_an_answer(browser):
+    """Whichever version of the profile is shown first, and whatever it has not measured."""
+    asked = questions(make_board(PUBLISHED))
+    with serving(PUBLISHED) as url, browser.new_context(base_url=url) as context:
+        page = context.new_page()
+        for one in asked:
+            shown(page, "/")
+            main = page.get_by_test_id("stMain")
+            main.get_by_role("link", name=one.words, exact=True).click()
+            expect(page).to_have_url(re.compile(f"profile={one.query.get('profile', '')}"), timeout=PATIENCE)
+            for task in one.query.get("tasks", ()):
+                expect(page).to_have_url(re.compile(f"tasks={task}"), timeout=PATIENCE)
+                expect(main.get_by_text("Tier 1, with 95 % intervals")).to_be_visible(timeout=PATIENCE)
+            expect(page.get_by_test_id("stStatusWidget")).to_have_count(0, timeout=PATIENCE)
+            for fault in ("stException", "stAlertContentError"):
+                expect(page.get_by_test_id(fault)).to_have_count(0)
+            if one.page != "submit":
+                expect(main.locator(".pebench-table tbody tr").first).to_be_visible(timeout=PATIENCE)
 
 
 def test_the_first_table_is_there_in_two_seconds(browser, site):

@@ -106,6 +106,31 @@ def test_labels_keep_their_distance_and_their_order() -> None:
     assert spread([], 0.1) == []
 
 
+def test_costs_that_hardly_differ_have_ticks_too() -> None:
+    columns = ["encoding", "family", "cost", "score", "low", "high", "comparable", "front"]
+    rows = [(f"e{n}", "additive", 2304 + 48 * n, 0.5, 0.4, 0.6, True, n == 0) for n in range(3)]
+    drawn = figures.cost_quality(pd.DataFrame(rows, columns=columns), "cache")
+    assert len(drawn.layout.xaxis.tickvals) > 1
+    alike = figures.cost_quality(pd.DataFrame([rows[0], rows[0]], columns=columns), "cache")
+    low, high = alike.layout.xaxis.range
+    assert low < math.log10(2304) < high
+
+
+def test_a_legend_has_room_of_its_own_below_the_plot() -> None:
+    few, many = (
+        figures.differences(
+            pd.DataFrame(
+                [("all", f"e{n}", 0.1, 0.0, 0.2) for n in range(count)],
+                columns=["task", "other", "difference", "low", "high"],
+            ),
+            "rope",
+            Looks([f"e{n}" for n in range(count)]),
+        ).layout
+        for count in (1, 6)
+    )
+    assert many.height - few.height == many.margin.b - few.margin.b == 2 * figures.LINE
+
+
 def curve(values: dict[str, list[float]]) -> pd.DataFrame:
     rows = [
         {"encoding": name, "length": 64 * 2**n, "value": v, "low": v - 0.01, "high": v + 0.01}
@@ -137,6 +162,11 @@ def test_the_front_and_rope_are_named_and_what_has_no_rank_is_hollow() -> None:
     ]
     drawn = figures.cost_quality(pd.DataFrame(rows, columns=columns), "training step")
     assert {label.text for label in drawn.layout.annotations} == {"alibi", "rope"}
+    cheapest = min(row[2] for row in rows)
+    for label in drawn.layout.annotations:  # their ends are left of every mark, outside the axis
+        assert label.ax == drawn.layout.xaxis.range[0] < math.log10(cheapest)
+        assert (label.xanchor, label.ayref) == ("right", "y")
+        assert drawn.layout.margin.l >= 8 * len(label.text)
     legend = [trace.name for trace in drawn.data if trace.showlegend is not False]
     assert legend == ["Pareto front", "absolute", "additive", "multiplicative", "hollow: no rank"]
     traces = {trace.legendgroup: trace for trace in drawn.data if trace.showlegend is False}

@@ -3,18 +3,20 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from pebench.leaderboard.board import BoardError, make_board
+from pebench.leaderboard.app import views
+from pebench.leaderboard.board import BoardError, board_of, make_board
 from pebench.leaderboard.export import site
 from pebench.leaderboard.export.pictures import badge
 from tests.leaderboard.test_board import hostile
 from tests.leaderboard.test_browser import FLAGS, chromium
-from tests.made_records import SKILL, write_sweep
+from tests.made_records import SKILL, Sweep, write_sweep
 from tests.walks import some
 
 
@@ -42,15 +44,23 @@ class Links(HTMLParser):
         self.found += [(tag, value) for name, value in attrs if name in ("href", "src") and value]
 
 
-def test_every_reference_of_every_page_is_there_and_nothing_is_fetched_elsewhere(out: Path) -> None:
+@pytest.mark.parametrize("folder", ["out", "versions"])
+def test_every_reference_of_every_page_is_there_and_nothing_is_fetched_elsewhere(
+    folder: str, request: pytest.FixtureRequest
+) -> None:
+    out: Path = request.getfixturevalue(folder)
     pages = sorted(out.rglob("*.html"))
-    assert len(pages) > len(SKILL)
+    assert pages
     for page in pages:
         links = Links()
         links.feed(page.read_text(encoding="utf-8"))
         for tag, value in links.found:
             outside = value.startswith(("http:", "https:", "//"))
-            assert not outside or tag == "a", (page, value)
+            kept = tag in ("link", "script") and value.startswith("https://example.org/board/")
+            assert not outside or tag == "a" or kept, (
+                page,
+                value,
+            )  # kept: the address that the site was told
             if not outside and not value.startswith(("data:", "#")):
                 assert (page.parent / value.partition("#")[0]).exists(), (page, value)
 
@@ -99,10 +109,57 @@ def test_a_badge_says_the_tier(out: Path, records: Path) -> None:
 
 
 def test_the_card_is_a_picture_and_the_folder_is_ready_for_its_hosts(out: Path) -> None:
-    assert (out / "assets" / "card.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / "QUICK" / "card.png").read_bytes().startswith(b"\x89PNG")
     assert (out / ".nojekyll").exists()
     assert "sdk: static" in (out / "README.md").read_text(encoding="utf-8")
     assert "@software{pebench" in (out / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A site of two versions of a profile, of which the newer one hides no needle."""
+    records, folder = tmp_path_factory.mktemp("versions"), tmp_path_factory.mktemp("two")
+    write_sweep(records, {"rope": 1.0, "fox": 6.0, "alibi": 4.0}, seeds=2, tasks=["copy", "needle"])
+    write_sweep(records, {"rope": 1.0, "fox": 6.0}, seeds=2, profile="QUICK_2", tasks=["copy"])
+    site.build([records], "QUICK_2", folder, "1.2.3", "https://example.org/board/")
+    return folder
+
+
+def test_every_version_keeps_its_address_and_the_newest_is_at_the_root(versions: Path) -> None:
+    root, newer, older = (
+        (versions / part / "index.html").read_text(encoding="utf-8") for part in ("", "QUICK_2", "QUICK")
+    )
+    assert 'href="QUICK/tasks/needle.html">Which finds a needle in a book, in QUICK?' in root
+    assert 'href="../QUICK/tasks/needle.html">Which finds a needle in a book, in QUICK?' in newer
+    assert 'href="QUICK/index.html">The version before: QUICK' in root
+    for page, profile in ((root, "QUICK_2"), (newer, "QUICK_2"), (older, "QUICK")):
+        assert f'<link rel="canonical" href="https://example.org/board/{profile}/index.html">' in page
+        assert f'<meta property="og:image" content="https://example.org/board/{profile}/card.png">' in page
+    assert "QUICK_2" not in re.sub(r"<ul class=facts>.*?</ul>", "", older, flags=re.DOTALL)
+    assert (versions / "QUICK" / "encodings" / "alibi.html").exists()
+    assert not (versions / "encodings" / "alibi.html").exists()
+    assert 'href="https://example.org/board/assets/site.css"' in (versions / "404.html").read_text()
+
+
+def test_what_is_new_is_told_of_every_release() -> None:
+    def told(*releases: str) -> str:
+        sweep = Sweep({name: 1.0 + n for n, name in enumerate(("rope", "fox"))}, tasks=["copy"]).records()
+        made = [
+            replace(r, provenance=r.provenance | {"versions": {"pebench": releases[r.encoding == "fox"]}})
+            for r in sweep
+        ]
+        return views.news(board_of(made, "QUICK", {"QUICK": len(made)}, []), "0.10.0")
+
+    assert told("0.10.0", "0.10.0") == "New in 0.10.0: all of QUICK."
+    assert told("0.9.0", "0.10.0") == "New in 0.10.0, after release 0.9.0: 5 runs; encodings: fox."
+    assert told("0.2.0", "0.9.0") == "Nothing of QUICK is newer than release 0.9.0."
+
+
+def test_how_ranks_work_is_typeset(out: Path) -> None:
+    text = (out / "method.html").read_text(encoding="utf-8")
+    assert "<li><strong>One scale.</strong>" in text
+    assert "<em>without reading the input</em>" in text
+    assert "**" not in text
 
 
 def test_no_records_are_an_error_in_words(tmp_path: Path) -> None:
@@ -162,9 +219,16 @@ def test_the_site_works_from_a_disk(page: Page, out: Path) -> None:
     expect(page.locator(".js-plotly-plot svg").first).to_be_attached()
     page.get_by_role("link", name="grape_ap", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Path-integral GRAPE")
+    expect(page.locator("math")).to_be_visible()
     page.goto((out / "compare.html").as_uri() + "#fox&rope")
     expect(page.locator("[data-pairs] tbody tr")).to_have_count(4)
+    verdict = page.locator(".verdict li")
+    expect(verdict.first).to_have_text("fox is better than rope over 3 tasks at and beyond L.")
+    page.locator("select").nth(1).select_option("grape_ap")
+    expect(verdict.first).to_contain_text("from")
+    page.locator("select").nth(1).select_option("rope")
     page.get_by_role("button", name="Copy link").click()
     expect(page.get_by_role("button", name="Link copied")).to_be_visible()
+    assert page.evaluate("document.querySelector('link[rel=canonical]').href").endswith("/QUICK/compare.html")
     page.goto((out / "compare.html").as_uri() + "#nobody&rope")
     expect(page.get_by_role("alert")).to_have_text("There is no encoding nobody on this board.")

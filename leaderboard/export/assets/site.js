@@ -48,6 +48,7 @@ function compare() {
     place.querySelector(".verdict").replaceChildren(...sentences);
     const rows = found.map(([task, difference, low, high, p, seeds]) => ({
       name: tasks[task], title: "", search: tasks[task], href: "#", group: "", p, seeds,
+      "p-text": p === null ? "–" : p < 0.001 ? "< 0.001" : p.toFixed(3),
       difference: { score: sign * difference, low: sign > 0 ? low : -high, high: sign > 0 ? high : -low },
     }));
     const table = place.querySelector("[data-pairs]");
