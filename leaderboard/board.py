@@ -201,6 +201,8 @@ def make_board(
             f"In your folder too, and shown as published: {', '.join(sorted(both))}; without the published "
             "records beside it your folder's are shown."
         )
+    if mine and not len(parts[places.index(PUBLISHED)]):
+        notes.append(f"There are no published records of {profile}: nothing stands beside your own.")
     if tasks:
         notes.append(f"Ranked on {', '.join(tasks)} alone.")
     return replace(made, notes=notes, own=frozenset(mine))
@@ -310,8 +312,9 @@ def demand(folder: Path) -> None:
 
 def elsewhere(folders: Iterable[Path], encoding: str) -> list[str]:
     """The profiles in which these folders have results of an encoding, the one with most records first."""
-    records = [r for folder in folders for r in reading(folder).records if r.encoding == encoding and r.rows]
-    return [profile for profile, _ in Counter(r.profile for r in records).most_common()]
+    told = joined([told_of(folder).told for folder in folders])
+    told = told.where((told.column("encoding") == encoding) & told.column("measured"))
+    return [profile for profile, _ in Counter(told.texts("profile")).most_common()]
 
 
 @functools.lru_cache(maxsize=4)

@@ -20,7 +20,7 @@ SECTIONS = {
         "version1.md",
         "standard.md",
     ],
-    "Project": ["architecture.md", "glossary.md", "releasing.md"],
+    "Project": ["architecture.md", "speed.md", "glossary.md", "releasing.md"],
     "Decisions": sorted(f"decisions/{page.name}" for page in (ROOT / "docs/decisions").glob("*.md")),
 }
 

@@ -1,6 +1,7 @@
 """Start the app as a child process on this machine."""
 
 import contextlib
+import errno
 import ipaddress
 import os
 import signal
@@ -49,8 +50,9 @@ def run_app(
             raise LaunchError(
                 f"there is no records folder {folder}; make one with `pebench run --profile {USUAL}`, or leave it out"
             )
+    reached = is_open(host)
     port = free_port(port, host)
-    if is_open(host):
+    if reached:
         print(
             f"pebench: everyone who can reach {host}:{port} sees this leaderboard. It reads the records folders and "
             "no other file.",
@@ -143,8 +145,12 @@ def free_port(wanted: int | None, host: str = ADDRESS) -> int:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((host, port))
-            except OSError:
-                continue
+            except OSError as e:
+                if e.errno == errno.EADDRINUSE:
+                    continue
+                raise LaunchError(
+                    f"{host}:{port} cannot be listened on ({e.strerror}); try --host 0.0.0.0, or a port above 1023"
+                ) from e
             return port
     taken = f"port {wanted} is" if wanted else f"ports {DEFAULT_PORT} to {DEFAULT_PORT + 49} are"
     raise LaunchError(f"{taken} in use; choose another with `pebench app --port N`")

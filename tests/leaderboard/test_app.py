@@ -366,6 +366,13 @@ def test_it_knows_who_can_reach_it(host, reached):
     assert launch.options(8501, host)["server.address"] == host
     with pytest.raises(launch.LaunchError, match=r"no address.*0\.0\.0\.0"):
         launch.is_open("no.such.host.invalid")
+    with pytest.raises(launch.LaunchError, match=r"no address.*0\.0\.0\.0"):
+        launch.run_app([Path()], host="no.such.host.invalid")
+
+
+def test_a_host_that_is_another_machine_s_is_not_called_a_port_in_use() -> None:
+    with pytest.raises(launch.LaunchError, match=r"192\.0\.2\.1:8501 cannot be listened on .*0\.0\.0\.0"):
+        launch.free_port(None, "192.0.2.1")
 
 
 def test_a_link_reproduces_a_view(monkeypatch, folder):

@@ -62,6 +62,14 @@ def test_ones_own_row_is_marked_wherever_a_board_is_text(tmp_path: Path, publish
     assert "\x1b[1m" in row
 
 
+def test_a_profile_without_published_records_is_told(tmp_path: Path, published: Path) -> None:
+    mine = write_sweep(tmp_path / "mine", {"mine": 5.0}, profile="SMOKE")
+    told = "There are no published records of SMOKE: nothing stands beside your own."
+    assert told in make_board([mine, published]).notes
+    assert told not in make_board(mine).notes
+    assert told not in make_board([published, mine]).notes
+
+
 def test_the_published_row_is_the_same_whoever_stands_beside(tmp_path: Path, published: Path) -> None:
     mine = write_sweep(tmp_path / "mine", {"rope": 9.0})
     rows = make_board([mine, published]).scores

@@ -1,6 +1,7 @@
 import itertools
 import time
 from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -446,6 +447,9 @@ def test_holm_is_the_stepwise_rule(p):
     assert (adjusted >= np.array(p)).all()
 
 
+@patch(
+    "gc.collect", lambda: 0
+)  # which statsmodels calls each time: half a second in a process that has all tests
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
 def test_holm_is_that_of_statsmodels(p):

@@ -414,14 +414,13 @@ def test_can_be_turned_off(fresh: pathlib.Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_two_processes_that_build_at_once(tmp_path: pathlib.Path) -> None:
-    code = f"from pebench.suite.lm.native import build; build.FLAGS = {QUICK}; print(build.library()._name)"
+    code = (
+        f"import os; from pebench.suite.lm.native import build; build.FLAGS = {QUICK}; child = os.fork(); "
+        "print(build.library()._name, flush=True); child and os.waitpid(child, 0)"
+    )
     env = {**os.environ, "PEBENCH_CACHE": str(tmp_path)}
-    started = [
-        subprocess.Popen([sys.executable, "-P", "-c", code], env=env, stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    names = {process.communicate()[0].strip() for process in started}
-    assert names == {str(made(tmp_path))}
+    done = subprocess.run([sys.executable, "-P", "-c", code], env=env, capture_output=True, text=True)
+    assert done.stdout.split() == [str(made(tmp_path))] * 2
 
 
 def test_a_user_without_a_home_checks_an_encoding(tmp_path: pathlib.Path) -> None:
