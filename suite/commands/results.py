@@ -91,6 +91,7 @@ def compare(
     from pebench.encodings.registry import UnknownName
     from pebench.leaderboard.app.views import compare as compared
     from pebench.leaderboard.board import BoardError, elsewhere, make_board
+    from pebench.leaderboard.reports.verdicts import verdict
 
     folders = sources(records, beside)
     table = make_board(folders, profile and profile.upper())
@@ -109,6 +110,8 @@ def compare(
     if as_json:
         typer.echo(rows.to_json(orient="records", indent=1))
         return
+    for sentence in verdict(table, first, second):
+        typer.echo(sentence)
     shown = Table(
         box=None, header_style="bold", pad_edge=False, title=f"{first} minus {second}, {table.profile}"
     )

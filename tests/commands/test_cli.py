@@ -310,6 +310,7 @@ def test_a_comparison_without_a_p_value_prints_a_dash(
     compare("fox", "rope", records=[folder])
     said = capsys.readouterr().out
     assert "nan" not in said
+    assert said.startswith("No verdict: fox ")
     assert ("fewer than two seeds in some task of fox" if "copy" in lacking else "share no seed") in said
 
 
@@ -319,6 +320,8 @@ def test_an_encoding_of_another_profile_is_told_with_that_profile(
     folder = write_sweep(tmp_path, {"rope": 1.0, "alibi": 4.0, "fox": 9.0})
     write_sweep(tmp_path, {"rope": 1.0, "cope": 4.0}, profile="STANDARD")
     given = ("--records", str(folder), "--profile", "quick")
+    assert exit_code(monkeypatch, "compare", "rope", "fox", *given) == 0
+    assert capsys.readouterr().out.startswith("fox is better than rope over 3 tasks at and beyond L.\n")
     assert exit_code(monkeypatch, "compare", "cope", "rope", *given) == 3
     assert "no score of cope in QUICK; it has results with --profile STANDARD" in capsys.readouterr().err
     assert exit_code(monkeypatch, "compare", "cop", "rope", *given) == 2
