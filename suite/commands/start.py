@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -166,7 +166,9 @@ def check(
     import torch
 
     torch.set_num_threads(1)
-    shown = console().status(f"checking {name}") if sys.stderr.isatty() and not as_json else nullcontext()
+    shown: AbstractContextManager[object] = nullcontext()
+    if sys.stderr.isatty() and not as_json:
+        shown = console().status(f"checking {name}")
     if extension:
         from pebench.encodings.extension import load_method
         from pebench.suite.extend.certificate import certify_method
