@@ -110,7 +110,7 @@ def test_other_listings(
         (["new", "My Idea"], 2, "lower-case letters"),
         (["new", "none"], 2, "Python's own"),
         (["app", "--port", "70000"], 2, "--port"),
-        (["site", "out", "--url", "example.org"], 2, "write it in full, as https://example.org/board"),
+        (["site", "out", "--url", "example.org"], 2, "https://example.org/board"),
         (["sing"], 2, "No such command"),
     ],
 )
