@@ -139,6 +139,8 @@ def new(
         raise TemplateError(f"there is an encoding {name!r} already: `pebench show {name}`")
     if (FOLDER / f"{name}.py").exists():
         raise TemplateError(f"{name!r} is the name of a module of pebench; choose another name")
+    if not folder.is_dir():
+        raise TemplateError(f"there is no folder {folder}; make it first")
     path = folder / f"{name}.py"
     try:
         with path.open("x", encoding="utf-8") as file:

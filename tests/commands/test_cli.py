@@ -109,6 +109,7 @@ def test_other_listings(
         (["new", "rope"], 2, "there is an encoding 'rope' already"),
         (["new", "My Idea"], 2, "lower-case letters"),
         (["new", "none"], 2, "Python's own"),
+        (["new", "mine", "--folder", "no/where"], 2, "there is no folder no/where; make it first"),
         (["app", "--port", "70000"], 2, "--port"),
         (["site", "out", "--url", "example.org"], 2, "https://example.org/board"),
         (["sing"], 2, "No such command"),
