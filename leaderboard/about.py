@@ -11,7 +11,7 @@ from pebench.suite.results.record import Condition
 
 FILE = Path(__file__).with_name("tasks.json")
 PUBLISHED = shipped.folder() / "records"  # the published results
-EXTENDED = shipped.folder() / "extended"  # those of the track EXTEND
+EXTENDED = shipped.folder() / "extended"  # the results of the track EXTEND
 # What a first run makes: the newest quick profile that has published results to be compared with.
 USUAL = next((name for name in ("QUICK_2", "QUICK") if (PUBLISHED / name).is_dir()), "QUICK_2")
 

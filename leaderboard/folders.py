@@ -78,7 +78,7 @@ def columns_of(folder: Path) -> tuple[Columns, list[Unreadable]]:
 def read_files(
     files: list[tuple[str, Path, str]], states: dict[str, State], folder: Path
 ) -> tuple[Kept, list[Unreadable]]:
-    """These files, a few thousand at a time, and those that are no records."""
+    """The records of these files, read AT_ONCE at a time, and the files that are no records."""
     known, parts, unreadable = dict[str, State](), list[Columns](), list[Unreadable]()
     for start in range(0, len(files), AT_ONCE):
         records = list[Record]()

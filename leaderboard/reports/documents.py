@@ -75,9 +75,10 @@ def top(board: Board, rows: int = TOP) -> str:
     return "\n".join(lines)
 
 
-def held(board: Board) -> str:
-    """The board against published tables."""
-    return validity.to_markdown(validity.validity(board, published.read()))
+@functools.cache
+def held(profile: str) -> validity.Validity:
+    """The board of a profile against published tables."""
+    return validity.validity(board(profile), published.read())
 
 
 def bullets(lines: list[str]) -> str:
@@ -96,14 +97,12 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "first-board": ("docs/version1.md", lambda: to_markdown(board(FIRST))),
     "first-claims": ("docs/version1.md", lambda: claims.to_markdown(board(FIRST))),
     "power": ("docs/validity.md", lambda: power.to_markdown([board(FIRST), board()])),
-    "validity": ("docs/validity.md", lambda: held(board())),
-    "first-validity": ("docs/version1.md", lambda: held(board(FIRST)).replace("\n## ", "\n### ")),
-    "versions": (
-        "docs/validity.md",
-        lambda: validity.beside(
-            *(validity.validity(board(name), published.read()) for name in (FIRST, PROFILE))
-        ),
+    "validity": ("docs/validity.md", lambda: validity.to_markdown(held(PROFILE))),
+    "first-validity": (
+        "docs/version1.md",
+        lambda: validity.to_markdown(held(FIRST)).replace("\n## ", "\n### "),
     ),
+    "versions": ("docs/validity.md", lambda: validity.beside(held(FIRST), held(PROFILE))),
     "agreement": ("docs/validity.md", lambda: agreement.published(board(FIRST))),
     "extend": ("docs/extend.md", extension.published),
     "method": ("docs/ranks.md", lambda: METHOD),

@@ -104,7 +104,7 @@ def load(split: Split, path: Path | None = None) -> "Dataset":
 def byte_tensor(split: Split, path: Path | None = None) -> list[Tensor]:
     """The documents of `load(split, path)` as bytes of UTF-8: one uint8 tensor each, in the same order.
 
-    A process keeps those of books-v1 while no file changes: `needle` asks for them at thirty lengths.
+    A process keeps the documents of books-v1 while no file changes. `needle` asks for them at thirty lengths.
     """
     return [*_kept_tensors(split, _stamps(split))] if path is None else _tensors(split, path)
 
@@ -126,7 +126,7 @@ def _stamps(split: Split) -> Stamps:
     for document in manifest.documents:
         if document.split == split:
             file = _place(folder, document)
-            with suppress(OSError):  # what is not there is told by who reads it
+            with suppress(OSError):  # the reader reports a missing file
                 about = file.stat()
                 stamps.append((file, document.sha256, about.st_mtime_ns, about.st_size))
     return tuple(stamps)

@@ -24,8 +24,8 @@ def show() -> None:
         st.info("Choose at least one encoding to compare with.")
         return
     for other in others:
-        answer, *rest = map(plain, verdict(board, first, other))
-        st.markdown("\n".join([f"**{answer}**", "", *(f"- {sentence}" for sentence in rest)]))
+        answer, *reasons = map(plain, verdict(board, first, other))
+        st.markdown("\n".join([f"**{answer}**", "", *(f"- {sentence}" for sentence in reasons)]))
     draw(
         figures.differences(frame, first, figures.Looks([first, *others])),
         "compare",
