@@ -2,16 +2,18 @@
 
     python -m benchmarks.recipes --out recipes.jsonl
 
-For each task, encoding, optimiser and batch, every rate is tried with every schedule on seed 0, and the best gate on
-validation at the training length is chosen. The chosen recipe is trained with every seed,
-for the profile's steps and for twice as many. Reported: steps and processor seconds to the gate, and the score kept
-beyond the training length, on the validation split. No test example is read.
+For each task, optimiser and batch, every rate is tried with every schedule on `rope` and seed 0. The best gate on
+validation at the training length is chosen, and of equal gates the first to be passed. The chosen recipe trains every
+encoding with every seed for the profile's steps, and then for twice as many. Reported: steps and processor seconds to
+the gate, and the score kept beyond the training length, on the validation split. No test example is read.
 
 Every training is a line of the file when it is done. The same command goes on where it was stopped, and prints the
 table when all is there; `--table` prints the table of what there is.
 """
 
+import itertools
 import json
+import math
 import os
 import statistics
 import time
@@ -22,7 +24,7 @@ from pathlib import Path
 
 import torch
 import typer
-from torch import Tensor, nn
+from torch import Tensor
 
 from pebench.encodings.registry import resolve
 from pebench.encodings.streams import stream
@@ -31,6 +33,7 @@ from pebench.suite.experiment.measure import function, gate, measure
 from pebench.suite.experiment.profiles import STANDARD, Plan
 from pebench.suite.experiment.training import AdamW, Recipe, batch, reseed, stepper
 from pebench.suite.lm.model import LM
+from pebench.suite.lm.step import NativeStep, multiplies_half
 from pebench.tasks import make
 from pebench.tasks.base import Batch, Task
 
@@ -39,6 +42,8 @@ SCHEDULES = ("cosine", "trapezoid")
 CHECKS = 10  # gates on the way
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan et al., 2024, "Muon": the quintic, five times
 MOMENTUM = 0.95
+TUNED_ON = "rope"  # the encoding whose validation chooses a recipe
+STEP = 0.01  # gates that differ by less are equal
 
 
 @dataclass(frozen=True)
@@ -67,45 +72,83 @@ class Outcome:
 
 
 def orthogonal(g: Tensor) -> Tensor:
-    """The nearest matrix with singular values around one: five quintic Newton-Schulz steps."""
-    x = g.mT if len(g) > g.shape[1] else g
-    x = x / (x.norm() + 1e-7)
+    """The nearest matrices with singular values around one, of (..., m, n): five quintic Newton-Schulz steps."""
+    tall = g.shape[-2] > g.shape[-1]
+    x = g.mT if tall else g
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     a, b, c = NEWTON_SCHULZ
     for _ in range(5):
         square = x @ x.mT
         x = a * x + (b * square + c * square @ square) @ x
-    return x.mT if len(g) > g.shape[1] else x
+    return x.mT if tall else x
 
 
-class Muon(AdamW):
+class Muon:
     """Muon (Jordan et al., 2024) on the matrices of the blocks, AdamW on all else at the profile's rate.
 
     An update is the orthogonalised momentum times 0.2 sqrt(larger side), the size of AdamW's (Liu et al., 2025,
-    arXiv:2502.16982). q, k and v, and gate and up, are matrices of their own. Weight decay is the profile's.
+    arXiv:2502.16982). q, k and v, and gate and up, are matrices of their own. Weight decay is the profile's. Forward
+    and backward are the native step's. `others` is AdamW's rate over Muon's.
     """
 
     def __init__(self, lm: LM, recipe: Recipe, others: float):
-        super().__init__(lm, recipe)
-        self.others, self.decay = others, recipe.weight_decay
-        self.parts = {
+        self.decay, self.others, self.clip = recipe.weight_decay, others, recipe.clip
+        parts = {
             p: 3 if name.endswith("qkv.weight") else 2 if name.endswith("gate_up.weight") else 1
             for name, p in lm.named_parameters()
             if p.dim() == 2 and name.startswith("blocks.")
         }
-        self.momenta = {p: torch.zeros_like(p) for p in self.parts}
+        opt = AdamW(lm, recipe)
+        opt.decays = [
+            0.0 if p in parts else decay for p, decay in zip(opt.parameters, opt.decays, strict=True)
+        ]
+        self.native = NativeStep(lm, opt, math.inf)
+        # Matrices of one shape are orthogonalised together.
+        self.shapes = dict[tuple[int, int], list[Matrix]]()
+        for p, count in parts.items():
+            for n in range(count):
+                one = Matrix(p, slice(n * (len(p) // count), (n + 1) * (len(p) // count)))
+                self.shapes.setdefault(tuple(one.values().shape), []).append(one)  # type: ignore[arg-type]
+        self.momenta = {shape: torch.zeros(len(every), *shape) for shape, every in self.shapes.items()}
 
     @torch.no_grad()
-    def step(self, learning_rate: float) -> None:
-        """Take one step. `learning_rate` is Muon's; the rate of the other parameters follows its schedule."""
-        for p, parts in self.parts.items():
-            assert p.grad is not None
-            momentum = self.momenta[p].mul_(MOMENTUM).add_(p.grad)
-            update = [
-                orthogonal(m) * 0.2 * max(m.shape) ** 0.5 for m in (p.grad + MOMENTUM * momentum).chunk(parts)
-            ]
-            p.mul_(1 - learning_rate * self.decay).sub_(learning_rate * torch.cat(update))
-            p.grad = None
-        super().step(learning_rate * self.others)
+    def __call__(self, data: Batch, rate: float) -> tuple[float, float]:
+        """Take one step at Muon's rate; the rate of the other parameters follows its schedule. Loss and norm."""
+        flat = self.native.flat
+        loss, norm = self.scaled(data, multiplies_half())
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            loss, norm = self.scaled(data, False)
+        flat.gradients.mul_(min(1.0, self.clip / (norm + 1e-6)))
+        for shape, every in self.shapes.items():
+            gradient = torch.stack([one.gradients() for one in every])
+            momentum = self.momenta[shape].mul_(MOMENTUM).add_(gradient)
+            update = orthogonal(gradient + MOMENTUM * momentum) * 0.2 * max(shape) ** 0.5
+            for one, step in zip(every, update, strict=True):
+                one.values().mul_(1 - rate * self.decay).sub_(step, alpha=rate)
+                one.gradients().zero_()
+        flat.update(1.0, math.inf, rate * self.others)
+        return loss, norm
+
+    def scaled(self, data: Batch, half: bool) -> tuple[float, float]:
+        """Forward and backward with products in this precision. Loss, and norm of the gradients."""
+        loss, scale = self.native.gradients(*data, half)
+        gradients = self.native.flat.gradients.div_(scale)
+        return loss, gradients.norm().item()
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """Some rows of a parameter, which Muon updates as one matrix."""
+
+    parameter: Tensor
+    rows: slice
+
+    def values(self) -> Tensor:
+        return self.parameter.data[self.rows]
+
+    def gradients(self) -> Tensor:
+        assert self.parameter.grad is not None
+        return self.parameter.grad[self.rows]
 
 
 def trapezoid(step: int, recipe: Recipe) -> float:
@@ -157,13 +200,10 @@ def taken(
             yield step
         return
     muon = Muon(lm, recipe, others)
-
-    def take(data: Batch, rate: float) -> None:
-        training.loss(lm, data).backward()
-        nn.utils.clip_grad_norm_(lm.parameters(), recipe.clip, foreach=True)
-        muon.step(rate)
-
-    yield take
+    try:
+        yield muon
+    finally:
+        muon.native.release()
 
 
 def validated(lm: LM, task: Task, plan: Plan) -> float:
@@ -207,14 +247,24 @@ class Done:
         return self.found[trial]
 
 
-def tuned(done: Done, first: Trial) -> Trial:
-    """The best of all rates and schedules, by the gate of seed 0."""
-    tried = [
-        replace(first, factor=factor, schedule=schedule)
+def tried(first: Trial) -> list[Trial]:
+    """The trainings that choose the recipe of this task, optimiser and batch."""
+    return [
+        replace(first, encoding=TUNED_ON, seed=0, factor=factor, schedule=schedule)
         for factor in RATES[first.optimiser]
         for schedule in SCHEDULES
     ]
-    return max(tried, key=lambda trial: done.get(trial).gate)
+
+
+def tuned(done: Done, first: Trial) -> Trial:
+    """The best of all rates and schedules: by the gate of seed 0, and of equal gates by the steps until it passed."""
+
+    def merit(trial: Trial) -> tuple[float, float]:
+        outcome = done.get(trial)
+        return round(outcome.gate / STEP), -(math.inf if outcome.passed is None else outcome.passed)
+
+    best = max(tried(first), key=merit)
+    return replace(first, factor=best.factor, schedule=best.schedule)
 
 
 def row(trial: Trial, outcomes: list[Outcome]) -> str:
@@ -253,21 +303,20 @@ def main(
     """Run the missing trials, then print the table. `--share 0.01` takes a hundredth of the steps."""
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)
-    done, rows = Done(out), []
-    for task in tasks.split(","):
+    done = Done(out)
+    rows = []
+    for times, size, task, optimiser, encoding in itertools.product(
+        (1, 2), map(int, tokens.split(",")), tasks.split(","), RATES, encodings.split(",")
+    ):
         steps = max(CHECKS, round(share * STANDARD.plans[task].recipe.steps))
-        for encoding in encodings.split(","):
-            for optimiser in RATES:
-                for size in map(int, tokens.split(",")):
-                    first = Trial(task, encoding, optimiser, size, 1.0, "cosine", steps, 0)
-                    if table and first not in done.found:
-                        continue
-                    best = tuned(done, first)
-                    for times in (1, 2):
-                        trials = [replace(best, steps=times * steps, seed=seed) for seed in range(seeds)]
-                        if not table or all(trial in done.found for trial in trials):
-                            rows.append(row(trials[0], [done.get(trial) for trial in trials]))
-    print("\n".join([HEADER, *rows]))
+        first = Trial(task, encoding, optimiser, size, 1.0, "cosine", steps, 0)
+        if table and not all(trial in done.found for trial in tried(first)):
+            continue
+        best = replace(tuned(done, first), steps=times * steps)
+        trials = [replace(best, seed=seed) for seed in range(seeds)]
+        if not table or all(trial in done.found for trial in trials):
+            rows.append(row(trials[0], [done.get(trial) for trial in trials]))
+    print("\n".join([HEADER, *sorted(rows)]))
 
 
 if __name__ == "__main__":
