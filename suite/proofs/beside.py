@@ -5,6 +5,7 @@ forked process that is killed tells nothing. In these cases the check runs where
 """
 
 import multiprocessing
+import os
 import signal
 import sys
 import threading
@@ -30,7 +31,7 @@ def certificate(name: str, cls: type[Encoding]) -> Callable[[], list[Check]]:
 
 
 def begun(check: CheckFunction, name: str, cls: type[Encoding]) -> Callable[[], Check]:
-    """Start this check in a forked process, which ends with ours; a call waits for its result."""
+    """Start this check in a forked process; a call waits for its result."""
     if not FORKS or threading.active_count() > 1:
         return lambda: run_check(check, name, cls, 0)
     fork = multiprocessing.get_context("fork")
@@ -49,6 +50,15 @@ def begun(check: CheckFunction, name: str, cls: type[Encoding]) -> Callable[[], 
 
 
 def tell(pipe: Connection, check: CheckFunction, name: str, cls: type[Encoding]) -> None:
-    """In the forked process: send the result. Ctrl-C, which reaches both, is the parent's, which ends this one."""
+    """In the forked process: send the result. Ctrl-C is the parent's, and this process ends with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=follow, daemon=True).start()
     pipe.send(run_check(check, name, cls, 0))
+
+
+def follow() -> None:
+    """End with the parent."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -284,14 +284,36 @@ for file, old, new in edits:
 """
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The packages in a folder of their own."""
+    folder = tmp_path_factory.mktemp("tree") / "src/pebench"
     for package in ("encodings", "tasks", "suite"):
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / package, tmp_path / "src/pebench" / package, ignore=ignored)
-    shutil.copy(ROOT / "pebench/__init__.py", tmp_path / "src/pebench")
-    return tmp_path / "src/pebench"
+        shutil.copytree(ROOT / package, folder / package, ignore=ignored)
+    shutil.copy(ROOT / "pebench/__init__.py", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ideas(tree: Path) -> dict[str, str]:
+    """Encodings in files outside the tree, and the names that they get in it."""
+    own = tree.parent.parent / "own"
+    own.mkdir()
+    found = {}
+    for name in ("aa_idea", "zz_idea"):
+        text, cls = encoding_file(name)
+        (own / f"{name}.py").write_text(text)
+        found[f"{own / name}.py:{cls}"] = name
+    heir = "from pebench.encodings.rope import RoPE\nclass AA_Heir(RoPE):\n    base = 20_000.0\n    title = 'Heir'\n"
+    (own / "aa_heir.py").write_text(heir)
+    return {**found, f"{own / 'aa_heir.py'}:AA_Heir": "aa_heir"}
+
+
+@pytest.fixture(scope="module")
+def found(tree: Path, ideas: dict[str, str]) -> list[dict[str, str]]:
+    """The hashes of the tree as it is, and with each of `CHANGES`."""
+    return hashes(tree, *ideas, edits=[change[:3] for change in CHANGES])
 
 
 def hashes(tree: Path, *specs: str, edits: Sequence[tuple[str, str, str]] = ()) -> list[dict[str, str]]:
@@ -315,19 +337,11 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
     return {key for key in before if before[key] != after[key]}
 
 
-def test_moves_and_tidying_change_nothing(tree: Path) -> None:
+def test_moves_and_tidying_change_nothing(
+    tree: Path, ideas: dict[str, str], found: list[dict[str, str]]
+) -> None:
     """A submitted file moves into encodings/, by the first letter of the alphabet too; modules move between rooms."""
-    own = tree.parent.parent / "own"
-    own.mkdir()
-    ideas = {}
-    for name in ("aa_idea", "zz_idea"):
-        text, cls = encoding_file(name)
-        (own / f"{name}.py").write_text(text)
-        ideas[f"{own / name}.py:{cls}"] = name
-    heir = "from pebench.encodings.rope import RoPE\nclass AA_Heir(RoPE):\n    base = 20_000.0\n    title = 'Heir'\n"
-    (own / "aa_heir.py").write_text(heir)
-    ideas[f"{own / 'aa_heir.py'}:AA_Heir"] = "aa_heir"
-    before = hashes(tree, *ideas)[0]
+    before, own = dict(found[0]), tree.parent.parent / "own"
     for spec, name in ideas.items():
         shutil.move(own / f"{name}.py", tree / "encodings" / f"{name}.py")
         before[name] = before.pop(spec)
@@ -365,37 +379,41 @@ LEARNED = {"copy", "needle", "language", "harness"}
 ROPES = {"rope", "rope+fox", "rope@yarn", "hope"}
 
 
-def test_a_change_of_each_kind_of_file_makes_stale_what_depends_on_it(tree: Path) -> None:
-    every = {*ROPES, "alibi", *LEARNED, "throughput", "certificate", "cell"}
-    kinds: list[tuple[str, str, str, set[str]]] = [
-        ("encodings/fox.py", "class FoX(Forgetting):", "class FoX(Forgetting):\n    speed = 2", {"rope+fox"}),
-        ("encodings/extension.py", "0.1 * math.log", "0.2 * math.log", {"rope@yarn", "cell"}),
-        (
-            "tasks/copy.py",
-            "class Copy(QuestionTask):",
-            "class Copy(QuestionTask):\n    more = 1",
-            {"copy", "cell"},
-        ),
-        ("tasks/lm_eval/_choice", "output_type: ", "repeats: 2\noutput_type: ", {"harness"}),
-        ("suite/proofs/certificate.py", "SHIFT = ", "SHIFT = 1 + ", {"certificate"}),
-        ("suite/lm/native/rows.c", "return", "return 0 +", {"throughput"}),
-        ("tasks/algorithmic.py", "shape[1] + 1] = IGNORE", "shape[1]] = IGNORE", {"copy", "cell"}),
-        ("suite/lm/layers.py", "* temperature)", "* 2 * temperature)", every - ROPES - {"alibi"}),
-        ("suite/lm/model.py", "self.embedding(", "2 * self.embedding(", every - ROPES - {"alibi"}),
-        ("suite/experiment/training.py", "def train(", "LEAST = 3\n\n\ndef train(", set()),
-        ("suite/experiment/training.py", "beta1=", "beta1=0.1 + ", LEARNED | {"throughput", "cell"}),
-        ("suite/experiment/measure.py", "sum(row.n for row in rows)", "len(rows)", LEARNED | {"cell"}),
-        ("suite/experiment/speed.py", "DECODED = ", "DECODED = 1 + ", {"throughput"}),
-        (
-            "encodings/tools.py",
-            "full = x.float()",
-            "full = 2 * x.float()",
-            {*ROPES, "throughput", "certificate", "cell"},
-        ),
-    ]
-    before, *after = hashes(tree, edits=[kind[:3] for kind in kinds])
-    for (file, _, _, expected), found in zip(kinds, after, strict=True):
-        assert changed(before, found) == expected, file
+EVERY = {*ROPES, "alibi", *LEARNED, "throughput", "certificate", "cell"}
+# File, what stands there, what comes in its place, and the hashes that change.
+CHANGES: list[tuple[str, str, str, set[str]]] = [
+    ("encodings/fox.py", "class FoX(Forgetting):", "class FoX(Forgetting):\n    speed = 2", {"rope+fox"}),
+    ("encodings/extension.py", "0.1 * math.log", "0.2 * math.log", {"rope@yarn", "cell"}),
+    (
+        "tasks/copy.py",
+        "class Copy(QuestionTask):",
+        "class Copy(QuestionTask):\n    more = 1",
+        {"copy", "cell"},
+    ),
+    ("tasks/lm_eval/_choice", "output_type: ", "repeats: 2\noutput_type: ", {"harness"}),
+    ("suite/proofs/certificate.py", "SHIFT = ", "SHIFT = 1 + ", {"certificate"}),
+    ("suite/lm/native/rows.c", "return", "return 0 +", {"throughput"}),
+    ("tasks/algorithmic.py", "shape[1] + 1] = IGNORE", "shape[1]] = IGNORE", {"copy", "cell"}),
+    ("suite/lm/layers.py", "* temperature)", "* 2 * temperature)", EVERY - ROPES - {"alibi"}),
+    ("suite/lm/model.py", "self.embedding(", "2 * self.embedding(", EVERY - ROPES - {"alibi"}),
+    ("suite/experiment/training.py", "def train(", "LEAST = 3\n\n\ndef train(", set()),
+    ("suite/experiment/training.py", "beta1=", "beta1=0.1 + ", LEARNED | {"throughput", "cell"}),
+    ("suite/experiment/measure.py", "sum(row.n for row in rows)", "len(rows)", LEARNED | {"cell"}),
+    ("suite/experiment/speed.py", "DECODED = ", "DECODED = 1 + ", {"throughput"}),
+    (
+        "encodings/tools.py",
+        "full = x.float()",
+        "full = 2 * x.float()",
+        {*ROPES, "throughput", "certificate", "cell"},
+    ),
+]
+
+
+def test_a_change_of_each_kind_of_file_makes_stale_what_depends_on_it(found: list[dict[str, str]]) -> None:
+    before, *after = found
+    of_ours = before.keys() - {spec for spec in before if ".py:" in spec}
+    for (file, _, _, expected), hashed in zip(CHANGES, after, strict=True):
+        assert changed(before, hashed) & of_ours == expected, file
 
 
 @pytest.fixture
