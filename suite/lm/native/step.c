@@ -33,8 +33,24 @@ typedef struct {
     float *first, *x, *gx;
     float *room;
     void *room_left, *room_right;
-    float scale;
+    float scale, loss;
 } Head;
+
+/* A part of a step and what it works on; `attend` says with 1 that it found no memory. */
+typedef struct {
+    void (*run)(const void *);
+    int (*attend)(const void *);
+    const void *on;
+} Part;
+
+/* Parts in their order; 1 where one found no memory. */
+int step_run(const Part *parts, int64_t n) {
+    for (const Part *part = parts; part < parts + n; part++) {
+        if (!part->attend) part->run(part->on);
+        else if (part->attend(part->on)) return 1;
+    }
+    return 0;
+}
 
 /* Embed the tokens and count the targets; 1 where one of either is not in the vocabulary. */
 int step_embed(Head *a) {
@@ -202,9 +218,9 @@ void step_pack_head(const Head *a) {
     pack_float(a->embedding, a->width, 1, a->vocab, a->width, 0, a->back);
 }
 
-/* The final norm, the logits of the tokens with a target, cross-entropy, and the way back to gx; returns the mean loss.
-   Gradients are multiplied by `scale`. */
-float step_head(const Head *a) {
+/* The final norm, the logits of the tokens with a target, cross-entropy, and the way back to gx. Gradients are multiplied
+   by `scale`. */
+void step_head(Head *a) {
     int64_t w = a->width, vocab = a->vocab, padded = (vocab + LANES - 1) / LANES * LANES, g = a->gradient;
     double loss = 0;
     float *left = a->room_left, *h = a->room_right, *panel = h + TILE * w;
@@ -229,7 +245,7 @@ float step_head(const Head *a) {
         for (int64_t i = 0; i < n; i++)
             norm_back_float(gh + i * w, a->x + at[i] * w, a->gain, inverse[i], w, room, a->gx + at[i] * w, a->gain + g);
     }
-    return loss / a->asked;
+    a->loss = loss / a->asked;
 }
 
 #if defined(__AVX512FP16__)
