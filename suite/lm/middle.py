@@ -6,6 +6,7 @@ PyTorch, and autograd goes over them alone. The attention kernel that they ask f
 """
 
 import ctypes
+import functools
 import math
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from pebench.encodings.rope import Rotary
 from pebench.suite.lm.attention import layer as hooks
 from pebench.suite.lm.model import LM
 from pebench.suite.lm.native import declared, ops
+from pebench.suite.lm.native.parts import Part, Step
 
 
 class LayerCall(ctypes.Structure):
@@ -167,7 +169,7 @@ class Reading:
 
 
 class Middle:
-    """The encoding of a model, step by step: `begin`, for each layer `forward`, then `backward`, and `end`."""
+    """The encoding of a model: what `begin` and `end` a step, and what is to be done in each layer."""
 
     def __init__(self, lm: LM):
         self.lm, self.encoding, kind = lm, lm.encoding, type(lm.encoding)
@@ -215,22 +217,29 @@ class Middle:
             assert leaf.grad is not None
             gx.copy_(leaf.grad)
 
-    def forward(self, n: int, place: Place) -> None:
-        """From q, k and v of layer n to what attention read."""
+    def forward(self, n: int, place: Place, own: declared.Declarer | None) -> list[Step]:
+        """The steps from q, k and v of layer n to what attention read."""
         if self.by_hooks:
-            self.readings.append(Reading(place))
-            self.readings[-1].forward(self.encoding, n, self.order, self.pos, self.lm.progress)
-            return
-        if self.own:
-            self.own.forth(n)
-        ops.go(place.attention, "forward")
+            return [functools.partial(self.read, n, place)]
+        return [*(own.forth(n) if own else ()), attention(place, "forward")]
 
-    def backward(self, n: int, place: Place) -> None:
-        """From the gradient of what attention read to the gradients of q, k, v and the normalised input."""
+    def backward(self, n: int, place: Place, own: declared.Declarer | None) -> list[Step]:
+        """The steps from the gradient of what attention read to the gradients of q, k, v and the normalised input."""
         if self.by_hooks:
-            self.last = self.readings.pop()  # the block reads its gradients after this
-            self.last.backward()
-            return
-        ops.go(place.attention, "backward")
-        if self.own:
-            self.own.back(n)
+            return [self.read_back]
+        return [attention(place, "backward"), *(own.back(n) if own else ())]
+
+    def read(self, n: int, place: Place) -> None:
+        """Run the hooks and attention of layer n."""
+        self.readings.append(Reading(place))
+        self.readings[-1].forward(self.encoding, n, self.order, self.pos, self.lm.progress)
+
+    def read_back(self) -> None:
+        """The way back through the last of the layers that are left."""
+        self.last = self.readings.pop()  # the block reads its gradients after this
+        self.last.backward()
+
+
+def attention(place: Place, way: str) -> Part:
+    """Attention "forward" or "backward", as far as it is known before the step."""
+    return Part(f"{'short' if place.attention.kept else 'attention'}_{way}", place.attention)

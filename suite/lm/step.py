@@ -8,6 +8,7 @@ definition, and runs wherever `serves` says no.
 import ctypes
 import functools
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Protocol, cast
@@ -21,6 +22,7 @@ from pebench.suite.lm.model import LM, Attention, Block, LengthError, RMSNorm, S
 from pebench.suite.lm.native import ops
 from pebench.suite.lm.native.build import library
 from pebench.suite.lm.native.declared import Declarer
+from pebench.suite.lm.native.parts import Part, Step, joined
 from pebench.tasks.base import IGNORE, Batch
 
 TILE, PANEL = 96, 64  # tokens, columns: at least those of step.c
@@ -35,7 +37,7 @@ class HeadCall(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("rows", "width", "vocab", "asked", "ignored", "gradient")),
         *((name, ctypes.c_void_p) for name in ("tokens", "targets", "embedding", "gain", "forth", "back")),
         *((name, ctypes.c_void_p) for name in ("first", "x", "gx", "room", "room_left", "room_right")),
-        ("scale", ctypes.c_float),
+        *((name, ctypes.c_float) for name in ("scale", "loss")),
     ]  # fmt: skip
 
 
@@ -110,11 +112,10 @@ class Flat:
 
 
 @functools.cache
-def part(name: str) -> Any:
-    """A function of step.c that takes one structure."""
-    found = cast(ctypes.CDLL, library())[name]
-    found.argtypes = [ctypes.POINTER(HeadCall if "head" in name or "embed" in name else LayerCall)]
-    found.restype = ctypes.c_float if name.startswith("step_head") else ctypes.c_int
+def embedding() -> Any:
+    """`step_embed` of step.c."""
+    found = cast(ctypes.CDLL, library())["step_embed"]
+    found.argtypes = [ctypes.POINTER(HeadCall)]
     return found
 
 
@@ -129,14 +130,13 @@ def updating() -> Any:
 
 @dataclass
 class Layout:
-    """Where a step over batches of one shape keeps what, and what its parts in C and the encoding are told of it."""
+    """Where a step over batches of one shape keeps what, and its parts after the embedding."""
 
-    layers: list[LayerCall]
+    parts: list[Callable[[], None]]
     head: HeadCall
     places: list[Place]
     own: Declarer | None
     first: Tensor  # (B, T, D), the embeddings
-    gx: Tensor  # (B, T, D), their gradient in the end
 
 
 class NativeStep:
@@ -175,29 +175,18 @@ class NativeStep:
             raise LengthError(f"{tokens.shape[1]} tokens, but this encoding is defined up to {limit}")
         tokens, targets = tokens.contiguous(), targets.contiguous()
         batches, length = tokens.shape
-        layout, kind = self.layout(batches, length, half), "half" if half else "float"
-        head, layers = layout.head, list(zip(layout.layers, layout.places, strict=True))
+        layout = self.layout(batches, length, half)
+        head = layout.head
         head.tokens, head.targets = tokens.data_ptr(), targets.data_ptr()
-        if part("step_embed")(head):
+        if embedding()(head):
             raise IndexError(f"a token or a target is not in 0 to {self.lm.size.vocab - 1}")
         scale = head.scale = float(SPREAD * 2 ** (head.asked - 1).bit_length()) if half else 1.0
         self.flat.gradients.zero_()
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
             self.middle.begin(tokens, layout.first, layout.places, layout.own)
-            for layer, (call, place) in enumerate(layers):
-                part(f"step_pack_{kind}")(call)
-                part(f"step_read_{kind}")(call)
-                self.middle.forward(layer, place)
-                part(f"step_write_{kind}")(call)
-            part("step_pack_head")(head)
-            loss = part("step_head")(head)
-            for layer, (call, place) in reversed(list(enumerate(layers))):
-                part(f"step_write_back_{kind}")(call)
-                self.middle.backward(layer, place)
-                part(f"step_read_back_{kind}")(call)
-            self.middle.end(layout.gx)
-            part("step_embed_back")(head)
-        return loss, scale
+            for part in layout.parts:
+                part()
+        return head.loss, scale
 
     def release(self) -> None:
         """Give the parameters memory of their own again; no step can follow."""
@@ -266,11 +255,35 @@ class NativeStep:
             embedding=self.lm.embedding.weight.data_ptr(), gain=self.lm.norm.weight.data_ptr(),
             **packed("", self.lm.embedding.weight, 4), first=first, x=x, gx=gradients["gx"], **room,
         )  # fmt: skip
-        shape = batches, tokens, width
         own = self.middle.laid(arena, places)
-        return Layout(
-            layers, head, places, own, arena.tensor(first, *shape), arena.tensor(gradients["gx"], *shape)
-        )
+        embedded, gx = (arena.tensor(at, batches, tokens, width) for at in (first, gradients["gx"]))
+        parts = self.in_order("half" if half else "float", layers, places, own, head, gx)
+        return Layout(joined(parts), head, places, own, embedded)
+
+    def in_order(
+        self,
+        kind: str,
+        layers: list[LayerCall],
+        places: list[Place],
+        own: Declarer | None,
+        head: HeadCall,
+        gx: Tensor,
+    ) -> Iterator[Step]:
+        """The parts of a step after the embedding, with the encoding between those of each layer."""
+        whole = list(enumerate(zip(layers, places, strict=True)))
+        for n, (layer, place) in whole:
+            yield Part(f"step_pack_{kind}", layer)
+            yield Part(f"step_read_{kind}", layer)
+            yield from self.middle.forward(n, place, own)
+            yield Part(f"step_write_{kind}", layer)
+        yield Part("step_pack_head", head)
+        yield Part("step_head", head)
+        for n, (layer, place) in reversed(whole):
+            yield Part(f"step_write_back_{kind}", layer)
+            yield from self.middle.backward(n, place, own)
+            yield Part(f"step_read_back_{kind}", layer)
+        yield lambda: self.middle.end(gx)
+        yield Part("step_embed_back", head)
 
 
 def multiplies_half() -> bool:
