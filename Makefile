@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RECORDS ?= records
+# Else each of the hundreds of processes that the tests start would compile pebench, and rewrite the tests, anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: leaderboard test test-walks test-engines app docs lint lock browser engines clean
 .DEFAULT_GOAL := help
