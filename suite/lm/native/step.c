@@ -6,8 +6,6 @@
 
 #define TILE 96 /* tokens; a multiple of the rows that a product keeps in registers */
 #define EPS 1e-6f
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
 
 INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 

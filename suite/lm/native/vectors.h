@@ -17,6 +17,9 @@
 #define LANES 4
 #endif
 
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 16")
+
 typedef float V __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int32_t I __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef float H __attribute__((vector_size(2 * LANES), aligned(4), may_alias)); /* half as many lanes */
