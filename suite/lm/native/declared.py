@@ -71,6 +71,7 @@ class Declarer:
     of: ClassVar[type[Encoding]]  # whose hooks
     helpers: ClassVar[tuple[str, ...]] = ()  # what else of it those hooks call
     reads_input = False
+    in_c = True  # all that it does in a layer
 
     def __init__(self, encoding: Any, room: Room, blocks: Sequence[Any], attentions: Sequence[ops.Call]):
         raise NotImplementedError
@@ -283,7 +284,7 @@ TURNED = {kind.qk for kind in (Turning, GrapeM, GrapeMPerHead, DroPE)}  # by wha
 class Turns(Declarer):
     """Rotations by one angle a token and plane. Autograd goes over the angles alone, which are computed in PyTorch."""
 
-    reads_input = True
+    reads_input, in_c = True, False
 
     def __init__(self, encoding: Any, room: Any, blocks: Sequence[Any], attentions: Sequence[ops.Call]):
         self.encoding = encoding

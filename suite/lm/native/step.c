@@ -6,8 +6,6 @@
 
 #define TILE 96 /* tokens; a multiple of the rows that a product keeps in registers */
 #define EPS 1e-6f
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
 
 INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -24,7 +22,7 @@ typedef struct {
     void *room_left, *room_right;
 } Block;
 
-/* The embedding, also the matrix of the logits, with the final norm. */
+/* The embedding, also the matrix of the logits, with the final norm. `asked` counts the targets of the whole batch. */
 typedef struct {
     int64_t rows, width, vocab, asked, ignored, gradient;
     const int64_t *tokens, *targets;
@@ -52,17 +50,20 @@ int step_run(const Part *parts, int64_t n) {
     return 0;
 }
 
-/* Embed the tokens and count the targets; 1 where one of either is not in the vocabulary. */
-int step_embed(Head *a) {
-    a->asked = 0;
-    for (int64_t i = 0; i < a->rows; i++) {
-        int64_t token = a->tokens[i], target = a->targets[i];
-        int asked = target != a->ignored;
-        if (token < 0 || token >= a->vocab || (asked && (target < 0 || target >= a->vocab))) return 1;
-        memcpy(a->first + i * a->width, a->embedding + token * a->width, sizeof(float) * a->width);
-        a->asked += asked;
+/* How many of n tokens have a target; -1 where one of either is not in the vocabulary. */
+int64_t step_asked(const int64_t *tokens, const int64_t *targets, int64_t n, int64_t vocab, int64_t ignored) {
+    int64_t asked = 0;
+    for (int64_t i = 0; i < n; i++) {
+        int read = targets[i] != ignored;
+        if (tokens[i] < 0 || tokens[i] >= vocab || (read && (targets[i] < 0 || targets[i] >= vocab))) return -1;
+        asked += read;
     }
-    return 0;
+    return asked;
+}
+
+void step_embed(const Head *a) {
+    for (int64_t i = 0; i < a->rows; i++)
+        memcpy(a->first + i * a->width, a->embedding + a->tokens[i] * a->width, sizeof(float) * a->width);
 }
 
 void step_embed_back(const Head *a) {
@@ -218,8 +219,8 @@ void step_pack_head(const Head *a) {
     pack_float(a->embedding, a->width, 1, a->vocab, a->width, 0, a->back);
 }
 
-/* The final norm, the logits of the tokens with a target, cross-entropy, and the way back to gx. Gradients are multiplied
-   by `scale`. */
+/* The final norm, the logits of the tokens with a target, cross-entropy, and the way back to gx; `loss` is what these
+   tokens add to the mean. Gradients are multiplied by `scale`. */
 void step_head(Head *a) {
     int64_t w = a->width, vocab = a->vocab, padded = (vocab + LANES - 1) / LANES * LANES, g = a->gradient;
     double loss = 0;
@@ -314,13 +315,14 @@ int step_half(void) {
 #endif
 }
 
-static void adamw(float *restrict p, const float *restrict g, float *restrict mean, float *restrict square, int64_t n,
-                  float factor, float rate, float root, float keep, float beta1, float beta2, float eps) {
-    for (int64_t i = 0; i < n; i++) {
-        float grad = g[i] * factor;
-        mean[i] = beta1 * mean[i] + (1 - beta1) * grad;
-        square[i] = beta2 * square[i] + (1 - beta2) * grad * grad;
-        p[i] = p[i] * keep - rate * mean[i] / (sqrtf(square[i]) * root + eps);
+/* n is a multiple of 16, as suite/lm/step.py lays parameters out. */
+static void adamw(float *p, const float *g, float *mean, float *square, int64_t n, float factor, float rate, float scale,
+                  float keep, float beta1, float beta2, float eps) {
+    for (int64_t i = 0; i < n; i += LANES) {
+        V grad = *(V *)(g + i) * factor;
+        V m = *(V *)(mean + i) = beta1 * *(V *)(mean + i) + (1 - beta1) * grad;
+        V s = *(V *)(square + i) = beta2 * *(V *)(square + i) + (1 - beta2) * grad * grad;
+        *(V *)(p + i) = *(V *)(p + i) * keep - rate * m * reciprocal(root(s) * scale + eps);
     }
 }
 

@@ -17,6 +17,9 @@
 #define LANES 4
 #endif
 
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 16")
+
 typedef float V __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int32_t I __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef float H __attribute__((vector_size(2 * LANES), aligned(4), may_alias)); /* half as many lanes */
@@ -144,6 +147,18 @@ static inline V exponential(V x) {
     p = p * f + 1.0f;
     p = p * f + 1.0f;
     return (V)((I)(p * power) & ~tiny);
+}
+
+/* The square root of a finite x >= 0 to 2e-7, of x below 1e-37 at most 1e-18. */
+static inline V root(V x) {
+    V y;
+#if LANES == 16 /* slower than a division; see `reciprocal` */
+    y = (V)_mm512_rsqrt14_ps((__m512)larger(x, fill(1e-37f)));
+    y = x * (y * (1.5f - 0.5f * x * y * y));
+#else
+    for (int lane = 0; lane < LANES; lane++) y[lane] = sqrtf(x[lane]);
+#endif
+    return y;
 }
 
 /* log(1 + x) for 0 <= x <= 1 to 1e-7: 2 atanh(x / (2 + x)). */
