@@ -6,6 +6,7 @@ PyTorch, and autograd goes over them alone. The attention kernel that they ask f
 """
 
 import ctypes
+import functools
 import math
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from pebench.encodings.rope import Rotary
 from pebench.suite.lm.attention import layer as hooks
 from pebench.suite.lm.model import LM
 from pebench.suite.lm.native import declared, ops
+from pebench.suite.lm.native.parts import Part, Step
 
 
 class LayerCall(ctypes.Structure):
@@ -167,15 +169,18 @@ class Reading:
 
 
 class Middle:
-    """The encoding of a model, step by step: `begin`, for each layer `forward`, then `backward`, and `end`."""
+    """The encoding of a model: what `begin` and `end` a step, and what is to be done in each layer."""
 
     def __init__(self, lm: LM):
         self.lm, self.encoding, kind = lm, lm.encoding, type(lm.encoding)
         self.rotary = kind.qk is Rotary.qk
         others = any(map(kind.defines, declared.HOOKS[2:])) or kind.defines("positions")
         self.silent = (self.rotary or not kind.defines("qk")) and not others
+        self.embeds = kind.defines("embed") or "embed" in vars(lm.encoding)
+        self.orders, self.turns = dict[int, Tensor](), dict[int, tuple[Tensor, Tensor]]()
         self.declarer = declared.declarer(lm.encoding)
         self.by_hooks = not self.silent and self.declarer is None
+        self.in_c = not self.embeds and not self.by_hooks and (self.declarer is None or self.declarer.in_c)
         self.reads_input = self.by_hooks or (self.declarer is not None and self.declarer.reads_input)
 
     def laid(self, arena: Arena, places: list[Place]) -> declared.Declarer | None:
@@ -184,53 +189,75 @@ class Middle:
             return None
         return self.declarer(self.encoding, arena, [p.call for p in places], [p.attention for p in places])
 
-    def begin(self, tokens: Tensor, x: Tensor, places: list[Place], own: declared.Declarer | None) -> None:
-        """Positions of the tokens (B, T) and rotations; `embed` adds to the embeddings x (B, T, D) in place."""
-        self.own, self.readings, self.embedded = own, list[Reading](), None
-        self.order = torch.arange(x.shape[1])
+    def begin(self, tokens: Tensor, places: list[Place], own: declared.Declarer | None) -> None:
+        """Before a step: positions of the tokens (B, T) and rotations."""
+        self.readings = list[Reading]()
+        length = tokens.shape[1]
+        if length not in self.orders:
+            self.orders[length] = torch.arange(length)
+        self.order = self.orders[length]
         self.pos = self.encoding.positions(self.order, tokens, {})
-        leaf = x.data.requires_grad_()
-        with torch.enable_grad():
-            out = self.encoding.embed(leaf, self.pos)
-        if out is not leaf:
-            self.embedded = leaf, out
-            x.copy_(out.detach())
-        turns = None
-        if self.silent and self.rotary:
-            angle = self.pos[:, None] * cast(Rotary, self.encoding).frequencies
-            self.turns = torch.cat([angle.cos(), angle.sin()], dim=-1)
-            turns = self.turns.data_ptr()
+        turns = self.turned(length).data_ptr() if self.silent and self.rotary else None
         for place in places:
             place.call.turns = turns
         if own:
             own.begin(self.order, self.pos, self.lm.progress)
 
-    def end(self, gx: Tensor) -> None:
-        """From the gradient of what `embed` returned to the gradient of the embeddings, in place."""
-        if self.own:
-            self.own.end()
-        if self.embedded is not None:
-            leaf, out = self.embedded
+    def turned(self, length: int) -> Tensor:
+        """Cosines and sines of all angles by which `Rotary` turns so many tokens, kept as long as its frequencies."""
+        frequencies = cast(Rotary, self.encoding).frequencies
+        if length not in self.turns or not torch.equal(self.turns[length][0], frequencies):
+            angle = self.order[:, None] * frequencies
+            self.turns[length] = frequencies.clone(), torch.cat([angle.cos(), angle.sin()], dim=-1)
+        return self.turns[length][1]
+
+    def embed(self, x: Tensor) -> list[Step]:
+        """What adds to the embeddings x (B, T, D), in place."""
+        return [functools.partial(self.add, x)] if self.embeds else []
+
+    def add(self, x: Tensor) -> None:
+        """Run the hook `embed`."""
+        leaf = x.data.requires_grad_()
+        with torch.enable_grad():
+            self.embedded = leaf, self.encoding.embed(leaf, self.pos)
+        if self.embedded[1] is not leaf:
+            x.copy_(self.embedded[1].detach())
+
+    def embed_back(self, gx: Tensor) -> list[Step]:
+        """What turns the gradient of what `embed` returned into the gradient of the embeddings, in place."""
+        return [functools.partial(self.add_back, gx)] if self.embeds else []
+
+    def add_back(self, gx: Tensor) -> None:
+        """The way back through the hook `embed`."""
+        leaf, out = self.embedded
+        if out is not leaf:
             out.backward(gx)
             assert leaf.grad is not None
             gx.copy_(leaf.grad)
 
-    def forward(self, n: int, place: Place) -> None:
-        """From q, k and v of layer n to what attention read."""
+    def forward(self, n: int, place: Place, own: declared.Declarer | None) -> list[Step]:
+        """The steps from q, k and v of layer n to what attention read."""
         if self.by_hooks:
-            self.readings.append(Reading(place))
-            self.readings[-1].forward(self.encoding, n, self.order, self.pos, self.lm.progress)
-            return
-        if self.own:
-            self.own.forth(n)
-        ops.go(place.attention, "forward")
+            return [functools.partial(self.read, n, place)]
+        return [*(own.forth(n) if own else ()), attention(place, "forward")]
 
-    def backward(self, n: int, place: Place) -> None:
-        """From the gradient of what attention read to the gradients of q, k, v and the normalised input."""
+    def backward(self, n: int, place: Place, own: declared.Declarer | None) -> list[Step]:
+        """The steps from the gradient of what attention read to the gradients of q, k, v and the normalised input."""
         if self.by_hooks:
-            self.last = self.readings.pop()  # the block reads its gradients after this
-            self.last.backward()
-            return
-        ops.go(place.attention, "backward")
-        if self.own:
-            self.own.back(n)
+            return [self.read_back]
+        return [attention(place, "backward"), *(own.back(n) if own else ())]
+
+    def read(self, n: int, place: Place) -> None:
+        """Run the hooks and attention of layer n."""
+        self.readings.append(Reading(place))
+        self.readings[-1].forward(self.encoding, n, self.order, self.pos, self.lm.progress)
+
+    def read_back(self) -> None:
+        """The way back through the last of the layers that are left."""
+        self.last = self.readings.pop()  # the block reads its gradients after this
+        self.last.backward()
+
+
+def attention(place: Place, way: str) -> Part:
+    """Attention "forward" or "backward", as far as it is known before the step."""
+    return Part(f"{'short' if place.attention.kept else 'attention'}_{way}", place.attention)

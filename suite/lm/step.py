@@ -5,9 +5,11 @@ Parameters, gradients and moments lie in flat buffers, what a step keeps in one 
 definition, and runs wherever `serves` says no.
 """
 
+import contextlib
 import ctypes
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Protocol, cast
@@ -21,9 +23,12 @@ from pebench.suite.lm.model import LM, Attention, Block, LengthError, RMSNorm, S
 from pebench.suite.lm.native import ops
 from pebench.suite.lm.native.build import library
 from pebench.suite.lm.native.declared import Declarer
+from pebench.suite.lm.native.parts import Part, Step, joined
 from pebench.tasks.base import IGNORE, Batch
 
 TILE, PANEL = 96, 64  # tokens, columns: at least those of step.c
+CACHE, KEPT = 3_500_000, 68  # bytes: of a cache, and what a step keeps of a token, by width and layer
+GROUP = 16  # heads that short attention takes at once
 ROUND = 16  # parameters begin at multiples of so many floats
 SPREAD = 16  # the gradient of one token's loss, in half precision: small ones must not vanish
 
@@ -35,7 +40,7 @@ class HeadCall(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("rows", "width", "vocab", "asked", "ignored", "gradient")),
         *((name, ctypes.c_void_p) for name in ("tokens", "targets", "embedding", "gain", "forth", "back")),
         *((name, ctypes.c_void_p) for name in ("first", "x", "gx", "room", "room_left", "room_right")),
-        ("scale", ctypes.c_float),
+        *((name, ctypes.c_float) for name in ("scale", "loss")),
     ]  # fmt: skip
 
 
@@ -109,12 +114,17 @@ class Flat:
             kind[:] = [x.clone() for x in kind]
 
 
+def in_full() -> contextlib.AbstractContextManager[object]:
+    """Without autocast, at no cost where there is none."""
+    on = torch.is_autocast_enabled("cpu")
+    return torch.autocast("cpu", enabled=False) if on else contextlib.nullcontext()
+
+
 @functools.cache
-def part(name: str) -> Any:
-    """A function of step.c that takes one structure."""
-    found = cast(ctypes.CDLL, library())[name]
-    found.argtypes = [ctypes.POINTER(HeadCall if "head" in name or "embed" in name else LayerCall)]
-    found.restype = ctypes.c_float if name.startswith("step_head") else ctypes.c_int
+def counting() -> Any:
+    """`step_asked` of step.c."""
+    found = cast(ctypes.CDLL, library())["step_asked"]
+    found.argtypes, found.restype = [*[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 3], ctypes.c_int64
     return found
 
 
@@ -129,14 +139,13 @@ def updating() -> Any:
 
 @dataclass
 class Layout:
-    """Where a step over batches of one shape keeps what, and what its parts in C and the encoding are told of it."""
+    """Where a step over texts of one shape keeps what, and what it does."""
 
-    layers: list[LayerCall]
+    packs: list[Callable[[], None]]  # once for all texts of a batch
+    parts: list[Callable[[], None]]
     head: HeadCall
     places: list[Place]
     own: Declarer | None
-    first: Tensor  # (B, T, D), the embeddings
-    gx: Tensor  # (B, T, D), their gradient in the end
 
 
 class NativeStep:
@@ -173,31 +182,54 @@ class NativeStep:
         limit = self.lm.encoding.max_length
         if limit is not None and tokens.shape[1] > limit:
             raise LengthError(f"{tokens.shape[1]} tokens, but this encoding is defined up to {limit}")
-        tokens, targets = tokens.contiguous(), targets.contiguous()
         batches, length = tokens.shape
-        layout, kind = self.layout(batches, length, half), "half" if half else "float"
-        head, layers = layout.head, list(zip(layout.layers, layout.places, strict=True))
-        head.tokens, head.targets = tokens.data_ptr(), targets.data_ptr()
-        if part("step_embed")(head):
-            raise IndexError(f"a token or a target is not in 0 to {self.lm.size.vocab - 1}")
-        scale = head.scale = float(SPREAD * 2 ** (head.asked - 1).bit_length()) if half else 1.0
+        some = self.at_once(batches, length)
+        pieces = list(zip(tokens.contiguous().split(some), targets.contiguous().split(some), strict=True))
+        layouts = {
+            len(piece): self.layout(len(piece), length, half) for piece, _ in pieces
+        }  # the largest first
+        asked = self.asked(tokens, targets)
+        scale = float(SPREAD * 2 ** (asked - 1).bit_length()) if half else 1.0
         self.flat.gradients.zero_()
-        with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            self.middle.begin(tokens, layout.first, layout.places, layout.own)
-            for layer, (call, place) in enumerate(layers):
-                part(f"step_pack_{kind}")(call)
-                part(f"step_read_{kind}")(call)
-                self.middle.forward(layer, place)
-                part(f"step_write_{kind}")(call)
-            part("step_pack_head")(head)
-            loss = part("step_head")(head)
-            for layer, (call, place) in reversed(list(enumerate(layers))):
-                part(f"step_write_back_{kind}")(call)
-                self.middle.backward(layer, place)
-                part(f"step_read_back_{kind}")(call)
-            self.middle.end(layout.gx)
-            part("step_embed_back")(head)
+        loss = 0.0
+        with torch.no_grad(), in_full():
+            for layout in layouts.values():
+                layout.head.asked, layout.head.scale = asked, scale
+                self.middle.begin(tokens, layout.places, layout.own)
+            for part in layouts[len(pieces[0][0])].packs:
+                part()
+            for piece, wanted in pieces:
+                layout = layouts[len(piece)]
+                layout.head.tokens, layout.head.targets = piece.data_ptr(), wanted.data_ptr()
+                for part in layout.parts:
+                    part()
+                loss += layout.head.loss
+            for layout in layouts.values():
+                if layout.own:
+                    layout.own.end()
         return loss, scale
+
+    def asked(self, tokens: Tensor, targets: Tensor) -> int:
+        """How many tokens have a target; IndexError where a token or a target is not in the vocabulary."""
+        last = self.lm.size.vocab - 1
+        tokens, targets = tokens.contiguous(), targets.contiguous()
+        found = int(counting()(tokens.data_ptr(), targets.data_ptr(), tokens.numel(), last + 1, IGNORE))
+        if found < 0:
+            raise IndexError(f"a token or a target is not in 0 to {last}")
+        return found
+
+    def at_once(self, batches: int, tokens: int) -> int:
+        """How many texts go through all layers, forth and back, before the next ones.
+
+        All of them, unless a cache holds what a step keeps of some hundred tokens, and all that is done is in C.
+        """
+        size = self.lm.size
+        held = CACHE // (KEPT * size.layers * size.width)
+        if held < 2 * TILE or not self.middle.in_c:
+            return batches
+        whole = max(1, GROUP // size.heads) if tokens <= ops.SHORT else 1
+        times = math.ceil(batches / max(1, held // tokens))
+        return math.ceil(batches / times / whole) * whole
 
     def release(self) -> None:
         """Give the parameters memory of their own again; no step can follow."""
@@ -221,6 +253,26 @@ class NativeStep:
         width, hidden, heads, vocab = size.width, size.hidden, size.heads, size.vocab
         take, distance = arena.take, self.flat.distance()
         wide = max(width, vocab + PANEL)
+
+        def packed(name: str, matrix: Tensor, each: int) -> dict[str, int]:
+            out, into = matrix.shape
+            sizes = {"forth": (into, -(-out // PANEL)), "back": (out, -(-into // PANEL))}
+            return {f"{name}{way}": take(*s, PANEL, each=each) for way, s in sizes.items()}
+
+        blocks = cast(list[Block], list(self.lm.blocks))
+        matrices = [
+            {
+                "qkv": block.attention.qkv.weight, "out": block.attention.out.weight,
+                "gate_up": block.mlp.gate_up.weight, "down": block.mlp.down.weight,
+            }
+            for block in blocks
+        ]  # fmt: skip
+        # What does not depend on the number of texts comes first: all layouts find it at the same place.
+        packs = [
+            {key: at for name, m in inside.items() for key, at in packed(f"{name}_", m, each).items()}
+            for inside in matrices
+        ]
+        head_packs = packed("", self.lm.embedding.weight, 4)
         room = {
             "room": take(TILE, max(2 * hidden, 4 * width, wide) + width),
             "room_left": take(TILE, max(3 * width, width + 2 * hidden, wide)),
@@ -228,19 +280,10 @@ class NativeStep:
         }
         gradients = {name: take(rows, width) for name in ("gx", "gq", "gk", "gv", "gy")}
 
-        def packed(name: str, matrix: Tensor, each: int) -> dict[str, int]:
-            out, into = matrix.shape
-            sizes = {"forth": (into, -(-out // PANEL)), "back": (out, -(-into // PANEL))}
-            return {f"{name}{way}": take(*s, PANEL, each=each) for way, s in sizes.items()}
-
         first = x = take(rows, width)
         ginput = take(rows, width)
-        layers, places = [], []
-        for block in cast(list[Block], list(self.lm.blocks)):
-            matrices = {
-                "qkv": block.attention.qkv.weight, "out": block.attention.out.weight,
-                "gate_up": block.mlp.gate_up.weight, "down": block.mlp.down.weight,
-            }  # fmt: skip
+        places = list[Place]()
+        for block, inside, packs_of in zip(blocks, matrices, packs, strict=True):
             others = {
                 "gain1": block.norm1.weight,
                 "gain2": block.norm2.weight,
@@ -248,8 +291,7 @@ class NativeStep:
             }
             call = LayerCall(
                 batches=batches, tokens=tokens, rows=rows, width=width, heads=heads, hidden=hidden, gradient=distance,
-                **{name: p.data_ptr() for name, p in (matrices | others).items()},
-                **{key: at for name, m in matrices.items() for key, at in packed(f"{name}_", m, each).items()},
+                **{name: p.data_ptr() for name, p in (inside | others).items()}, **packs_of,
                 **{name: take(rows, width) for name in ("x1", "next", "q", "k", "v", "y")},
                 x=x, all=take(rows, 3 * width), inverse1=take(rows), inverse2=take(rows), ratio=take(rows, 2 * heads),
                 h1=take(rows, width, each=each), h2=take(rows, width, each=each), up=take(rows, 2 * hidden, each=each),
@@ -259,18 +301,28 @@ class NativeStep:
                 call.h = take(rows, width)
                 call.gh = None if self.middle.by_hooks else ginput
             x = call.next
-            layers.append(call)
             places.append(Place(arena, call))
         head = HeadCall(
             rows=rows, width=width, vocab=vocab, ignored=IGNORE, gradient=distance,
             embedding=self.lm.embedding.weight.data_ptr(), gain=self.lm.norm.weight.data_ptr(),
-            **packed("", self.lm.embedding.weight, 4), first=first, x=x, gx=gradients["gx"], **room,
+            **head_packs, first=first, x=x, gx=gradients["gx"], **room,
         )  # fmt: skip
-        shape = batches, tokens, width
         own = self.middle.laid(arena, places)
-        return Layout(
-            layers, head, places, own, arena.tensor(first, *shape), arena.tensor(gradients["gx"], *shape)
-        )
+        embedded, gx = (arena.tensor(at, batches, tokens, width) for at in (first, gradients["gx"]))
+        kind, middle, layers = "half" if half else "float", self.middle, list(enumerate(places))
+        packing: list[Step] = [Part(f"step_pack_{kind}", place.call) for place in places]
+        steps: list[Step] = [Part("step_embed", head), *middle.embed(embedded)]
+        for n, place in layers:
+            steps.append(Part(f"step_read_{kind}", place.call))
+            steps += middle.forward(n, place, own)
+            steps.append(Part(f"step_write_{kind}", place.call))
+        steps.append(Part("step_head", head))
+        for n, place in reversed(layers):
+            steps.append(Part(f"step_write_back_{kind}", place.call))
+            steps += middle.backward(n, place, own)
+            steps.append(Part(f"step_read_back_{kind}", place.call))
+        steps += [*middle.embed_back(gx), Part("step_embed_back", head)]
+        return Layout(joined([*packing, Part("step_pack_head", head)]), joined(steps), head, places, own)
 
 
 def multiplies_half() -> bool:

@@ -148,6 +148,23 @@ def test_odd_widths_learn_as_defined(name: str, head_width: int) -> None:
         assert_alike(gradients(lm, batch), defined(lm, batch), 1e-4)
 
 
+@pytest.mark.parametrize("shape", [(37, 11), (5, 100)])
+@pytest.mark.parametrize("name", ["rope", "t5_bias", "fox", "grape_a_qk", "grape_ap", "drope"])
+def test_a_batch_in_pieces_learns_as_defined(
+    name: str, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = Size(2, 32, 2, 19)
+    monkeypatch.setattr(step, "CACHE", 2 * step.TILE * step.KEPT * size.layers * size.width)
+    lm, batch = drawn(name, size), data(size, *shape)
+    batch.targets[-20:] = batch.targets[-20:].where(
+        batch.targets[-20:] == 0, IGNORE
+    )  # few in the last pieces
+    batch.targets[0, 0] = 0
+    native = step.NativeStep(mine := copy.deepcopy(lm), AdamW(mine, RECIPE), 1.0)
+    assert (native.at_once(*shape) < shape[0]) == (name != "drope")  # its angles are computed in PyTorch
+    assert_alike(gradients(lm, batch), defined(lm, batch), 1e-4)
+
+
 DECLARED: dict[type[declared.Declarer], list[str]] = {
     declared.Slopes: ["alibi", "alibi_scaled", "nape"],
     declared.Table: ["t5_bias", "t5_bias_scaled"],

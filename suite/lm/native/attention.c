@@ -40,34 +40,32 @@ static void turn_back(const V *in, V factor, int rows, int width, float *x, int6
     }
 }
 
-/* s[j][lane] = sum over c of x[c][lane] * k[j][c] */
+/* Sums that are worked on at once: enough of them to hide the latency of a multiply-add. */
+#define SUMS 8
+
+/* s[j][lane] = sum over c of x[c][lane] * k[j][c], for some keys j, a constant once this is inlined. */
+INLINE void products_of(int keys, const V *x, const float *k, int64_t stride, int width, V *s) {
+    V sums[SUMS] = {};
+    for (int c = 0; c < width; c++)
+        UNROLL for (int j = 0; j < keys; j++) sums[j] += x[c] * k[j * stride + c];
+    UNROLL for (int j = 0; j < keys; j++) s[j] = sums[j];
+}
+
 static void products(const V *x, const float *k, int64_t stride, int n, int width, V *s) {
     int j = 0;
-    for (; j + 4 <= n; j += 4) {
-        const float *k0 = k + j * stride, *k1 = k0 + stride, *k2 = k1 + stride, *k3 = k2 + stride;
-        V a = {}, b = {}, c = {}, d = {};
-        for (int i = 0; i < width; i++) {
-            V xi = x[i];
-            a += xi * k0[i], b += xi * k1[i], c += xi * k2[i], d += xi * k3[i];
-        }
-        s[j] = a, s[j + 1] = b, s[j + 2] = c, s[j + 3] = d;
-    }
-    for (; j < n; j++) {
-        V a = {};
-        for (int i = 0; i < width; i++) a += x[i] * k[j * stride + i];
-        s[j] = a;
-    }
+    for (; j + SUMS <= n; j += SUMS) products_of(SUMS, x, k + j * stride, stride, width, s + j);
+    for (; j < n; j++) products_of(1, x, k + j * stride, stride, width, s + j);
 }
 
 /* out[c][lane] = sum over j of s[j][lane] * v[j][c] */
 static void mix(const V *s, const float *v, int64_t stride, int n, int width, V *out) {
     int c = 0;
-    for (; c + 8 <= width; c += 8) {
-        V a[8] = {};
+    for (; c + SUMS <= width; c += SUMS) {
+        V a[SUMS] = {};
         for (int j = 0; j < n; j++) {
             const float *vj = v + j * stride + c;
             V sj = s[j];
-            for (int u = 0; u < 8; u++) a[u] += sj * vj[u];
+            for (int u = 0; u < SUMS; u++) a[u] += sj * vj[u];
         }
         memcpy(out + c, a, sizeof a);
     }
@@ -82,27 +80,26 @@ static void mix(const V *s, const float *v, int64_t stride, int n, int width, V 
 }
 
 /* out[j][c] += sum over lanes of s[j][lane] * x[lane][c]; `width` is a multiple of 8, n of 4. */
-#define SPREAD(name, T)                                                                               \
-    static void name(const V *s, const float *x, int n, int width, int c, float *out) {                \
-        for (int j = 0; j < n; j += 4) {                                                              \
-            const float *w = (const float *)(s + j);                                                  \
-            float *o = out + (int64_t)j * width + c;                                                  \
-            T a = *(T *)o, b = *(T *)(o + width), d = *(T *)(o + 2 * width), e = *(T *)(o + 3 * width); \
-            for (int lane = 0; lane < LANES; lane++) {                                                \
-                T xl = *(const T *)(x + lane * width + c);                                            \
-                a += xl * w[lane], b += xl * w[LANES + lane];                                         \
-                d += xl * w[2 * LANES + lane], e += xl * w[3 * LANES + lane];                         \
-            }                                                                                         \
-            *(T *)o = a, *(T *)(o + width) = b, *(T *)(o + 2 * width) = d, *(T *)(o + 3 * width) = e;  \
-        }                                                                                             \
+#define SPREAD(name, T)                                                                                     \
+    INLINE void name##_of(int keys, const float *w, const float *x, int width, float *out) {                \
+        T sums[SUMS];                                                                                       \
+        UNROLL for (int j = 0; j < keys; j++) sums[j] = *(T *)(out + (int64_t)j * width);                   \
+        for (int lane = 0; lane < LANES; lane++)                                                            \
+            UNROLL for (int j = 0; j < keys; j++) sums[j] += *(const T *)(x + lane * width) * w[j * LANES + lane]; \
+        UNROLL for (int j = 0; j < keys; j++) *(T *)(out + (int64_t)j * width) = sums[j];                   \
+    }                                                                                                       \
+    static void name(const V *s, const float *x, int n, int width, float *out) {                           \
+        int j = 0;                                                                                          \
+        for (; j + SUMS <= n; j += SUMS) name##_of(SUMS, (float *)(s + j), x, width, out + (int64_t)j * width); \
+        for (; j < n; j += 4) name##_of(4, (float *)(s + j), x, width, out + (int64_t)j * width);            \
     }
 SPREAD(spread_whole, V)
 SPREAD(spread_half, H)
 
 static void spread(const V *s, const float *x, int n, int width, float *out) {
     int c = 0;
-    for (; c + LANES <= width; c += LANES) spread_whole(s, x, n, width, c, out);
-    if (c < width) spread_half(s, x, n, width, c, out);
+    for (; c + LANES <= width; c += LANES) spread_whole(s, x + c, n, width, out + c);
+    if (c < width) spread_half(s, x + c, n, width, out + c);
 }
 
 /* The rows of some queries, dense and padded with zeros to `padded` columns. */

@@ -28,14 +28,14 @@ INLINE float NAME(norm)(const float *restrict x, const float *restrict gain, int
 /* Pack the matrices of a block, each for its product and for that of the gradient. */
 void NAME(step_pack)(const Block *b) {
     int64_t w = b->width, hidden = b->hidden;
-    NAME(pack)(b->qkv, 1, w, w, 3 * w, b->qkv_forth);
-    NAME(pack)(b->qkv, w, 1, 3 * w, w, b->qkv_back);
-    NAME(pack)(b->out, 1, w, w, w, b->out_forth);
-    NAME(pack)(b->out, w, 1, w, w, b->out_back);
-    NAME(pack)(b->gate_up, 1, w, w, 2 * hidden, b->gate_up_forth);
-    NAME(pack)(b->gate_up, w, 1, 2 * hidden, w, b->gate_up_back);
-    NAME(pack)(b->down, 1, hidden, hidden, w, b->down_forth);
-    NAME(pack)(b->down, hidden, 1, w, hidden, b->down_back);
+    NAME(pack)(b->qkv, 1, w, w, 3 * w, 0, b->qkv_forth);
+    NAME(pack)(b->qkv, w, 1, 3 * w, w, 0, b->qkv_back);
+    NAME(pack)(b->out, 1, w, w, w, 0, b->out_forth);
+    NAME(pack)(b->out, w, 1, w, w, 0, b->out_back);
+    NAME(pack)(b->gate_up, 1, w, w, 2 * hidden, hidden, b->gate_up_forth);
+    NAME(pack)(b->gate_up, w, 1, 2 * hidden, w, 0, b->gate_up_back);
+    NAME(pack)(b->down, 1, hidden, hidden, w, 0, b->down_forth);
+    NAME(pack)(b->down, hidden, 1, w, hidden, 0, b->down_back);
 }
 
 /* From the block's input to q, k and v. */
@@ -49,36 +49,41 @@ void NAME(step_read)(const Block *b) {
             b->inverse1[from + i] = NAME(norm)(b->x + (from + i) * w, b->gain1, w, h, left + i * w,
                                                (Right *)b->h1 + (from + i) * w);
         }
-        NAME(times)(n, 3 * w, w, left, b->qkv_forth, b->all + from * 3 * w, 3 * w, 0);
+        NAME(times)(n, 3 * w, w, left, b->qkv_forth, b->all + from * 3 * w, 0, 3 * w);
         split(b, from, n);
     }
 }
 
-/* From what attention read to the next block's input. */
+/* From what attention read to the next block's input. `up` keeps LANES gates and as many of what they gate in turn. The
+   product goes panel by panel, so that SwiGLU reads it from the first cache. */
 void NAME(step_write)(const Block *b) {
     int64_t w = b->width, hidden = b->hidden;
+    Left *left = b->room_left, *mid = left + TILE * w;
     for (int64_t from = 0; from < b->rows; from += TILE) {
         int64_t n = least(TILE, b->rows - from);
-        Left *left = b->room_left;
-        float *x1 = b->x1 + from * w, *next = b->next + from * w;
+        float *x1 = b->x1 + from * w;
         NAME(to_left)(b->y + from * w, n * w, left);
-        memcpy(x1, b->x + from * w, sizeof(float) * n * w);
-        NAME(times)(n, w, w, left, b->out_forth, x1, w, 1);
+        NAME(times)(n, w, w, left, b->out_forth, x1, b->x + from * w, w);
         for (int64_t i = 0; i < n; i++)
             b->inverse2[from + i] = NAME(norm)(x1 + i * w, b->gain2, w, b->room, left + i * w,
                                                (Right *)b->h2 + (from + i) * w);
-        Right *kept = (Right *)b->up + from * 2 * hidden;
-        float *up = sizeof(Right) == sizeof(float) ? (float *)kept : b->room;
-        NAME(times)(n, 2 * hidden, w, left, b->gate_up_forth, up, 2 * hidden, 0);
-        for (int64_t i = 0; i < n; i++)
-            for (int64_t c = 0; c < hidden; c += LANES) {
-                const float *at = up + 2 * i * hidden + c;
-                V gate = *(V *)at;
-                NAME(left)(gate * sigmoid(gate) * *(V *)(at + hidden), left + i * hidden + c);
-            }
-        if (sizeof(Right) < sizeof(float)) NAME(to_right)(up, n * 2 * hidden, kept);
-        memcpy(next, x1, sizeof(float) * n * w);
-        NAME(times)(n, w, hidden, left, b->down_forth, next, w, 1);
+        for (int64_t first = 0; first < 2 * hidden; first += PANEL) {
+            int64_t columns = least(PANEL, 2 * hidden - first);
+            Right *kept = (Right *)b->up + from * 2 * hidden + first;
+            int exact = sizeof(Right) == sizeof(float);
+            float *up = exact ? (float *)kept : b->room;
+            int64_t row = exact ? 2 * hidden : PANEL;
+            NAME(times)(n, columns, w, left, b->gate_up_forth + first * w * sizeof(Right), up, 0, row);
+            for (int64_t i = 0; i < n; i++)
+                for (int64_t c = 0; c < columns; c += 2 * LANES) {
+                    V gate = *(V *)(up + i * row + c), above = *(V *)(up + i * row + c + LANES);
+                    NAME(left)(gate * sigmoid(gate) * above, mid + i * hidden + (first + c) / 2);
+                    if (exact) continue;
+                    NAME(right)(gate, kept + i * 2 * hidden + c);
+                    NAME(right)(above, kept + i * 2 * hidden + c + LANES);
+                }
+        }
+        NAME(times)(n, w, hidden, mid, b->down_forth, b->next + from * w, x1, w);
     }
 }
 
@@ -103,24 +108,27 @@ void NAME(step_write_back)(const Block *b) {
         float *gx = b->gx + from * w, *gmid = b->room, *gh = b->room;
         const Right *up = (Right *)b->up + from * 2 * hidden, *h2 = (Right *)b->h2 + from * w;
         NAME(to_left)(gx, n * w, left);
-        NAME(times)(n, hidden, w, left, b->down_back, gmid, hidden, 0);
-        for (int64_t i = 0; i < n; i++)
-            for (int64_t c = 0; c < hidden; c += LANES) {
-                const Right *at = up + 2 * i * hidden + c;
-                V gate = NAME(wide)(at), above = NAME(wide)(at + hidden), gm = *(V *)(gmid + i * hidden + c);
-                V s = sigmoid(gate), passed = gate * s;
-                NAME(right)(passed * above, mid + i * hidden + c);
-                NAME(left)(gm * above * s * (1.0f + gate * (1.0f - s)), gup + 2 * i * hidden + c);
-                NAME(left)(gm * passed, gup + (2 * i + 1) * hidden + c);
-            }
+        for (int64_t first = 0; first < hidden; first += PANEL) {
+            int64_t columns = least(PANEL, hidden - first);
+            NAME(times)(n, columns, w, left, b->down_back + first * w * sizeof(Right), gmid, 0, PANEL);
+            for (int64_t i = 0; i < n; i++)
+                for (int64_t c = 0; c < columns; c += LANES) {
+                    const Right *at = up + 2 * (i * hidden + first + c);
+                    V gate = NAME(wide)(at), above = NAME(wide)(at + LANES), gm = *(V *)(gmid + i * PANEL + c);
+                    V s = sigmoid(gate), passed = gate * s;
+                    NAME(right)(passed * above, mid + i * hidden + first + c);
+                    NAME(left)(gm * above * s * (1.0f + gate * (1.0f - s)), gup + 2 * i * hidden + first + c);
+                    NAME(left)(gm * passed, gup + (2 * i + 1) * hidden + first + c);
+                }
+        }
         NAME(gather)(n, w, hidden, left, mid, panel, b->down + g);
-        NAME(times)(n, w, 2 * hidden, gup, b->gate_up_back, gh, w, 0);
+        NAME(times)(n, w, 2 * hidden, gup, b->gate_up_back, gh, 0, w);
         NAME(gather)(n, 2 * hidden, w, gup, h2, panel, b->gate_up + g);
         for (int64_t i = 0; i < n; i++)
             NAME(norm_back)(gh + i * w, b->x1 + (from + i) * w, b->gain2, b->inverse2[from + i], w, b->room + TILE * w,
                             gx + i * w, b->gain2 + g);
         NAME(to_left)(gx, n * w, left);
-        NAME(times)(n, w, w, left, b->out_back, b->gy + from * w, w, 0);
+        NAME(times)(n, w, w, left, b->out_back, b->gy + from * w, 0, w);
         NAME(to_right)(b->y + from * w, n * w, mid);
         NAME(gather)(n, w, w, left, mid, panel, b->out + g);
     }
@@ -135,8 +143,7 @@ void NAME(step_read_back)(const Block *b) {
         float *gall = b->room, *gh = gall + TILE * 3 * w;
         split_back(b, from, n, gall);
         NAME(to_left)(gall, n * 3 * w, left);
-        if (b->gh) memcpy(gh, b->gh + from * w, sizeof(float) * n * w);
-        NAME(times)(n, w, 3 * w, left, b->qkv_back, gh, w, b->gh != 0);
+        NAME(times)(n, w, 3 * w, left, b->qkv_back, gh, b->gh ? b->gh + from * w : 0, w);
         NAME(gather)(n, 3 * w, w, left, (Right *)b->h1 + from * w, b->room_right, b->qkv + g);
         for (int64_t i = 0; i < n; i++)
             NAME(norm_back)(gh + i * w, b->x + (from + i) * w, b->gain1, b->inverse1[from + i], w, gall,

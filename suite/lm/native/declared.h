@@ -12,16 +12,16 @@ typedef struct {
 
 /* out (rows, n) = h W^T, for W (n, width). */
 static void read_from_h(const Declared *a, int64_t n, float *out) {
-    pack_float(a->weight, 1, a->width, a->width, n, a->packed);
-    times_float(a->batches * a->tokens, n, a->width, a->h, a->packed, out, n, 0);
+    pack_float(a->weight, 1, a->width, a->width, n, 0, a->packed);
+    times_float(a->batches * a->tokens, n, a->width, a->h, a->packed, out, 0, n);
 }
 
 /* From the gradient g (rows, n) of what `read_from_h` gave. */
 static void read_from_h_back(const Declared *a, int64_t n, const float *g) {
     int64_t rows = a->batches * a->tokens;
     gather_float(rows, n, a->width, g, a->h, a->packed, a->weight + a->gradient);
-    pack_float(a->weight, a->width, 1, n, a->width, a->packed);
-    times_float(rows, a->width, n, g, a->packed, a->gh, a->width, 0);
+    pack_float(a->weight, a->width, 1, n, a->width, 0, a->packed);
+    times_float(rows, a->width, n, g, a->packed, a->gh, 0, a->width);
 }
 
 /* FoX: right (batches, heads, tokens) = -the running sum of log sigmoid(w h + bias); `kept` like it. */

@@ -24,6 +24,7 @@ from pebench.encodings.t5_bias import Bucketed, bucket
 from pebench.encodings.turning import Turning
 from pebench.suite.lm.native import ops
 from pebench.suite.lm.native.build import library
+from pebench.suite.lm.native.parts import Part, Step
 
 HOOKS = (
     *(
@@ -70,6 +71,7 @@ class Declarer:
     of: ClassVar[type[Encoding]]  # whose hooks
     helpers: ClassVar[tuple[str, ...]] = ()  # what else of it those hooks call
     reads_input = False
+    in_c = True  # all that it does in a layer
 
     def __init__(self, encoding: Any, room: Room, blocks: Sequence[Any], attentions: Sequence[ops.Call]):
         raise NotImplementedError
@@ -93,11 +95,13 @@ class Declarer:
     def begin(self, order: Tensor, pos: Tensor, progress: Tensor) -> None:
         """Before a step: the tokens' places in the text, what `positions` returned, and the share of the training."""
 
-    def forth(self, layer: int) -> None:
-        """Before a layer's attention."""
+    def forth(self, layer: int) -> list[Step]:
+        """What is to be done before a layer's attention."""
+        return []
 
-    def back(self, layer: int) -> None:
-        """After it, on the way back."""
+    def back(self, layer: int) -> list[Step]:
+        """What is to be done after it, on the way back."""
+        return []
 
     def end(self) -> None:
         """After the gradients of all layers."""
@@ -163,11 +167,11 @@ class Computed(Declarer):
     def take(self, call: DeclaredCall, room: Room, layer: int, attention: ops.Call) -> None:
         raise NotImplementedError
 
-    def forth(self, layer: int) -> None:
-        function(self.part)(self.calls[layer])
+    def forth(self, layer: int) -> list[Step]:
+        return [Part(f"declared_{self.part}", self.calls[layer])]
 
-    def back(self, layer: int) -> None:
-        function(f"{self.part}_back")(self.calls[layer])
+    def back(self, layer: int) -> list[Step]:
+        return [Part(f"declared_{self.part}_back", self.calls[layer])]
 
 
 class Gates(Computed):
@@ -280,7 +284,7 @@ TURNED = {kind.qk for kind in (Turning, GrapeM, GrapeMPerHead, DroPE)}  # by wha
 class Turns(Declarer):
     """Rotations by one angle a token and plane. Autograd goes over the angles alone, which are computed in PyTorch."""
 
-    reads_input = True
+    reads_input, in_c = True, False
 
     def __init__(self, encoding: Any, room: Any, blocks: Sequence[Any], attentions: Sequence[ops.Call]):
         self.encoding = encoding
@@ -311,7 +315,14 @@ class Turns(Declarer):
         self.where = order, pos
         self.progress, self.kept = progress, list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]]()
 
-    def forth(self, layer: int) -> None:
+    def forth(self, layer: int) -> list[Step]:
+        return [functools.partial(self.turn, layer)]
+
+    def back(self, layer: int) -> list[Step]:
+        return [functools.partial(self.turn_back, layer)]
+
+    def turn(self, layer: int) -> None:
+        """Rotate q and k."""
         leaf, call = self.h[layer].data.requires_grad_(), self.calls[layer]
         with torch.enable_grad():
             at = At(layer, leaf, self.v[layer], *self.where, {}, self.progress)
@@ -326,7 +337,8 @@ class Turns(Declarer):
         if factor is not None:
             self.q[layer].mul_(factor)
 
-    def back(self, layer: int) -> None:
+    def turn_back(self, layer: int) -> None:
+        """Rotate their gradients back; the gradient of the normalised input."""
         leaf, angle, cosine, _, factor = self.kept.pop()
         if factor is not None:
             self.gq[layer].mul_(factor)
@@ -366,15 +378,15 @@ class Pairs(Turns):
         angle: Tensor = at.place * encoding.frequencies
         return angle
 
-    def forth(self, layer: int) -> None:
+    def turn(self, layer: int) -> None:
         for x in (self.q[layer], self.k[layer], self.v[layer]):
             second = x[:, 1::2]
             second.copy_(x[:, ::2][:, : second.shape[1]])
         back_by_a_quarter(self.q[layer][:, 1::2], 1)
-        super().forth(layer)
+        super().turn(layer)
 
-    def back(self, layer: int) -> None:
-        super().back(layer)
+    def turn_back(self, layer: int) -> None:
+        super().turn_back(layer)
         back_by_a_quarter(self.gq[layer][:, 1::2], -1)
         for g in (self.gq[layer], self.gk[layer], self.gv[layer]):
             second = g[:, 1::2]

@@ -6,8 +6,6 @@
 
 #define TILE 96 /* tokens; a multiple of the rows that a product keeps in registers */
 #define EPS 1e-6f
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
 
 INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -24,7 +22,7 @@ typedef struct {
     void *room_left, *room_right;
 } Block;
 
-/* The embedding, also the matrix of the logits, with the final norm. */
+/* The embedding, also the matrix of the logits, with the final norm. `asked` counts the targets of the whole batch. */
 typedef struct {
     int64_t rows, width, vocab, asked, ignored, gradient;
     const int64_t *tokens, *targets;
@@ -33,20 +31,39 @@ typedef struct {
     float *first, *x, *gx;
     float *room;
     void *room_left, *room_right;
-    float scale;
+    float scale, loss;
 } Head;
 
-/* Embed the tokens and count the targets; 1 where one of either is not in the vocabulary. */
-int step_embed(Head *a) {
-    a->asked = 0;
-    for (int64_t i = 0; i < a->rows; i++) {
-        int64_t token = a->tokens[i], target = a->targets[i];
-        int asked = target != a->ignored;
-        if (token < 0 || token >= a->vocab || (asked && (target < 0 || target >= a->vocab))) return 1;
-        memcpy(a->first + i * a->width, a->embedding + token * a->width, sizeof(float) * a->width);
-        a->asked += asked;
+/* A part of a step and what it works on; `attend` says with 1 that it found no memory. */
+typedef struct {
+    void (*run)(const void *);
+    int (*attend)(const void *);
+    const void *on;
+} Part;
+
+/* Parts in their order; 1 where one found no memory. */
+int step_run(const Part *parts, int64_t n) {
+    for (const Part *part = parts; part < parts + n; part++) {
+        if (!part->attend) part->run(part->on);
+        else if (part->attend(part->on)) return 1;
     }
     return 0;
+}
+
+/* How many of n tokens have a target; -1 where one of either is not in the vocabulary. */
+int64_t step_asked(const int64_t *tokens, const int64_t *targets, int64_t n, int64_t vocab, int64_t ignored) {
+    int64_t asked = 0;
+    for (int64_t i = 0; i < n; i++) {
+        int read = targets[i] != ignored;
+        if (tokens[i] < 0 || tokens[i] >= vocab || (read && (targets[i] < 0 || targets[i] >= vocab))) return -1;
+        asked += read;
+    }
+    return asked;
+}
+
+void step_embed(const Head *a) {
+    for (int64_t i = 0; i < a->rows; i++)
+        memcpy(a->first + i * a->width, a->embedding + a->tokens[i] * a->width, sizeof(float) * a->width);
 }
 
 void step_embed_back(const Head *a) {
@@ -178,9 +195,12 @@ static float cross_entropy(float *z, int64_t vocab, int64_t padded, int64_t targ
 #define ROWS 4
 #define VECTORS 2
 #endif
-#define DEPTH (INT64_C(1) << 40)
+#define DEPTH INT64_C(0) /* all products at once */
+#define ROUNDS 1
 
-INLINE void put_float(V sums, float *c, int add) { *(V *)c = add ? (V)(*(V *)c + sums) : sums; }
+INLINE void put_float(const V *sums, int rounds, float *c, const float *base, int columns) {
+    *(V *)c = base ? (V)(*(V *)base + *sums) : *sums;
+}
 INLINE void left_float(V x, float *to) { *(V *)to = x; }
 INLINE void right_float(V x, float *to) { *(V *)to = x; }
 INLINE V wide_float(const float *x) { return *(V *)x; }
@@ -195,13 +215,13 @@ INLINE float one_left_float(float x) { return x; }
 /* The head multiplies in float32 in any case. The gradients of a token's logits sum to 0, and the rows of the embedding
    have much in common. Sums in half precision lose what is left: as much as 3 % of a gradient (rope, QUICK's language). */
 void step_pack_head(const Head *a) {
-    pack_float(a->embedding, 1, a->width, a->width, a->vocab, a->forth);
-    pack_float(a->embedding, a->width, 1, a->vocab, a->width, a->back);
+    pack_float(a->embedding, 1, a->width, a->width, a->vocab, 0, a->forth);
+    pack_float(a->embedding, a->width, 1, a->vocab, a->width, 0, a->back);
 }
 
-/* The final norm, the logits of the tokens with a target, cross-entropy, and the way back to gx; returns the mean loss.
-   Gradients are multiplied by `scale`. */
-float step_head(const Head *a) {
+/* The final norm, the logits of the tokens with a target, cross-entropy, and the way back to gx; `loss` is what these
+   tokens add to the mean. Gradients are multiplied by `scale`. */
+void step_head(Head *a) {
     int64_t w = a->width, vocab = a->vocab, padded = (vocab + LANES - 1) / LANES * LANES, g = a->gradient;
     double loss = 0;
     float *left = a->room_left, *h = a->room_right, *panel = h + TILE * w;
@@ -214,24 +234,22 @@ float step_head(const Head *a) {
             if (a->targets[next] != a->ignored) at[n++] = next;
         for (int64_t i = 0; i < n; i++)
             inverse[i] = norm_float(a->x + at[i] * w, a->gain, w, room, left + i * w, h + i * w);
-        times_float(n, vocab, w, left, a->forth, logits, padded, 0);
+        times_float(n, vocab, w, left, a->forth, logits, 0, padded);
         for (int64_t i = 0; i < n; i++) {
             float *z = logits + i * padded;
             loss += cross_entropy(z, vocab, padded, a->targets[at[i]], a->scale / a->asked);
             to_left_float(z, vocab, left + i * vocab);
         }
         float *gh = logits;
-        times_float(n, w, vocab, left, a->back, gh, w, 0);
+        times_float(n, w, vocab, left, a->back, gh, 0, w);
         gather_float(n, vocab, w, left, h, panel, a->embedding + g);
         for (int64_t i = 0; i < n; i++)
             norm_back_float(gh + i * w, a->x + at[i] * w, a->gain, inverse[i], w, room, a->gx + at[i] * w, a->gain + g);
     }
-    return loss / a->asked;
+    a->loss = loss / a->asked;
 }
 
 #if defined(__AVX512FP16__)
-#include <immintrin.h> /* compilers convert vectors of halves number by number */
-
 #undef NAME
 #undef Left
 #undef Right
@@ -241,6 +259,7 @@ float step_head(const Head *a) {
 #undef ROWS
 #undef VECTORS
 #undef DEPTH
+#undef ROUNDS
 #undef PANEL
 
 typedef _Float16 Half __attribute__((vector_size(64), aligned(2), may_alias));
@@ -256,18 +275,24 @@ typedef _Float16 Half __attribute__((vector_size(64), aligned(2), may_alias));
 #define ROWS 12
 #define VECTORS 2
 #define DEPTH 32
+#define ROUNDS 8
 
+/* Compilers convert vectors of halves number by number. */
 INLINE V wide_half(const _Float16 *x) { return (V)_mm512_cvtph_ps(_mm256_loadu_si256((__m256i *)x)); }
 INLINE __m256i halves(V x) { return _mm512_cvtps_ph((__m512)x, _MM_FROUND_TO_NEAREST_INT); }
-INLINE void put_half(Half sums, float *c, int add) {
-    V low = wide_half((_Float16 *)&sums), high = wide_half((_Float16 *)&sums + LANES);
-    *(V *)c = add ? (V)(*(V *)c + low) : low;
-    *(V *)(c + LANES) = add ? (V)(*(V *)(c + LANES) + high) : high;
+INLINE void put_half(const Half *sums, int rounds, float *c, const float *base, int columns) {
+    V low = base ? *(V *)base : (V){}, high = base && columns > LANES ? *(V *)(base + LANES) : (V){};
+    for (int r = 0; r < rounds; r++, sums += ROWS * VECTORS) {
+        low += wide_half((_Float16 *)sums);
+        high += wide_half((_Float16 *)sums + LANES);
+    }
+    *(V *)c = low;
+    if (columns > LANES) *(V *)(c + LANES) = high;
 }
 INLINE void right_half(V x, _Float16 *to) { _mm256_storeu_si256((__m256i *)to, halves(x)); }
 INLINE void left_half(V x, uint32_t *to) {
-    U bits = (U)_mm512_cvtepu16_epi32(halves(x));
-    *(U *)to = bits | bits << 16;
+    const U twice = (U){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} * 0x10001;
+    *(U *)to = (U)_mm512_permutexvar_epi16((__m512i)twice, _mm512_castsi256_si512(halves(x)));
 }
 INLINE uint32_t one_left_half(float x) {
     _Float16 rounded = x;
@@ -290,13 +315,14 @@ int step_half(void) {
 #endif
 }
 
-static void adamw(float *restrict p, const float *restrict g, float *restrict mean, float *restrict square, int64_t n,
-                  float factor, float rate, float root, float keep, float beta1, float beta2, float eps) {
-    for (int64_t i = 0; i < n; i++) {
-        float grad = g[i] * factor;
-        mean[i] = beta1 * mean[i] + (1 - beta1) * grad;
-        square[i] = beta2 * square[i] + (1 - beta2) * grad * grad;
-        p[i] = p[i] * keep - rate * mean[i] / (sqrtf(square[i]) * root + eps);
+/* n is a multiple of 16, as suite/lm/step.py lays parameters out. */
+static void adamw(float *p, const float *g, float *mean, float *square, int64_t n, float factor, float rate, float scale,
+                  float keep, float beta1, float beta2, float eps) {
+    for (int64_t i = 0; i < n; i += LANES) {
+        V grad = *(V *)(g + i) * factor;
+        V m = *(V *)(mean + i) = beta1 * *(V *)(mean + i) + (1 - beta1) * grad;
+        V s = *(V *)(square + i) = beta2 * *(V *)(square + i) + (1 - beta2) * grad * grad;
+        *(V *)(p + i) = *(V *)(p + i) * keep - rate * m * reciprocal(root(s) * scale + eps);
     }
 }
 

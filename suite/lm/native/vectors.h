@@ -5,6 +5,9 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#if defined(__AVX__)
+#include <immintrin.h>
+#endif
 
 #if defined(__AVX512F__)
 #define LANES 16
@@ -13,6 +16,9 @@
 #else
 #define LANES 4
 #endif
+
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 16")
 
 typedef float V __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int32_t I __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
@@ -25,9 +31,27 @@ static inline V fill(float x) { return x - (V){}; } /* x + 0 would be an additio
 
 static inline V choose(I mask, V yes, V no) { return (V)(((I)yes & mask) | ((I)no & ~mask)); }
 
+/* b where one of them is not a number. Compilers do not find these instructions in a comparison and a choice. */
+#if LANES == 16
+static inline V larger(V a, V b) { return (V)_mm512_max_ps((__m512)a, (__m512)b); }
+static inline V smaller(V a, V b) { return (V)_mm512_min_ps((__m512)a, (__m512)b); }
+#elif LANES == 8
+static inline V larger(V a, V b) { return (V)_mm256_max_ps((__m256)a, (__m256)b); }
+static inline V smaller(V a, V b) { return (V)_mm256_min_ps((__m256)a, (__m256)b); }
+#else
 static inline V larger(V a, V b) { return choose(a > b, a, b); }
-
 static inline V smaller(V a, V b) { return choose(a < b, a, b); }
+#endif
+
+/* 1 / x to 1e-7, for finite x whose reciprocal is normal. */
+static inline V reciprocal(V x) {
+#if LANES == 16 /* a division of so many lanes holds a port for as long as 16 products */
+    V guess = (V)_mm512_rcp14_ps((__m512)x);
+    return guess + guess * (1.0f - x * guess);
+#else
+    return 1.0f / x;
+#endif
+}
 
 #if !defined(__clang__) /* which has no __builtin_shuffle */
 /* A riffle of all numbers of LANES vectors: those of the first half of them between those of the second. */
@@ -107,27 +131,39 @@ static inline float dot(const float *x, const float *y, int64_t width) {
     return total;
 }
 
-/* e^x for x <= 88 to 1e-7, 0 below -87, NaN of NaN: n = round(x / ln 2), f = x - n ln 2, e^x = 2^n e^f. */
+/* e^x for x <= 88 to 1e-7, 0 below -87, NaN of NaN: n = round(x / ln 2), f = x - n ln 2, e^x = 2^n e^f, where e^f is a
+   polynomial of least relative error, 3e-9. */
 static inline V exponential(V x) {
     const float round = 12582912.0f; /* 1.5 * 2^23: adding it drops the fraction */
-    I tiny = x < -87.0f, odd = x != x;
-    x = larger(x, fill(-87.0f));
+    I tiny = x < -87.0f;
     V t = x * 1.44269504f + round;
-    I n = (I)t - (I)fill(round);
+    V power = (V)(((I)t << 23) + (127 << 23)); /* the shift drops `round` */
     t -= round;
     V f = x - t * 0.693359375f + t * 2.12194440e-4f;
-    V p = f * 1.9875691500e-4f + 1.3981999507e-3f;
-    p = p * f + 8.3334519073e-3f;
-    p = p * f + 4.1665795894e-2f;
-    p = p * f + 1.6666665459e-1f;
-    p = p * f + 5.0000001201e-1f;
-    p = p * f * f + f + 1.0f;
-    return (V)((((I)p + (n << 23)) & ~tiny) | (odd & 0x7fc00000));
+    V p = f * 1.381454007e-3f + 8.368745108e-3f;
+    p = p * f + 4.166839079e-2f;
+    p = p * f + 1.666652040e-1f;
+    p = p * f + 4.999999343e-1f;
+    p = p * f + 1.0f;
+    p = p * f + 1.0f;
+    return (V)((I)(p * power) & ~tiny);
+}
+
+/* The square root of a finite x >= 0 to 2e-7, of x below 1e-37 at most 1e-18. */
+static inline V root(V x) {
+    V y;
+#if LANES == 16 /* slower than a division; see `reciprocal` */
+    y = (V)_mm512_rsqrt14_ps((__m512)larger(x, fill(1e-37f)));
+    y = x * (y * (1.5f - 0.5f * x * y * y));
+#else
+    for (int lane = 0; lane < LANES; lane++) y[lane] = sqrtf(x[lane]);
+#endif
+    return y;
 }
 
 /* log(1 + x) for 0 <= x <= 1 to 1e-7: 2 atanh(x / (2 + x)). */
 static inline V log_plus_one(V x) {
-    V s = x / (x + 2.0f), s2 = s * s;
+    V s = x * reciprocal(x + 2.0f), s2 = s * s;
     V p = s2 * (2.0f / 13) + 2.0f / 11;
     p = p * s2 + 2.0f / 9;
     p = p * s2 + 2.0f / 7;
@@ -141,7 +177,5 @@ static inline V absolute(V x) { return (V)((I)x & 0x7fffffff); }
 
 static inline V log_sigmoid(V x) { return smaller(x, fill(0)) - log_plus_one(exponential(-absolute(x))); }
 
-static inline V sigmoid(V x) {
-    V e = exponential(-absolute(x));
-    return choose(x >= 0.0f, fill(1), e) / (e + 1.0f);
-}
+/* 1 / (1 + e^-x), at least 1e-38. */
+static inline V sigmoid(V x) { return reciprocal(exponential(smaller(fill(87), -x)) + 1.0f); }
