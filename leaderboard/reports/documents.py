@@ -23,6 +23,7 @@ from pebench.leaderboard.reports import (
     power,
     published,
     rates,
+    recipes,
     rules,
     seeds,
     sentences,
@@ -116,6 +117,7 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "rules": ("docs/standard2.md", lambda: rules.published("STANDARD_2")),
     "trials": ("docs/standard2.md", rules.trial_table),
     "trend": ("docs/standard2.md", lambda: trend.published("STANDARD_2", "LARGE")),
+    "recipes": ("docs/standard.md", recipes.to_markdown),
     "notes": ("docs/standard.md", lambda: bullets(notes.on_tasks(board(FIRST)))),
     "rate-notes": ("docs/standard.md", lambda: bullets(notes.on_rates(read_all(PUBLISHED)[0]))),
 }
