@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RECORDS ?= records
+# Else each of the hundreds of processes that the tests start would compile pebench, and rewrite the tests, anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: leaderboard test test-walks test-engines app docs lint lock browser engines clean
 .DEFAULT_GOAL := help
@@ -24,13 +26,15 @@ leaderboard: $(VENV)/ready
 app: $(VENV)/ready
 	$(BIN)/pebench app $(if $(filter file,$(origin RECORDS)),,--records $(RECORDS))
 
-# One process a core, each with one thread; worksteal, because a few tests take minutes and most none.
+# A process a core and one more, each with one thread: tests wait a tenth of their time, for browsers and time limits.
+# worksteal, because a few tests take long and most no time.
+WORKERS = $$($(PYTHON) -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))')
 test: lint browser
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 # Longer walks of users: commands from end to end, every page of the app in a browser, machines of other kinds.
 test-walks: $(VENV)/ready browser
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal -m walks
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal -m walks
 
 # Sweeps on a Ray cluster and a one-machine Slurm, models on several ranks, GPU kernels under an interpreter: one by one.
 test-engines: engines

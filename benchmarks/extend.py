@@ -22,11 +22,14 @@ import typer
 
 from pebench.encodings.extension import extended
 from pebench.suite.extend import smollm2
+from pebench.suite.extend.attention import flash
 from pebench.suite.extend.checkpoint import Architecture, load_checkpoint
-from pebench.suite.extend.model import Model, Reader
+from pebench.suite.extend.model import CHUNK, Model, Reader
+from pebench.suite.lm.native.stretch import serves, stretch
 from pebench.suite.runs.machine import processor
 
 DECODED = 16  # tokens
+KEYS = 16_384  # of the timing of attention alone
 
 
 class Ours:
@@ -108,6 +111,19 @@ def spent(work: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
+def attention(rounds: int) -> str:
+    """How long a chunk of a layer of SmolLM2 reads KEYS keys: our kernel and PyTorch's operator in turn."""
+    q, k, v = (torch.randn(1, 3, rows, 64).bfloat16() for rows in (3 * CHUNK, KEYS, KEYS))
+    if not serves(q, k, v):
+        return "no AMX tiles here: PyTorch's operator reads all keys"
+    times = [
+        (spent(lambda: stretch(q, k, v, 0.125)), spent(lambda: flash(q, k, v, scale=0.125)))
+        for _ in range(rounds)
+    ]
+    ours, theirs = (median(column) * 1000 for column in zip(*times, strict=True))
+    return f"a chunk reads {KEYS:,} keys in {ours:.0f} ms, by PyTorch's operator in {theirs:.0f} ms"
+
+
 def main(
     tokens: Annotated[int, typer.Option(min=512, help="Length of the text.")] = 2048,
     rounds: Annotated[int, typer.Option(min=1, help="Of all, in turn.")] = 3,
@@ -115,6 +131,7 @@ def main(
 ) -> None:
     """Print tokens a second of reading and of decoding."""
     torch.set_num_threads(1)
+    typer.echo(f"{processor()}, one thread: {attention(4 * rounds)}")
     checkpoint = load_checkpoint(smollm2.prepare(typer.echo))
     text = torch.randint(100, 40_000, (tokens,), generator=torch.Generator().manual_seed(0))
     readers: dict[str, Ours | Theirs | LlamaCpp] = {}

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from pebench.encodings.registry import resolve
 from pebench.encodings.streams import stream
+from pebench.leaderboard.reports.recipes import SEEDS, to_markdown
 from pebench.suite.experiment import training
 from pebench.suite.experiment.measure import function, gate, measure
 from pebench.suite.experiment.profiles import STANDARD, Plan
@@ -267,56 +268,28 @@ def tuned(done: Done, first: Trial) -> Trial:
     return replace(first, factor=best.factor, schedule=best.schedule)
 
 
-def row(trial: Trial, outcomes: list[Outcome]) -> str:
-    """A row of the table: the median over seeds, and how many of them passed."""
-    passed = [o.passed for o in outcomes if o.passed is not None]
-    seconds = [o.to_gate for o in outcomes if o.to_gate is not None]
-    kept = {
-        length: statistics.median(o.kept[length] for o in outcomes if length in o.kept)
-        for length in outcomes[0].kept
-    }
-    reached = f"{statistics.median(passed):.0f} | {statistics.median(seconds):.0f} s" if passed else "- | -"
-    far = ", ".join(f"{length}: {score:.2f}" for length, score in kept.items())
-    return (
-        f"| {trial.task} | {trial.encoding} | {trial.optimiser} | {trial.tokens} | {trial.factor:.2g} {trial.schedule} "
-        f"| {trial.steps} | {statistics.median(o.gate for o in outcomes):.3f} ({len(passed)}/{len(outcomes)}) "
-        f"| {reached} | {far} |"
-    )
-
-
-HEADER = (
-    "| task | encoding | optimiser | batch | rate, schedule | steps | gate (passed) | steps to it | seconds to it "
-    "| kept |\n"
-    "|---|---|---|---|---|---|---|---|---|---|"
-)
-
-
 def main(
     out: Path = Path("recipes.jsonl"),
     tasks: str = "copy,recall,needle,sort,language",
     encodings: str = "rope,alibi,fox,grape_a_qk,nope",
     tokens: str = "512,1024",
-    seeds: int = 3,
+    seeds: int = SEEDS,
     share: float = 1.0,
     table: bool = False,
 ) -> None:
     """Run the missing trials, then print the table. `--share 0.01` takes a hundredth of the steps."""
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)
-    done = Done(out)
-    rows = []
-    for times, size, task, optimiser, encoding in itertools.product(
-        (1, 2), map(int, tokens.split(",")), tasks.split(","), RATES, encodings.split(",")
-    ):
-        steps = max(CHECKS, round(share * STANDARD.plans[task].recipe.steps))
-        first = Trial(task, encoding, optimiser, size, 1.0, "cosine", steps, 0)
-        if table and not all(trial in done.found for trial in tried(first)):
-            continue
-        best = replace(tuned(done, first), steps=times * steps)
-        trials = [replace(best, seed=seed) for seed in range(seeds)]
-        if not table or all(trial in done.found for trial in trials):
-            rows.append(row(trials[0], [done.get(trial) for trial in trials]))
-    print("\n".join([HEADER, *sorted(rows)]))
+    if not table:
+        done = Done(out)
+        for times, size, task, optimiser, encoding in itertools.product(
+            (1, 2), map(int, tokens.split(",")), tasks.split(","), RATES, encodings.split(",")
+        ):
+            steps = max(CHECKS, round(share * STANDARD.plans[task].recipe.steps))
+            best = tuned(done, Trial(task, encoding, optimiser, size, 1.0, "cosine", steps, 0))
+            for seed in range(seeds):
+                done.get(replace(best, steps=times * steps, seed=seed))
+    print(to_markdown(out))
 
 
 if __name__ == "__main__":

@@ -361,8 +361,8 @@ def measured(board: Board, key: str) -> list[tuple[str, str]]:
 def sizes_compared(found: Trend) -> str:
     """What a trend compares, and how many pairs have each verdict."""
     sizes = ", ".join(
-        f"{name} ({_millions(n, n)} parameters)"
-        for name, n in zip(found.profiles, found.parameters, strict=True)
+        f"{name} ({_millions(n, n)} parameters, seeds: {seeds})"
+        for name, n, seeds in zip(found.profiles, found.parameters, found.seeds, strict=True)
     )
     counts = found.pairs["verdict"].value_counts()
     verdicts = ", ".join(f"{verdict} {counts[verdict]}" for verdict in counts.index)

@@ -5,23 +5,25 @@ The parquet schema, the dataset card and the Croissant metadata all come from th
 
 import hashlib
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from pebench.leaderboard import table
-from pebench.leaderboard.board import REMEDY, Board, board_of, newest_version
-from pebench.leaderboard.columns import columns
+from pebench.leaderboard.board import REMEDY, Board, board_of_columns, newest_version
+from pebench.leaderboard.columns import Columns, columns
 from pebench.leaderboard.printing import to_frame
 from pebench.leaderboard.reports.extension import is_track, tracks_of
 from pebench.leaderboard.reports.extension import to_frame as to_track_frame
 from pebench.leaderboard.reports.published import FILE, read
 from pebench.leaderboard.reports.validity import validity
-from pebench.suite.results.record import Record, from_json, newest, to_json
+from pebench.suite.results.record import Record, from_json, to_json
 
 EXACT = 2**53  # beyond, a float64 does not hold every integer
 
@@ -203,17 +205,17 @@ def tables(records: list[Record]) -> dict[str, pa.Table]:
     """The tables of these records, each exactly in its schema. DatasetError where there are no records."""
     if not records:
         raise DatasetError(f"no records to make a dataset of; {REMEDY}")
-    by_profile: dict[str, list[Record]] = defaultdict(list)
     records = sorted(map(encodable, records), key=lambda r: r.path)
-    for record in records:
-        by_profile[record.profile].append(record)
+    told = columns(records)
+    profile = np.array(told.texts("profile"), object)
+    by_profile = {name: told.where(profile == name) for name in dict.fromkeys(profile)}
     boards = [
-        board_of(newest(part), name, {name: len(part)}, [])
+        board_of_columns(part.newest(), name, {name: len(part)}, [], {})
         for name, part in sorted(by_profile.items())
         if not is_track(name)
     ]
     most = max(by_profile, key=lambda name: len(by_profile[name]))
-    first = newest_version(most, columns(records))  # what a viewer sees first, as on the board
+    first = newest_version(most, told)  # what a viewer sees first, as on the board
     against = {board.profile: validity(board, read(FILE)).pairs for board in boards}
     frames = {
         "leaderboard": joined(
@@ -226,9 +228,11 @@ def tables(records: list[Record]) -> dict[str, pa.Table]:
         "published": joined(pairs.assign(profile=name) for name, pairs in against.items()),
         "scores": pd.concat(table.score_table(part).assign(profile=p) for p, part in by_profile.items()),
         "runs": pd.concat(table.run_table(part).assign(profile=p) for p, part in by_profile.items()),
-        "encodings": _cards(records),
+        "encodings": _cards(told),
         "extended": joined(
-            to_track_frame(tracks_of(part, name)) for name, part in by_profile.items() if is_track(name)
+            to_track_frame(tracks_of([r for r in records if r.profile == name], name))
+            for name in by_profile
+            if is_track(name)
         ),
     }
     return {name: _typed(frames[name], schema) for name, schema in SCHEMAS.items()}
@@ -258,15 +262,14 @@ def _ranking(board: Board, pairs: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _cards(records: list[Record]) -> pd.DataFrame:
-    cards = table.card_table(records)
+def _cards(told: Columns) -> pd.DataFrame:
     return pd.DataFrame(
         {
             **card,
             "encoding": name,
             "source_sha256": hashlib.sha256(text(card.get("source")).encode()).hexdigest(),
         }
-        for name, card in sorted(cards.items())
+        for name, card in sorted(told.cards.items())
     )
 
 
@@ -288,9 +291,15 @@ def _typed(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
 
 def encodable(record: Record) -> Record:
     """The record with texts that UTF-8 can hold: JSON may smuggle in half of a surrogate pair."""
-    text = to_json(record)
+    if "\\ud" not in json.dumps(record, default=_fields):
+        return record
     # One half of a pair is an escape of its own; json joins whole pairs when it reads them.
-    return from_json(json.dumps(_whole(json.loads(text)))) if "\\ud" in text else record
+    return from_json(json.dumps(_whole(json.loads(to_json(record)))))
+
+
+def _fields(part: Any) -> dict[str, Any]:
+    """The fields of a record or of a row, unlike `asdict` without copies of what they hold."""
+    return {field.name: getattr(part, field.name) for field in fields(part)}
 
 
 def _whole(value: Any) -> Any:

@@ -33,6 +33,7 @@ class Trend(NamedTuple):
 
     profiles: list[str]  # the smallest first
     parameters: list[float]  # geometric mean over runs
+    seeds: list[str]  # of the compared encodings: 2, or 1 to 2
     tasks: list[str]  # with equal training lengths in all profiles
     pairs: pd.DataFrame  # COLUMNS; better and worse are those of the smallest size
 
@@ -79,11 +80,19 @@ def trend(profiles: Mapping[str, Sequence[Record]], of: str = "score") -> Trend:
         _line(a, b, [_difference(r, a, b, of) for r in ranks], doublings)
         for a, b in itertools.combinations(names, 2)
     ]
-    return Trend(order, [size[name] for name in order], tasks, pd.DataFrame(lines, columns=COLUMNS))
+    seeds = [_seeds(s[s["encoding"].isin(names)]) for s in scores]
+    return Trend(order, [size[name] for name in order], seeds, tasks, pd.DataFrame(lines, columns=COLUMNS))
 
 
 def _size(runs: pd.DataFrame) -> float:
     return float(np.exp(np.log(runs["parameters"][runs["parameters"] > 0]).mean()))
+
+
+def _seeds(scores: pd.DataFrame) -> str:
+    """How many seeds an encoding has in a task."""
+    counts = scores.groupby(["encoding", "task"], observed=True)["seed"].nunique()
+    few, many = (0, 0) if counts.empty else (counts.min(), counts.max())
+    return f"{few}" if few == many else f"{few} to {many}"
 
 
 def _difference(r: ranking.Ranking, a: str, b: str, of: str) -> tuple[float, float, float]:
@@ -127,7 +136,8 @@ def _slope(gap: np.ndarray, error: np.ndarray, doublings: np.ndarray) -> tuple[f
 def to_markdown(found: Trend) -> str:
     """The sizes, the verdicts counted, and a line for each pair."""
     sizes = ", ".join(
-        f"{name} {n / 1e6:.2f} M" for name, n in zip(found.profiles, found.parameters, strict=True)
+        f"{name} {n / 1e6:.2f} M (seeds: {seeds})"
+        for name, n, seeds in zip(found.profiles, found.parameters, found.seeds, strict=True)
     )
     counts = ", ".join(f"{v} {int((found.pairs['verdict'] == v).sum())}" for v in (STANDS, FAILS, UNKNOWN))
     head = ["better", "worse", *found.profiles, "slope per doubling", "verdict"]

@@ -79,6 +79,10 @@ def run(
     ] = None,
 ) -> None:
     """Train and measure encodings. A run that has its record is skipped, so a second call continues."""
+    if engine is Machines.local and ranks is None:
+        from pebench.suite.runs.engines.forkserver import begin
+
+        begin()
     from pebench.suite.experiment.profiles import profile_named
     from pebench.suite.experiment.sharing import Sharing
     from pebench.suite.results.metrics import counted

@@ -16,6 +16,7 @@ from pebench.suite.commands.common import (
     PATH,
     AsJson,
     console,
+    uncollected,
 )
 
 
@@ -156,6 +157,7 @@ def new(
     typer.echo(f"wrote {path}\nnext: {proof}\n      {tried}")
 
 
+@uncollected()
 def check(
     name: Annotated[str, typer.Argument(help="A registered encoding, or file.py:Class.")],
     extension: Annotated[
@@ -180,15 +182,16 @@ def check(
             checks = certify_method(name)
     else:
         from pebench.encodings.registry import demand_acceptable, resolve
-        from pebench.suite.proofs.certificate import certify
+        from pebench.suite.proofs.beside import certificate
         from pebench.suite.proofs.hooks import demand_hooks
         from pebench.suite.proofs.walks import kernels_equal_their_definition
 
         name, cls = resolve(name)
         demand_acceptable(name, cls)
+        made = certificate(name, cls)
         demand_hooks(name, cls)
         with shown:
-            checks = certify(name, cls)
+            checks = made()
             walks = kernels_equal_their_definition(cls) if all(c.passed for c in checks) else None
             checks += [walks] if walks else []
     failed = [c for c in checks if not c.passed]

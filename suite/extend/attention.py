@@ -14,6 +14,7 @@ from torch import Tensor
 from pebench.encodings.base import NOTHING, At, Encoding, Keys, visible
 from pebench.encodings.extension import Regrouped
 from pebench.encodings.wrapper import Wrapper
+from pebench.suite.lm.native.stretch import serves, stretch
 
 BLOCK = 512  # keys whose views are looked at together
 HOOKS = ("positions", "embed", "columns", "bias", "by_distance", "weights", "values", "output")
@@ -111,9 +112,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, parts: list[Part], views: int, scale
             key, value = (x.repeat_interleave(groups, dim=1) for x in (key, v[..., here, :]))
             y, log = flash(side, key, value, is_causal=True, scale=scale)
         else:
-            folded = side.view(1, -1, groups * tokens, width)
+            folded, value = side.view(1, -1, groups * tokens, width), v[..., here, :]
             mask = None if part.mask is None else part.mask.repeat(groups, 1)
-            y, log = flash(folded, key, v[..., here, :], attn_mask=mask, scale=scale)
+            if mask is None and serves(folded, key, value):
+                y, log = stretch(folded, key, value, scale)
+            else:
+                y, log = flash(folded, key, value, attn_mask=mask, scale=scale)
             y, log = y.reshape(1, heads, tokens, -1), log.reshape(1, heads, tokens)
             if part.mask is not None:  # the kernel gives 0 for a row that sees nothing
                 log = log.masked_fill((part.mask == -torch.inf).all(-1), -torch.inf)

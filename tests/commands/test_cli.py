@@ -67,8 +67,11 @@ def test_no_heavy_import_before_a_command_needs_it() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 
 
-def test_encodings_are_listed_for_programs() -> None:
-    listed = json.loads(pebench("ls", "encodings", "--json").stdout)
+def test_encodings_are_listed_for_programs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(monkeypatch, "ls", "encodings", "--json") == 0
+    listed = json.loads(capsys.readouterr().out)
     assert [e["name"] for e in listed] == names()
     for e in listed:
         assert {"name", "family", "title", "paper", "kernel"} <= e.keys()

@@ -265,34 +265,39 @@ def stuck(folder, corpus, records):
     )
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_run_is_continued(how, folder, corpus, records, track, tmp_path):
+def continued(folder, corpus, records, place):
+    """The record of the run that stood still after three items, continued; `records` has it whole."""
+    (kept,) = (place / RUNNING).rglob("*.steps")
+    assert len(json.loads(kept.read_text())["steps"]) == 3
+    assert extend(folder, corpus, place, *ONE).exit_code == 0
+    made = next(r for r in read_all(place)[0] if r.seed == 0)
+    whole = next(r for r in read_all(records)[0] if (r.encoding, r.task, r.seed) == ("rope", RETRIEVAL, 0))
+    assert made.rows == whole.rows
+    assert made.provenance["resumed_steps"] == 3
+    assert not list((place / RUNNING).rglob("*.steps"))
+
+
+def test_an_interrupted_run_is_continued(folder, corpus, records, track, tmp_path):
     process = stuck(folder, corpus, tmp_path)
     assert process.stdout.readline().strip() == "waiting"
-    process.send_signal(how)
+    process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == (130 if how is signal.SIGINT else -signal.SIGKILL)
-    if how is signal.SIGINT:
-        assert "the same command continues" in said
-    (kept,) = (tmp_path / RUNNING).rglob("*.steps")
-    assert len(json.loads(kept.read_text())["steps"]) == 3
-    assert extend(folder, corpus, tmp_path, *ONE).exit_code == 0
-    made = [r for r in read_all(tmp_path)[0] if r.seed == 0]
-    whole = next(r for r in read_all(records)[0] if (r.encoding, r.task, r.seed) == ("rope", RETRIEVAL, 0))
-    assert made[0].rows == whole.rows
-    assert made[0].provenance["resumed_steps"] == 3
-    assert not list((tmp_path / RUNNING).rglob("*.steps"))
+    assert process.returncode == 130
+    assert "the same command continues" in said
+    continued(folder, corpus, records, tmp_path)
 
 
-def test_two_processes_share_the_work(folder, corpus, track, tmp_path):
+def test_two_processes_share_the_work_and_a_killed_one_is_continued(folder, corpus, records, track, tmp_path):
     first = stuck(folder, corpus, tmp_path)
     assert first.stdout.readline().strip() == "waiting"
     second = extend(folder, corpus, tmp_path, *ONE)
     first.kill()
     first.communicate()
+    assert first.returncode == -signal.SIGKILL
     assert second.exit_code == 0, second.output
     assert "text 0: another process is making it" in second.output
     assert "none extend_retrieval text 1: done" in second.output
+    continued(folder, corpus, records, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -64,13 +64,22 @@ def test_an_encoding_has_its_source_and_the_hash_of_it(folder: Path) -> None:
         assert r["source_sha256"] == hashlib.sha256(r["source"].encode()).hexdigest()
 
 
+@pytest.fixture(scope="module")
+def parts() -> list[dict[str, pa.Table]]:
+    """Tables of one run each: of a task, one that failed, of a certificate."""
+    certificate = next(r for r in RECORDS if r.task == "certificate")
+    return [tables([record]) for record in (RECORDS[0], FAILED, certificate)]
+
+
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_the_columns_are_those_that_are_written_down(name: str, folder: Path) -> None:
+def test_the_columns_are_those_that_are_written_down(
+    name: str, folder: Path, parts: list[dict[str, pa.Table]]
+) -> None:
     if name not in ("answers", "extended"):  # of which these records keep none
         found = pq.read_schema(folder / f"data/{name}.parquet")
         assert found.remove_metadata().equals(SCHEMAS[name].remove_metadata())
-    for part in ([RECORDS[0]], [FAILED], [r for r in RECORDS if r.task == "certificate"][:1]):
-        assert tables(part)[name].schema == SCHEMAS[name]
+    for part in parts:
+        assert part[name].schema == SCHEMAS[name]
 
 
 def test_methods_on_a_pretrained_model_have_a_table_and_no_rank(tmp_path: Path) -> None:

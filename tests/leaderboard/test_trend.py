@@ -108,7 +108,7 @@ def test_the_command_finds_the_sizes_and_prints_the_pairs_or_the_remedy(
         write(record, tmp_path)
     code, text, error = told()
     assert code == 0, error
-    assert "Parameters: STANDARD_2 0.30 M, LARGE 1.20 M." in text
+    assert "Parameters: STANDARD_2 0.30 M (seeds: 3), LARGE 1.20 M (seeds: 3)." in text
     assert "| alibi | rope |" in text
     data = json.loads(told("--json", "--quantity", "beyond", "-p", "large,standard_2")[1])
     assert list(data["profiles"]) == ["STANDARD_2", "LARGE"]

@@ -40,9 +40,12 @@ from pebench.suite.proofs.certificate import (
     moved_by,
     reach,
     reads_content,
+    relative_range,
     run_check,
     says_what_it_is,
     shifted,
+    stands_far_positions,
+    stands_long_inputs,
     through_cache,
 )
 from pebench.suite.results.record import CERTIFICATE
@@ -53,8 +56,8 @@ from tests.wrong_encodings import WRONG, DeclaresTooLittle, DeclaresTooMuch, Doe
 TITLES = [check.__name__.replace("_", " ") for check in CHECKS]
 
 
-# One for each kind of hook and kernel: torch.compile takes as long as half of the other checks.
-COMPILED = (
+# One for each kind of hook and kernel. The others are compiled, and tried far away, by `make test-walks` alone.
+KINDS = (
     *(
         "nope",
         "learned_ape",
@@ -70,6 +73,7 @@ COMPILED = (
     *("alibi", "fox", "t5_bias", "fire", "grape_ap", "cope", "path", "stick_breaking", "shaw", "dape"),
     *("tra", "asentmax", "kv_shift", "canon", "rnope"),
 )
+FAR = (relative_range, stands_far_positions, keeps_precision_in_bf16)
 UNCOMPILED = [check for check in CHECKS if check is not compiles_whole]
 
 
@@ -79,10 +83,15 @@ def failed(name: str, cls: type[Encoding], checks: Iterable[CheckFunction]) -> l
 
 @pytest.mark.parametrize("name", names())
 def test_the_certificate_holds(name: str) -> None:
-    assert not failed(*resolve(name), UNCOMPILED)
+    assert not failed(*resolve(name), [check for check in UNCOMPILED if check not in FAR])
 
 
-@pytest.mark.parametrize("name", some(names(), *COMPILED))
+@pytest.mark.parametrize("name", some(names(), *KINDS))
+def test_the_certificate_holds_far_away_and_in_bfloat16(name: str) -> None:
+    assert not failed(*resolve(name), FAR)
+
+
+@pytest.mark.parametrize("name", some(names(), *KINDS))
 def test_it_compiles_whole(name: str) -> None:
     assert not failed(*resolve(name), [compiles_whole])
 
@@ -124,7 +133,7 @@ def test_every_check_that_judges_is_failed_by_a_wrong_encoding() -> None:
     [(DeclaresTooLittle, "max_length 16"), (DeclaresTooMuch, "an exception"), (DoesNotRun, "an exception")],
 )
 def test_max_length_is_honest(cls: type[Encoding], measured: str) -> None:
-    check = next(c for c in certify("wrong", cls) if c.name == "stands long inputs")
+    check = run_check(stands_long_inputs, "wrong", cls, 0)
     assert not check.passed
     assert check.measured == measured
 
@@ -240,17 +249,20 @@ def test_a_modifier_that_does_nothing_here_is_told() -> None:
     assert "randomized positions" in found.remedy
 
 
-def test_a_certificate_is_plain_data() -> None:
-    checks = certify("nope", NoPE)
-    assert json.loads(json.dumps([asdict(check) for check in checks]))[0]["passed"] is True
-    assert all(check.detail.endswith((".", ":")) and check.measured and check.limit for check in checks)
-
-
-def test_a_certificate_is_the_same_every_time() -> None:
+@pytest.fixture(scope="module")
+def made() -> list[Check]:
     torch.manual_seed(1)
-    first = certify("rope", RoPE, seed=3)
+    return certify("rope", RoPE, seed=3)
+
+
+def test_a_certificate_is_plain_data(made: list[Check]) -> None:
+    assert json.loads(json.dumps([asdict(check) for check in made]))[0]["passed"] is True
+    assert all(check.detail.endswith((".", ":")) and check.measured and check.limit for check in made)
+
+
+def test_a_certificate_is_the_same_every_time(made: list[Check]) -> None:
     torch.manual_seed(2)
-    assert certify("rope", RoPE, seed=3) == first
+    assert certify("rope", RoPE, seed=3) == made
 
 
 def test_a_shift_that_has_no_room_is_as_large_as_it_can_be() -> None:
@@ -321,8 +333,7 @@ def test_the_record_of_a_certificate_has_the_facts_of_badges(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(("name", "multiple"), [("learned_ape", 1), ("randomized", 16), ("rope", None)])
 def test_how_long_a_text_may_be_is_told_in_training_lengths(name: str, multiple: float | None) -> None:
-    found = next(c for c in certify(name, resolve(name)[1]) if c.name == "stands long inputs")
-    assert found.facts == {"max_length": multiple}
+    assert stands_long_inputs(resolve(name)[1], 0).facts == {"max_length": multiple}
 
 
 @pytest.mark.parametrize(

@@ -123,8 +123,11 @@ def test_a_worker_has_the_environment_of_its_client_as_it_is_now(
 
 def test_nothing_outlives_a_client_that_is_killed(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pebench.suite.runs.engines import local, forkserver\n"
+        "import sys, time; from pebench.suite.runs.engines import forkserver\n"
+        "forkserver.begin(); assert 'torch' not in sys.modules; begun = forkserver._server\n"
+        "from pebench.suite.runs.engines import local\n"
         "made = forkserver.fork(open('log', 'w'), local.surroundings())\n"
+        "assert begun in (made.server, None)  # of one processor\n"
         "print(made.server.process.pid, made.pid, flush=True); time.sleep(60)"
     )
     client = subprocess.Popen(

@@ -23,7 +23,16 @@ from typing import IO, Any
 
 import psutil
 
+from pebench.suite.results.processes import environment
+
+FORKS = sys.platform == "linux"
 SERVER = ("-P", "-m", "pebench.suite.runs.engines.forkserver")
+# glibc keeps what a training step frees for the next one, rather than returning it: page faults take a tenth of a step.
+MALLOC = {
+    "MALLOC_TRIM_THRESHOLD_": "1000000000",
+    "MALLOC_MMAP_THRESHOLD_": "1000000000",
+    "MALLOC_TOP_PAD_": "67108864",
+}
 # Variables that count when a process starts or a library is loaded: a worker takes all others from its client.
 EARLY = (
     "LD_",
@@ -174,6 +183,19 @@ def fork(errors: IO[str], environment: dict[str, str]) -> Worker:
     if _server is None or not _server.serves(environment):
         _server = Server(environment)  # an earlier one ends with its last worker, which holds it
     return _server.fork(errors, environment)
+
+
+def surroundings() -> dict[str, str]:
+    """The environment of a worker."""
+    return {**MALLOC, **environment(OMP_NUM_THREADS="1", PYTHONUNBUFFERED="1")}
+
+
+def begin() -> None:
+    """Start the server before the caller imports torch: both import it at once, where there are two processors."""
+    global _server
+    if FORKS and _server is None and (os.cpu_count() or 1) > 1:
+        with contextlib.suppress(OSError):
+            _server = Server(surroundings())
 
 
 def early(environment: dict[str, str]) -> dict[str, str]:

@@ -16,22 +16,14 @@ import torch
 
 from pebench.suite.experiment.clock import clock
 from pebench.suite.experiment.sharing import Sharing
-from pebench.suite.results.processes import environment
 from pebench.suite.results.record import AGAIN, Record, make_folder, share, write
 from pebench.suite.runs.cell import Began, Cell, provenance
 from pebench.suite.runs.engine import Ended, Fault, Node
-from pebench.suite.runs.engines.forkserver import ForkServerError, Worker, fork
+from pebench.suite.runs.engines.forkserver import FORKS, ForkServerError, Worker, fork, surroundings
 from pebench.suite.runs.existing import existing
 
 WORKER = ("-P", "-m", "pebench.suite.runs.worker")  # -P: nothing in the working directory is imported
-FORKS = sys.platform == "linux"
 HERE = "this machine"
-# glibc keeps what a training step frees for the next one, rather than returning it: page faults take a tenth of a step.
-MALLOC = {
-    "MALLOC_TRIM_THRESHOLD_": "1000000000",
-    "MALLOC_MMAP_THRESHOLD_": "1000000000",
-    "MALLOC_TOP_PAD_": "67108864",
-}
 STOPPED = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
 
 
@@ -204,11 +196,6 @@ def worker(errors: IO[str]) -> subprocess.Popen[str] | Worker:
         with contextlib.suppress(ForkServerError):
             return fork(errors, surroundings())
     return spawn(errors)
-
-
-def surroundings() -> dict[str, str]:
-    """The environment of a worker."""
-    return {**MALLOC, **environment(OMP_NUM_THREADS="1", PYTHONUNBUFFERED="1")}
 
 
 def spawn(errors: IO[str]) -> subprocess.Popen[str]:

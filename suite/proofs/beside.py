@@ -1,0 +1,54 @@
+"""A check of the certificate in a process beside the others: the imports of torch.compile alone take as long as they.
+
+Only Linux forks: elsewhere the system's libraries do not stand it. A process with threads is not forked either, and a
+forked process that is killed tells nothing. In these cases the check runs where its result is asked for.
+"""
+
+import multiprocessing
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+from pebench.encodings.base import Encoding
+from pebench.suite.proofs.certificate import CHECKS, Check, CheckFunction, compiles_whole, run_check
+
+FORKS = sys.platform == "linux"
+
+
+def certificate(name: str, cls: type[Encoding]) -> Callable[[], list[Check]]:
+    """`certify` to be called later; what compiles the model begins at once."""
+    compiled = begun(compiles_whole, name, cls)
+
+    def made() -> list[Check]:
+        others = {c: run_check(c, name, cls, 0) for c in CHECKS if c is not compiles_whole}
+        whole = compiled()
+        return [whole if c is compiles_whole else others[c] for c in CHECKS]
+
+    return made
+
+
+def begun(check: CheckFunction, name: str, cls: type[Encoding]) -> Callable[[], Check]:
+    """Start this check in a forked process, which ends with ours; a call waits for its result."""
+    if not FORKS or threading.active_count() > 1:
+        return lambda: run_check(check, name, cls, 0)
+    fork = multiprocessing.get_context("fork")
+    ours, theirs = fork.Pipe(duplex=False)
+    fork.Process(target=tell, args=(theirs, check, name, cls), daemon=True).start()
+    theirs.close()
+
+    def result() -> Check:
+        try:
+            told: Check = ours.recv()
+        except EOFError:
+            return run_check(check, name, cls, 0)
+        return told
+
+    return result
+
+
+def tell(pipe: Connection, check: CheckFunction, name: str, cls: type[Encoding]) -> None:
+    """In the forked process: send the result. Ctrl-C, which reaches both, is the parent's, which ends this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    pipe.send(run_check(check, name, cls, 0))

@@ -1,0 +1,62 @@
+"""The check that compiles runs beside the others, and the certificate is the same however its process fares."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from pebench.suite.proofs.beside import FORKS
+
+# Another check is the one apart: `test_a_new_encoding_passes_the_check` has torch.compile, which takes seconds.
+ALIKE = """
+import os, signal, torch
+from pebench.encodings.rope import RoPE
+from pebench.suite.proofs import beside, certificate
+
+torch.set_num_threads(1)
+parent = os.getpid()
+
+def hides_the_future(cls, seed):
+    assert os.getpid() != parent
+    return certificate.hides_the_future(cls, seed)
+
+def killed(cls, seed):
+    if os.getpid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise ValueError("tried in the parent")
+
+beside.CHECKS = [certificate.says_what_it_is, hides_the_future, certificate.reads_content]
+beside.compiles_whole = hides_the_future
+made = beside.certificate("rope", RoPE)()
+alone = (certificate.says_what_it_is, certificate.hides_the_future, certificate.reads_content)
+assert made == [certificate.run_check(check, "rope", RoPE, 0) for check in alone]
+for beside.FORKS in (True, False):
+    assert "tried in the parent" in beside.begun(killed, "rope", RoPE)().detail
+"""
+
+
+def test_a_certificate_made_by_two_processes_is_the_same_and_outlives_one_of_them() -> None:
+    done = subprocess.run([sys.executable, "-P", "-c", ALIKE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not FORKS, reason="this system does not fork")
+def test_ctrl_c_ends_both_processes_in_silence() -> None:
+    check = subprocess.Popen(
+        [sys.executable, "-P", "-m", "pebench.suite.cli", "check", "rope"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while not (beside := psutil.Process(check.pid).children()):
+        time.sleep(0.02)
+    os.killpg(check.pid, signal.SIGINT)
+    said, errors = check.communicate(timeout=60)
+    assert (check.returncode, said) == (130, "")
+    assert "Traceback" not in errors
+    assert psutil.wait_procs(beside, timeout=10)[1] == []
