@@ -32,9 +32,7 @@ void declared_gates(const Declared *a) {
     for (int64_t row = 0; row < n; row += heads)
         for (int64_t h = 0; h < heads; h++) z[row + h] += a->bias[h];
     for (; i < n; i += LANES) { /* arrays end in room for a vector */
-        V x = *(V *)(z + i);
-        *(V *)(passed + i) = sigmoid(-x);
-        *(V *)(z + i) = log_sigmoid(x);
+        *(V *)(z + i) = log_sigmoid_with(*(V *)(z + i), (V *)(passed + i));
     }
     for (int64_t b = 0; b < a->batches; b++)
         for (int64_t h = 0; h < heads; h++) {
@@ -208,8 +206,9 @@ INLINE void slopes_back(const Declared *a, int64_t d) {
                 memset(gs + T, 0, sizeof(V)); /* what stands there counts for nothing */
                 for (int64_t t = 0; t < T; t += LANES) {
                     V z = t + LANES > T ? within(score + t, T - t) : *(V *)(score + t), *to = (V *)(gs + t);
-                    gslope += *to * -log_sigmoid(-z);
-                    *to *= sigmoid(z) * (slope * root);
+                    V passed;
+                    gslope -= *to * log_sigmoid_with(-z, &passed);
+                    *to *= passed * (slope * root);
                 }
                 for (int64_t t = 0; t < T; t++) {
                     add(x + t * d, gs[t], d, gunit);
