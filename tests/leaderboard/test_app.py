@@ -138,7 +138,9 @@ def test_two_sizes_make_a_page_of_the_trend(monkeypatch, tmp_path):
         write(replace(record, provenance=record.provenance | {"parameters": parameters}), tmp_path)
     page = opened(monkeypatch, tmp_path, "trend")
     told = said(page).replace("\\", "")
-    assert "Sizes: QUICK (0.20 million parameters, seeds: 3), LARGE (1.00 million parameters, seeds: 3)." in told
+    assert (
+        "Sizes: QUICK (0.20 million parameters, seeds: 3), LARGE (1.00 million parameters, seeds: 3)." in told
+    )
     assert not page.info
     assert len(page.dataframe[0].value) == 11 * 10 // 2
     page.multiselect(key="encodings").set_value(["rope"]).run()
