@@ -183,8 +183,8 @@ class NativeStep:
         if limit is not None and tokens.shape[1] > limit:
             raise LengthError(f"{tokens.shape[1]} tokens, but this encoding is defined up to {limit}")
         batches, length = tokens.shape
-        some = self.at_once(batches, length)
-        pieces = list(zip(tokens.contiguous().split(some), targets.contiguous().split(some), strict=True))
+        sizes = self.pieces(batches, length)
+        pieces = list(zip(tokens.contiguous().split(sizes), targets.contiguous().split(sizes), strict=True))
         layouts = {
             len(piece): self.layout(len(piece), length, half) for piece, _ in pieces
         }  # the largest first
@@ -218,18 +218,21 @@ class NativeStep:
             raise IndexError(f"a token or a target is not in 0 to {last}")
         return found
 
-    def at_once(self, batches: int, tokens: int) -> int:
-        """How many texts go through all layers, forth and back, before the next ones.
+    def pieces(self, batches: int, tokens: int) -> list[int]:
+        """How many texts go through all layers, forth and back, before the next ones; the largest number first.
 
         All of them, unless a cache holds what a step keeps of some hundred tokens, and all that is done is in C.
         """
         size = self.lm.size
         held = CACHE // (KEPT * size.layers * size.width)
         if held < 2 * TILE or not self.middle.in_c:
-            return batches
+            return [batches]
         whole = max(1, GROUP // size.heads) if tokens <= ops.SHORT else 1
-        times = math.ceil(batches / max(1, held // tokens))
-        return math.ceil(batches / times / whole) * whole
+        each = max(1, held // tokens // whole) * whole
+        times, rest = divmod(batches, each)
+        if times and 2 * rest <= each:
+            return [each + rest] + [each] * (times - 1)
+        return [each] * times + [rest]
 
     def release(self) -> None:
         """Give the parameters memory of their own again; no step can follow."""

@@ -157,7 +157,9 @@ static void add_path(const Attention *a, Scratch *w, int64_t b, int64_t h, int f
     V path = {};
     for (int j = n - 1; j >= 0; j--) {
         w->s[j] += path;
-        path += seen(log_sigmoid(w->z[j]) * a->slopes[h], j, first);
+        V passed;
+        path += seen(log_sigmoid_with(w->z[j], &passed) * a->slopes[h], j, first);
+        w->z[j] = passed;
     }
 }
 
@@ -358,7 +360,7 @@ static void path_backward(const Attention *a, Scratch *w, int64_t b, int64_t h, 
     int padded = up(a->path_width, 8);
     V before = {};
     for (int j = 0; j < n; j++) { /* step j bears on all keys before it */
-        V slope = before * a->slopes[h] * sigmoid(-w->z[j]);
+        V slope = before * a->slopes[h] * w->z[j];
         before += w->g[j];
         w->g[j] = seen(slope, j, first);
     }
@@ -390,7 +392,7 @@ int attention_backward(const Attention *a) {
                 products(w.gy, row(a->v, b, h, 0), a->v.token, n, a->value_width, w.g);
                 I live = LANE < rows;
                 for (int j = 0; j < n; j++) {
-                    w.s[j] = choose(live, exponential(w.s[j] - lse), fill(0));
+                    w.s[j] = (V)((I)exponential(w.s[j] - lse) & live);
                     w.g[j] = w.s[j] * (w.g[j] - against);
                 }
                 for (int j = n; j < up(n, 4); j++) w.s[j] = w.g[j] = fill(0);

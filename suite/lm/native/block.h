@@ -54,8 +54,9 @@ void NAME(step_read)(const Block *b) {
     }
 }
 
-/* From what attention read to the next block's input. `up` keeps LANES gates and as many of what they gate in turn. The
-   product goes panel by panel, so that SwiGLU reads it from the first cache. */
+/* From what attention read to the next block's input. The first product of the feed-forward goes panel by panel, so that
+   SwiGLU reads it from the first cache. `up` keeps these panels, tile by tile: LANES gates and as many of what they gate
+   in turn, all of it in the order in which the way back reads it. */
 void NAME(step_write)(const Block *b) {
     int64_t w = b->width, hidden = b->hidden;
     Left *left = b->room_left, *mid = left + TILE * w;
@@ -69,18 +70,17 @@ void NAME(step_write)(const Block *b) {
                                                (Right *)b->h2 + (from + i) * w);
         for (int64_t first = 0; first < 2 * hidden; first += PANEL) {
             int64_t columns = least(PANEL, 2 * hidden - first);
-            Right *kept = (Right *)b->up + from * 2 * hidden + first;
+            Right *kept = (Right *)b->up + from * 2 * hidden + first * n;
             int exact = sizeof(Right) == sizeof(float);
             float *up = exact ? (float *)kept : b->room;
-            int64_t row = exact ? 2 * hidden : PANEL;
-            NAME(times)(n, columns, w, left, b->gate_up_forth + first * w * sizeof(Right), up, 0, row);
+            NAME(times)(n, columns, w, left, b->gate_up_forth + first * w * sizeof(Right), up, 0, columns);
             for (int64_t i = 0; i < n; i++)
                 for (int64_t c = 0; c < columns; c += 2 * LANES) {
-                    V gate = *(V *)(up + i * row + c), above = *(V *)(up + i * row + c + LANES);
+                    V gate = *(V *)(up + i * columns + c), above = *(V *)(up + i * columns + c + LANES);
                     NAME(left)(gate * sigmoid(gate) * above, mid + i * hidden + (first + c) / 2);
                     if (exact) continue;
-                    NAME(right)(gate, kept + i * 2 * hidden + c);
-                    NAME(right)(above, kept + i * 2 * hidden + c + LANES);
+                    NAME(right)(gate, kept + i * columns + c);
+                    NAME(right)(above, kept + i * columns + c + LANES);
                 }
         }
         NAME(times)(n, w, hidden, mid, b->down_forth, b->next + from * w, x1, w);
@@ -111,15 +111,18 @@ void NAME(step_write_back)(const Block *b) {
         for (int64_t first = 0; first < hidden; first += PANEL) {
             int64_t columns = least(PANEL, hidden - first);
             NAME(times)(n, columns, w, left, b->down_back + first * w * sizeof(Right), gmid, 0, PANEL);
-            for (int64_t i = 0; i < n; i++)
-                for (int64_t c = 0; c < columns; c += LANES) {
-                    const Right *at = up + 2 * (i * hidden + first + c);
-                    V gate = NAME(wide)(at), above = NAME(wide)(at + LANES), gm = *(V *)(gmid + i * PANEL + c);
-                    V s = sigmoid(gate), passed = gate * s;
-                    NAME(right)(passed * above, mid + i * hidden + first + c);
-                    NAME(left)(gm * above * s * (1.0f + gate * (1.0f - s)), gup + 2 * i * hidden + first + c);
-                    NAME(left)(gm * passed, gup + (2 * i + 1) * hidden + first + c);
-                }
+            for (int64_t half = first; half < first + columns; half += PANEL / 2) { /* what is in one panel of `up` */
+                const Right *at = up + 2 * half * n;
+                int64_t end = half + least(PANEL / 2, first + columns - half);
+                for (int64_t i = 0; i < n; i++)
+                    for (int64_t c = half; c < end; c += LANES, at += 2 * LANES) {
+                        V gate = NAME(wide)(at), above = NAME(wide)(at + LANES), gm = *(V *)(gmid + i * PANEL + c - first);
+                        V s = sigmoid(gate), passed = gate * s;
+                        NAME(right)(passed * above, mid + i * hidden + c);
+                        NAME(left)(gm * above * s * (1.0f + gate * (1.0f - s)), gup + 2 * i * hidden + c);
+                        NAME(left)(gm * passed, gup + (2 * i + 1) * hidden + c);
+                    }
+            }
         }
         NAME(gather)(n, w, hidden, left, mid, panel, b->down + g);
         NAME(times)(n, w, 2 * hidden, gup, b->gate_up_back, gh, 0, w);

@@ -32,9 +32,7 @@ void declared_gates(const Declared *a) {
     for (int64_t row = 0; row < n; row += heads)
         for (int64_t h = 0; h < heads; h++) z[row + h] += a->bias[h];
     for (; i < n; i += LANES) { /* arrays end in room for a vector */
-        V x = *(V *)(z + i);
-        *(V *)(passed + i) = sigmoid(-x);
-        *(V *)(z + i) = log_sigmoid(x);
+        *(V *)(z + i) = log_sigmoid_with(*(V *)(z + i), (V *)(passed + i));
     }
     for (int64_t b = 0; b < a->batches; b++)
         for (int64_t h = 0; h < heads; h++) {
@@ -166,6 +164,23 @@ INLINE void add(const float *restrict x, float factor, int64_t d, float *restric
     for (int64_t c = 0; c < d; c++) to[c] += factor * x[c];
 }
 
+/* The sum of all rows of x, each times its weight, is added to `to`. */
+INLINE void weighted(const float *x, const float *weight, int64_t rows, int64_t d, float *to) {
+    int64_t c = 0;
+    for (; c + LANES <= d; c += LANES) {
+        V even = {}, odd = {};
+        int64_t t = 0;
+        for (; t + 2 <= rows; t += 2) {
+            even += *(V *)(x + t * d + c) * weight[t];
+            odd += *(V *)(x + (t + 1) * d + c) * weight[t + 1];
+        }
+        if (t < rows) even += *(V *)(x + t * d + c) * weight[t];
+        *(V *)(to + c) += even + odd;
+    }
+    for (; c < d; c++)
+        for (int64_t t = 0; t < rows; t++) to[c] += x[t * d + c] * weight[t];
+}
+
 /* Where the scores of one side and one (sequence, head) begin. */
 INLINE float *scores_of(const Declared *a, int side, int64_t i) {
     return a->kept + (side * a->batches * a->heads + i) * (a->tokens + LANES);
@@ -208,13 +223,12 @@ INLINE void slopes_back(const Declared *a, int64_t d) {
                 memset(gs + T, 0, sizeof(V)); /* what stands there counts for nothing */
                 for (int64_t t = 0; t < T; t += LANES) {
                     V z = t + LANES > T ? within(score + t, T - t) : *(V *)(score + t), *to = (V *)(gs + t);
-                    gslope += *to * -log_sigmoid(-z);
-                    *to *= sigmoid(z) * (slope * root);
+                    V passed;
+                    gslope -= *to * log_sigmoid_with(-z, &passed);
+                    *to *= passed * (slope * root);
                 }
-                for (int64_t t = 0; t < T; t++) {
-                    add(x + t * d, gs[t], d, gunit);
-                    add(unit, gs[t], d, gx + t * d);
-                }
+                weighted(x, gs, T, d, gunit);
+                for (int64_t t = 0; t < T; t++) add(unit, gs[t], d, gx + t * d);
             }
             float back = a->free ? 0 : along(gunit, unit, d);
             for (int64_t c = 0; c < d; c++) gate[a->gradient + c] += (gunit[c] - unit[c] * back) / norm;

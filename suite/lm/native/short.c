@@ -166,8 +166,9 @@ int short_forward(const Attention *a) {
                 V path = {}, *z = w.passed + i * whole;
                 for (int64_t j = i; j >= 0; j--) {
                     w.weights[i * whole + j] += path;
-                    path += log_sigmoid(z[j]) * slope;
-                    z[j] = sigmoid(-z[j]) * slope;
+                    V passed;
+                    path += log_sigmoid_with(z[j], &passed) * slope;
+                    z[j] = passed * slope;
                 }
             }
         }
