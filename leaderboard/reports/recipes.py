@@ -4,6 +4,7 @@ A line is a training and its outcome, on validation examples. Trainings that onl
 recipe that was chosen has SEEDS of them, and a row.
 """
 
+import itertools
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pandas as pd
 
 FILE = Path(__file__).parents[1] / "recipes.jsonl"
 SEEDS = 3
+BATCHES, OPTIMISERS = (512, 1024), ("adamw", "muon")
 RECIPE = ["task", "optimiser", "tokens", "factor", "schedule", "steps"]
 SHORT = ["task", "optimiser", "tokens", "steps"]
 
@@ -54,11 +56,30 @@ def to_markdown(path: Path = FILE) -> str:
             "|---" * 10 + "|",
             *over,
             "",
+            f"Not complete: {lacking(whole) or 'none'}.",
+            "",
             f"| task | encoding | optimiser | batch | steps | gate | {reached} | score by length |",
             "|---" * 10 + "|",
             *each,
         ]
     )
+
+
+def lacking(whole: pd.DataFrame) -> str:
+    """The batches, steps, tasks and optimisers of the trial that not all encodings were trained with."""
+    there = set(whole[SHORT].itertuples(index=False, name=None))
+    least = whole.groupby("task")["steps"].min()
+    found = []
+    for times, tokens in itertools.product((1, 2), BATCHES):
+        cells = [
+            (f"`{task}` with {optimiser}", (task, optimiser, tokens, times * steps) in there)
+            for (task, steps), optimiser in itertools.product(least.items(), OPTIMISERS)
+        ]
+        missing = [name for name, known in cells if not known]
+        which = "all" if len(missing) == len(cells) else ", ".join(missing)
+        if missing:
+            found.append(f"batch {tokens}{' and twice the steps' if times == 2 else ''} ({which})")
+    return "; ".join(found)
 
 
 def recipe(group: pd.DataFrame) -> str:

@@ -32,11 +32,15 @@ def test_chosen_recipes_have_rows(tmp_path):
     ]
     lines += [line("rope", 0, factor=2.0), *(line("rope", seed, "adamw") for seed in range(3))]
     file.write_text("\n".join(lines))
-    over, each = recipes.to_markdown(file).split("\n\n")
+    over, lacking, each = recipes.to_markdown(file).split("\n\n")
     # AdamW was trained on one of two encodings: no mean is shown. A rate that was only tried has no row.
     assert over.splitlines()[2:] == [
         "| copy | muon | 512 | 1000 | 1 cosine | 3 of 6 | 500 | 5 | 0.90 | 0.30 |"
     ]
+    assert lacking == (
+        "Not complete: batch 512 (`copy` with adamw); batch 1024 (all); batch 512 and twice the steps (all); "
+        "batch 1024 and twice the steps (all)."
+    )
     assert each.splitlines()[2:] == [
         "| copy | nope | muon | 512 | 1000 | 0.90 | 0 of 3 | - | - | 12: 0.90, 24: 0.50, 96: 0.10 |",
         "| copy | rope | adamw | 512 | 1000 | 0.90 | 3 of 3 | 500 | 5 | 12: 0.90, 24: 0.50, 96: 0.10 |",
