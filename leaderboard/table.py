@@ -126,11 +126,6 @@ def answering(told: Columns) -> list[tuple[str, str]]:
     return list(zip(runs["profile"].to_pylist(), runs["task"].to_pylist(), strict=True))
 
 
-def card_table(records: Iterable[Record]) -> dict[str, dict[str, Any]]:
-    """The card of each encoding, from its record that started last."""
-    return columns(records).cards
-
-
 def label(condition: Condition) -> str:
     """A condition as text, the same for equal conditions: 'depth 0.5, length 256'."""
     return ", ".join(f"{key} {_plain(value)}" for key, value in sorted(condition.items()))

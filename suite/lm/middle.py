@@ -169,7 +169,7 @@ class Reading:
 
 
 class Middle:
-    """The encoding of a model: what `begin` and `end` a step, and what is to be done in each layer."""
+    """The encoding of a model in a step: what is done in each layer, between `begin` and `end`."""
 
     def __init__(self, lm: LM):
         self.lm, self.encoding, kind = lm, lm.encoding, type(lm.encoding)

@@ -210,7 +210,7 @@ static void finish(const Stretch *s, const Room *r, float *y, float *lse) {
 void stretch(const Stretch *s) {
     Tiles before, ours = {.palette = 1};
     for (int n = 0; n < 8; n++) ours.bytes[n] = 64, ours.rows[n] = TILE;
-    _tile_storeconfig(&before); /* others may rely on the one that they set */
+    _tile_storeconfig(&before); /* oneDNN may count on the configuration that it set */
     _tile_loadconfig(&ours);
     Room r = rooms(s->room, s->rows, s->width, s->value_width);
     int64_t all = whole(s->rows, PAIR);
