@@ -36,7 +36,12 @@ def begun(check: CheckFunction, name: str, cls: type[Encoding]) -> Callable[[], 
         return lambda: run_check(check, name, cls, 0)
     fork = multiprocessing.get_context("fork")
     ours, theirs = fork.Pipe(duplex=False)
-    fork.Process(target=tell, args=(theirs, check, name, cls), daemon=True).start()
+    # A Ctrl-C during the fork would print a traceback from the hooks that Python runs in the new process.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        fork.Process(target=tell, args=(theirs, check, name, cls), daemon=True).start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()
 
     def result() -> Check:
