@@ -115,9 +115,12 @@ class Muon:
     @torch.no_grad()
     def __call__(self, data: Batch, rate: float) -> tuple[float, float]:
         """Take one step at Muon's rate; the rate of the other parameters follows its schedule. Loss and norm."""
-        flat = self.native.flat
+        flat, state = self.native.flat, torch.get_rng_state()
         loss, norm = self.scaled(data, multiplies_half())
-        if not (math.isfinite(loss) and math.isfinite(norm)):
+        if not (
+            math.isfinite(loss) and math.isfinite(norm)
+        ):  # again in float32, with the same random numbers
+            torch.set_rng_state(state)
             loss, norm = self.scaled(data, False)
         flat.gradients.mul_(min(1.0, self.clip / (norm + 1e-6)))
         for shape, every in self.shapes.items():

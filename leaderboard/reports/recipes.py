@@ -58,6 +58,10 @@ def to_markdown(path: Path = FILE) -> str:
             "",
             f"Not complete: {lacking(whole) or 'none'}.",
             "",
+            "| task | optimiser | batch | change at L | change beyond L | encodings moved at L | beyond L |",
+            "|---" * 7 + "|",
+            *doubled(whole),
+            "",
             f"| task | encoding | optimiser | batch | steps | gate | {reached} | score by length |",
             "|---" * 10 + "|",
             *each,
@@ -80,6 +84,29 @@ def lacking(whole: pd.DataFrame) -> str:
         if missing:
             found.append(f"batch {tokens}{' and twice the steps' if times == 2 else ''} ({which})")
     return "; ".join(found)
+
+
+def doubled(whole: pd.DataFrame) -> list[str]:
+    """What twice the steps change: the mean change of the score, and the encodings that move.
+
+    An encoding moves where its mean change is more than two standard deviations over seeds, pooled over both steps.
+    """
+    lines, least = [], whole.groupby("task")["steps"].transform("min")
+    key = [*SHORT[:-1], "encoding", "seed"]
+    both = whole[whole["steps"] == least].merge(
+        whole[whole["steps"] == 2 * least], on=key, suffixes=("", "_2")
+    )
+    for (task, optimiser, tokens), group in both.groupby(SHORT[:-1]):
+        changes, moved = [], []
+        for kind in ("at", "beyond"):
+            group["change"] = group[f"{kind}_2"] - group[kind]
+            each = group.groupby("encoding")
+            deviation = ((each[kind].var() + each[f"{kind}_2"].var()) / 2) ** 0.5
+            far = each["change"].mean().abs() > 2 * deviation
+            changes.append(f"{group['change'].mean():+.2f}")
+            moved.append(", ".join(far.index[far]) or "-")
+        lines.append(f"| {' | '.join([str(task), str(optimiser), str(tokens), *changes, *moved])} |")
+    return lines
 
 
 def recipe(group: pd.DataFrame) -> str:

@@ -16,9 +16,9 @@ from pebench.suite.lm.step import serves
 from pebench.tasks import make
 
 
-def line(encoding, seed, optimiser="muon", passed=500, factor=1.0, kept=(0.9, 0.5, 0.1)):
+def line(encoding, seed, optimiser="muon", passed=500, factor=1.0, kept=(0.9, 0.5, 0.1), steps=1000):
     what = {"task": "copy", "encoding": encoding, "optimiser": optimiser, "tokens": 512, "factor": factor}
-    what |= {"schedule": "cosine", "steps": 1000, "seed": seed}
+    what |= {"schedule": "cosine", "steps": steps, "seed": seed}
     came = {"gate": kept[0], "passed": passed, "seconds": 9.0, "to_gate": passed and passed / 100}
     return json.dumps([what, came | {"kept": dict(zip(("12", "24", "96"), kept, strict=True))}])
 
@@ -32,7 +32,7 @@ def test_chosen_recipes_have_rows(tmp_path):
     ]
     lines += [line("rope", 0, factor=2.0), *(line("rope", seed, "adamw") for seed in range(3))]
     file.write_text("\n".join(lines))
-    over, lacking, each = recipes.to_markdown(file).split("\n\n")
+    over, lacking, _, each = recipes.to_markdown(file).split("\n\n")
     # AdamW was trained on one of two encodings: no mean is shown. A rate that was only tried has no row.
     assert over.splitlines()[2:] == [
         "| copy | muon | 512 | 1000 | 1 cosine | 3 of 6 | 500 | 5 | 0.90 | 0.30 |"
@@ -45,6 +45,19 @@ def test_chosen_recipes_have_rows(tmp_path):
         "| copy | nope | muon | 512 | 1000 | 0.90 | 0 of 3 | - | - | 12: 0.90, 24: 0.50, 96: 0.10 |",
         "| copy | rope | adamw | 512 | 1000 | 0.90 | 3 of 3 | 500 | 5 | 12: 0.90, 24: 0.50, 96: 0.10 |",
         "| copy | rope | muon | 512 | 1000 | 0.90 | 3 of 3 | 500 | 5 | 12: 0.90, 24: 0.50, 96: 0.10 |",
+    ]
+
+
+def test_an_encoding_moves_where_more_steps_change_it_more_than_two_deviations_of_seeds(tmp_path):
+    """Per seed, rope gains 0.1 at L and loses 0.2 beyond it with deviations of 0.01 and 0.2; nope stays."""
+    file = tmp_path / "recipes.jsonl"
+    lines = [line("nope", seed, steps=steps) for seed in range(3) for steps in (1000, 2000)]
+    for seed, (at, beyond) in enumerate([(0.79, 0.6), (0.8, 0.4), (0.81, 0.2)]):
+        lines.append(line("rope", seed, kept=(at, beyond, beyond)))
+        lines.append(line("rope", seed, kept=(at + 0.1, beyond - 0.2, beyond - 0.2), steps=2000))
+    file.write_text("\n".join(lines))
+    assert recipes.to_markdown(file).split("\n\n")[2].splitlines()[2:] == [
+        "| copy | muon | 512 | +0.05 | -0.10 | rope | - |"
     ]
 
 
