@@ -8,11 +8,12 @@ median of the ratios is printed. The bar of 1.5 is for encodings without weights
 
 import statistics
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 
 import torch
 import typer
 
+from benchmarks.precision import products
 from pebench.encodings.registry import names, resolve
 from pebench.suite.experiment.profiles import PROFILES
 from pebench.suite.experiment.training import AdamW, batch, stepper
@@ -48,15 +49,19 @@ def ratio(name: str, task: str, rounds: int) -> tuple[float, str]:
     return statistics.median(b / a for a, b in zip(taken["rope"], taken[name], strict=True)), kind
 
 
-def main(encodings: str = "", tasks: str = "needle", rounds: int = 2) -> None:
-    """Print a row for each encoding: kernel, step, and its time over rope's in each task."""
+def main(encodings: str = "", tasks: str = "needle", rounds: int = 2, kind: str = "") -> None:
+    """Print a row for each encoding: kernel, step, and its time over rope's in each task.
+
+    `--kind float32` multiplies as a processor does that is fast at float32 alone.
+    """
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)
     chosen = tasks.split(",")
     print(f"| encoding | attention | step | {' | '.join(chosen)} | within {BAR} |")
     print(f"|---|---|---|{'---|' * (len(chosen) + 1)}")
     for name in encodings.split(",") if encodings else [name for name in names() if name != "rope"]:
-        found = [ratio(name, task, rounds) for task in chosen]
+        with products(kind) if kind else nullcontext():
+            found = [ratio(name, task, rounds) for task in chosen]
         kernel = resolve(name)[1].kernel()
         bar = "no bar" if kernel == "own" else "yes" if max(r for r, _ in found) <= BAR else "**no**"
         cells = (f"{r:.2f}" for r, _ in found)
