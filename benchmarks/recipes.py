@@ -4,8 +4,9 @@
 
 For each task, optimiser and batch, every rate is tried with every schedule on `rope` and seed 0. The best gate on
 validation at the training length is chosen, and of equal gates the first to be passed. The chosen recipe trains every
-encoding with every seed for the profile's steps, and then for twice as many. Reported: steps and processor seconds to
-the gate, and the score kept beyond the training length, on the validation split. No test example is read.
+encoding with every seed for the profile's steps, and with batches of 512 for twice as many. Reported: steps and
+processor seconds to the gate, and the score kept beyond the training length, on the validation split. No test example
+is read.
 
 Every training is a line of the file when it is done. The same command goes on where it was stopped, and prints the
 table when all is there; `--table` prints the table of what there is.
@@ -28,7 +29,7 @@ from torch import Tensor
 
 from pebench.encodings.registry import resolve
 from pebench.encodings.streams import stream
-from pebench.leaderboard.reports.recipes import SEEDS, to_markdown
+from pebench.leaderboard.reports.recipes import SEEDS, STAGES, to_markdown
 from pebench.suite.experiment import training
 from pebench.suite.experiment.measure import function, gate, measure
 from pebench.suite.experiment.profiles import STANDARD, Plan
@@ -285,8 +286,9 @@ def main(
     torch.set_num_threads(1)
     if not table:
         done = Done(out)
-        for times, size, task, optimiser, encoding in itertools.product(
-            (1, 2), map(int, tokens.split(",")), tasks.split(","), RATES, encodings.split(",")
+        stages = [(times, size) for times, size in STAGES if str(size) in tokens.split(",")]
+        for (times, size), task, optimiser, encoding in itertools.product(
+            stages, tasks.split(","), RATES, encodings.split(",")
         ):
             steps = max(CHECKS, round(share * STANDARD.plans[task].recipe.steps))
             best = tuned(done, Trial(task, encoding, optimiser, size, 1.0, "cosine", steps, 0))

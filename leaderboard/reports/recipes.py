@@ -12,7 +12,8 @@ import pandas as pd
 
 FILE = Path(__file__).parents[1] / "recipes.jsonl"
 SEEDS = 3
-BATCHES, OPTIMISERS = (512, 1024), ("adamw", "muon")
+OPTIMISERS = ("adamw", "muon")
+STAGES = ((1, 512), (1, 1024), (2, 512))  # times the profile's steps, tokens of a batch
 RECIPE = ["task", "optimiser", "tokens", "factor", "schedule", "steps"]
 SHORT = ["task", "optimiser", "tokens", "steps"]
 
@@ -74,7 +75,7 @@ def lacking(whole: pd.DataFrame) -> str:
     there = set(whole[SHORT].itertuples(index=False, name=None))
     least = whole.groupby("task")["steps"].min()
     found = []
-    for times, tokens in itertools.product((1, 2), BATCHES):
+    for times, tokens in STAGES:
         cells = [
             (f"`{task}` with {optimiser}", (task, optimiser, tokens, times * steps) in there)
             for (task, steps), optimiser in itertools.product(least.items(), OPTIMISERS)
