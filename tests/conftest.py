@@ -1,11 +1,14 @@
 import gc
 import os
 import signal
+from collections.abc import Callable
 
 import pytest
 import torch
 
-from pebench.tasks.data.corpus import CorpusError, prepare
+from pebench.tasks.data import corpus, tokens
+from pebench.tasks.data.wheels import CorpusError
+from pebench.tasks.lm_eval import questions
 
 torch.set_num_threads(1)
 gc.disable()  # a fifth of the time of the imports
@@ -25,10 +28,27 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session")
 def books() -> None:
-    """The corpus, prepared; in continuous integration it must be there."""
+    """The corpus in the user's own cache."""
+    demand(corpus.prepare)
+
+
+@pytest.fixture(scope="session")
+def harness_questions() -> None:
+    """The questions of GRAPE's harness tasks in the user's own cache."""
+    demand(questions.prepare)
+
+
+@pytest.fixture(scope="session")
+def bpe() -> None:
+    """GPT-2's tokenizer in the user's own cache."""
+    demand(tokens.prepare_tokenizer)
+
+
+def demand(prepare: Callable[[], object]) -> None:
+    """Prepare data that tests need. Without a network they are skipped; with CI set they fail."""
     try:
         prepare()
     except CorpusError as e:
         if "CI" in os.environ:
             raise
-        pytest.skip(f"books-v1 is not prepared: {e}")
+        pytest.skip(str(e))

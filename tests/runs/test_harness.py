@@ -374,15 +374,6 @@ def uniform() -> ByteLM:
     return ByteLM(lm, True)
 
 
-@pytest.fixture(scope="module")
-def prepared() -> None:
-    """GRAPE's questions in the user's own cache."""
-    try:
-        harness_data.questions("sciq")
-    except CorpusError as e:
-        pytest.skip(str(e))
-
-
 def test_what_knows_nothing_has_eight_bits_per_byte(books: None) -> None:
     measured = {m.task: m for m in measure(uniform(), ["passages", "needle_256", "books"], 10)}
     for m in measured.values():
@@ -412,7 +403,7 @@ def knows_needle(context: str, answer: str) -> bool:
 
 
 @pytest.mark.parametrize("name", sorted(harness_data.SOURCES))
-def test_the_right_answers_are_those_of_the_questions(prepared: None, name: str) -> None:
+def test_the_right_answers_are_those_of_the_questions(harness_questions: None, name: str) -> None:
     questions = harness_data.questions(name)[:300]
     gold = {(question.contexts[question.gold], question.choices[question.gold]) for question in questions}
     [m] = measure(Knowing(lambda *pair: pair in gold), [name], 300)
@@ -488,7 +479,7 @@ def test_the_gate_is_that_of_language(books: None) -> None:
     assert (ours.value, ours.n, ours.floor) == (theirs.value, theirs.n, theirs.floor)
 
 
-def test_grapes_tasks_have_an_oracle_and_floors(prepared: None) -> None:
+def test_grapes_tasks_have_an_oracle_and_floors(harness_questions: None) -> None:
     task, rng = GrapeHarness(), torch.Generator()
     oracle = task.oracle()
     conditions = task.conditions(256, (1,))
@@ -614,7 +605,7 @@ def test_without_the_hub_online_is_one_clear_error(tmp_path: Path, monkeypatch: 
 
 @pytest.mark.walks
 def test_online_asks_lm_evals_own_task_what_ours_asks(
-    prepared: None, monkeypatch: pytest.MonkeyPatch
+    harness_questions: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a stand-in for the hub's data: the same questions get the same scores, online and out of the wheel."""
     rows = []

@@ -1,7 +1,6 @@
 import doctest
 import hashlib
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -411,17 +410,6 @@ def test_no_author_stands_in_two_splits():
     for document in corpus.read_manifest().documents:
         splits.setdefault(document.name.split(" - ")[0], set()).add(document.split)
     assert all(len(found) == 1 for found in splits.values())
-
-
-@pytest.fixture(scope="module")
-def books() -> None:
-    """books-v1 in the user's own cache."""
-    if os.environ.get("CI"):
-        prepare()
-    try:
-        byte_tensor("test")
-    except CorpusError as e:
-        pytest.skip(str(e))
 
 
 def test_the_books_are_what_they_are_called(books):

@@ -136,15 +136,6 @@ def test_the_prompt_is_that_of_lm_eval(task, theirs, ours):
     assert question.contexts == (expected, expected)
 
 
-@pytest.fixture(scope="module")
-def prepared() -> None:
-    """The questions in the user's own cache."""
-    try:
-        questions("sciq")
-    except CorpusError as e:
-        pytest.skip(str(e))
-
-
 @pytest.mark.parametrize(
     ("task", "count", "opening"),
     [
@@ -157,7 +148,7 @@ def prepared() -> None:
         ("sciq", 1000, "\nQuestion: Who proposed the theory of evolution by natural selection?"),
     ],
 )
-def test_the_questions_are_those_of_the_benchmarks(prepared, task, count, opening):
+def test_the_questions_are_those_of_the_benchmarks(harness_questions, task, count, opening):
     found = questions(task)
     assert len(found) == count
     assert found[0].contexts[0].startswith(opening)

@@ -27,11 +27,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    try:
-        tokenizer()
-    except CorpusError as e:
-        pytest.skip(str(e))
+def shards(tmp_path_factory: pytest.TempPathFactory, bpe: None) -> Path:
     return made(tmp_path_factory.mktemp("tokens"))
 
 
@@ -85,11 +81,8 @@ def test_loss_and_bits_are_those_of_the_model(shards: Path) -> None:
     assert [s.condition["position"] for s in known if s.metric == "bits_at"] == [0, 16, 32]
 
 
-def test_a_token_has_the_bytes_that_it_decodes_to() -> None:
-    try:
-        ids = tokenizer().encode("naïve — 漢字, the ship").ids
-    except CorpusError as e:
-        pytest.skip(str(e))
+def test_a_token_has_the_bytes_that_it_decodes_to(bpe: None) -> None:
+    ids = tokenizer().encode("naïve — 漢字, the ship").ids
     assert int(byte_counts()[torch.tensor(ids)].sum()) == len("naïve — 漢字, the ship".encode())
     assert int(byte_counts()[END_OF_TEXT]) == 0
 
@@ -110,11 +103,7 @@ def test_needles_stand_where_they_should_and_can_be_found(shards: Path) -> None:
     assert len({len(words(key, value)) for key in "AQZ" for value in ("0000", "4821")}) == 1
 
 
-def test_the_seven_tasks_are_asked_as_lm_eval_asks_them(shards: Path) -> None:
-    try:
-        questions.questions("sciq")
-    except CorpusError as e:
-        pytest.skip(str(e))
+def test_the_seven_tasks_are_asked_as_lm_eval_asks_them(shards: Path, harness_questions: None) -> None:
     task = HarnessTokens(shards)
     conditions = task.conditions(512, (1,))
     assert [c["task"] for c in conditions] == list(questions.SOURCES)
@@ -161,7 +150,9 @@ def test_a_node_hashes_the_shards_before_it_gets_runs(shards: Path, tmp_path: Pa
 
 @pytest.mark.engines
 @pytest.mark.timeout(600)
-def test_two_ranks_make_the_runs_of_the_small_profile(shards: Path, tmp_path: Path) -> None:
+def test_two_ranks_make_the_runs_of_the_small_profile(
+    shards: Path, tmp_path: Path, harness_questions: None
+) -> None:
     command = [
         sys.executable,
         "-P",

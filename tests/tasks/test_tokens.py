@@ -21,12 +21,7 @@ from tests.in_process import exit_code
 DOCUMENTS = [f"Document {i}: the {i * 7919 % 1000} ships — naïve, {'x' * (i % 50)}." for i in range(3000)]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def bpe() -> None:
-    try:
-        tokenizer()
-    except CorpusError as e:
-        pytest.skip(str(e))
+pytestmark = pytest.mark.usefixtures("bpe")
 
 
 @pytest.fixture(scope="module")
