@@ -12,6 +12,7 @@ from scipy import special, stats
 from statsmodels.stats.multitest import multipletests
 
 from pebench.leaderboard import ranking
+from pebench.leaderboard.ranking.scores import shares
 from pebench.leaderboard.table import run_table, score_table
 from pebench.suite.results.record import Row
 from tests.made_records import SKILL, Sweep
@@ -124,9 +125,15 @@ def test_a_real_difference_is_found():
 
 def test_intervals_hold_the_true_score_about_as_often_as_they_say():
     rng, inside = np.random.default_rng(1), []
-    for _ in range(100):
-        r = ranking.rank(scores(np.full(6, 0.5), rng, seeds=5, harder=0.0)).table
-        inside.append(((r["low"] <= 0.5) & (r["high"] >= 0.5)).mean())
+    tables = [scores(np.full(6, 0.5), rng, seeds=5, harder=0.0) for _ in range(100)]
+    layout = ranking.cells(tables[0])
+    share = shares(layout, np.ones(len(layout.names), bool))
+    for table in tables:
+        _, low, high = ranking.averaged(ranking.within_tasks(refilled(layout, table)), share)
+        inside.append(((low <= 0.5) & (high >= 0.5)).mean())
+        if table is tables[0]:  # the intervals that the board shows are these
+            shown = ranking.rank(table).table.sort_values("encoding")
+            np.testing.assert_allclose(shown[["low", "high"]], np.stack([low, high], axis=1))
     assert 0.92 <= np.mean(inside) <= 0.99
 
 
