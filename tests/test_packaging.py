@@ -57,6 +57,7 @@ def test_every_folder_with_code_is_a_package_of_the_project() -> None:
     assert sorted(stated) == sorted({"pebench", *(".".join(("pebench", *f.parts)) for f in folders)})
 
 
+@pytest.mark.walks
 def test_the_source_distribution_is_whole(built: Path) -> None:
     (archive,) = built.glob("*.tar.gz")
     with tarfile.open(archive) as tar:

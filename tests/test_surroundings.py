@@ -114,6 +114,7 @@ for name in ("killpg", "set_blocking", "sched_getaffinity", "O_NOFOLLOW"):
 """
 
 
+@pytest.mark.walks
 def test_a_poor_machine_costs_no_result(tmp_path: Path) -> None:
     """No home, no name, no locks, no chmod, no peak of the memory, and no room for the figure beside the model."""
     done = pebench(

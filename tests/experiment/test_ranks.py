@@ -62,6 +62,7 @@ def answers(done: list[subprocess.CompletedProcess[str]]) -> list[Any]:
     return [json.loads(each.stdout) for each in done]
 
 
+@pytest.mark.engines
 def test_two_ranks_compute_what_one_process_does() -> None:
     """Replicas and shares, whole and in micro-batches with recomputation and a loss in chunks."""
     said = answers(together(2, "alike", encodings=["fox"], ways=LARGE | SMALL))
