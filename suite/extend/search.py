@@ -14,7 +14,7 @@ Ours, for minutes on a processor in the place of 64 candidates in 40 iterations:
   the first candidate. So the result is at least as good on the texts of the search.
 - A mutation raises divisors, or lowers them, by exp(0.2 |z|) with z normal. Later ones rise with it, earlier ones fall
   with it. It moves the critical plane by one with probability 0.3. Parents stay in the race: (mu + lambda).
-- A candidate that is worse than all parents on the first texts is not read to the end.
+- A candidate is not read to the end where mu parents and rivals are better on the first texts.
 The dot products grow as in `longrope2`: the paper names no temperature. Nothing is trained, and short texts are read
 with the same divisors. The paper trains on, and reads short texts with the original RoPE.
 """
@@ -23,8 +23,10 @@ import json
 import math
 import platform
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import torch
@@ -39,7 +41,7 @@ from pebench.suite.extend.checkpoint import Checkpoint, ModelError, frequencies,
 from pebench.suite.extend.items import ask, hidden, keys, numbers, said
 from pebench.suite.extend.model import Model, fastest
 from pebench.suite.extend.searched import Found, Subject, place, read, with_divisors
-from pebench.suite.results.record import make_folder, write_whole
+from pebench.suite.results.record import make_folder, settle
 from pebench.suite.runs.cell import Began
 from pebench.suite.runs.fingerprint import KERNELS, UNCOUNTED, code_of
 from pebench.suite.runs.machine import processor
@@ -51,6 +53,7 @@ MOST = 2.0  # the largest divisor over the factor
 CHANGED = 0.3  # the share of divisors that a mutation changes
 STEP = 0.2  # the deviation of their logarithms
 DIGITS = 4  # of a divisor behind the point, so that a file holds it exactly
+PAUSE = 1.0  # seconds between two looks at what other processes have read
 Tell = Callable[[str], None]
 
 
@@ -97,7 +100,7 @@ class Text:
 
 
 class Search:
-    """A search in progress. `losses` are those of each candidate by text, and lie in a file after each reading."""
+    """A search in progress. Each reading is a line of a file at once, so that processes share and continue the work."""
 
     def __init__(
         self,
@@ -117,81 +120,126 @@ class Search:
         settings = (repr(budget), str(seed), str(fastest()), str(torch.get_num_threads()))
         self.settings = digest(code(), *settings)
         self.result = place(self.subject)
-        self.kept = self.result.with_name(f"{self.result.stem}_{self.settings[:16]}.losses")
+        self.folder = self.result.with_name(f"{self.result.stem}_{self.settings[:16]}")
         self.texts = texts(checkpoint, factor, corpus, budget, seed)
         self.model = Model(checkpoint, checkpoint.rope())
-        self.losses = dict[str, list[float]]()
-        self.dropped = set[str]()  # candidates that are read no further
-        self.known, self.made = 0, 0  # readings of earlier calls, and of this one
+        self.losses = dict[str, dict[int, float]]()  # of each candidate, by the number of the text
+        self.made = 0  # readings of this process
 
     def run(self) -> Found:
         """Search to the end, and write the result; at once where it is there, of the same search."""
-        if self.result.is_file() and (old := read(self.result)).about.get("settings") == self.settings:
+        if (old := self.earlier()) is not None:
             self.tell("this search is done already")
             return old
         began = Began()
-        self.losses = finished(self.kept)
-        self.known = sum(map(len, self.losses.values()))
-        if self.known:
-            self.tell(f"{self.known} readings are done already")
-        self.evaluate(self.start, [])
-        best = [self.start]
-        for critical in self.criticals:
-            best = self.survivors(best, [flat(critical, len(self.planes), self.factor)])
+        make_folder(self.folder)
+        self.learn()
+        if known := sum(map(len, self.losses.values())):
+            self.tell(f"{known} readings are done already")
+        best = self.survivors([], [self.start])
+        best = self.survivors(best, [flat(each, len(self.planes), self.factor) for each in self.criticals])
         for generation in range(self.budget.generations):
-            children = [
-                self.child(best[number % len(best)], generation, number)
-                for number in range(self.budget.children)
-            ]
-            best = self.survivors(best, children)
+            best = self.survivors(best, self.children(best, generation))
+        if (old := self.earlier()) is not None:
+            return old
         found = Found(
             subject=self.subject,
             critical=best[0].critical,
             divisors=best[0].divisors,
-            before=mean(self.losses[self.start.key]),
-            after=mean(self.losses[best[0].key]),
+            before=self.mean(self.start, len(self.texts)),
+            after=self.mean(best[0], len(self.texts)),
             evaluations=len(self.losses),
             about=self.about(began),
         )
         found.write(self.result)
-        self.kept.unlink(missing_ok=True)
+        for lock in self.folder.glob("*.lock"):
+            with suppress(OSError):
+                lock.unlink()
         return found
 
-    def child(self, parent: Candidate, generation: int, number: int) -> Candidate:
-        """A mutation of a parent, the same in each search of this seed."""
-        rng = torch.Generator().manual_seed(stream(self.seed, f"longrope2 {generation} {number}"))
-        return mutated(parent, self.factor, self.criticals, rng)
+    def earlier(self) -> Found | None:
+        """The result of this very search, where it is there."""
+        old = read(self.result) if self.result.is_file() else None
+        return old if old and old.about.get("settings") == self.settings else None
+
+    def children(self, parents: list[Candidate], generation: int) -> list[Candidate]:
+        """Mutations of the parents in turn, the same in each search of this seed."""
+        found = []
+        for number in range(self.budget.children):
+            rng = torch.Generator().manual_seed(stream(self.seed, f"longrope2 {generation} {number}"))
+            found.append(mutated(parents[number % len(parents)], self.factor, self.criticals, rng))
+        return found
 
     def survivors(self, parents: list[Candidate], others: list[Candidate]) -> list[Candidate]:
-        """The best of parents and others, the best first."""
-        for other in others:
-            self.evaluate(other, parents if len(parents) == self.budget.parents else [])
-        every = {each.key: each for each in [*parents, *others]}.values()
-        whole = [each for each in every if each.key not in self.dropped]
-        return sorted(whole, key=lambda each: mean(self.losses[each.key]))[: self.budget.parents]
+        """The best of both, the best first. Others are read on where few are better on the first texts."""
+        most = self.budget.parents
+        others = [each for each in dict.fromkeys(others) if each not in parents]
+        for n in range(1, len(self.texts) + 1):
+            self.measure(others, n - 1)
+            worst = sorted(self.mean(each, n) for each in (*parents, *others))[:most][-1]
+            others = [each for each in others if self.mean(each, n) <= worst]
+        return sorted([*parents, *others], key=lambda each: self.mean(each, len(self.texts)))[:most]
 
-    def evaluate(self, candidate: Candidate, rivals: list[Candidate]) -> None:
-        """Read the texts with a candidate, until it is worse than all rivals. Each reading is kept at once."""
-        done = self.losses.setdefault(candidate.key, [])
-        for n, text in enumerate(self.texts):
-            if n and self.is_worse(done[:n], rivals):
-                self.dropped.add(candidate.key)
-            if candidate.key in self.dropped:
-                return
-            if n < len(done):
-                continue
-            began = clock()
-            done.append(loss(self.model.with_encoding(self.encoding(candidate)), text))
-            self.made += 1
-            write_whole(self.kept, json.dumps(self.losses, indent=1).encode())
-            self.tell(
-                f"reading {self.known + self.made} of at most {self.most}: critical plane {candidate.critical}, text "
-                f"{len(done)} of {len(self.texts)}, {mean(done):.4f} nats a token, {clock() - began:.0f} s"
-            )
+    def mean(self, candidate: Candidate, n: int) -> float:
+        """The objective on the first n texts: nats a token."""
+        return math.fsum(self.losses[candidate.key][text] for text in range(n)) / n
 
-    def is_worse(self, losses: list[float], rivals: list[Candidate]) -> bool:
-        """Whether all rivals, where there are any, are better on the first texts."""
-        return bool(rivals) and all(mean(losses) > mean(self.losses[r.key][: len(losses)]) for r in rivals)
+    def measure(self, candidates: list[Candidate], text: int) -> None:
+        """Read a text with each of these candidates that no process has read it with, and wait for other processes."""
+        waiting = False
+        while left := [each for each in candidates if text not in self.losses.get(each.key, {})]:
+            if not any([self.take(each, text) for each in left]):
+                if not waiting:
+                    self.tell("waiting for the readings of another process")
+                waiting = True
+                sleep(PAUSE)
+            self.learn()
+
+    def take(self, candidate: Candidate, text: int) -> bool:
+        """Read a text with a candidate; False where another process does."""
+        lock = Lock(self.folder / f"{digest(candidate.key, str(text))[:16]}.lock")
+        if not lock.acquire(wait=False):
+            return False
+        try:
+            self.learn()
+            if text not in self.losses.get(candidate.key, {}):
+                began = clock()
+                value = loss(self.model.with_encoding(self.encoding(candidate)), self.texts[text])
+                self.keep(candidate, text, value)
+                self.made += 1
+                self.tell(
+                    f"reading {sum(map(len, self.losses.values()))} of at most {self.most}: critical plane "
+                    f"{candidate.critical}, text {text + 1} of {len(self.texts)}, {value:.4f} nats a token, "
+                    f"{clock() - began:.0f} s"
+                )
+        finally:
+            lock.release()
+        return True
+
+    @property
+    def kept(self) -> Path:
+        """The file of all readings."""
+        return self.folder / "readings.jsonl"
+
+    def keep(self, candidate: Candidate, text: int, value: float) -> None:
+        """Write a reading behind the others. Its line begins anew, as a killed process may have left half of one."""
+        line = json.dumps({"candidate": candidate.key, "text": text, "loss": value})
+        with self.kept.open("ab") as file:
+            file.write(f"\n{line}\n".encode())
+            file.flush()
+            settle(file.fileno())
+        self.losses.setdefault(candidate.key, {})[text] = value
+
+    def learn(self) -> None:
+        """Take over what all processes have read."""
+        try:
+            lines = self.kept.read_text(encoding="utf-8", errors="replace").split("\n")
+        except FileNotFoundError:
+            return
+        for line in filter(None, lines):
+            with suppress(ValueError, KeyError, TypeError):  # half a line
+                row = json.loads(line)
+                self.losses.setdefault(str(row["candidate"]), {})[int(row["text"])] = float(row["loss"])
 
     def encoding(self, candidate: Candidate) -> Encoding:
         """The model's RoPE as a run of the track has it with these divisors."""
@@ -200,9 +248,11 @@ class Search:
 
     @property
     def most(self) -> int:
-        """The largest number of readings."""
+        """The largest number of readings, ties aside."""
         flats = len({self.start.critical, *self.criticals})
-        return len(self.texts) * (flats + self.budget.children * self.budget.generations)
+        parents, (texts, children) = self.budget.parents, (len(self.texts), self.budget.children)
+        generation = children + (texts - 1) * min(parents, children)
+        return flats + (texts - 1) * min(parents + 1, flats) + self.budget.generations * generation
 
     def about(self, began: Began) -> dict[str, Any]:
         """How, where and with what it was searched."""
@@ -214,9 +264,9 @@ class Search:
             "start": {"critical": self.start.critical, "divisors": list(self.start.divisors)},
             "budget": asdict(self.budget),
             "seed": self.seed,
-            "readings": self.known + self.made,
-            "resumed_readings": self.known,
-            "losses": self.losses,
+            "readings": sum(map(len, self.losses.values())),
+            "own_readings": self.made,  # of the process that wrote this
+            "losses": {key: [by_text[n] for n in sorted(by_text)] for key, by_text in self.losses.items()},
             "settings": self.settings,
             "code": code(),
             **began.commit,
@@ -240,35 +290,12 @@ def search(
 ) -> Found:
     """The divisors for texts `factor` times as long as the model's training, kept in the cache folder.
 
-    An interrupted search goes on behind its last reading. ModelError where validation books are too short, or
-    another process searches for the same.
+    An interrupted search goes on behind its last reading, and several processes share one. ModelError where
+    validation books are too short.
     """
     if not factor > 1:
         raise ModelError(f"there is nothing to search for a factor of {factor:g}; choose one above 1")
-    made = Search(checkpoint, float(factor), corpus, budget or Budget(), seed, tell)
-    make_folder(made.kept.parent)
-    lock = Lock(made.kept.with_suffix(".lock"))
-    if not lock.acquire(wait=False):
-        raise ModelError(
-            "another process searches for this model, factor and corpus; wait until it has ended"
-        )
-    try:
-        return made.run()
-    finally:
-        lock.release()
-
-
-def mean(losses: list[float]) -> float:
-    """The objective: nats a token, over the texts."""
-    return math.fsum(losses) / len(losses)
-
-
-def finished(path: Path) -> dict[str, list[float]]:
-    """The losses in a file; none where it is missing or broken."""
-    try:
-        return {key: [*map(float, losses)] for key, losses in json.loads(path.read_text()).items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
+    return Search(checkpoint, float(factor), corpus, budget or Budget(), seed, tell).run()
 
 
 def code() -> str:
