@@ -57,7 +57,7 @@ def extend(
 
     It measures loss by position, retrieval of hidden numbers, and cost. Each method and text becomes a record.
     A second call continues, and several calls at a time share the work. `pebench board --profile EXTEND_QUICK` shows
-    the results. `--search` prepares the method longrope2_searched; for SmolLM2 it takes an hour of a processor and more.
+    the results. `--search` prepares the method longrope2_searched: for SmolLM2, an hour of a processor and more.
     """
     import torch
 

@@ -1,6 +1,7 @@
 """The search of `longrope2_searched`: by which number each frequency of a model is divided, for one factor.
 
-LongRoPE2 (Shang et al., 2025, arXiv:2502.20082; its text was read, its search has no public code). From the paper:
+LongRoPE2 is by Shang et al. (2025, arXiv:2502.20082). A copy of the paper's text was read; its search has no public
+code. From the paper:
 - The critical plane is searched between the plane that turns ten times in training and the first that turns less than
   once (algorithm 1). Planes from it on are divided by at least the factor s and at most 2 s, and by no less than the
   plane before them (equation 10, algorithm 2).
