@@ -80,10 +80,9 @@ def llama3(frequencies: Tensor, factor: float, length: int) -> Tensor:
 def longrope2(frequencies: Tensor, factor: float, length: int) -> Tensor:
     """Planes from a critical one on are divided by the factor, those before it less, as in a larger base.
 
-    Of n planes that turn once in training, the critical one is number 5n/6. LongRoPE2 (Shang et al., 2025) finds
-    it by a search, at 30 of 35 for LLaMA3-8B and 25 of 31 for Phi3-mini. The search, which also fits a factor to
-    each plane beyond, needs a trained model and is left out. The paper could not be read: these numbers are from
-    memory.
+    Of n planes that turn once in training, the critical one is number 5n/6. LongRoPE2 (Shang et al., 2025, section
+    3.2) finds it by a search, at 30 of 35 for LLaMA3-8B and 25 of 31 for Phi3-mini. The search also fits a factor to
+    each plane beyond. It needs a trained model and is left out here: `longrope2_searched` is the method with it.
 
     >>> longrope2(torch.tensor([8.0, 4.0, 2.0, 1.0, 0.5]), 4.0, 6)
     tensor([8.0000, 2.0000, 0.5000, 0.2500, 0.1250])

@@ -2,11 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pebench.suite.commands.common import PATH, AsJson, Corpus, Records, listed, specs
+
+if TYPE_CHECKING:
+    from pebench.suite.extend.checkpoint import Checkpoint
 
 ModelFolder = Annotated[
     Path | None,
@@ -40,13 +43,21 @@ def extend(
         int, typer.Option(min=1, help="Threads of this process. Two processes of one thread each are faster.")
     ] = 1,
     status: Annotated[bool, typer.Option("--status", help="List the missing runs, and run nothing.")] = False,
+    search: Annotated[
+        bool,
+        typer.Option(
+            "--search",
+            help="Search the divisors of longrope2_searched on validation books, for the model and the profile's "
+            "longest text, and run nothing.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Read a pretrained model beyond its training length with each method of context extension.
 
     It measures loss by position, retrieval of hidden numbers, and cost. Each method and text becomes a record.
     A second call continues, and several calls at a time share the work. `pebench board --profile EXTEND_QUICK` shows
-    the results.
+    the results. `--search` prepares the method longrope2_searched: for SmolLM2, an hour of a processor and more.
     """
     import torch
 
@@ -56,6 +67,8 @@ def extend(
     from pebench.suite.extend.profiles import TASKS, track_named
     from pebench.suite.extend.run import existing, make, named, runs
 
+    if search and (methods or tasks or status):
+        raise typer.BadParameter("--search runs nothing: leave --methods, --tasks and --status out")
     torch.set_num_threads(threads)
     track, wanted = track_named(profile), listed(tasks)
     for task in wanted:
@@ -67,6 +80,9 @@ def extend(
             "SmolLM2 is not prepared: run `pebench data prepare --smollm2` (93 MB), or name a checkpoint with --model"
         )
     checkpoint = load_checkpoint(model or smollm2.folder())
+    if search:
+        search_divisors(checkpoint, track.farthest, corpus, as_json)
+        return
     todo = runs(checkpoint, track, chosen, wanted, corpus)
     left = [run for run in todo if existing(run, records) is None]
     typer.echo(f"{track.name}: {len(todo)} runs, {len(todo) - len(left)} of them done", err=True)
@@ -101,3 +117,25 @@ def extend(
         typer.echo(
             f"all runs are done; `pebench board --profile {track.name} --records {records}` shows them"
         )
+
+
+def search_divisors(checkpoint: "Checkpoint", factor: float, corpus: Path | None, as_json: bool) -> None:
+    """Search, and say what was found and where it is kept."""
+    from dataclasses import asdict
+
+    from pebench.suite.extend.search import search
+    from pebench.suite.extend.searched import place
+
+    try:
+        found = search(checkpoint, factor, corpus, lambda line: typer.echo(line, err=True))
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command continues behind the last finished reading", err=True)
+        raise
+    if as_json:
+        typer.echo(json.dumps(asdict(found), indent=1))
+        return
+    typer.echo(
+        f"critical plane {found.critical}, divisors {', '.join(f'{x:.4g}' for x in found.divisors)}\n"
+        f"answers: {found.after:.4f} nats a token, by longrope2 {found.before:.4f}; {found.evaluations} candidates\n"
+        f"kept in {place(found.subject)}"
+    )

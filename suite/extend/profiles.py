@@ -39,8 +39,8 @@ EXTEND = Track(
     name="EXTEND",
     about="a pretrained model read at up to 4 times its training length by every method, six texts",
     methods=(
-        *(NONE, "pi", "ntk", "ntk_dynamic", "yarn", "yarn_frequencies", "llama3", "longrope2", "self_extend"),
-        *("rerope", "dual_chunk", "streaming", "dropped", "yarn+logn"),
+        *(NONE, "pi", "ntk", "ntk_dynamic", "yarn", "yarn_frequencies", "llama3", "longrope2"),
+        *("longrope2_searched", "self_extend", "rerope", "dual_chunk", "streaming", "dropped", "yarn+logn"),
     ),
     texts=6,
     lengths=(1 / 8, 1 / 4, 1 / 2, 1, 2, 4),

@@ -24,6 +24,7 @@ from pebench.suite.extend.items import DIGITS, KEYS, NEEDLES, ROOM, SAME, ask_al
 from pebench.suite.extend.measure import Session
 from pebench.suite.extend.model import fastest
 from pebench.suite.extend.profiles import NONE, TASKS, Track
+from pebench.suite.extend.searched import Found, Subject, find, needs_search, with_divisors
 from pebench.suite.results.provenance import Provenance
 from pebench.suite.results.record import (
     RUNNING,
@@ -60,6 +61,7 @@ class Run:
     text: int
     corpus: Path | None = None
     facts: dict[str, Any] = field(default_factory=dict, compare=False)  # of the model and corpus, hashed once
+    found: Found | None = None  # by a search, where the method needs one
 
     @property
     def name(self) -> str:
@@ -82,7 +84,8 @@ class Run:
         """SHA-256 of everything that its scores depend on, the precision of products among it."""
         code = (encoding_code(self.encoding), self.shared_code)
         inputs = (repr(self.track.lengths), repr(self.track.stretches), self.facts["sha256"], str(fastest()))
-        return digest("1", *code, self.task, str(self.text), *inputs, self.facts["corpus"]["sha256"])
+        used = [self.found.used] if self.found else []
+        return digest("1", *code, self.task, str(self.text), *inputs, self.facts["corpus"]["sha256"], *used)
 
     @property
     def path(self) -> Path:
@@ -102,11 +105,20 @@ def runs(
     tasks: list[str],
     corpus: Path | None,
 ) -> list[Run]:
-    """All runs of a profile: text by text, so that methods can be compared before all texts are read."""
+    """All runs of a profile: text by text, so that methods can be compared before all texts are read.
+
+    ModelError where a method needs a search whose result is not here.
+    """
     demand_room(checkpoint)
-    facts = {"sha256": checkpoint.sha256, "corpus": identity(corpus)}
+    books = identity(corpus)
+    facts = {"sha256": checkpoint.sha256, "corpus": books}
+    subject = Subject(checkpoint.sha256, float(track.farthest), books["sha256"])
+    found = {method: find(subject, track.name) for method in methods if needs_search(method)}
+    models = {
+        method: with_divisors(checkpoint, track.farthest, each.divisors) for method, each in found.items()
+    }
     return [
-        Run(checkpoint, track, method, task, text, corpus, facts)
+        Run(models.get(method, checkpoint), track, method, task, text, corpus, facts, found.get(method))
         for number in range(track.texts)
         for method in methods
         for task, text in track.cells()
@@ -214,8 +226,9 @@ def finished(path: Path, fingerprint: str) -> dict[str, Any]:
 
 
 def card(run: Run) -> dict[str, Any]:
-    """What a record says of the method, its source included."""
-    return {**run.encoding.card(), "method": run.method, "source": source_text(source_of(run))}
+    """What a record says of the method, its source included, and of the search that it rests on."""
+    said = {**run.encoding.card(), "method": run.method, "source": source_text(source_of(run))}
+    return {**said, "searched": asdict(run.found)} if run.found else said
 
 
 def source_of(run: Run) -> type[Encoding]:

@@ -21,6 +21,7 @@ from pebench.encodings.extension import (
     sharpening,
     yarn,
 )
+from pebench.encodings.longrope2_searched import Fitted
 from pebench.encodings.p_rope import PRoPE
 from pebench.encodings.registry import EncodingError, UnknownName, resolve
 from pebench.encodings.streams import build
@@ -68,7 +69,8 @@ def test_distances_are_changed_where_a_hook_reads_positions(inner):
     assert resolve(f"{inner}@rerope")[0] == f"{inner}@rerope"
 
 
-RETUNED = [name for name, cls in methods().items() if issubclass(cls, Retuned)]
+SEARCHED = "longrope2_searched"  # its frequencies are not known before a search
+RETUNED = [name for name, cls in methods().items() if issubclass(cls, Retuned) and name != SEARCHED]
 REGROUPED = [name for name, cls in methods().items() if issubclass(cls, Regrouped)]
 STACKED = ["yarn+logn", "dual_chunk+logn"]
 
@@ -134,6 +136,36 @@ def test_longrope2_divides_by_the_factor_from_its_critical_plane_on():
     assert changed[0] == 1
     assert (changed[[28, 30]] < 15.99).tolist() == [True, False]  # of 36 planes that turn once, 30
     assert METHODS["longrope2"].gain(16.0, 4096) == pytest.approx(1 + 4 / 12)
+
+
+def test_searched_divisors_are_those_of_the_trained_model():
+    rope, divisors = build(resolve("rope")[1], Shape(1, 2, 8, 32)).eval(), torch.tensor([1.0, 2.0, 4.0, 5.0])
+    longer = extended(Fitted.around(rope, 4.0, divisors), SEARCHED, 4.0)
+    assert isinstance(longer, Sharpened)
+    assert torch.equal(longer.inner.frequencies, rope.frequencies / divisors)
+    assert longer.gain == METHODS["longrope2"].gain(4.0, 32)
+    assert torch.equal(rope.frequencies, rope_frequencies(8))
+    stacked = extended(Fitted.around(rope, 4.0, divisors), f"logn+{SEARCHED}", 4.0)
+    assert torch.equal(stacked.inner.inner.frequencies, longer.inner.frequencies)
+    flat = extended(
+        Fitted.around(rope, 4.0, rope.frequencies / longrope2(rope.frequencies, 4.0, 32)), SEARCHED, 4.0
+    )
+    fixed = extended(rope, "longrope2", 4.0)
+    torch.testing.assert_close(flat.inner.frequencies, fixed.inner.frequencies)
+    assert type(flat) is type(fixed)
+    assert flat.gain == fixed.gain
+
+
+@pytest.mark.parametrize("stack", ["{}", "{}+logn", "logn+{}"])
+def test_without_a_search_nothing_is_extended(stack):
+    method, rope = stack.format(SEARCHED), make(resolve("rope")[1])
+    with pytest.raises(EncodingError, match="pebench extend --search"):
+        extended(rope, method, 4.0)
+    with pytest.raises(EncodingError, match="factor 2, not for 4"):
+        extended(Fitted.around(rope, 2.0, torch.full(rope.frequencies.shape, 2.0)), method, 4.0)
+    with pytest.raises(EncodingError, match="has no 3 frequencies"):
+        Fitted.around(rope, 2.0, torch.ones(3))
+    resolve(f"rope@{method}")
 
 
 def seen(method, i, j, length):

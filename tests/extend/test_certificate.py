@@ -21,7 +21,15 @@ from pebench.suite.cli import app
 from pebench.suite.extend.certificate import certify_method
 from tests.walks import some
 
-QUICK = ("pi", "ntk_dynamic", "yarn+logn", "self_extend", "dual_chunk+logn", "streaming")
+QUICK = (
+    "pi",
+    "ntk_dynamic",
+    "yarn+logn",
+    "longrope2_searched",
+    "self_extend",
+    "dual_chunk+logn",
+    "streaming",
+)
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_the_forward_pass_is_that_of_transformers(changed, tmp_path, small):
 @pytest.mark.parametrize("method", METHODS)
 def test_parts_compute_what_the_hooks_define(method, pair, small, monkeypatch):
     checkpoint, text = pair[0], tiny.tokens(150, 1)
-    encoding = extended(checkpoint.rope(), method, 4.0)
+    encoding = tiny.extended(checkpoint, method, 4.0)
     assert in_parts(encoding)
     fast = read(checkpoint, encoding, text)
     monkeypatch.setattr(model, "in_parts", lambda encoding: False)
@@ -116,7 +116,7 @@ def test_other_encodings_are_computed_by_their_hooks(spec, pair, small):
 @pytest.mark.parametrize("method", ["none", *METHODS])
 def test_decoding_through_the_cache_equals_the_whole_text(method, pair, small):
     checkpoint, text = pair[0], tiny.tokens(130, 4)
-    encoding = checkpoint.rope() if method == "none" else extended(checkpoint.rope(), method, 4.0)
+    encoding = checkpoint.rope() if method == "none" else tiny.extended(checkpoint, method, 4.0)
     reads = Model(checkpoint, encoding, torch.float32)
     cache = reads.cache()
     states = [reads.read(part, cache) for part in (text[:50], text[50:51], text[51:98], *text[98:].split(1))]
@@ -195,7 +195,7 @@ FLASH = attention.flash
 
 @pytest.mark.parametrize("method", METHODS)
 def test_positions_to_a_million_are_finite(method, pair):
-    encoding = extended(pair[0].rope(), method, 16_384.0)
+    encoding = tiny.extended(pair[0], method, 16_384.0)
     reads = Model(pair[0], encoding, torch.float32)
     order = torch.arange(10**6 - 8, 10**6)
     q = torch.randn(1, 6, 8, 8)

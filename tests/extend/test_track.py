@@ -28,23 +28,11 @@ from tests.in_process import exit_code
 TINY = Track("EXTEND_TINY", "tests", ("none", "pi"), 2, (0.5, 1, 2), (0.5, 1, 1.5, 2))
 
 
-def book(seed: int, words: int = 4000) -> str:
-    """A text of made-up words and sentences."""
-    rng = torch.Generator().manual_seed(seed)
-    lengths = torch.randint(2, 8, (words,), generator=rng).tolist()
-    letters = torch.randint(97, 123, (sum(lengths),), generator=rng).tolist()
-    text, start = list[str](), 0
-    for n, length in enumerate(lengths):
-        text.append("".join(map(chr, letters[start : start + length])) + ("." if n % 9 == 8 else ""))
-        start += length
-    return " ".join(text)
-
-
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("books")
     for n in range(40):  # two of them are held out
-        (folder / f"{n}.txt").write_text(book(n))
+        (folder / f"{n}.txt").write_text(tiny.book(n))
     return folder
 
 
@@ -318,7 +306,7 @@ def test_wrong_use_says_what_is_right(rest, code, says, folder, corpus, tmp_path
 
 
 def test_a_short_corpus_says_so(folder, tmp_path):
-    (tmp_path / "a.txt").write_text(book(1, 20_000))
+    (tmp_path / "a.txt").write_text(tiny.book(1, 20_000))
     with pytest.raises(ModelError, match="no book of the test split has 100000 tokens"):
         asked.windows(load_checkpoint(folder), 100_000, tmp_path)
 

@@ -6,8 +6,11 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from pebench.encodings.base import Encoding
+from pebench.encodings.extension import extended as method_of
 from pebench.suite.extend import items as asked
 from pebench.suite.extend.checkpoint import Checkpoint, load_checkpoint
+from pebench.suite.extend.searched import needs_search, with_divisors
 
 VOCAB = 420
 
@@ -61,3 +64,22 @@ def made(folder: Path, **changed) -> tuple[Checkpoint, LlamaForCausalLM]:
 
 def tokens(n: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(256, (n,), generator=torch.Generator().manual_seed(seed))
+
+
+def book(seed: int, words: int = 4000) -> str:
+    """A text of made-up words and sentences."""
+    rng = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(2, 8, (words,), generator=rng).tolist()
+    letters = torch.randint(97, 123, (sum(lengths),), generator=rng).tolist()
+    text, start = list[str](), 0
+    for n, length in enumerate(lengths):
+        text.append("".join(map(chr, letters[start : start + length])) + ("." if n % 9 == 8 else ""))
+        start += length
+    return " ".join(text)
+
+
+def extended(checkpoint: Checkpoint, method: str, factor: float) -> Encoding:
+    """The model's RoPE, extended; with divisors that no search found, where the method needs some."""
+    if needs_search(method):
+        checkpoint = with_divisors(checkpoint, factor, (1.0, factor**0.5, factor, 1.3 * factor))
+    return method_of(checkpoint.rope(), method, factor)
