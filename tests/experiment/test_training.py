@@ -289,7 +289,9 @@ def test_an_extension_follows_the_length_and_leaves_the_training_length_alone(na
         return found
 
     plain = values()
-    for method in METHODS:
+    for method in sorted(
+        METHODS.keys() - {"longrope2_searched"}
+    ):  # which needs a search on a pretrained model
         double, fourfold = fixed(method, 2.0), fixed(method, 4.0)
         assert values(method) == [*plain[:3], double[3], fourfold[4]]
         assert double[3] != plain[3]
