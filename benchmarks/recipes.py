@@ -118,10 +118,8 @@ class Muon:
         """Take one step at Muon's rate; the rate of the other parameters follows its schedule. Loss and norm."""
         flat, state = self.native.flat, torch.get_rng_state()
         loss, norm = self.scaled(data, multiplies_half())
-        if not (
-            math.isfinite(loss) and math.isfinite(norm)
-        ):  # again in float32, with the same random numbers
-            torch.set_rng_state(state)
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            torch.set_rng_state(state)  # the same random numbers again, in float32
             loss, norm = self.scaled(data, False)
         flat.gradients.mul_(min(1.0, self.clip / (norm + 1e-6)))
         for shape, every in self.shapes.items():

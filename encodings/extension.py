@@ -87,10 +87,20 @@ def longrope2(frequencies: Tensor, factor: float, length: int) -> Tensor:
     >>> longrope2(torch.tensor([8.0, 4.0, 2.0, 1.0, 0.5]), 4.0, 6)
     tensor([8.0000, 2.0000, 0.5000, 0.2500, 0.1250])
     """
-    turning = (frequencies * length >= 2 * math.pi).sum(-1, keepdim=True)
-    critical = (5 * turning // 6).clamp(min=1)
-    share = torch.arange(frequencies.shape[-1], device=frequencies.device) / critical
+    share = torch.arange(frequencies.shape[-1], device=frequencies.device) / critical_plane(
+        frequencies, length
+    )
     return frequencies * factor ** -share.clamp(max=1)
+
+
+def critical_plane(frequencies: Tensor, length: int) -> Tensor:
+    """The number (..., 1) of the plane from which on `longrope2` divides (..., planes) by the whole factor."""
+    return (5 * turning(frequencies, length) // 6).clamp(min=1)
+
+
+def turning(frequencies: Tensor, length: int, turns: float = 1) -> Tensor:
+    """How many planes (..., 1) of (..., planes) turn at least so many times in a text of this length."""
+    return (frequencies * length >= turns * 2 * math.pi).sum(-1, keepdim=True)
 
 
 def sharpening(factor: float) -> float:

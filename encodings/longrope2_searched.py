@@ -44,7 +44,7 @@ class LongRoPE2Searched(Retuned):
     """Each frequency is divided by a number of its own, which a search found on the trained model (Shang et al., 2025).
 
     `pebench extend --search` is the search (suite/extend/search.py). An encoding without its result cannot be
-    extended. Alone, without a trained model, the factor is 1. The dot products grow as those of `longrope2`.
+    extended. Without a trained model the factor is 1. Dot products grow as in `longrope2`.
     """
 
     title = "LongRoPE2, its divisors searched on validation text"

@@ -98,13 +98,11 @@ def doubled(whole: pd.DataFrame) -> list[str]:
         whole[whole["steps"] == 2 * least], on=key, suffixes=("", "_2")
     )
     for (task, optimiser, tokens), group in both.groupby(SHORT[:-1]):
-        changes, moved = [], []
+        changes, moved, each = [], [], group.groupby("encoding")
         for kind in ("at", "beyond"):
-            group["change"] = group[f"{kind}_2"] - group[kind]
-            each = group.groupby("encoding")
             deviation = ((each[kind].var() + each[f"{kind}_2"].var()) / 2) ** 0.5
-            far = each["change"].mean().abs() > 2 * deviation
-            changes.append(f"{group['change'].mean():+.2f}")
+            far = (each[f"{kind}_2"].mean() - each[kind].mean()).abs() > 2 * deviation
+            changes.append(f"{group[f'{kind}_2'].mean() - group[kind].mean():+.2f}")
             moved.append(", ".join(far.index[far]) or "-")
         lines.append(f"| {' | '.join([str(task), str(optimiser), str(tokens), *changes, *moved])} |")
     return lines

@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 from pebench.encodings.base import Encoding
-from pebench.encodings.extension import extended
+from pebench.encodings.extension import critical_plane, extended, turning
 from pebench.encodings.longrope2_searched import NAME
 from pebench.encodings.streams import stream
 from pebench.suite.experiment.clock import clock
@@ -112,14 +112,15 @@ class Search:
         seed: int,
         tell: Tell,
     ):
-        self.checkpoint, self.factor, self.corpus = checkpoint, factor, corpus
+        self.checkpoint, self.factor = checkpoint, factor
         self.budget, self.seed, self.tell = budget, seed, tell
         self.planes = frequencies(checkpoint.about)
         self.criticals = criticals(self.planes, checkpoint.about.trained)
         self.start = fixed(self.planes, factor, checkpoint.about.trained)
-        self.subject = Subject(checkpoint.sha256, factor, identity(corpus)["sha256"])
+        self.books, self.code = identity(corpus), code()
+        self.subject = Subject(checkpoint.sha256, factor, self.books["sha256"])
         settings = (repr(budget), str(seed), str(fastest()), str(torch.get_num_threads()))
-        self.settings = digest(code(), *settings)
+        self.settings = digest(self.code, *settings)
         self.result = place(self.subject)
         self.folder = self.result.with_name(f"{self.result.stem}_{self.settings[:16]}")
         self.texts = texts(checkpoint, factor, corpus, budget, seed)
@@ -135,8 +136,8 @@ class Search:
         began = Began()
         make_folder(self.folder)
         self.learn()
-        if known := sum(map(len, self.losses.values())):
-            self.tell(f"{known} readings are done already")
+        if self.readings:
+            self.tell(f"{self.readings} readings are done already")
         best = self.survivors([], [self.start])
         best = self.survivors(best, [flat(each, len(self.planes), self.factor) for each in self.criticals])
         for generation in range(self.budget.generations):
@@ -209,13 +210,18 @@ class Search:
                 self.keep(candidate, text, value)
                 self.made += 1
                 self.tell(
-                    f"reading {sum(map(len, self.losses.values()))} of at most {self.most}: critical plane "
+                    f"reading {self.readings} of at most {self.most}: critical plane "
                     f"{candidate.critical}, text {text + 1} of {len(self.texts)}, {value:.4f} nats a token, "
                     f"{clock() - began:.0f} s"
                 )
         finally:
             lock.release()
         return True
+
+    @property
+    def readings(self) -> int:
+        """How many are known, of all processes."""
+        return sum(map(len, self.losses.values()))
 
     @property
     def kept(self) -> Path:
@@ -259,17 +265,17 @@ class Search:
         """How, where and with what it was searched."""
         return {
             "model": short_name(self.checkpoint.folder),
-            "corpus": identity(self.corpus)["name"],
+            "corpus": self.books["name"],
             "split": "valid",
             "length": len(self.texts[0].tokens),
             "start": {"critical": self.start.critical, "divisors": list(self.start.divisors)},
             "budget": asdict(self.budget),
             "seed": self.seed,
-            "readings": sum(map(len, self.losses.values())),
+            "readings": self.readings,
             "own_readings": self.made,  # of the process that wrote this
             "losses": {key: [by_text[n] for n in sorted(by_text)] for key, by_text in self.losses.items()},
             "settings": self.settings,
-            "code": code(),
+            "code": self.code,
             **began.commit,
             "started": began.date.isoformat(timespec="seconds"),
             "seconds": round(clock() - began.clock, 2),
@@ -304,15 +310,10 @@ def code() -> str:
     return digest(code_of((), (*UNCOUNTED, *KERNELS)).hash({Place(Search.__module__, Search.__name__)}))
 
 
-def turning(planes: Tensor, length: int, turns: float) -> int:
-    """How many planes turn at least so many times in a text."""
-    return int((planes * length >= turns * 2 * math.pi).sum())
-
-
 def criticals(planes: Tensor, length: int) -> range:
-    """The planes that may be critical: from the one after those that turn ten times to the first that never does."""
+    """The planes that may be critical: from the first of fewer than ten turns in training to the first of none."""
     last = len(planes) - 1
-    first, stop = (turning(planes, length, turns) for turns in (10, 1))
+    first, stop = (int(turning(planes, length, turns)) for turns in (10, 1))
     return range(min(max(first, 1), last), min(max(stop, 1), last) + 1)
 
 
@@ -323,7 +324,7 @@ def flat(critical: int, planes: int, factor: float) -> Candidate:
 
 def fixed(planes: Tensor, factor: float, length: int) -> Candidate:
     """What `longrope2` does, without a search."""
-    return flat(max(1, 5 * turning(planes, length, 1) // 6), len(planes), factor)
+    return flat(int(critical_plane(planes, length)), len(planes), factor)
 
 
 def mutated(parent: Candidate, factor: float, allowed: range, rng: torch.Generator) -> Candidate:

@@ -321,7 +321,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> pathlib.Pa
     monkeypatch.setattr(build, "cache_folder", lambda: tmp_path)
     monkeypatch.setattr(build, "temporary_folder", lambda: tmp_path / "temporary")
     monkeypatch.setattr(build, "FLAGS", QUICK)
-    small = tmp_path / "small.c"  # what is built makes no difference to when it is built
+    small = tmp_path / "small.c"  # when a library is built does not depend on its source
     small.write_text("int one(void) { return 1; }\n")
     monkeypatch.setattr(build, "SOURCES", [small])
     again(monkeypatch)
