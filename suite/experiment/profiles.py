@@ -145,8 +145,8 @@ def second(layers: int, width: int, heads: int, rate: float) -> dict[str, Plan]:
 
     return {
         "copy_unique": plan(12, 2200, (1.125, 1.25, 1.375)),
-        "parity": plan(8, 1600, (1.25, 1.5, 1.75)),
-        "flipflop_error": plan(24, 1600, (1.5, 2, 4), tokens=1024, faster=1.5),
+        "parity": plan(8, 3200, (1.25, 1.5, 1.75)),
+        "flipflop_error": plan(24, 3200, (1.5, 2, 4), tokens=1024, faster=1.5),
         "recall_again": plan(4, 2400, (1.5, 2, 3)),
         "sort": plan(4, 2400, (1.25, 1.5, 2)),
         "language_ends": replace(plan(256, 1000, (1, 2, 4, 8, 16)), examples=32),

@@ -194,6 +194,7 @@ CITED = [
     ("flipflop_error", "nope", 16, 1600, None, 0.067),
     ("flipflop_error", "nope", 24, 1600, None, 0.024),
     ("flipflop_error", "t5_bias", 24, 1600, None, 0.001),
+    ("flipflop_error", "nope", 24, 3200, None, 0.002),
 ]
 
 
