@@ -49,7 +49,7 @@ def test_large_is_a_draft_and_only_the_other_is_current() -> None:
 
 def test_only_graded_scores_count_at_the_training_length() -> None:
     trained = {name: plan for name, plan in STANDARD_2.plans.items() if plan.recipe.steps}
-    assert [name for name, plan in trained.items() if min(plan.multiples) == 1] == ["language_ends"]
+    assert [name for name, plan in trained.items() if min(plan.multiples) == 1] == ["needle", "language_ends"]
 
 
 def test_a_trial_with_twice_the_steps_at_a_third_of_the_rate_changes_nothing_else() -> None:
