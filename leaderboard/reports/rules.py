@@ -230,17 +230,19 @@ def published(profile: str) -> str:
 
 
 def row_time(records: Iterable[Record]) -> str:
-    """What training and measuring a row of `rope` with seed 0 took, a thread for each run; empty without records."""
-    row = [r for r in records if (r.encoding, r.seed) == ("rope", 0) and "learning_rate" in r.setup]
-    row = [r for r in row if "seconds" in r.provenance]
-    if not row:
-        return ""
-    seconds = sum(float(r.provenance["seconds"]) for r in row)
-    where = sorted(
-        {f"{r.provenance.get('cpu', 'unknown')}, {r.provenance.get('precision', '')}" for r in row}
-    )
-    took = f"{seconds:.0f} s by the clock in {counted(len(row), 'run')}"
-    return f"A row of `rope` with seed 0: {took} ({'; '.join(where)})."
+    """What training and measuring a row of `rope` took with each seed, a thread for each run; empty without records."""
+    rows: dict[int, list[Record]] = {}
+    for r in records:
+        if r.encoding == "rope" and "learning_rate" in r.setup and "seconds" in r.provenance:
+            rows.setdefault(r.seed, []).append(r)
+    took = []
+    for seed, row in sorted(rows.items()):
+        seconds = sum(float(r.provenance["seconds"]) for r in row)
+        where = sorted(
+            {f"{r.provenance.get('cpu', 'unknown')}, {r.provenance.get('precision', '')}" for r in row}
+        )
+        took.append(f"{seconds:.0f} s with seed {seed} in {counted(len(row), 'run')} ({'; '.join(where)})")
+    return f"A row of `rope` by the clock: {', '.join(took)}." if took else ""
 
 
 def trial_table() -> str:
