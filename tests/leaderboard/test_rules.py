@@ -128,9 +128,17 @@ def test_without_a_doubling_or_seeds_d_is_unknown() -> None:
     assert of("d", tried(*(line(n, times=times) for n in REFERENCES for times in (1, 2)))).met is None
 
 
-def test_a_third_and_three_times_the_rate_are_tried_by_a_sample() -> None:
+def test_a_third_and_three_times_the_rate_are_tried_by_a_sample_in_each_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     names = [*REFERENCES, "grape_a_qk"]
     lines = [line(n, rate=rate) for n in names for rate in (1 / 3, 1, 3)]
+    verdict = whole("e", tried(*lines))
+    assert verdict.met is None
+    assert "parity 6, " in verdict.detail
+    assert "sort 0" in verdict.detail
+    parity = about.task("STANDARD_2", "parity")
+    monkeypatch.setattr(about, "tasks", lambda name: [parity])
     assert whole("e", tried(*lines)).met is True
     assert whole("e", tried(*lines[1:])).met is None
     bad = line("rope", gate=0.1, learned=False)
