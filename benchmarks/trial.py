@@ -23,6 +23,8 @@ from pebench.suite.experiment.measure import function, gate, measure
 from pebench.suite.experiment.profiles import Plan, profile_named
 from pebench.suite.experiment.training import Recipe, train
 from pebench.suite.lm.model import LM
+from pebench.suite.lm.step import multiplies_in
+from pebench.suite.runs.machine import processor
 from pebench.tasks import TASKS, make
 from pebench.tasks.base import LanguageModel, Task
 
@@ -83,6 +85,8 @@ def main(
             **{"tokens": recipe.tokens, "rate": recipe.learning_rate, "layers": plan.layers},
             **{"width": plan.width, "heads": plan.heads, "seed": seed},
             **{"gate": row.value, "learned": passed, "loss": trained.final_loss, "seconds": round(seconds)},
+            **{"examples": plan.examples, "cpu": processor()},
+            "precision": multiplies_in(torch.device("cpu"), lm),
             "scores": scores or {recipe.length: row.value},
         }
         with open(json_file, "a", encoding="utf-8") as file:

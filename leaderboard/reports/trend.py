@@ -96,10 +96,14 @@ def _seeds(scores: pd.DataFrame) -> str:
 
 
 def _difference(r: ranking.Ranking, a: str, b: str, of: str) -> tuple[float, float, float]:
-    """The difference over all tasks with its interval; NaN where it is not known."""
+    """The difference over all tasks; its interval over the pair's own seeds, NaN with fewer than two."""
     found = ranking.differences(r, a, b, of)
     rows = found[found["task"] == "all"]
-    return tuple(rows.iloc[0][["difference", "low", "high"]]) if len(rows) else (np.nan,) * 3
+    if rows.empty:
+        return np.nan, np.nan, np.nan
+    row = rows.iloc[0]
+    low, high = (row["low"], row["high"]) if row["seeds"] > 1 else (np.nan, np.nan)
+    return float(row["difference"]), float(low), float(high)
 
 
 def _line(

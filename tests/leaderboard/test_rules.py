@@ -128,6 +128,15 @@ def test_without_a_doubling_or_seeds_d_is_unknown() -> None:
     assert of("d", tried(*(line(n, times=times) for n in REFERENCES for times in (1, 2)))).met is None
 
 
+def test_d_counts_a_seed_once_and_no_record() -> None:
+    twice = [line(n, times=2, scores={"12": 0.9}) for n in REFERENCES]
+    again = [line(n) for n in REFERENCES for _ in range(2)]
+    assert of("d", tried(*again, *twice)).met is None
+    records = [replace(r, task="parity") for r in made(even)]
+    trials = rules.of_trials("\n".join([*again, *twice]), "STANDARD_2")
+    assert of("d", rules.verdicts(records, trials, "STANDARD_2")).met is None
+
+
 def test_a_third_and_three_times_the_rate_are_tried_by_a_sample_in_each_task(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -240,6 +249,8 @@ def test_the_time_of_a_row_is_of_rope_seed_by_seed() -> None:
     assert rules.row_time(records).startswith(
         "A row of `rope` by the clock: 10 s with seed 0 in 1 run (Z80, float32), 11 s with seed 1 in 1 run (Z80, "
     )
+    costs = [replace(r, task="throughput", rows=r.rows[1:]) for r in records]
+    assert rules.row_time([*records, *costs]) == rules.row_time(records)
     assert rules.row_time(r for r in records if r.encoding != "rope") == ""
 
 

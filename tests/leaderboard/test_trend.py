@@ -77,6 +77,21 @@ def test_a_difference_within_its_interval_or_of_one_seed_is_unknown() -> None:
     assert set(verdicts(trend({"LARGE": one, "STANDARD_2": SMALL})).values()) == {UNKNOWN}
 
 
+@pytest.mark.parametrize("tasks", [("copy", "sort"), ("copy",)])
+def test_a_pair_with_one_seed_borrows_no_interval_from_other_encodings(tasks: tuple[str, ...]) -> None:
+    few = [r for r in LARGE if r.encoding != "alibi" or r.task not in tasks or r.seed == 0]
+    found = trend({"LARGE": few, "STANDARD_2": SMALL})
+    assert verdicts(found) == {
+        ("alibi", "fox"): UNKNOWN,
+        ("alibi", "rope"): UNKNOWN,
+        ("fox", "rope"): STANDS,
+    }
+    rows = found.pairs.set_index("better")
+    assert rows.loc["alibi", ["slope", "low", "high"]].isna().all(axis=None)
+    assert rows.loc["fox", ["slope", "low", "high"]].notna().all(axis=None)
+    assert "| - | unknown |" in to_markdown(found)
+
+
 def test_tasks_of_other_training_lengths_are_left_out() -> None:
     longer = [replace(r, setup={**r.setup, "train_length": 16}) if r.task == "sort" else r for r in LARGE]
     assert trend({"LARGE": longer, "STANDARD_2": SMALL}).tasks == ["copy"]
