@@ -95,15 +95,18 @@ def _task_notes(result: ranking.Ranking) -> list[str]:
 
 
 def _processor_notes(told: Columns) -> list[str]:
-    """On which kinds of processor the runs were made, because another kind trains another model."""
+    """On which processors and in which precision the runs were made, because another kind trains another model."""
     trained = told.where(told.column("measured") & ~told.column("task").isin([CERTIFICATE, "throughput"]))
-    kinds = Counter(filter(None, trained.texts("cpu")))
+    pairs = zip(trained.texts("cpu"), trained.texts("precision"), strict=True)
+    kinds = Counter((cpu, precision) for cpu, precision in pairs if cpu)
     if not kinds:
         return []
-    named = ", ".join(f"{cpu} ({counted(n, 'run')})" for cpu, n in kinds.most_common())
+    named = ", ".join(
+        f"{', '.join(filter(None, kind))} ({counted(n, 'run')})" for kind, n in kinds.most_common()
+    )
     return [
-        f"Processors: {named}. Another kind of processor rounds differently and trains another model from the same "
-        "seed: expect scores that differ as between seeds."
+        f"Processors and precision of products: {named}. Another kind rounds differently and trains another model from "
+        "the same seed: expect scores that differ as between seeds."
     ]
 
 

@@ -52,6 +52,11 @@ class Side:
         ]
         return sum(x > 0 for x in pairs), sum(x != 0 for x in pairs)
 
+    @property
+    def smallest(self) -> float:
+        """The smallest difference between two methods on the pretrained model."""
+        return min(abs(self.theirs[a] - self.theirs[b]) for a, b in itertools.combinations(self.methods, 2))
+
 
 def sides(board: Board, track: Track) -> list[Side]:
     """The tasks of which both sides measured at least two methods beyond the unextended model."""
@@ -110,7 +115,8 @@ def paragraph(board: Board, track: Track, side: Side) -> str:
     return "\n".join(
         [
             f"**`{side.task}` beyond L and {side.kind} beyond L** (`{track.profile}`): {same} of {pairs} pairs of "
-            f"methods have the same order. Small models: {small}. Pretrained: {large}. "
+            f"methods have the same order by the sign of their difference; the smallest on the pretrained model is "
+            f"{side.smallest:.3f}. Small models: {small}. Pretrained: {large}. "
             f"{counted(len(side.methods), 'method')} are too few for a test.",
             "",
             f"| method | small: score minus rope's | pretrained: {side.about} |",

@@ -187,7 +187,10 @@ def to_markdown(board: Board) -> str:
         bits = [raw_mean(board, name, own.task, "bits_per_byte", length) for name in (row.first, row.second)]
         both = " and ".join("-" if x is None else f"{x:.3f}" for x in bits)
         gap = signed(row.difference, row.low, row.high)
-        other = "-" if beyond.empty else f"{beyond['difference'].iloc[0]:+.3f}"
+        other = "-"
+        if not beyond.empty:
+            tasks = measured(board, BESIDE).shared(row.first, row.second)
+            other = f"{beyond['difference'].iloc[0]:+.3f}" + (f" ({tasks})" if tasks else "")
         lines.append(f"| {claim} | {paper} | {both} | {gap} | {row.seeds} | {row.verdict} | {other} |")
     return "\n".join(lines)
 

@@ -270,7 +270,11 @@ def notes(records: Sequence[Record], lines: Sequence[Line]) -> list[str]:
     texts = {r.seed for r in records if r.task != COST}
     if len(texts) < FEWEST:
         found.append("One text: no interval can be given, and a difference may be the text's.")
-    if lacking := sorted(line.method for line in lines if len(line.loss) + len(line.retrieval) < 4):
+    counts = {
+        line.method: [q.texts for q in (*line.loss.values(), *line.retrieval.values())] for line in lines
+    }
+    full = max((n for each in counts.values() for n in each), default=0)
+    if lacking := sorted(name for name, each in counts.items() if len(each) < 4 or min(each) < full):
         found.append(f"Measured in part: {', '.join(lacking)}.")
     for part, name in (("precision", "precision"), ("cpu", "processor")):
         if len(kinds := sorted({str(r.provenance.get(part)) for r in records})) > 1:
@@ -332,7 +336,7 @@ def published() -> str:
 COLUMNS = (
     *("method", "loss up to L", "loss beyond L", "minus none's, beyond L"),
     *("found up to L", "found beyond L", "found minus none's, beyond L"),
-    *("prefill", "decode", "bytes/token", "texts"),
+    *("prefill", "decode", "bytes/token", "texts: loss, found"),
 )
 
 
@@ -347,7 +351,7 @@ def cells(line: Line) -> tuple[str, ...]:
         differing(found.get("beyond"), "{:+.2f}"),
         *(f"{line.costs[name]:.2f}x" if name in line.costs else "-" for name in COSTS[:2]),
         f"{line.costs['cache_bytes']:,.0f}" if "cache_bytes" in line.costs else "-",
-        str(max([q.texts for q in (*loss.values(), *found.values())], default=0)),
+        ", ".join(str(max((q.texts for q in part.values()), default=0)) for part in (loss, found)),
     )
 
 

@@ -15,8 +15,8 @@ METHOD = f"""
    needs a result in every family, {ranking.MIN_COVERAGE:.0%} of the conditions, and {ranking.FEWEST} seeds in every
    task. A row with fewer seeds is a *preview*: it has a score and no rank. The order follows the mean advantage over
    all others.
-5. **Two quantities.** The score at the training length L and the score beyond L are shown apart, and never compared
-   as one.
+5. **Two quantities.** The score averages all lengths that a task is scored at. The score at the training length L and
+   the score beyond L also stand apart. Some tasks have none at L.
 6. **Intervals.** The 95 % confidence interval covers three parts for each task: the effect of a seed on all
    encodings, the variation of single runs, and the sampling of test answers. P(best) is the share of
    {ranking.DRAWS} draws of these parts in which an encoding has the largest advantage. A run that diverged counts as
@@ -34,10 +34,10 @@ METHOD = f"""
 10. **Certificate.** An encoding that fails a check is listed with its numbers and gets no rank. Checks are, for
     example, that it does not see the future and that cached decoding equals the full forward.
 11. **Gate.** *Learned* is the share of runs that pass the task's gate on the training distribution. Length curves
-    leave out the others: a model that did not learn the task has nothing to extrapolate.
+    leave out the others: a model that did not learn the task has nothing to extrapolate. The score counts all runs.
 12. **Tasks are a sample too.** P(best) *by tasks* also draws the tasks anew, within their families. A separated pair
     does not survive another choice of tasks if 0 lies within 95 % of these draws. A family of one task borrows the
-    deviations of the other families' tasks.
+    deviations of the other families' tasks. Where one family alone has two tasks, all rests on their one difference.
 13. **Influence.** Equal weights are not equal influence: families with larger differences decide more. The board's
     notes print each family's share of the variance. Other orders: `pebench board --order`.
 14. **Processors.** Another kind of processor rounds differently and trains another model from the same seed. A record

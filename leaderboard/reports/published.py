@@ -24,7 +24,7 @@ GRADES = ("A", "B", "C", "M")
 AT, BEYOND = "at L", "beyond L"
 LARGEST = 64 * 2**20  # bytes
 
-# What a table measures -> the task of ours that asks the same; "" is the average of all tasks.
+# What a table measures -> the task of ours that asks the same, or nearly; "" is the average of all tasks.
 SUBJECTS = {
     "downstream": "language",
     "perplexity": "language",

@@ -58,12 +58,19 @@ class Measured:
     mean: dict[str, float]  # score between the floor (0) and the oracle (1)
     pairs: ranking.Pairs | None
     at: dict[str, int]
+    tasks: dict[str, frozenset[str]]  # by encoding
 
     def difference(self, first: str, second: str) -> float:
         """`first` minus `second`, NaN where the two share no condition."""
         if self.pairs is None or not {first, second} <= self.at.keys():
             return np.nan
         return float(self.pairs.difference[self.at[first], self.at[second]])
+
+    def shared(self, first: str, second: str) -> str:
+        """The tasks that a difference is over, in words where the two do not share all: "5 of 7 tasks"."""
+        every: frozenset[str] = frozenset().union(*self.tasks.values())
+        both = self.tasks.get(first, frozenset()) & self.tasks.get(second, frozenset())
+        return "" if both == every else f"{len(both)} of {len(every)} tasks"
 
     def gap(self, first: str, second: str) -> Gap | None:
         """None where the two share no condition."""
@@ -81,9 +88,14 @@ class Measured:
 
 
 def quantities(board: Board) -> list[Quantity]:
-    """All that this board can be asked for, the averages over tasks first."""
-    tasks = sorted(set(_rows(board, WHOLE)["task"]))
-    return [Quantity(task, phase) for task in (ALL, *tasks) for phase in PHASES]
+    """All that this board can be asked for, each quantity once, the averages over tasks first."""
+    tasks = {phase: set(_rows(board, phase)["task"]) for phase in PHASES}
+    found: list[Quantity] = []
+    for task in (ALL, *sorted(tasks[WHOLE])):
+        parts = [phase for phase in (AT, BEYOND) if task == ALL or task in tasks[phase]]
+        whole = [WHOLE] if len(parts) > 1 else []  # else it is the only part
+        found += [Quantity(task, phase) for phase in (*parts, *whole)]
+    return found
 
 
 def measured(board: Board, quantity: Quantity) -> Measured:
@@ -110,10 +122,10 @@ def _measured(key: _Once, quantity: Quantity) -> Measured:
     if quantity.task != ALL:
         rows = rows[rows["task"] == quantity.task]
     if rows.empty:
-        return Measured([], {}, None, {})
+        return Measured([], {}, None, {}, {})
     data = ranking.cells(rows)
     if not data.tasks:
-        return Measured([], {}, None, {})
+        return Measured([], {}, None, {}, {})
     parts = ranking.within_tasks(data)
     scores, _ = ranking.averages(data)
     with np.errstate(invalid="ignore"):
@@ -122,7 +134,9 @@ def _measured(key: _Once, quantity: Quantity) -> Measured:
     at = {name: n for n, name in enumerate(data.encodings)}
     sure = {entry.name for entry in key.board.entries if not entry.preview}
     preview = np.array([name not in sure for name in data.encodings], bool)
-    return Measured(data.encodings, mean, ranking.without_p(ranking.pairs(data, parts), preview), at)
+    of_cell = data.names["task"].to_numpy()
+    tasks = {name: frozenset(of_cell[data.has_cell[n]].tolist()) for name, n in at.items()}
+    return Measured(data.encodings, mean, ranking.without_p(ranking.pairs(data, parts), preview), at, tasks)
 
 
 def _means(scores: NDArray[np.float64]) -> NDArray[np.float64]:

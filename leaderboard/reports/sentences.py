@@ -37,19 +37,22 @@ def in_short(board: Board) -> list[str]:
 
 
 def scope(board: Board) -> str:
-    """What was measured: size, lengths, seeds."""
+    """What was measured: sizes, lengths, seeds."""
     lengths = train_lengths(board)
     tasks = sorted(set(board.ranking.data.tasks) & lengths.keys())
     if not tasks:
         return ""
     rows = board.scores[board.scores["score"].notna() & board.scores["task"].isin(tasks)]
-    farthest = (rows["length"] / rows["task"].map(lengths)).max()
+    times = rows["length"] / rows["task"].map(lengths)
+    at, farthest = rows["task"][times == 1].nunique(), times.groupby(rows["task"]).max()
+    beyond = counted(rows["task"][times > 1].nunique(), "task")
+    to = " to ".join(dict.fromkeys(f"{x:.3g}" for x in (farthest.min(), farthest.max())))
     previews = sum(entry.preview for entry in board.entries)
     sure = len(board.ranking.data.encodings) - previews
     return (
-        f"Measured: {counted(len(tasks), 'task')}, {size(board)} a model, trained at {trained_at(board)}, read at L to "
-        f"{farthest:g} L. Two seeds or more in every task: {counted(sure, 'encoding')}. Fewer: "
-        f"{counted(previews, 'preview')}, on which no sentence here rests."
+        f"Measured: {counted(len(tasks), 'task')}, {size(board)} a model, trained at {trained_at(board)}. Scored at L: "
+        f"{counted(at, 'task')}. Scored beyond L: {beyond}, at most at {to} L. Two seeds or more in every task: "
+        f"{counted(sure, 'encoding')}. Fewer: {counted(previews, 'preview')}, on which no sentence here rests."
     )
 
 
@@ -205,7 +208,8 @@ def published_orders(board: Board) -> str:
         ("pairs inside one class of encodings", v.within_class),
     ]
     said = (
-        f"Against {counted(v.tables, 'published table')} of {counted(v.sources, 'source')} (tau: +1 the same order, -1 "
+        f"Against {v.compared} of {counted(v.tables, 'published table')}, of {v.total.sources} of "
+        f"{counted(v.sources, 'source')} (tau: +1 the same order, -1 "
         f"the opposite; 95 % over sources): {'; '.join(f'{name} {_tau(found)}' for name, found in parts)}."
     )
     far, inside = kinds["perplexity beyond L"], v.within_class

@@ -1,6 +1,6 @@
 """External validity: does the board order encodings as published tables do?
 
-Each published table is compared with our column that measures the same: the same task, at L or beyond L. Pairs of
+Each published table is compared with our nearest column: the same task, or a related one, at L or beyond L. Pairs of
 encodings count that a table separates by more than a margin. A pair *agrees* or *contradicts* if our difference is
 separated (p < 0.05, uncorrected), else it is *not separated*. A pair with a preview has no p-value: it is not
 separated. tau is the share of the other pairs in the published direction minus the share in the opposite one. Its 95 %
@@ -92,7 +92,8 @@ class Column:
     """One of our columns as a predictor of all published pairs, whatever their kind."""
 
     column: str
-    pairs: int
+    pairs: int  # comparisons: a pair of encodings counts in each table that separates it
+    distinct: int  # pairs of encodings among them
     tau: float | None
     low: float | None
     high: float | None
@@ -128,6 +129,12 @@ class Validity:
     absent: dict[str, int]  # encodings of the registry that are not on this board -> rows
     notes: list[str]
     pairs: pd.DataFrame = field(repr=False)
+
+    @property
+    def compared(self) -> int:
+        """The tables that have a pair of encodings with two seeds here."""
+        sure = self.pairs[self.pairs["p"].notna()]
+        return len(sure[["source_id", "table", "kind"]].drop_duplicates())
 
 
 def validity(board: Board, published: Published, registered: Iterable[str] = ()) -> Validity:
@@ -336,20 +343,20 @@ def _columns(board: Board, pairs: pd.DataFrame) -> list[Column]:
     """Each of our columns as a predictor of all published pairs without a preview, the best first."""
     found, sure = [], pairs[pairs["p"].notna()]
     for quantity in quantities(board):
-        signs, sources = _signs(measured(board, quantity), sure)
-        tau, low, high = tau_over_sources(signs, sources)
+        gaps = _gaps(measured(board, quantity), sure)
+        judged = sure[np.isfinite(gaps)]
+        tau, low, high = tau_over_sources(np.sign(gaps[np.isfinite(gaps)]), judged["source_id"])
         if tau is not None:
-            found.append(Column(quantity.title, len(signs), tau, low, high))
+            distinct = len({frozenset(pair) for pair in zip(judged["better"], judged["worse"], strict=True)})
+            found.append(Column(quantity.title, len(judged), distinct, tau, low, high))
     return sorted(found, key=lambda column: -(column.tau or 0.0))
 
 
-def _signs(ours: Measured, pairs: pd.DataFrame) -> tuple[np.ndarray, pd.Series]:
-    """The sign of our difference in the published direction, for the pairs that were measured, and their sources."""
+def _gaps(ours: Measured, pairs: pd.DataFrame) -> np.ndarray:
+    """Our difference in the published direction for each of these pairs, NaN where it was not measured."""
     named_pairs = list(zip(pairs["better"].tolist(), pairs["worse"].tolist(), strict=True))
     known = {pair: ours.difference(*pair) for pair in set(named_pairs)}
-    gaps = np.array([known[pair] for pair in named_pairs], float)
-    has = np.isfinite(gaps)
-    return np.sign(gaps[has]), pairs["source_id"][has]
+    return np.array([known[pair] for pair in named_pairs], float)
 
 
 def _contradictions(board: Board, pairs: pd.DataFrame) -> list[Contradiction]:
@@ -365,7 +372,7 @@ def _contradictions(board: Board, pairs: pd.DataFrame) -> list[Contradiction]:
             f"{a} above {b} ({int(r['size'])}; here {r['mean']:+.3f})"
             for (a, b), r in same.head(4).iterrows()
         ]
-        cause, tested = _cause(board, str(source_id), str(kind))
+        cause, tested = _cause(board, str(source_id), str(kind), set(same.index))
         found.append(
             Contradiction(
                 str(kind), str(source), len(rows), int((~rows["learned"]).sum()), examples, cause, tested
@@ -374,23 +381,27 @@ def _contradictions(board: Board, pairs: pd.DataFrame) -> list[Contradiction]:
     return sorted(found, key=lambda c: (-c.pairs, c.kind, c.source))
 
 
-def _cause(board: Board, source_id: str, kind: str) -> tuple[str, str]:
-    """The likeliest cause of a contradiction, and whether it was tested: yes, in part, no."""
+def _cause(board: Board, source_id: str, kind: str, orders: set[tuple[str, str]]) -> tuple[str, str]:
+    """The likeliest cause of a contradiction, and whether it was tested: yes, in part, no.
+
+    `orders` are the published ones, the better encoding first.
+    """
     task = matching(kind, board).task
     here = f"Models here have {size(board, task)}" + (
         f" and train at {trained_at(board, task)}" if task else ""
     )
     if source_id == "2305.19466" and kind in ("copy beyond L", "reverse beyond L"):
         return _not_learned(board, task)
-    if source_id in ("2512.07805", "2108.12409", "2203.16634", "2405.14722") and kind.endswith(AT):
+    language = kind in ("perplexity at L", "bits at L", "downstream at L")
+    if language and ("alibi", "rope") in orders:
         rope, alibi = (trials.value("language", e, 4, 128, 128, 128) for e in ("rope", "alibi"))
         if rope is not None and alibi is not None and rope > alibi:
             return (
-                f"{here}. With 4 layers of width 128 (0.8 M parameters, 600 steps, L = 128, one seed) RoPE is still "
-                f"ahead of ALiBi at L (score {rope:.3f}, {alibi:.3f}), so this size alone does not turn the order.",
+                f"{here}. With 4 layers of width 128 (0.8 M parameters, 600 steps, L = 128, one seed) `rope` is still "
+                f"ahead of `alibi` at L (score {rope:.3f}, {alibi:.3f}), so this size alone does not turn their order.",
                 "in part",
             )
-    rest = _DIFFERENT.get((source_id, kind))
+    rest = _DIFFERENT.get((source_id, kind, task))
     return (f"{here}; {rest}." if rest else ""), "no"
 
 
@@ -420,10 +431,15 @@ _DIFFERENT = {
     (
         "2512.12167",
         "needle beyond L",
+        "needle",
     ): "they train on needles alone, there on text, with needles in the test only",
-    ("2305.19466", "parity beyond L"): "the nearest task remembers a bit, parity counts all of them",
-    ("2405.18719", "counting at L"): "the nearest task remembers a bit and counts nothing",
-    ("2305.19466", "sort beyond L"): "there the items are numbers of several digits",
+    (
+        "2305.19466",
+        "parity beyond L",
+        "flipflop",
+    ): "the nearest task remembers a bit, parity counts all of them",
+    ("2405.18719", "counting at L", "flipflop"): "the nearest task remembers a bit and counts nothing",
+    ("2305.19466", "sort beyond L", "sort"): "there the items are numbers of several digits",
 }
 
 
@@ -532,12 +548,12 @@ def best_columns(v: Validity) -> str:
     alike = sum(column.tau == best.tau for column in v.columns[1:])
     said = f"Of our {len(v.columns)} columns {best.column} predicts the published order best: tau {_signed(best.tau)}"
     said += f", as {counted(alike, 'other column')}" if alike else ""
-    said += f", {counted(best.pairs, 'pair')}"
+    said += f", {counted(best.pairs, 'comparison')} of {counted(best.distinct, 'pair')} of encodings"
     if best.low is None:
         return f"{said}. One source, so no interval."
     near = [c.column for c in v.columns[1:] if c.high is not None and c.high >= best.low]
     rest = (
-        f"The intervals of {counted(len(near), 'column')} overlap it."
+        f"The intervals of {counted(len(near), 'column')} overlap it, so none is known to be the best."
         if near
         else "No other interval overlaps it."
     )
@@ -548,7 +564,8 @@ def to_markdown(v: Validity) -> str:
     """The page as Markdown, without a title."""
     lines = [
         f"Profile `{v.profile}` ({v.models}) against {counted(v.tables, 'published table')} of "
-        f"{counted(v.sources, 'source')}: {counted(v.total.pairs, 'pair')} of encodings that a table separates.",
+        f"{counted(v.sources, 'source')}: {counted(v.total.pairs, 'pair')} of encodings that a table separates. A pair "
+        f"with two seeds here is in {counted(v.compared, 'table')} of {counted(v.total.sources, 'source')}.",
         "",
         *_markdown(KIND_HEADER, kind_rows(v)),
         "",

@@ -177,6 +177,16 @@ def test_one_text_has_no_interval(records):
     assert any("One text" in note for note in track.notes)
 
 
+def test_a_method_that_lacks_a_text_of_one_quantity_is_measured_in_part(records):
+    every = read_all(records)[0]
+    assert not any("in part" in note for note in extension.track(TINY.name, "tiny", "0", every).notes)
+    fewer = [r for r in every if (r.encoding, r.task, r.seed) != ("rope@pi", "extend_retrieval", 1)]
+    track = extension.track(TINY.name, "tiny", "0", fewer)
+    assert "Measured in part: pi." in track.notes
+    shown = {line.method: extension.cells(line)[-1] for line in track.lines}
+    assert shown == {"none": "2, 2", "pi": "2, 1"}
+
+
 def test_what_is_hidden_is_where_it_should_be(folder, corpus):
     checkpoint = load_checkpoint(folder)
     window = asked.windows(checkpoint, 2048, corpus)[0]

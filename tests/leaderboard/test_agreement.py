@@ -29,6 +29,11 @@ def test_pairs_in_the_same_order(theirs: dict[str, float], same: tuple[int, int]
     assert side(**theirs).agreeing == same
 
 
+def test_the_smallest_difference_is_between_two_methods() -> None:
+    assert side(ntk=1.0, yarn=1.25).smallest == 0.25
+    assert side(ntk=-0.5, yarn=1.25).smallest == 0.5
+
+
 def test_methods_that_one_side_lacks_are_left_out() -> None:
     assert side(ntk=1.0, dual_chunk=3.0).methods == ["none", "ntk"]
     assert list(figure(side(ntk=1.0, dual_chunk=3.0)).data[0].text) == ["none", "ntk"]

@@ -9,7 +9,7 @@ import pytest
 from pebench.leaderboard.board import Board, make_board
 from pebench.leaderboard.reports.documents import top
 from pebench.leaderboard.reports.published import AT, BEYOND
-from pebench.leaderboard.reports.quantities import scope
+from pebench.leaderboard.reports.quantities import ALL, WHOLE, Quantity, measured, quantities, scope
 from pebench.suite.results.record import write
 from tests.made_records import TASKS, TRAIN_LENGTH, Sweep
 
@@ -46,3 +46,32 @@ def test_the_time_of_a_step_is_a_column_only_where_it_was_measured(tmp_path: Pat
     for file in tmp_path.rglob("throughput/**/*.json"):
         file.unlink()
     assert "train" not in top(make_board(tmp_path))
+
+
+def test_each_quantity_is_there_once(tmp_path: Path) -> None:
+    found = quantities(made(tmp_path, ["language"]))
+    assert {(q.task, q.phase) for q in found} == {
+        *((task, phase) for task in (ALL, "language") for phase in (AT, BEYOND, WHOLE)),
+        *((task, BEYOND) for task in ("copy", "needle")),
+    }
+    assert len(found) == len(set(found))
+
+
+def test_a_difference_over_fewer_tasks_says_so(tmp_path: Path) -> None:
+    for record in Sweep({"rope": 1.0, "alibi": 5.0, "fox": 6.0}).records():
+        if (record.encoding, record.task) != ("rope", "copy"):
+            write(record, tmp_path)
+    beyond = measured(make_board(tmp_path), Quantity(ALL, BEYOND))
+    assert beyond.shared("rope", "alibi") == "2 of 3 tasks"
+    assert beyond.shared("fox", "alibi") == ""
+
+
+def test_processors_are_named_with_the_precision_of_their_products(tmp_path: Path) -> None:
+    for record in Sweep({"rope": 1.0, "alibi": 5.0}).records():
+        precision = "float16" if record.seed == 0 else "float32"
+        write(
+            replace(record, provenance={**record.provenance, "cpu": "Z80", "precision": precision}), tmp_path
+        )
+    (note,) = [n for n in make_board(tmp_path).notes if n.startswith("Processors")]
+    assert "Z80, float16 (" in note
+    assert "Z80, float32 (" in note

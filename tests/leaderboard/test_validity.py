@@ -191,6 +191,19 @@ def test_the_column_that_orders_alike_is_first(board: Board) -> None:
     assert v.columns[0].tau == 1.0
     assert "beyond L" in v.columns[0].column
     assert [c.tau for c in v.columns] == sorted((c.tau for c in v.columns), reverse=True)
+    assert (v.columns[0].pairs, v.columns[0].distinct, v.compared) == (6, 6, 1)
+
+
+def test_pairs_of_encodings_count_once_however_many_tables_have_them(board: Board) -> None:
+    v = compare(board, *copying("A", fox=0.9, rope=0.1), *copying("B", fox=0.8, rope=0.2))
+    assert (v.columns[0].pairs, v.columns[0].distinct, v.compared) == (2, 1, 2)
+
+
+def test_a_cause_that_was_tested_on_two_encodings_is_given_to_their_order_alone(board: Board) -> None:
+    on_top = {("alibi", "rope"): "in part", ("t5_bias", "alibi"): "no"}
+    for order, tested in on_top.items():
+        cause = validity._cause(board, "any", "perplexity at L", {order})
+        assert cause[1] == tested
 
 
 def test_one_seed_separates_nothing() -> None:

@@ -22,11 +22,11 @@ def show() -> None:
     else:
         st.markdown(
             f"The paper (arXiv:2512.07805) measures {claims.PAPER}: averages over seven zero-shot tasks, one seed, "
-            "models of 355M and 770M parameters, a sampling error of about half a point. The same quantity here is "
-            f"{ours}: how well text is predicted at the training length. Only there a verdict stands, "
-            "corrected for the number of claims (Holm, 5 %). A second line of each claim shows "
-            f"{claims.BESIDE.title}, which the paper does not measure: *{claims.OTHER}*. *Not separated* does not mean "
-            "equal. Where the paper's figure is negative, its own table says the opposite of the line."
+            "models of 355M and 770M parameters, a sampling error of about half a point. The nearest quantity here is "
+            f"{ours}: how well text is predicted at the training length. It is not downstream accuracy. Only there a "
+            "verdict stands, corrected for the number of claims with one (Holm, 5 %). A second line of each claim "
+            f"shows {claims.BESIDE.title}, which the paper does not measure: *{claims.OTHER}*. *Not separated* does "
+            "not mean equal. Where the paper's figure is negative, its own table says the opposite of the line."
         )
         for quantity, models in dict(zip(frame["quantity"], frame["models"], strict=True)).items():
             st.caption(views.quoted(f"{quantity}: {models}."))
