@@ -11,6 +11,7 @@ import pandas as pd
 from pebench.leaderboard import about, ranking, table
 from pebench.leaderboard.board import COSTS, Board, Entry, Overall, version_after, version_before
 from pebench.leaderboard.printing import plain, to_frame
+from pebench.leaderboard.reports.quantities import train_lengths
 from pebench.leaderboard.reports.trend import APART, Trend
 from pebench.leaderboard.reports.trend import to_frame as trend_frame
 from pebench.leaderboard.reports.validity import Validity
@@ -409,8 +410,7 @@ def better(metric: str) -> str:
 
 def train_length(board: Board, task: str) -> float | None:
     """The length that a task is trained at, None where it is not trained."""
-    lengths = board.runs.loc[board.runs["task"] == task, "train_length"].dropna()
-    return float(lengths.max()) if len(lengths) else None
+    return train_lengths(board).get(task)
 
 
 def _chosen(board: Board, task: str, metric: str, names: Sequence[str], learned_only: bool) -> pd.DataFrame:
@@ -583,8 +583,9 @@ def forced_choice(board: Board) -> pd.DataFrame:
         seeds=("seed", "nunique"),
     )
     sure = 1.645 * (frame["chance"] * (1 - frame["chance"]) / frame["asked"]) ** 0.5
-    above = frame["accuracy"] - frame["chance"] > sure
-    frame.insert(5, "verdict", above.map({True: "above chance", False: "at chance"}))
+    above = (frame["accuracy"] - frame["chance"] > sure).map({True: "above chance", False: "at chance"})
+    judged = frame["chance"].notna() & (frame["seeds"] >= ranking.FEWEST)
+    frame.insert(5, "verdict", above.where(judged, ""))
     return frame.sort_values(["questions", "length", "bits_per_byte"], ignore_index=True)
 
 

@@ -184,8 +184,8 @@ def _lines(
     p_best = np.full(len(names), np.nan)
     among = np.flatnonzero(known & compared)
     if len(among):
-        firsts = sample[among].argmax(axis=0)
-        p_best[among] = np.bincount(firsts, minlength=len(among)) / sample.shape[1]
+        first = sample[among] == sample[among].max(axis=0)
+        p_best[among] = (first / first.sum(axis=0)).mean(axis=1)  # a tie is shared
     return pd.DataFrame(
         {
             "encoding": names,

@@ -64,15 +64,21 @@ class Cells:
 def cells(scores: pd.DataFrame) -> Cells:
     """Arrange a score table.
 
-    A cell that only one of several encodings has compares nothing and is left out. So is a cell that few encodings
-    have yet (MIN_SHARE). In each task a seed counts only where it has every cell of the encoding's fullest seed.
+    A cell that only one of several encodings has compares nothing and is left out. So is a cell that few encodings with
+    two seeds have yet (MIN_SHARE). In each task a seed counts only where it has every cell of the encoding's fullest
+    seed.
     """
     # The digits of a sum are right or wrong together: as many answers are independent as there are examples.
     examples = scores.groupby(["encoding", "task", "seed", "condition"])["n"].transform("min")
     counted = scores.assign(n=examples)[scores["score"].notna()]
-    if (every := counted["encoding"].nunique()) > 1:
-        have = counted.groupby(["task", "metric", "condition"])["encoding"].transform("nunique")
-        counted = counted[have >= max(2, MIN_SHARE * every)]
+    if counted["encoding"].nunique() > 1:
+        most = counted.groupby("encoding")["seed"].nunique()
+        several = set(most.index[most > 1]) or set(most.index)  # a preview moves none of them
+        cell_names = ["task", "metric", "condition"]
+        have = counted.groupby(cell_names)["encoding"].transform("nunique")
+        sure = counted["encoding"].where(counted["encoding"].isin(several))
+        share = sure.groupby([counted[name] for name in cell_names]).transform("nunique") / len(several)
+        counted = counted[(have > 1) & (share >= MIN_SHARE)]
     keys = ["task_family", "task", "length", "metric", "condition", "phase"]
     cell, names = _codes(counted[keys])
     encoding, encodings = pd.factorize(counted["encoding"], sort=True)

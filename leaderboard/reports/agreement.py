@@ -115,8 +115,8 @@ def paragraph(board: Board, track: Track, side: Side) -> str:
     return "\n".join(
         [
             f"**`{side.task}` beyond L and {side.kind} beyond L** (`{track.profile}`): {same} of {pairs} pairs of "
-            f"methods have the same order by the sign of their difference; the smallest on the pretrained model is "
-            f"{side.smallest:.3f}. Small models: {small}. Pretrained: {large}. "
+            f"methods have the same order by the sign of their difference, which no test supports. The smallest "
+            f"difference on the pretrained model is {side.smallest:.3f}. Small models: {small}. Pretrained: {large}. "
             f"{counted(len(side.methods), 'method')} are too few for a test.",
             "",
             f"| method | small: score minus rope's | pretrained: {side.about} |",

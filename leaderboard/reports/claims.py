@@ -204,8 +204,14 @@ def signed(difference: float, low: float, high: float) -> str:
     return f"{difference:+.3f}" if pd.isna(low) else f"{difference:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
+def carried() -> list[Pair]:
+    """The claims whose direction the paper's own figures have at each size, where there is a figure."""
+    figures = {pair: [x for scale in TABLES if pd.notna(x := _paper(*pair[1:], scale))] for pair in CLAIMS}
+    return [pair for pair, known in figures.items() if known and min(known) > 0]
+
+
 def tally(board: Board) -> dict[str, int]:
-    """How many claims come out which way, on the paper's quantity; previews are not counted."""
+    """How many of the claims that the paper carries come out which way, on its quantity; previews are not counted."""
     frame = judged(board)
-    kept = frame[frame["same_quantity"]]
+    kept = frame[frame["same_quantity"] & frame["claim"].isin([pair.about for pair in carried()])]
     return {word: int((kept["verdict"] == word).sum()) for word in ("higher", "lower", "not separated")}

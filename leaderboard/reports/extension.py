@@ -239,14 +239,16 @@ def over_texts(values: pd.Series) -> float:
 
 
 def resampled(values: pd.Series) -> tuple[float | None, float | None]:
-    """The ends of the 95 % interval over texts, and over questions within them; None with fewer than two texts.
+    """The ends of the 95 % interval over texts, and over questions within them.
+
+    None with fewer than two texts, or where all values are equal.
 
     Texts are drawn with replacement, then questions within each drawn text. Few texts vary too little when they are
     drawn: deviations from the mean are stretched by sqrt(n / (n - 1)).
     """
     texts = [group.to_numpy() for _, group in values.groupby(level="text")]
     n = len(texts)
-    if n < FEWEST:
+    if n < FEWEST or values.nunique() < 2:  # equal values show no variance, and no certainty either
         return None, None
     rng = np.random.default_rng(0)
     means = np.stack([rng.choice(text, (DRAWS, len(text))).mean(axis=1) for text in texts], axis=1)

@@ -51,7 +51,7 @@ def power(board: Board) -> Power | None:
         ranked=len(names),
         seeds=min(entry.seeds for entry in board.entries if entry.name in names),
         pairs=len(gaps),
-        separated=r.separated,
+        separated=int(sum(r.p[a, b] < ranking.LEVEL for n, a in enumerate(at) for b in at[:n])),
         visible=float(np.median(visible)) if visible else np.nan,
         dead=dead,
         ceiling=ceiling,

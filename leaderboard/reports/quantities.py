@@ -132,7 +132,12 @@ def _measured(key: _Once, quantity: Quantity) -> Measured:
         means = _means(scores)
     mean = {name: float(x) for name, x in zip(data.encodings, means, strict=True) if np.isfinite(x)}
     at = {name: n for n, name in enumerate(data.encodings)}
-    sure = {entry.name for entry in key.board.entries if not entry.preview}
+    ranked = set(key.board.ranking.data.encodings)
+    sure = {
+        entry.name
+        for entry in key.board.entries
+        if entry.name in ranked and not entry.preview and entry.certificate != "failed"
+    }
     preview = np.array([name not in sure for name in data.encodings], bool)
     of_cell = data.names["task"].to_numpy()
     tasks = {name: frozenset(of_cell[data.has_cell[n]].tolist()) for name, n in at.items()}
@@ -155,9 +160,9 @@ def _rows(board: Board, phase: str) -> pd.DataFrame:
 
 
 def train_lengths(board: Board) -> dict[str, float]:
-    """By task: the length that it is trained at, in the task's own unit."""
-    lengths = board.runs.dropna(subset="train_length").groupby("task")["train_length"].max()
-    return {str(task): float(length) for task, length in lengths.items()}
+    """By task: the length that most of its runs are trained at, in the task's own unit."""
+    lengths = board.runs.dropna(subset="train_length").groupby("task", observed=True)["train_length"]
+    return {str(task): float(of_task.mode().iloc[0]) for task, of_task in lengths}
 
 
 def scope(board: Board, phase: str) -> str:

@@ -5,7 +5,7 @@ encodings: the difference of their scores at each size, its slope against log2 o
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,10 +41,11 @@ class Trend(NamedTuple):
 def trend(profiles: Mapping[str, Sequence[Record]], of: str = "score") -> Trend:
     """Compare the sizes on the tasks and conditions that all profiles have; `of` is one of ranking.QUANTITIES.
 
-    A difference has its 95 % interval over seeds. `stands`: all intervals lie on the same side of 0. `does not carry
-    over`: two lie on opposite sides. `unknown`: no two do, and one holds 0 or has no two seeds. The slope is per
-    doubling of the parameters, by least squares weighed by the inverse variances; low and high are its 95 % interval.
-    TrendError with fewer than two sizes or nothing in common.
+    A pair is compared on conditions that both encodings have at every size. A difference has its 95 % interval over
+    seeds. `stands`: all intervals lie on the same side of 0. `does not carry over`: two lie on opposite sides.
+    `unknown`: no two do, and one holds 0 or has no two seeds. The slope is per doubling of the parameters, by least
+    squares weighed by the inverse variances; low and high are its 95 % interval. TrendError with fewer than two sizes
+    or nothing in common.
     """
     if of not in ranking.QUANTITIES:
         raise TrendError(f"no quantity {of!r}; there are: {', '.join(ranking.QUANTITIES)}")
@@ -72,16 +73,35 @@ def trend(profiles: Mapping[str, Sequence[Record]], of: str = "score") -> Trend:
     common = set.intersection(
         *(set(s.dropna(subset="score")[CELL].itertuples(index=False, name=None)) for s in scores)
     )
-    scores = [s[[cell in common for cell in s[CELL].itertuples(index=False, name=None)]] for s in scores]
+    scores = [_of_cells(s, common) for s in scores]
     ranks = [ranking.rank(s) for s in scores]
     names = sorted(set.intersection(*(set(r.data.encodings) for r in ranks)))
     doublings = np.log2([size[name] for name in order])
-    lines = [
-        _line(a, b, [_difference(r, a, b, of) for r in ranks], doublings)
-        for a, b in itertools.combinations(names, 2)
-    ]
+    have = [_cells(r) for r in ranks]
+    ranked = {frozenset(common): ranks}
+    lines = []
+    for a, b in itertools.combinations(names, 2):
+        shared = [cells[a] & cells[b] for cells in have]
+        on = frozenset(common) if len(set(shared)) == 1 else frozenset.intersection(*shared)
+        if on not in ranked:
+            ranked[on] = [ranking.rank(_of_cells(s, on)) for s in scores]
+        lines.append(_line(a, b, [_difference(r, a, b, of) for r in ranked[on]], doublings))
     seeds = [_seeds(s[s["encoding"].isin(names)]) for s in scores]
     return Trend(order, [size[name] for name in order], seeds, tasks, pd.DataFrame(lines, columns=COLUMNS))
+
+
+def _of_cells(scores: pd.DataFrame, cells: Set[tuple[Any, ...]]) -> pd.DataFrame:
+    """The rows of these tasks, metrics and conditions."""
+    return scores[[cell in cells for cell in scores[CELL].itertuples(index=False, name=None)]]
+
+
+def _cells(r: ranking.Ranking) -> dict[str, frozenset[tuple[Any, ...]]]:
+    """By encoding: the tasks, metrics and conditions that it has a score of."""
+    every = list(r.data.names[CELL].itertuples(index=False, name=None))
+    return {
+        name: frozenset(cell for cell, there in zip(every, has, strict=True) if there)
+        for name, has in zip(r.data.encodings, r.data.has_cell, strict=True)
+    }
 
 
 def _size(runs: pd.DataFrame) -> float:
@@ -96,7 +116,12 @@ def _seeds(scores: pd.DataFrame) -> str:
 
 
 def _difference(r: ranking.Ranking, a: str, b: str, of: str) -> tuple[float, float, float]:
-    """The difference over all tasks; its interval over the pair's own seeds, NaN with fewer than two."""
+    """The difference over all tasks with its interval, NaN where one of the two has fewer than two seeds.
+
+    Variances are shrunk towards those of the other encodings, as everywhere (docs/ranks.md, item 7).
+    """
+    if not {a, b} <= set(r.data.encodings):
+        return np.nan, np.nan, np.nan
     found = ranking.differences(r, a, b, of)
     rows = found[found["task"] == "all"]
     if rows.empty:
@@ -159,7 +184,14 @@ def of_folder(records: Sequence[Path], profiles: Sequence[str] = (), of: str = "
 
     TrendError where there is no such group.
     """
-    every = newest([record for folder in records for record in reading(folder).records])
+    read = {folder: reading(folder).records for folder in records}
+    published = {(r.profile, r.encoding) for r in read.get(PUBLISHED, ())}  # these are shown as published
+    every = newest(
+        record
+        for folder, part in read.items()
+        for record in part
+        if folder == PUBLISHED or (record.profile, record.encoding) not in published
+    )
     by_profile = {
         name: [r for r in every if r.profile == name] for name in sorted({r.profile for r in every})
     }

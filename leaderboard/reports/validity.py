@@ -50,7 +50,7 @@ DRAWS = 4000
 AGREE, CONTRADICT, NOT_SEPARATED = "agree", "contradict", "not separated"
 _TABLE = ["source_id", "source", "table", "kind", "trained_at", "read_at", "size"]  # what makes one table
 _PAIR = [
-    *("source_id", "source", "table", "kind", "better", "worse", "published", "same_class"),
+    *("number", "source_id", "source", "table", "kind", "better", "worse", "published", "same_class"),
     *("learned", "difference", "p", "seeds", "visible", "verdict"),
 ]
 
@@ -133,8 +133,7 @@ class Validity:
     @property
     def compared(self) -> int:
         """The tables that have a pair of encodings with two seeds here."""
-        sure = self.pairs[self.pairs["p"].notna()]
-        return len(sure[["source_id", "table", "kind"]].drop_duplicates())
+        return int(self.pairs.loc[self.pairs["p"].notna(), "number"].nunique())
 
 
 def validity(board: Board, published: Published, registered: Iterable[str] = ()) -> Validity:
@@ -234,7 +233,7 @@ def _pairs(board: Board, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, in
     tables: dict[int, list[Any]] = defaultdict(list)
     for number, row in zip(rows.groupby(_TABLE, dropna=False).ngroup(), rows.itertuples(), strict=True):
         tables[number].append(row)
-    for _, table in sorted(tables.items()):
+    for number, table in sorted(tables.items()):
         first = table[0]
         kind, ours, gates = first.kind, compared[first.kind], learned_here[first.kind]
         values = {row.ours: row.value for row in table}
@@ -252,7 +251,7 @@ def _pairs(board: Board, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, in
             same = family.get(a, a) == family.get(b, b)
             learned = first.phase == AT or gates[better]
             facts = (learned, mine.difference, mine.p, mine.seeds, mine.visible, _verdict(mine))
-            about = (first.source_id, first.source, first.table, kind)
+            about = (number, first.source_id, first.source, first.table, kind)
             found.append((*about, better, worse, abs(gap), same, *facts))
     pairs = pd.DataFrame(found, columns=_PAIR).astype(
         {"same_class": bool, "learned": bool, "difference": float, "p": float, "visible": float}

@@ -6,7 +6,7 @@ import pandas as pd
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.reports.claims import Pair, gaps, holm, signed, verdict
 from pebench.leaderboard.reports.published import AT, BEYOND
-from pebench.leaderboard.reports.quantities import ALL, Quantity, scope
+from pebench.leaderboard.reports.quantities import ALL, Quantity, measured, scope
 
 # What the change is, the variant, and what it is a variant of.
 VARIANTS = (
@@ -74,6 +74,11 @@ def judged(board: Board) -> pd.DataFrame:
     return made.rename(columns={"about": "change"})
 
 
+def over(board: Board, first: str, second: str, phase: str) -> str:
+    """The tasks that a difference at L or beyond it is averaged over, in words: those that both encodings have."""
+    return measured(board, Quantity(ALL, phase)).shared(first, second) or scope(board, phase)
+
+
 def to_markdown(board: Board) -> str:
     """The variants as a Markdown table."""
     at, beyond = (scope(board, phase) for phase in (AT, BEYOND))
@@ -84,8 +89,10 @@ def to_markdown(board: Board) -> str:
     ]
     for row in judged(board).to_dict("records"):
         cells = [row["change"], row["first"], row["second"], f"{row['seeds']:.0f}"]
-        for name in PHASES:
+        for name, quantity in PHASES.items():
             gap, low, high = (row[f"{name}_{number}"] for number in ("difference", "low", "high"))
-            cells += ["-", "-"] if pd.isna(gap) else [signed(gap, low, high), row[f"{name}_verdict"]]
+            fewer = measured(board, quantity).shared(row["first"], row["second"])
+            said = signed(gap, low, high) + (f" ({fewer})" if fewer else "")
+            cells += ["-", "-"] if pd.isna(gap) else [said, row[f"{name}_verdict"]]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -673,6 +673,31 @@ def test_an_accuracy_at_chance_is_called_so(tmp_path):
     assert (far["length"], far["verdict"]) == (128, "above chance")
 
 
+def test_one_seed_or_no_known_chance_gets_no_verdict_of_an_accuracy(tmp_path):
+    write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0}, seeds=2)
+    write(asked(0, 0.9, 2.0), tmp_path)
+    (row,) = views.forced_choice(make_board(tmp_path)).to_dict("records")
+    assert (row["seeds"], row["verdict"]) == (1, "")
+    for seed in (0, 1):
+        record = asked(seed, 0.9, 2.0)
+        write(
+            replace(record, rows=tuple(replace(row, floor=None, ceiling=None) for row in record.rows)),
+            tmp_path,
+        )
+    (row,) = views.forced_choice(make_board(tmp_path)).to_dict("records")
+    assert (row["seeds"], row["verdict"]) == (2, "")
+
+
+def test_previews_of_a_users_own_leave_the_tasks_of_the_others(tmp_path):
+    theirs, own = tmp_path / "theirs", tmp_path / "own"
+    write_sweep(theirs, {"rope": 1.0, "fox": 6.0, "alibi": 4.0}, seeds=2)
+    write_sweep(own, {f"own{n}": 2.0 for n in range(12)}, seeds=1, tasks=("copy",))
+    alone, beside = make_board(theirs), make_board([theirs, own])
+    assert beside.ranking.data.tasks == alone.ranking.data.tasks
+    ranks = [{e.name: e.rank for e in board.entries if e.rank} for board in (alone, beside)]
+    assert ranks[0] == ranks[1]
+
+
 def test_without_questions_there_is_no_forced_choice(board):
     assert views.forced_choice(board).empty
 

@@ -99,6 +99,12 @@ def test_the_better_of_two_is_the_best_as_surely_as_seeds_say() -> None:
     assert row["low"] < row["value"] < row["high"]
 
 
+def test_a_tie_for_the_best_is_shared() -> None:
+    """All runs hold to the longest length, which is as far as it was measured."""
+    held = tables(lambda e, t, s, n: fading(9.0)(n))
+    assert {value(learning(*held).keeps, e)["p_best"] for e in "ab"} == {0.5}
+
+
 def test_an_interval_reaches_to_its_value_where_all_runs_pass_or_none_does() -> None:
     scores, runs = tables(lambda e, t, s, n: fading(1)(n))
     for passed in (True, False):

@@ -37,6 +37,17 @@ def records() -> list[Record]:
     return list(Sweep(SKILLS).records())
 
 
+def test_pairs_that_are_separated_are_pairs_that_are_counted(records: list[Record]) -> None:
+    """An encoding without some lengths has a rank, and no place in either count."""
+    short = [r for r in records if r.encoding != "nope"]
+    short += Sweep({"nope": 1.0}, lengths=(64, 128, 256)).records()
+    board = made(short)
+    found = power.power(board)
+    assert found is not None
+    assert (found.ranked, found.pairs) == (3, 3)
+    assert board.ranking.separated > found.pairs >= found.separated
+
+
 def test_dead_weight_is_the_weight_of_conditions_that_nearly_all_runs_fail(records: list[Record]) -> None:
     whole, failed, solved = (
         power.power(made(found))

@@ -9,7 +9,15 @@ import pytest
 from pebench.leaderboard.board import Board, make_board
 from pebench.leaderboard.reports.documents import top
 from pebench.leaderboard.reports.published import AT, BEYOND
-from pebench.leaderboard.reports.quantities import ALL, WHOLE, Quantity, measured, quantities, scope
+from pebench.leaderboard.reports.quantities import (
+    ALL,
+    WHOLE,
+    Quantity,
+    measured,
+    quantities,
+    scope,
+    train_lengths,
+)
 from pebench.suite.results.record import write
 from tests.made_records import TASKS, TRAIN_LENGTH, Sweep
 
@@ -64,6 +72,29 @@ def test_a_difference_over_fewer_tasks_says_so(tmp_path: Path) -> None:
     beyond = measured(make_board(tmp_path), Quantity(ALL, BEYOND))
     assert beyond.shared("rope", "alibi") == "2 of 3 tasks"
     assert beyond.shared("fox", "alibi") == ""
+
+
+def test_one_record_cannot_move_the_training_length(tmp_path: Path) -> None:
+    for record in Sweep({"rope": 1.0, "alibi": 5.0}).records():
+        if (record.encoding, record.task, record.seed) == ("rope", "copy", 0):
+            record = replace(record, setup={**record.setup, "train_length": 4 * TRAIN_LENGTH})
+        write(record, tmp_path)
+    assert train_lengths(make_board(tmp_path))["copy"] == TRAIN_LENGTH
+
+
+def test_an_encoding_with_a_failed_certificate_has_no_p_value(tmp_path: Path) -> None:
+    for record in Sweep({"rope": 1.0, "alibi": 5.0, "fox": 6.0}).records():
+        if (record.encoding, record.task) == ("fox", "certificate"):
+            record = replace(record, rows=tuple(replace(row, value=0.0) for row in record.rows))
+        write(record, tmp_path)
+    board = make_board(tmp_path)
+    assert {e.name: e.certificate for e in board.entries}["fox"] == "failed"
+    beyond = measured(board, Quantity(ALL, BEYOND))
+    fox, alibi = beyond.gap("fox", "rope"), beyond.gap("alibi", "rope")
+    assert fox is not None
+    assert fox.p is None
+    assert alibi is not None
+    assert alibi.p is not None
 
 
 def test_processors_are_named_with_the_precision_of_their_products(tmp_path: Path) -> None:

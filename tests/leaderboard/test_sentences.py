@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from pebench.leaderboard.board import Board, board_of
+from pebench.leaderboard.board import PUBLISHED, Board, board_of, make_board
 from pebench.leaderboard.reports import documents, notes, sentences, trials
 from pebench.suite.results.record import Record, Row
 from tests.made_records import SKILL, Sweep
@@ -85,14 +85,24 @@ def test_nope_that_learns_copy_is_no_training_failure() -> None:
     assert sentences.nope_does_not_learn(gates_of("nope", 0.6, 0.39, 0.95)) == ""
 
 
-def test_another_order_at_another_length_is_said_only_where_it_is_another() -> None:
-    """By the trials at L = 32 alibi and fox are above grape_a_qk; these records are made so or the other way round."""
-    other = made({"grape_a_qk": 9.0, "alibi": 3.0, "fox": 1.0})
-    said = sentences.copy_depends_on_length(other)
-    assert "L = 64" in said
-    assert "L = 32, one seed each" in said
-    alike = made({"alibi": 9.0, "fox": 3.0, "grape_a_qk": 1.0})
-    assert sentences.copy_depends_on_length(alike) == ""
+@pytest.mark.parametrize("profile", ["LARGE", "QUICK_2", "STANDARD_2"])
+def test_each_published_profile_has_sentences(profile: str) -> None:
+    said = sentences.in_short(make_board(PUBLISHED, profile))
+    assert said[0].startswith("Measured: ")
+
+
+def test_one_task_is_measured_too() -> None:
+    assert "Scored at L: 1 task. Scored beyond L: 1 task" in sentences.scope(
+        made({"fox": 9.0, "rope": 1.0}, tasks=("copy",))
+    )
+
+
+def test_two_sources_screen_no_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = documents.board(documents.FIRST)
+    full = sentences.published_orders(board)
+    monkeypatch.setattr(sentences, "SOURCES", 99)
+    assert "screens classes" not in sentences.published_orders(board)
+    assert sentences.published_orders(board) in full
 
 
 def test_the_trials_have_what_is_cited() -> None:

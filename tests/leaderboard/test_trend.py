@@ -8,7 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pebench.leaderboard.reports.trend import FAILS, STANDS, UNKNOWN, TrendError, groups, to_markdown, trend
+from pebench.leaderboard.reports.trend import (
+    FAILS,
+    STANDS,
+    UNKNOWN,
+    TrendError,
+    groups,
+    of_folder,
+    to_markdown,
+    trend,
+)
 from pebench.suite.results.record import Record, Row, write
 from tests.in_process import exit_code
 
@@ -90,6 +99,31 @@ def test_a_pair_with_one_seed_borrows_no_interval_from_other_encodings(tasks: tu
     assert rows.loc["alibi", ["slope", "low", "high"]].isna().all(axis=None)
     assert rows.loc["fox", ["slope", "low", "high"]].notna().all(axis=None)
     assert "| - | unknown |" in to_markdown(found)
+
+
+def test_a_pair_is_compared_on_the_tasks_that_both_have_at_every_size() -> None:
+    """Without `sort` at the larger size, `fox` is compared on `copy` alone at both; other pairs keep both tasks."""
+    small = [replace(r, rows=tuple(replace(row, value=row.value / 2) for row in r.rows)) if r.task == "sort" else r
+             for r in SMALL]  # fmt: skip
+    large = [r for r in LARGE if (r.encoding, r.task) != ("fox", "sort")]
+    rows = trend({"LARGE": large, "STANDARD_2": small}).pairs.set_index(["better", "worse"])["differences"]
+    assert rows["alibi", "fox"][0] == pytest.approx(0.1, abs=0.02)
+    assert rows["alibi", "rope"][0] == pytest.approx((0.3 + 0.15) / 2, abs=0.02)
+
+
+def test_an_encoding_that_is_published_is_shown_as_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs, mine = tmp_path / "theirs", tmp_path / "mine"
+    for record in [*SMALL, *LARGE]:
+        write(record, theirs)
+    for record in made("STANDARD_2", 300_000, lambda name: 0.9, seeds=3):
+        write(
+            replace(record, fingerprint="cd" * 8, provenance={**record.provenance, "started": "2099"}), mine
+        )
+    monkeypatch.setattr("pebench.leaderboard.reports.trend.PUBLISHED", theirs)
+    both, alone = of_folder([mine, theirs]), of_folder([theirs])
+    assert to_markdown(both) == to_markdown(alone)
 
 
 def test_tasks_of_other_training_lengths_are_left_out() -> None:
