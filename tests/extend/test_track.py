@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -185,6 +186,44 @@ def test_a_method_that_lacks_a_text_of_one_quantity_is_measured_in_part(records)
     assert "Measured in part: pi." in track.notes
     shown = {line.method: extension.cells(line)[-1] for line in track.lines}
     assert shown == {"none": "2, 2", "pi": "2, 1"}
+
+
+def with_setup(record, part, **changed):
+    """The record with other facts of its model or corpus."""
+    return replace(record, setup={**record.setup, part: {**record.setup[part], **changed}})
+
+
+def test_texts_of_two_corpora_are_no_pairs(records):
+    every = read_all(records)[0]
+    others = [
+        with_setup(r, "corpus", name="books-v1", sha256="f" * 64) for r in every if r.encoding == "rope@pi"
+    ]
+    own, other = extension.tracks_of([*(r for r in every if r.encoding == "rope"), *others], TINY.name)
+    assert [[line.method for line in each.lines] for each in (own, other)] == [["none"], ["pi"]]
+    assert all(q.difference is None for q in other.lines[0].loss.values())
+    assert f"on user:{every[0].setup['corpus']['name'][5:]} " in extension.heading(own)
+    assert "on books-v1, trained" in extension.heading(other)
+    (alone,) = extension.tracks_of(every, TINY.name)
+    assert " on user:" not in extension.heading(alone)
+
+
+def test_a_model_under_two_names_has_one_board(records):
+    every = read_all(records)[0]
+    later = [
+        replace(with_setup(r, "model", name="renamed"), provenance={**r.provenance, "started": "2999-01-01"})
+        for r in every
+        if r.encoding == "rope@pi"
+    ]
+    (track,) = extension.tracks_of([*later, *(r for r in every if r.encoding == "rope")], TINY.name)
+    assert track.model == "renamed"
+    assert {line.method for line in track.lines} == {"none", "pi"}
+
+
+def test_two_versions_of_a_method_are_told(records):
+    every = read_all(records)[0]
+    mixed = [replace(r, encoding_code="0" * 64) if r.encoding == "rope@pi" and r.seed else r for r in every]
+    told = "Records of more than one version of a method: pi; run the older ones again."
+    assert [told in extension.tracks_of(part, TINY.name)[0].notes for part in (mixed, every)] == [True, False]
 
 
 def test_what_is_hidden_is_where_it_should_be(folder, corpus):
