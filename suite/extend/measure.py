@@ -70,8 +70,7 @@ class Session:
 
     def window(self, number: int) -> Tensor:
         """Text `number`, the same for all methods of a profile."""
-        found = windows(self.checkpoint, max(self.lengths()), self.corpus)
-        return found[number % len(found)]
+        return windows(self.checkpoint, max(self.lengths()), self.corpus)[number]
 
     def losses(self, window: Tensor) -> list[Row]:
         """The mean loss of each stretch of a text, in nats a token."""

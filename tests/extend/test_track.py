@@ -11,6 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from pebench.encodings.extension import CLAIMS, METHODS
 from pebench.leaderboard.board import BoardError, make_board
 from pebench.leaderboard.reports import extension
 from pebench.suite.cli import app
@@ -19,7 +20,7 @@ from pebench.suite.extend import measure
 from pebench.suite.extend.checkpoint import ModelError, load_checkpoint
 from pebench.suite.extend.measure import Session
 from pebench.suite.extend.profiles import COST, EXTEND, LOSS, RETRIEVAL, TASKS, TRACKS, Track
-from pebench.suite.extend.run import demand_room
+from pebench.suite.extend.run import demand_room, place, runs
 from pebench.suite.results.metrics import EXTENDING
 from pebench.suite.results.processes import environment
 from pebench.suite.results.record import RUNNING, read_all
@@ -360,9 +361,7 @@ def test_a_short_corpus_says_so(folder, tmp_path):
         asked.windows(load_checkpoint(folder), 100_000, tmp_path)
 
 
-def test_a_method_of_a_file_is_measured(folder, corpus, track, tmp_path):
-    from pebench.encodings.extension import CLAIMS, METHODS
-
+def test_a_method_of_a_file_is_measured(folder, corpus, track, tmp_path, own_methods):
     file = Path(tmp_path, "mine.py")
     file.write_text(
         "from pebench.encodings.extension import Retuned, method\n\n\n"
@@ -370,13 +369,9 @@ def test_a_method_of_a_file_is_measured(folder, corpus, track, tmp_path):
         '    formula = "x"\n\n    @staticmethod\n    def change(frequencies, factor, length):\n'
         "        return frequencies / 2\n"
     )
-    try:
-        result = extend(folder, corpus, tmp_path / "records", "-m", f"{file}:Mine", "-t", LOSS)
-        assert result.exit_code == 0, result.output
-        assert {r.encoding for r in read_all(tmp_path / "records")[0]} == {"rope@halved_again"}
-    finally:
-        METHODS.pop("halved_again", None)
-        CLAIMS.pop("halved_again", None)
+    result = extend(folder, corpus, tmp_path / "records", "-m", f"{file}:Mine", "-t", LOSS)
+    assert result.exit_code == 0, result.output
+    assert {r.encoding for r in read_all(tmp_path / "records")[0]} == {"rope@halved_again"}
 
 
 def test_dynamic_methods_take_each_texts_factor(folder, corpus, track):
@@ -396,4 +391,73 @@ def test_a_tokenizer_of_bytes_has_no_room_and_says_so(folder):
     checkpoint.__dict__["tokenizer"] = Tokenizer(models.BPE(signs, []))
     checkpoint.tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     with pytest.raises(ModelError, match="a text keeps 256"):
-        demand_room(checkpoint)
+        demand_room(checkpoint, TINY)
+
+
+def test_texts_without_room_for_hidden_numbers_say_so(folder, corpus):
+    short = replace(TINY, lengths=(1 / 4, 2))
+    with pytest.raises(ModelError, match="texts of 256 tokens, and 256 of them are kept"):
+        runs(load_checkpoint(folder), short, ["none"], [], corpus)
+    assert len(runs(load_checkpoint(folder), short, ["none"], [LOSS], corpus)) == 2
+
+
+def test_a_window_is_one_text(folder, corpus):
+    checkpoint = load_checkpoint(folder)
+    most = len(asked.windows(checkpoint, 2048, corpus))
+    with pytest.raises(
+        ModelError, match=f"reads {most + 1} texts of 2048 tokens, and the test books have {most};"
+    ):
+        runs(checkpoint, replace(TINY, texts=most + 1), ["none"], [], corpus)
+    assert runs(checkpoint, replace(TINY, texts=most), ["none"], [LOSS], corpus)
+
+
+@pytest.fixture
+def own_methods():
+    """Methods that a test adds are forgotten behind it."""
+    before = METHODS.copy(), CLAIMS.copy()
+    yield
+    for table, old in zip((METHODS, CLAIMS), before, strict=True):
+        table.clear()
+        table.update(old)
+
+
+FAILING = """
+from pebench.encodings.extension import Retuned, method
+
+
+@method("failing")
+class Failing(Retuned):
+    title, paper, formula = "failing", "unpublished", "x"
+
+    @staticmethod
+    def change(frequencies, factor, length):
+        if factor == 2:
+            raise ArithmeticError("two is too much")
+        return frequencies
+"""
+
+
+def test_a_method_that_fails_ends_no_other(folder, corpus, track, tmp_path, own_methods):
+    file = Path(tmp_path, "failing.py")
+    file.write_text(FAILING)
+    result = extend(folder, corpus, tmp_path / "records", "-m", f"{file}:Failing,none", "-t", LOSS)
+    assert result.exit_code == 4, result.output
+    assert (
+        "failing extend_loss text 0: failed: ArithmeticError: two is too much (failing.py, line 12"
+        in result.output
+    )
+    assert "2 of 4 runs failed" in result.output
+    assert {(r.encoding, r.seed) for r in read_all(tmp_path / "records")[0]} == {("rope", 0), ("rope", 1)}
+    again = extend(folder, corpus, tmp_path / "records", "-m", f"{file}:Failing,none", "-t", LOSS)
+    assert "4 runs, 2 of them done" in again.output
+
+
+def test_steps_of_a_finished_run_are_removed(folder, corpus, records, track):
+    (run, *_) = runs(load_checkpoint(folder), TINY, ["none"], [LOSS], corpus)
+    steps = place(run, records)
+    steps.parent.mkdir(parents=True, exist_ok=True)
+    steps.write_text("{}")
+    assert extend(folder, corpus, records, "--status").exit_code == 0
+    assert steps.exists()
+    assert extend(folder, corpus, records).exit_code == 0
+    assert not steps.exists()
