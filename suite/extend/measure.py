@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pebench.encodings.base import Encoding
-from pebench.encodings.extension import claims, extended
+from pebench.encodings.extension import claims, extended, methods
 from pebench.suite.extend.checkpoint import Checkpoint
 from pebench.suite.extend.items import DIGITS, Item, items, windows
 from pebench.suite.extend.model import CHUNK, Model, Reader
@@ -34,6 +34,8 @@ class Session:
     def __init__(self, checkpoint: Checkpoint, method: str, track: Track, corpus: Path | None = None):
         self.checkpoint, self.method, self.track, self.corpus = checkpoint, method, track, corpus
         self.trained = checkpoint.about.trained
+        methods()  # a method's claims are known when its file is loaded
+        self.dynamic = claims(method).dynamic
         self.base = Model(checkpoint, checkpoint.rope())
         self.reader: tuple[float, Reader] | None = None
 
@@ -43,7 +45,7 @@ class Session:
 
     def factor(self, length: int) -> float:
         """By how much a text of this length is extended."""
-        if claims(self.method).dynamic:
+        if self.dynamic:
             return max(1.0, length / self.trained)
         return max(1.0, self.track.farthest)
 
@@ -73,17 +75,27 @@ class Session:
         return windows(self.checkpoint, max(self.lengths()), self.corpus)[number]
 
     def losses(self, window: Tensor) -> list[Row]:
-        """The mean loss of each stretch of a text, in nats a token."""
-        reader = self.reading(len(window))
-        reader.rewind(0)  # the states of all tokens are wanted
-        states = reader(window)
-        losses = self.base.losses(states[:-1], window[1:])
+        """The mean loss of each stretch of a text, in nats a token.
+
+        A dynamic method reads a text of the trained length with factor 1, so stretches up to there are of such a text.
+        """
+        losses = self.token_losses(window)
+        if self.dynamic:
+            near = self.token_losses(window[: self.trained])
+            losses = torch.cat([near, losses[len(near) :]])
         ends = [round(self.trained * m) for m in self.track.stretches]
         rows = list[Row]()
         for start, end in zip([0, *ends], ends, strict=False):
             part = losses[max(0, start - 1) : end - 1]  # of the tokens from `start` on; the first has none
             rows.append(Row("loss", float(part.double().mean()), len(part), {"start": start, "length": end}))
         return rows
+
+    def token_losses(self, text: Tensor) -> Tensor:
+        """-ln p (T - 1,) of all tokens (T,) of a text but the first."""
+        reader = self.reading(len(text))
+        reader.rewind(0)  # the states of all tokens are wanted
+        states = reader(text)
+        return self.base.losses(states[:-1], text[1:])
 
     def answered(self, item: Item, number: int) -> tuple[list[Row], list[Answer]]:
         """What greedy decoding says to a question, and how much likelier the right answer is than wrong ones."""

@@ -383,6 +383,16 @@ def test_dynamic_methods_take_each_texts_factor(folder, corpus, track):
     ]
 
 
+def test_a_dynamic_method_reads_the_trained_length_with_factor_1(folder, corpus, track):
+    checkpoint = load_checkpoint(folder)
+    sessions = [Session(checkpoint, method, track, corpus) for method in ("ntk_dynamic", "none", "ntk")]
+    dynamic, none, ntk = (session.losses(session.window(0)) for session in sessions)
+    assert [row.condition["length"] for row in dynamic] == [512, 1024, 1536, 2048]
+    assert [row.value for row in dynamic[:2]] == pytest.approx([row.value for row in none[:2]], abs=1e-6)
+    assert [row.value for row in dynamic[:2]] != pytest.approx([row.value for row in ntk[:2]], abs=1e-6)
+    assert dynamic[2:] == ntk[2:]
+
+
 def test_a_tokenizer_of_bytes_has_no_room_and_says_so(folder):
     from tokenizers import Tokenizer, models, pre_tokenizers
 
