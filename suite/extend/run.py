@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from pebench.encodings.base import Encoding
-from pebench.encodings.extension import load_method, longer, method_classes
+from pebench.encodings.extension import longer, method_classes
 from pebench.encodings.registry import source_text
 from pebench.suite.experiment.clock import clock
 from pebench.suite.extend.checkpoint import Checkpoint, ModelError, PretrainedRoPE, short_name
@@ -25,6 +25,7 @@ from pebench.suite.extend.measure import Session
 from pebench.suite.extend.model import fastest
 from pebench.suite.extend.profiles import COST, LOSS, NONE, RETRIEVAL, TASKS, Track
 from pebench.suite.extend.searched import Found, Subject, find, needs_search, with_divisors
+from pebench.suite.extend.trial import method_named
 from pebench.suite.results.provenance import Provenance
 from pebench.suite.results.record import (
     RUNNING,
@@ -158,7 +159,7 @@ def demand_room(checkpoint: Checkpoint, track: Track) -> None:
 
 def named(methods: list[str], track: Track) -> list[str]:
     """The methods to run: the profile's, or those that are named. UnknownName or EncodingError for another."""
-    return [m if m == NONE else load_method(m) for m in methods or track.methods]
+    return [m if m == NONE else method_named(m) for m in methods or track.methods]
 
 
 def existing(run: Run, folder: Path) -> Record | None:
