@@ -308,7 +308,8 @@ def notes(records: Sequence[Record], lines: Sequence[Line]) -> list[str]:
     for part, name in (("precision", "precision"), ("cpu", "processor")):
         if len(kinds := sorted({str(r.provenance.get(part)) for r in records})) > 1:
             found.append(f"Records of more than one {name}: {', '.join(kinds)}.")
-    if len({r.shared_code for r in records}) > 1:
+    shared = {(r.task, r.shared_code) for r in records}
+    if len(shared) > len({task for task, _ in shared}):
         found.append("Records of different versions of the code are mixed; run the older ones again.")
     codes = {line.method: {r.encoding_code for r in records if method_of(r) == line.method} for line in lines}
     if mixed := sorted(name for name, each in codes.items() if len(each) > 1):

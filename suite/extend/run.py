@@ -17,8 +17,9 @@ import torch
 
 from pebench.encodings.base import Encoding
 from pebench.encodings.extension import longer, method_classes
-from pebench.encodings.registry import source_text
+from pebench.encodings.registry import loaded_text, source, source_text
 from pebench.suite.experiment.clock import clock
+from pebench.suite.extend import smollm2
 from pebench.suite.extend.checkpoint import Checkpoint, ModelError, PretrainedRoPE, short_name
 from pebench.suite.extend.items import DIGITS, KEYS, NEEDLES, ROOM, SAME, ask_all, said, windows
 from pebench.suite.extend.measure import Session
@@ -26,6 +27,7 @@ from pebench.suite.extend.model import fastest
 from pebench.suite.extend.profiles import COST, LOSS, NONE, RETRIEVAL, TASKS, Track
 from pebench.suite.extend.searched import Found, Subject, find, needs_search, with_divisors
 from pebench.suite.extend.trial import method_named
+from pebench.suite.lm.native.build import SOURCES
 from pebench.suite.results.provenance import Provenance
 from pebench.suite.results.record import (
     RUNNING,
@@ -41,7 +43,7 @@ from pebench.suite.results.record import (
 )
 from pebench.suite.results.setup import Setup
 from pebench.suite.runs.cell import Began
-from pebench.suite.runs.fingerprint import KERNELS, UNCOUNTED, code_of, encoding_code
+from pebench.suite.runs.fingerprint import KERNELS, UNCOUNTED, code_of, encoding_code, native
 from pebench.suite.runs.machine import peak_memory, processor
 from pebench.suite.runs.meaning import Place, digest
 from pebench.tasks.data.corpus import identity
@@ -76,9 +78,11 @@ class Run:
 
     @cached_property
     def shared_code(self) -> str:
-        """SHA-256 of the code that all methods share."""
-        uncounted = (*UNCOUNTED, *KERNELS, "pebench.encodings.extension")
-        return digest(code_of((), uncounted).hash({Place(Session.__module__, Session.__name__)}))
+        """SHA-256 of the code that all methods share in this task; for times the kernels count too."""
+        timed = self.task == COST
+        uncounted = (*UNCOUNTED, *(() if timed else KERNELS), "pebench.encodings.extension")
+        roots = {Place(Session.__module__, Session.__name__)}
+        return digest(code_of((), uncounted).hash(roots), *(native(file) for file in SOURCES if timed))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -308,5 +312,26 @@ def provenance(run: Run, began: Began) -> Provenance:
         "threads": torch.get_num_threads(),
         "precision": "bfloat16" if fastest() == torch.bfloat16 else "float32",
         **began.commit,
-        "command": f"pebench extend --profile {run.track.name} -m {run.method} -t {run.task}",
+        "command": command(run),
     }
+
+
+def command(run: Run) -> str:
+    """The command that makes a run again; files and folders stand in it without the folders of this machine."""
+    checkpoint, threads = run.checkpoint.folder.resolve(), torch.get_num_threads()
+    return (
+        f"pebench extend --profile {run.track.name} -m {spelled(run.method)} -t {run.task}"
+        + (f" --model {checkpoint.name}" if checkpoint != smollm2.folder().resolve() else "")
+        + (f" --corpus {run.corpus.resolve().name}" if run.corpus else "")
+        + (f" --threads {threads}" if threads != 1 else "")
+    )
+
+
+def spelled(method: str) -> str:
+    """A method as the command line has it: of a user's own file as file.py:Class."""
+    if method == NONE:
+        return method
+    parts = zip(method.split("+"), method_classes(method), strict=True)
+    return "+".join(
+        f"{source(cls).name}:{cls.__name__}" if loaded_text(cls.__module__) else name for name, cls in parts
+    )

@@ -17,6 +17,7 @@ from pebench.leaderboard.reports import extension
 from pebench.suite.cli import app
 from pebench.suite.extend import items as asked
 from pebench.suite.extend import measure
+from pebench.suite.extend import run as running
 from pebench.suite.extend.checkpoint import ModelError, load_checkpoint
 from pebench.suite.extend.measure import Session
 from pebench.suite.extend.profiles import COST, EXTEND, LOSS, RETRIEVAL, TASKS, TRACKS, Track
@@ -222,6 +223,7 @@ def test_a_model_under_two_names_has_one_board(records):
 
 def test_two_versions_of_a_method_are_told(records):
     every = read_all(records)[0]
+    assert not any("different versions" in note for note in extension.tracks_of(every, TINY.name)[0].notes)
     mixed = [replace(r, encoding_code="0" * 64) if r.encoding == "rope@pi" and r.seed else r for r in every]
     told = "Records of more than one version of a method: pi; run the older ones again."
     assert [told in extension.tracks_of(part, TINY.name)[0].notes for part in (mixed, every)] == [True, False]
@@ -261,6 +263,7 @@ def test_answers_are_scored_by_the_numbers_that_are_said(folder, corpus, track, 
     for said, exact, found in (
         (" and ".join(several.answers), 1.0, 1.0),
         (several.answers[2], 0.0, 0.25),
+        (f"1{several.answers[0]}, {several.answers[1]}2", 0.0, 0.0),
         ("nothing", 0.0, 0.0),
     ):
         monkeypatch.setattr(
@@ -371,7 +374,13 @@ def test_a_method_of_a_file_is_measured(folder, corpus, track, tmp_path, own_met
     )
     result = extend(folder, corpus, tmp_path / "records", "-m", f"{file}:Mine", "-t", LOSS)
     assert result.exit_code == 0, result.output
-    assert {r.encoding for r in read_all(tmp_path / "records")[0]} == {"rope@halved_again"}
+    made = read_all(tmp_path / "records")[0]
+    assert {r.encoding for r in made} == {"rope@halved_again"}
+    threads = f" --threads {torch.get_num_threads()}" if torch.get_num_threads() > 1 else ""
+    words = (
+        f"--profile EXTEND_TINY -m mine.py:Mine -t extend_loss --model {folder.name} --corpus {corpus.name}"
+    )
+    assert {r.provenance["command"] for r in made} == {f"pebench extend {words}{threads}"}
 
 
 def test_dynamic_methods_take_each_texts_factor(folder, corpus, track):
@@ -460,6 +469,18 @@ def test_a_method_that_fails_ends_no_other(folder, corpus, track, tmp_path, own_
     assert {(r.encoding, r.seed) for r in read_all(tmp_path / "records")[0]} == {("rope", 0), ("rope", 1)}
     again = extend(folder, corpus, tmp_path / "records", "-m", f"{file}:Failing,none", "-t", LOSS)
     assert "4 runs, 2 of them done" in again.output
+
+
+def test_times_are_of_the_kernels_and_scores_are_not(folder, corpus, monkeypatch):
+    def codes():
+        todo = runs(load_checkpoint(folder), replace(TINY, texts=1), ["none"], [], corpus)
+        return {run.task: run.shared_code for run in todo}
+
+    before = codes()
+    assert before[LOSS] == before[RETRIEVAL] != before[COST]
+    monkeypatch.setattr(running, "native", lambda file: "another kernel")
+    after = codes()
+    assert [task for task in before if before[task] != after[task]] == [COST]
 
 
 def test_steps_of_a_finished_run_are_removed(folder, corpus, records, track):
