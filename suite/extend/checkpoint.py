@@ -79,7 +79,7 @@ class PretrainedRoPE(Rotary):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model on the disk. Weights are mapped into memory: several processes share one copy."""
+    """A model on the disk. Weights are mapped into memory: processes share a copy of those that they do not convert."""
 
     folder: Path
     about: Architecture
