@@ -417,8 +417,10 @@ class ReRoPE(Windowed):
 class DualChunk(Regrouped):
     """Positions begin anew in each chunk; queries move up for the chunk before and for all earlier (An et al., 2024).
 
-    Chunks have c = 3 L / 4 - w tokens with w = L / 16, as in HKUNLP/ChunkLlama. Within its chunk a query stands at
-    i mod c. For the chunk before it stands at i mod c + c, at most 3 L / 4, and for earlier chunks at 3 L / 4.
+    Chunks have c = 3 L / 4 - w tokens with w = L / 16. Within its chunk a query stands at i mod c. For the chunk before
+    it stands at i mod c + c, at most 3 L / 4, and for earlier chunks at 3 L / 4. HKUNLP/ChunkLlama has w = L / 16 in
+    flash_decoding_chunkllama.py and chunkqwen_attn_replace.py, and L / 8 where it replaces the attention of Llama and
+    Mistral. Its rotary class also multiplies q and k by 0.05 ln(T / L) + 1 each, which is left out here.
     """
 
     title = "dual chunk attention"

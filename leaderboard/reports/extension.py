@@ -5,7 +5,7 @@ four quantities, each with its interval and its difference from the unextended m
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Track:
-    """The board of one profile and one model."""
+    """The board of one profile, one model and one corpus: only texts of one corpus are pairs."""
 
     profile: str
     model: str
@@ -67,6 +67,8 @@ class Track:
     losses: pd.DataFrame  # method, text, start, length, value, n
     answers: pd.DataFrame  # method, text, length, kind, depth, metric, value, n
     notes: list[str]
+    corpus: str
+    named: bool = False  # whether the heading names the corpus: the model was read on several
 
 
 def is_track(profile: str | None) -> bool:
@@ -89,7 +91,10 @@ def profiles(folders: Sequence[Path]) -> list[str]:
 
 
 def make_tracks(folders: Sequence[Path], profile: str) -> tuple[list[Track], list[Unreadable]]:
-    """The boards of a profile, one a model, and the files that are no records. BoardError where there is none."""
+    """The boards of a profile, one a model and corpus, and the files that are no records.
+
+    BoardError where there is no board.
+    """
     read = [reading(folder) for folder in places(folders)]
     unreadable = [file for part in read for file in part.unreadable]
     mine = [r for part in read for r in part.records if r.profile == profile.upper() and r.task in EXTENDING]
@@ -99,17 +104,34 @@ def make_tracks(folders: Sequence[Path], profile: str) -> tuple[list[Track], lis
 
 
 def tracks_of(records: Iterable[Record], profile: str) -> list[Track]:
-    """The boards of a profile's records, one a model. Runs without a result have no model, and no place."""
+    """The boards of a profile's records, one a model and corpus. Runs without a result have no model, and no place.
+
+    A model has the name of its newest record.
+    """
     mine = [r for r in records if r.task in EXTENDING and "model" in r.setup]
-    models = dict.fromkeys((str(r.setup["model"]["name"]), str(r.setup["model"]["sha256"])) for r in mine)
-    return [
-        track(profile.upper(), name, digest, [r for r in mine if r.setup["model"]["sha256"] == digest])
-        for name, digest in models
-    ]
+    groups = dict[tuple[str, str], list[Record]]()
+    for r in mine:
+        groups.setdefault((model_of(r)["sha256"], corpus_of(r)["sha256"]), []).append(r)
+    by_time = sorted(mine, key=lambda r: str(r.provenance.get("started", "")))
+    names = {model_of(r)["sha256"]: model_of(r)["name"] for r in by_time}
+    tracks = [track(profile.upper(), names[model], model, group) for (model, _), group in groups.items()]
+    read = [model for model, _ in groups]
+    return [replace(each, named=read.count(each.sha256) > 1) for each in tracks]
+
+
+def model_of(record: Record) -> dict[str, str]:
+    """The name and the sha256 of the model that was read."""
+    return {part: str(record.setup["model"][part]) for part in ("name", "sha256")}
+
+
+def corpus_of(record: Record) -> dict[str, str]:
+    """The name and the sha256 of the corpus that its texts are of."""
+    about = record.setup.get("corpus", {})
+    return {part: str(about.get(part, "")) for part in ("name", "sha256")}
 
 
 def track(profile: str, model: str, sha256: str, records: Iterable[Record]) -> Track:
-    """The board of these records of one profile and model."""
+    """The board of these records of one profile, model and corpus."""
     records = newest(records)
     losses, answers = loss_table(records), answer_table(records)
     trained = int(records[0].setup["train_length"])
@@ -126,7 +148,14 @@ def track(profile: str, model: str, sha256: str, records: Iterable[Record]) -> T
         for method in titles
     ]
     lines.sort(key=lambda line: (line.loss["beyond"].value if "beyond" in line.loss else np.inf, line.method))
-    return Track(profile, model, sha256, trained, lines, losses, answers, notes(records, lines))
+    corpus = shown_corpus(records[0])
+    return Track(profile, model, sha256, trained, lines, losses, answers, notes(records, lines), corpus)
+
+
+def shown_corpus(record: Record) -> str:
+    """The corpus by its name; a user's own by its sha256 too, as two of them may have one name."""
+    about = corpus_of(record)
+    return f"{about['name']} {about['sha256'][:8]}" if about["name"].startswith("user:") else about["name"]
 
 
 def method_of(record: Record) -> str:
@@ -281,8 +310,14 @@ def notes(records: Sequence[Record], lines: Sequence[Line]) -> list[str]:
     for part, name in (("precision", "precision"), ("cpu", "processor")):
         if len(kinds := sorted({str(r.provenance.get(part)) for r in records})) > 1:
             found.append(f"Records of more than one {name}: {', '.join(kinds)}.")
-    if len({r.shared_code for r in records}) > 1:
+    shared = {(r.task, r.shared_code) for r in records}
+    if len(shared) > len({task for task, _ in shared}):
         found.append("Records of different versions of the code are mixed; run the older ones again.")
+    codes = {line.method: {r.encoding_code for r in records if method_of(r) == line.method} for line in lines}
+    if mixed := sorted(name for name, each in codes.items() if len(each) > 1):
+        found.append(
+            f"Records of more than one version of a method: {', '.join(mixed)}; run the older ones again."
+        )
     if dirty := sum(bool(r.provenance.get("dirty", True)) for r in records):
         found.append(f"{counted(dirty, 'record')} of uncommitted code.")
     return found
@@ -296,6 +331,7 @@ def to_json(tracks: Sequence[Track], unreadable: Sequence[Unreadable]) -> dict[s
             {
                 "model": t.model,
                 "sha256": t.sha256,
+                "corpus": t.corpus,
                 "train_length": t.trained,
                 "notes": t.notes,
                 "methods": [asdict(line) for line in t.lines],
@@ -381,7 +417,8 @@ def spanned(value: float, low: float | None, high: float | None, style: str) -> 
 
 def heading(track: Track) -> str:
     """What a table shows."""
-    return f"{track.profile}: {track.model}, trained on texts of L = {track.trained:,} tokens"
+    corpus = f" on {track.corpus}" if track.named else ""
+    return f"{track.profile}: {track.model}{corpus}, trained on texts of L = {track.trained:,} tokens"
 
 
 LEGEND = (
@@ -430,6 +467,7 @@ def to_frame(tracks: Sequence[Track]) -> pd.DataFrame:
         {
             "profile": each.profile,
             "model": each.model,
+            "corpus": each.corpus,
             "method": line.method,
             **{
                 f"{name}_{phase}{'' if part == 'value' else '_' + part}": value

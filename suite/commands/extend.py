@@ -59,13 +59,16 @@ def extend(
     A second call continues, and several calls at a time share the work. `pebench board --profile EXTEND_QUICK` shows
     the results. `--search` prepares the method longrope2_searched: for SmolLM2, an hour of a processor and more.
     """
+    import traceback
+
     import torch
 
     from pebench.encodings.registry import UnknownName
+    from pebench.suite.commands.errors import explained, worded
     from pebench.suite.extend import smollm2
     from pebench.suite.extend.checkpoint import ModelError, load_checkpoint
     from pebench.suite.extend.profiles import TASKS, track_named
-    from pebench.suite.extend.run import existing, make, named, runs
+    from pebench.suite.extend.run import existing, make, named, runs, tidy
 
     if search and (methods or tasks or status):
         raise typer.BadParameter("--search runs nothing: leave --methods, --tasks and --status out")
@@ -86,13 +89,19 @@ def extend(
     todo = runs(checkpoint, track, chosen, wanted, corpus)
     left = [run for run in todo if existing(run, records) is None]
     typer.echo(f"{track.name}: {len(todo)} runs, {len(todo) - len(left)} of them done", err=True)
-    busy = list[str]()
+    busy, failed = list[str](), list[str]()
     try:
         if not status:
+            tidy(todo, records)
             for n, (run, record) in enumerate(make(left, records, lambda line: typer.echo(line, err=True))):
                 if record is None:
                     busy.append(run.title)
                     typer.echo(f"{run.title}: another process is making it", err=True)
+                elif isinstance(record, Exception):
+                    failed.append(run.title)
+                    if explained(record) is None:  # our own fault
+                        traceback.print_exception(record)
+                    typer.echo(f"{run.title}: failed: {worded(record)}", err=True)
                 else:
                     seconds = record.provenance["seconds"]
                     typer.echo(f"{run.title}: done in {seconds:.0f} s ({n + 1} of {len(left)})", err=True)
@@ -113,10 +122,14 @@ def extend(
     elif status:
         for run in left:
             typer.echo(run.title)
+    elif failed:
+        typer.echo(f"{len(failed)} of {len(left)} runs failed; the same command tries them again", err=True)
     elif not busy:
         typer.echo(
             f"all runs are done; `pebench board --profile {track.name} --records {records}` shows them"
         )
+    if failed:
+        raise typer.Exit(4)
 
 
 def search_divisors(checkpoint: "Checkpoint", factor: float, corpus: Path | None, as_json: bool) -> None:

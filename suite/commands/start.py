@@ -174,10 +174,10 @@ def check(
     if sys.stderr.isatty() and not as_json:
         shown = console().status(f"checking {name}")
     if extension:
-        from pebench.encodings.extension import load_method
         from pebench.suite.extend.certificate import certify_method
+        from pebench.suite.extend.trial import method_named
 
-        name = load_method(name)
+        name = method_named(name)
         with shown:
             checks = certify_method(name)
     else:

@@ -2,27 +2,19 @@
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from pebench.encodings.base import NOTHING, At, Encoding
 from pebench.encodings.extension import claims, extended
-from pebench.encodings.streams import build, stream
+from pebench.encodings.streams import build
 from pebench.encodings.wrapper import Wrapper
 from pebench.suite.extend.attention import in_parts
-from pebench.suite.extend.checkpoint import Architecture, Checkpoint, shapes
 from pebench.suite.extend.model import Model
-from pebench.suite.extend.searched import needs_search, with_divisors
+from pebench.suite.extend.trial import ABOUT, FACTOR, tried
 from pebench.suite.proofs.certificate import Check
 
-ABOUT = Architecture(
-    layers=2, width=48, heads=6, kv_heads=2, head_dim=8, vocab=64, eps=1e-5, trained=64, base=1000.0
-)
-DRAWN = (1.0, 4.5, 4.5, 7.0)  # divisors of the planes, which do not fall
-HIDDEN = 96  # the feed-forward width
-FACTOR = 4.0
 LENGTH = 256  # tokens, FACTOR times the trained length
 MILLION = 1_000_000
 TOLERANCE = 2e-4  # of hidden states whose mean square is 1
@@ -39,28 +31,12 @@ class ByHooks(Wrapper):
         return super().values(v, at)
 
 
-def random_checkpoint(seed: int = 0) -> Checkpoint:
-    """A Llama-shaped model with random weights, large enough that attention is far from uniform."""
-    weights = dict[str, Tensor]()
-    for name, shape in shapes(ABOUT).items():
-        if not name.endswith("weight") or name == "lm_head.weight":
-            continue
-        size = [HIDDEN if n == -1 else n for n in shape]
-        rng = torch.Generator().manual_seed(stream(seed, name))
-        weights[name] = torch.ones(size) if len(size) == 1 else 0.3 * torch.randn(size, generator=rng)
-    return Checkpoint(Path(), ABOUT, weights)
-
-
 def certify_method(method: str) -> list[Check]:
     """All checks of a method, "yarn" or "yarn+logn". UnknownName or EncodingError where there is none.
 
     A method that needs a search takes drawn divisors: what it proves holds of any.
     """
-    checkpoint = random_checkpoint()
-    if needs_search(method):
-        checkpoint = with_divisors(checkpoint, FACTOR, DRAWN)
-    longer = extended(checkpoint.rope(), method, FACTOR).eval()
-    model = Model(checkpoint, longer, torch.float32)
+    model = tried(method)
     text = torch.randint(ABOUT.vocab, (LENGTH,), generator=torch.Generator().manual_seed(0))
     whole = model.read(text, model.cache())
     return list(checks(method, model, text, whole))

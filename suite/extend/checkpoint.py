@@ -35,6 +35,10 @@ BIASED = (
     *(f"mlp.{side}_proj.bias" for side in ("gate", "up", "down")),
 )
 ACTIVATIONS = ("silu", "swish")
+# Others have the names of a Llama's weights and compute something else with them: Granite, SmolLM3, Helium, Ernie 4.5.
+KINDS = ("llama", "mistral", "qwen2")
+NUMBER = "12345"  # what a tokenizer must read back
+MULTIPLIERS = ("attention_multiplier", "embedding_multiplier", "residual_multiplier", "logits_scaling")
 
 
 class ModelError(ValueError):
@@ -75,7 +79,7 @@ class PretrainedRoPE(Rotary):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model on the disk. Weights are mapped into memory: several processes share one copy."""
+    """A model on the disk. Weights are mapped into memory: processes share a copy of those that they do not convert."""
 
     folder: Path
     about: Architecture
@@ -83,11 +87,27 @@ class Checkpoint:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """Its tokenizer. ModelError where the folder has none."""
+        """Its tokenizer. ModelError where the folder has none, or another model's."""
         file = self.folder / "tokenizer.json"
         if not file.is_file():
             raise ModelError(f"{self.folder} has no tokenizer.json; put the model's own there")
-        return Tokenizer.from_file(str(file))
+        try:
+            found = Tokenizer.from_file(str(file))
+        except Exception as e:  # tokenizers raises no narrower class
+            raise ModelError(f"{file} cannot be read: {e}; put the model's own there") from e
+        found.no_truncation()  # texts are longer than what it may have been saved for
+        found.no_padding()
+        if (size := found.get_vocab_size()) > self.about.vocab:
+            raise ModelError(
+                f"{file} has {size} tokens, and the model {self.about.vocab}; put the model's own there"
+            )
+        told = found.decode(found.encode(f" {NUMBER}", add_special_tokens=False).ids)
+        if NUMBER not in told:
+            raise ModelError(
+                f"{file} reads {NUMBER!r} back as {told!r}, so no answer could be right; use a model whose tokenizer "
+                "keeps numbers"
+            )
+        return found
 
     @cached_property
     def sha256(self) -> str:
@@ -122,8 +142,10 @@ def frequencies(about: Architecture) -> Tensor:
 
 def architecture(config: dict[str, Any]) -> Architecture:
     """The sizes in a config.json. ModelError where it lacks one, or asks for something else than a Llama."""
-    scaling = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if not isinstance(config, dict):
+        raise ModelError("it holds no object; put the model's own config.json there")
     try:
+        scaling = config.get("rope_parameters") or config.get("rope_scaling") or {}
         heads, width = int(config["num_attention_heads"]), int(config["hidden_size"])
         about = Architecture(
             layers=int(config["num_hidden_layers"]),
@@ -138,7 +160,7 @@ def architecture(config: dict[str, Any]) -> Architecture:
             scaling=tuple(sorted((k, v) for k, v in scaling.items() if k != "rope_theta")),
         )
         frequencies(about)
-    except (KeyError, TypeError, ZeroDivisionError) as e:
+    except (AttributeError, KeyError, TypeError, ZeroDivisionError) as e:
         raise ModelError(f"config.json is of no Llama-shaped model: {type(e).__name__} {e}") from e
     if about.heads % about.kv_heads:
         raise ModelError(f"{about.heads} heads cannot share {about.kv_heads} heads of keys")
@@ -148,7 +170,32 @@ def architecture(config: dict[str, Any]) -> Architecture:
         raise ModelError("its attention has a sliding window, which is not computed here")
     if float(config.get("partial_rotary_factor") or scaling.get("partial_rotary_factor") or 1) != 1:
         raise ModelError("its RoPE turns a part of each head, which is not computed here")
+    demand_kind(config)
     return about
+
+
+def demand_kind(config: dict[str, Any]) -> None:
+    """ModelError where a model with the weights of a Llama computes something else with them."""
+    if (kind := config.get("model_type")) not in KINDS:
+        raise ModelError(
+            f"its model_type is {kind!r}; only {', '.join(KINDS)} are computed here, so use a model of these"
+        )
+    if not all(config.get("no_rope_layers") or ()):
+        raise ModelError("some of its layers have no RoPE (no_rope_layers), which is not computed here")
+    if scaled := [name for name in MULTIPLIERS if config.get(name, 1) not in (1, None)]:
+        raise ModelError(f"it has {scaled[0]} = {config[scaled[0]]!r}, which is not computed here")
+    if other := set(config.get("layer_types") or ()) - {"full_attention"}:
+        raise ModelError(f"some of its layers are {min(other)!r}, which is not computed here")
+
+
+def biases(config: dict[str, Any]) -> tuple[str, ...]:
+    """The biases of each layer in a model of this kind, as transformers has them."""
+    if config["model_type"] == "qwen2":
+        return BIASED[:3]  # of q, k and v
+    if config["model_type"] == "mistral":
+        return ()
+    attention = BIASED[:4] if config.get("attention_bias") else ()
+    return (*attention, *(BIASED[4:] if config.get("mlp_bias") else ()))
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
@@ -160,7 +207,8 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             "of a Llama-shaped checkpoint of the Hub is another"
         )
     try:
-        about = architecture(json.loads(file.read_text(encoding="utf-8")))
+        config = json.loads(file.read_text(encoding="utf-8"))
+        about = architecture(config)
     except (OSError, ValueError) as e:
         raise ModelError(f"{file}: {e}") from e
     files = sorted(folder.glob("*.safetensors"))
@@ -174,6 +222,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             raise ModelError(f"{part} cannot be read: {e}") from e
     weights = {name: x for name, x in weights.items() if not name.endswith("rotary_emb.inv_freq")}
     demand_llama(about, weights)
+    demand_stated(config, about, weights)
     return Checkpoint(folder, about, weights)
 
 
@@ -212,6 +261,25 @@ def demand_llama(about: Architecture, weights: dict[str, Tensor]) -> None:
             raise ModelError(f"{name} is {' x '.join(map(str, x.shape))}, and config.json says {shown}")
         if not x.dtype.is_floating_point:
             raise ModelError(f"{name} is of {x.dtype}; quantised checkpoints are not read")
+
+
+def demand_stated(config: dict[str, Any], about: Architecture, weights: dict[str, Tensor]) -> None:
+    """ModelError where config.json speaks of other biases or of another output layer than the weights have."""
+    due = {f"model.layers.{n}.{name}" for n in range(about.layers) for name in biases(config)}
+    if wrong := due ^ {name for name in weights if name.endswith(".bias")}:
+        name = min(wrong)
+        raise ModelError(
+            f"{name} is {'missing' if name in due else 'there'}, against config.json; fetch both of one model"
+        )
+    head, tied = weights.get("lm_head.weight"), config.get("tie_word_embeddings", False)
+    if head is None and not tied:
+        raise ModelError(
+            "the checkpoint lacks lm_head.weight, and config.json does not say tie_word_embeddings; fetch all files"
+        )
+    if tied and head is not None and not torch.equal(head, weights["model.embed_tokens.weight"]):
+        raise ModelError(
+            "lm_head.weight is not the embedding, to which config.json ties it; fetch both of one model"
+        )
 
 
 def content(weights: dict[str, Tensor]) -> str:

@@ -1,5 +1,6 @@
 """What one method scores on one text, and what it costs. Rows come in steps, so that a run can be continued."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pebench.encodings.base import Encoding
-from pebench.encodings.extension import claims, extended
+from pebench.encodings.extension import claims, extended, methods
 from pebench.suite.extend.checkpoint import Checkpoint
 from pebench.suite.extend.items import DIGITS, Item, items, windows
 from pebench.suite.extend.model import CHUNK, Model, Reader
@@ -34,6 +35,8 @@ class Session:
     def __init__(self, checkpoint: Checkpoint, method: str, track: Track, corpus: Path | None = None):
         self.checkpoint, self.method, self.track, self.corpus = checkpoint, method, track, corpus
         self.trained = checkpoint.about.trained
+        methods()  # a method's claims are known when its file is loaded
+        self.dynamic = claims(method).dynamic
         self.base = Model(checkpoint, checkpoint.rope())
         self.reader: tuple[float, Reader] | None = None
 
@@ -43,7 +46,7 @@ class Session:
 
     def factor(self, length: int) -> float:
         """By how much a text of this length is extended."""
-        if claims(self.method).dynamic:
+        if self.dynamic:
             return max(1.0, length / self.trained)
         return max(1.0, self.track.farthest)
 
@@ -70,21 +73,30 @@ class Session:
 
     def window(self, number: int) -> Tensor:
         """Text `number`, the same for all methods of a profile."""
-        found = windows(self.checkpoint, max(self.lengths()), self.corpus)
-        return found[number % len(found)]
+        return windows(self.checkpoint, max(self.lengths()), self.corpus)[number]
 
     def losses(self, window: Tensor) -> list[Row]:
-        """The mean loss of each stretch of a text, in nats a token."""
-        reader = self.reading(len(window))
-        reader.rewind(0)  # the states of all tokens are wanted
-        states = reader(window)
-        losses = self.base.losses(states[:-1], window[1:])
+        """The mean loss of each stretch of a text, in nats a token.
+
+        A dynamic method reads a text of the trained length with factor 1, so stretches up to there are of such a text.
+        """
+        losses = self.token_losses(window)
+        if self.dynamic:
+            near = self.token_losses(window[: self.trained])
+            losses = torch.cat([near, losses[len(near) :]])
         ends = [round(self.trained * m) for m in self.track.stretches]
         rows = list[Row]()
         for start, end in zip([0, *ends], ends, strict=False):
             part = losses[max(0, start - 1) : end - 1]  # of the tokens from `start` on; the first has none
             rows.append(Row("loss", float(part.double().mean()), len(part), {"start": start, "length": end}))
         return rows
+
+    def token_losses(self, text: Tensor) -> Tensor:
+        """-ln p (T - 1,) of all tokens (T,) of a text but the first."""
+        reader = self.reading(len(text))
+        reader.rewind(0)  # the states of all tokens are wanted
+        states = reader(text)
+        return self.base.losses(states[:-1], text[1:])
 
     def answered(self, item: Item, number: int) -> tuple[list[Row], list[Answer]]:
         """What greedy decoding says to a question, and how much likelier the right answer is than wrong ones."""
@@ -94,7 +106,7 @@ class Session:
         if len(text) + item.asked > int(item.condition["length"]):
             raise AssertionError(f"{len(text)} tokens and {item.asked} to answer with: ROOM is too small")
         words = self.checkpoint.tokenizer.decode(reader.greedy(text, item.asked))
-        right = [answer in words for answer in item.answers]
+        right = [bool(re.search(rf"(?<!\d){answer}(?!\d)", words)) for answer in item.answers]
         floor = 0.1 ** (DIGITS * len(right))
         rows = [
             Row("exact", float(all(right)), 1, item.condition, floor, 1.0),

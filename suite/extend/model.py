@@ -154,7 +154,7 @@ class Reader:
     def read(self, tokens: Tensor, kept: int) -> Tensor:
         """The same, of all tokens from `kept` on at least."""
         shared = min(self.shared(tokens), kept) // CHUNK * CHUNK
-        if shared and not self.cache.rewinds:
+        if not self.cache.rewinds:  # also with nothing shared: its sums are of the text before
             self.cache, shared = self.model.cache(), 0
         self.cache.length, self.held = shared, tokens[:shared]
         states = self.model.read(tokens[shared:], self.cache)

@@ -16,15 +16,18 @@ from typing import Any
 import torch
 
 from pebench.encodings.base import Encoding
-from pebench.encodings.extension import load_method, longer, method_classes
-from pebench.encodings.registry import source_text
+from pebench.encodings.extension import longer, method_classes
+from pebench.encodings.registry import loaded_text, source, source_text
 from pebench.suite.experiment.clock import clock
+from pebench.suite.extend import smollm2
 from pebench.suite.extend.checkpoint import Checkpoint, ModelError, PretrainedRoPE, short_name
-from pebench.suite.extend.items import DIGITS, KEYS, NEEDLES, ROOM, SAME, ask_all, said
+from pebench.suite.extend.items import DIGITS, KEYS, NEEDLES, ROOM, SAME, ask_all, said, windows
 from pebench.suite.extend.measure import Session
 from pebench.suite.extend.model import fastest
-from pebench.suite.extend.profiles import NONE, TASKS, Track
+from pebench.suite.extend.profiles import COST, LOSS, NONE, RETRIEVAL, TASKS, Track
 from pebench.suite.extend.searched import Found, Subject, find, needs_search, with_divisors
+from pebench.suite.extend.trial import method_named
+from pebench.suite.lm.native.build import SOURCES
 from pebench.suite.results.provenance import Provenance
 from pebench.suite.results.record import (
     RUNNING,
@@ -40,7 +43,7 @@ from pebench.suite.results.record import (
 )
 from pebench.suite.results.setup import Setup
 from pebench.suite.runs.cell import Began
-from pebench.suite.runs.fingerprint import KERNELS, UNCOUNTED, code_of, encoding_code
+from pebench.suite.runs.fingerprint import KERNELS, UNCOUNTED, code_of, encoding_code, native
 from pebench.suite.runs.machine import peak_memory, processor
 from pebench.suite.runs.meaning import Place, digest
 from pebench.tasks.data.corpus import identity
@@ -75,9 +78,11 @@ class Run:
 
     @cached_property
     def shared_code(self) -> str:
-        """SHA-256 of the code that all methods share."""
-        uncounted = (*UNCOUNTED, *KERNELS, "pebench.encodings.extension")
-        return digest(code_of((), uncounted).hash({Place(Session.__module__, Session.__name__)}))
+        """SHA-256 of the code that all methods share in this task; for times the kernels count too."""
+        timed = self.task == COST
+        uncounted = (*UNCOUNTED, *(() if timed else KERNELS), "pebench.encodings.extension")
+        roots = {Place(Session.__module__, Session.__name__)}
+        return digest(code_of((), uncounted).hash(roots), *(native(file) for file in SOURCES if timed))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -107,10 +112,13 @@ def runs(
 ) -> list[Run]:
     """All runs of a profile: text by text, so that methods can be compared before all texts are read.
 
-    ModelError where a method needs a search whose result is not here.
+    ModelError where a method needs a search whose result is not here, or where the texts are too short or too few.
     """
-    demand_room(checkpoint)
     books = identity(corpus)
+    if not tasks or RETRIEVAL in tasks:
+        demand_room(checkpoint, track)
+    if not tasks or LOSS in tasks or RETRIEVAL in tasks:
+        demand_texts(checkpoint, track, corpus)
     facts = {"sha256": checkpoint.sha256, "corpus": books}
     subject = Subject(checkpoint.sha256, float(track.farthest), books["sha256"])
     found = {method: find(subject, track.name) for method in methods if needs_search(method)}
@@ -126,8 +134,23 @@ def runs(
     ]
 
 
-def demand_room(checkpoint: Checkpoint) -> None:
+def demand_texts(checkpoint: Checkpoint, track: Track, corpus: Path | None) -> None:
+    """ModelError where the corpus has fewer windows than the profile has texts: one would count as several."""
+    length = round(checkpoint.about.trained * track.farthest)
+    if (found := len(windows(checkpoint, length, corpus))) < track.texts:
+        raise ModelError(
+            f"{track.name} reads {track.texts} texts of {length} tokens, and the test books have {found}; use more "
+            "text or a profile of fewer or shorter ones"
+        )
+
+
+def demand_room(checkpoint: Checkpoint, track: Track) -> None:
     """ModelError where needles, question and answer do not fit the room that a text keeps for them."""
+    if (shortest := round(checkpoint.about.trained * min(track.lengths))) < 2 * ROOM:
+        raise ModelError(
+            f"{track.name} hides numbers in texts of {shortest} tokens, and {ROOM} of them are kept for numbers, "
+            f"question and answer; use a model of longer texts, or measure --tasks {LOSS},{COST}"
+        )
     needle, question = said(KEYS[0], "0" * DIGITS), ask_all(", ".join(KEYS[:NEEDLES]))
     needles, answers = NEEDLES + len(SAME), NEEDLES * (DIGITS + 3)
     needed = needles * len(checkpoint.encode(needle)) + len(checkpoint.encode(question)) + answers
@@ -140,7 +163,7 @@ def demand_room(checkpoint: Checkpoint) -> None:
 
 def named(methods: list[str], track: Track) -> list[str]:
     """The methods to run: the profile's, or those that are named. UnknownName or EncodingError for another."""
-    return [m if m == NONE else load_method(m) for m in methods or track.methods]
+    return [m if m == NONE else method_named(m) for m in methods or track.methods]
 
 
 def existing(run: Run, folder: Path) -> Record | None:
@@ -151,23 +174,36 @@ def existing(run: Run, folder: Path) -> Record | None:
         return None
 
 
-def make(todo: list[Run], folder: Path, tell: Tell) -> Iterator[tuple[Run, Record | None]]:
-    """Make these runs in turn: each with its record, or None where another process is making it."""
+def make(todo: list[Run], folder: Path, tell: Tell) -> Iterator[tuple[Run, Record | Exception | None]]:
+    """Make these runs in turn: each with its record, or with the error that ended it and no other run.
+
+    None stands in its place where another process is making it.
+    """
     session: Session | None = None
     for run in todo:
         lock = locked(run, folder)
         if not lock.acquire(wait=False):
             yield run, None
             continue
+        found: Record | Exception | None
         try:
-            if (known := existing(run, folder)) is not None:
-                yield run, known
-                continue
-            if session is None or session.method != run.method:
-                session = Session(run.checkpoint, run.method, run.track, run.corpus)
-            yield run, measured(run, session, folder, tell)
+            if (found := existing(run, folder)) is None:
+                if session is None or session.method != run.method:
+                    session = Session(run.checkpoint, run.method, run.track, run.corpus)
+                found = measured(run, session, folder, tell)
+        except Exception as e:
+            session, found = None, e  # its readers may have stopped within a text
         finally:
             lock.release()
+        yield run, found
+
+
+def tidy(todo: list[Run], folder: Path) -> None:
+    """Remove the steps of runs that have a record: a process may have been killed between the two."""
+    for run in todo:
+        steps = place(run, folder)
+        if steps.exists() and existing(run, folder) is not None:
+            steps.unlink(missing_ok=True)
 
 
 def locked(run: Run, folder: Path) -> Lock:
@@ -276,5 +312,26 @@ def provenance(run: Run, began: Began) -> Provenance:
         "threads": torch.get_num_threads(),
         "precision": "bfloat16" if fastest() == torch.bfloat16 else "float32",
         **began.commit,
-        "command": f"pebench extend --profile {run.track.name} -m {run.method} -t {run.task}",
+        "command": command(run),
     }
+
+
+def command(run: Run) -> str:
+    """The command that makes a run again; files and folders stand in it without the folders of this machine."""
+    checkpoint, threads = run.checkpoint.folder.resolve(), torch.get_num_threads()
+    return (
+        f"pebench extend --profile {run.track.name} -m {spelled(run.method)} -t {run.task}"
+        + (f" --model {checkpoint.name}" if checkpoint != smollm2.folder().resolve() else "")
+        + (f" --corpus {run.corpus.resolve().name}" if run.corpus else "")
+        + (f" --threads {threads}" if threads != 1 else "")
+    )
+
+
+def spelled(method: str) -> str:
+    """A method as the command line has it: of a user's own file as file.py:Class."""
+    if method == NONE:
+        return method
+    parts = zip(method.split("+"), method_classes(method), strict=True)
+    return "+".join(
+        f"{source(cls).name}:{cls.__name__}" if loaded_text(cls.__module__) else name for name, cls in parts
+    )

@@ -35,7 +35,7 @@ from torch import Tensor
 
 from pebench.encodings.base import Encoding
 from pebench.encodings.extension import critical_plane, extended, turning
-from pebench.encodings.longrope2_searched import NAME
+from pebench.encodings.longrope2_searched import NAME, LongRoPE2Searched
 from pebench.encodings.streams import stream
 from pebench.suite.experiment.clock import clock
 from pebench.suite.extend.checkpoint import Checkpoint, ModelError, frequencies, short_name
@@ -119,10 +119,11 @@ class Search:
         self.start = fixed(self.planes, factor, checkpoint.about.trained)
         self.books, self.code = identity(corpus), code()
         self.subject = Subject(checkpoint.sha256, factor, self.books["sha256"])
-        settings = (repr(budget), str(seed), str(fastest()), str(torch.get_num_threads()))
-        self.settings = digest(self.code, *settings)
+        self.settings = digest(self.code, repr(budget), str(seed), str(fastest()))
         self.result = place(self.subject)
-        self.folder = self.result.with_name(f"{self.result.stem}_{self.settings[:16]}")
+        # Threads change the rounding: readings of one search are of one number of them.
+        readings = digest(self.settings, str(torch.get_num_threads()))
+        self.folder = self.result.with_name(f"{self.result.stem}_{readings[:16]}")
         self.texts = texts(checkpoint, factor, corpus, budget, seed)
         self.model = Model(checkpoint, checkpoint.rope())
         self.losses = dict[str, dict[int, float]]()  # of each candidate, by the number of the text
@@ -160,7 +161,7 @@ class Search:
         return found
 
     def earlier(self) -> Found | None:
-        """The result of this very search, where it is there."""
+        """The result of this very search, where it is there, with whatever number of threads it was made."""
         old = read(self.result) if self.result.is_file() else None
         return old if old and old.about.get("settings") == self.settings else None
 
@@ -307,7 +308,8 @@ def search(
 
 def code() -> str:
     """SHA-256 of the code that a search depends on."""
-    return digest(code_of((), (*UNCOUNTED, *KERNELS)).hash({Place(Search.__module__, Search.__name__)}))
+    roots = {Place(cls.__module__, cls.__name__) for cls in (Search, LongRoPE2Searched)}
+    return digest(code_of((), (*UNCOUNTED, *KERNELS)).hash(roots))
 
 
 def criticals(planes: Tensor, length: int) -> range:

@@ -17,8 +17,11 @@ from pebench.encodings.extension import (
     methods,
     same,
 )
+from pebench.encodings.registry import EncodingError
 from pebench.suite.cli import app
 from pebench.suite.extend.certificate import certify_method
+from pebench.suite.extend.profiles import EXTEND_QUICK
+from pebench.suite.extend.run import named
 from tests.walks import some
 
 QUICK = (
@@ -89,6 +92,95 @@ def test_a_wrong_method_fails_its_check(cls, claim, check, monkeypatch):
     monkeypatch.setitem(METHODS, "wrong", cls)
     monkeypatch.setitem(CLAIMS, "wrong", claim)
     assert check in [each.name for each in certify_method("wrong") if not each.passed]
+
+
+class Untitled(Retuned):
+    paper, formula = "x", "x"
+    change = staticmethod(lambda frequencies, factor, length: frequencies)
+
+
+class Unchanged(Retuned):
+    title, paper, formula = "unchanged", "x", "x"
+
+
+class Short(Retuned):
+    title, paper, formula = "short", "x", "x"
+    change = staticmethod(lambda frequencies, factor, length: frequencies[:-1])
+
+
+class Raising(Retuned):
+    title, paper, formula = "raising", "x", "x"
+    change = staticmethod(lambda frequencies, factor, length: frequencies / length["no"])
+
+
+class Shareless(Windowed):
+    title, paper, formula = "shareless", "x", "x"
+
+    def views(self):
+        return View(same, same), View(same, same)
+
+
+class Outside(Regrouped):
+    title, paper, formula = "outside", "x", "x"
+
+    def views(self):
+        return ()
+
+    def chosen(self, at, keys):
+        return torch.zeros(len(at.pos), len(keys.pos), dtype=torch.long)
+
+
+class Placing(Late):
+    def positions(self, index, tokens, memory):
+        return index // 2
+
+
+class Embedding(Late):
+    def embed(self, x, pos):
+        return x + 1
+
+
+class NoMethod:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("cls", "says"),
+    [
+        (Untitled, "Untitled does not say its title"),
+        (Unchanged, "Unchanged has no `change`"),
+        (Short, r"`change` of Short gives \(3,\) for frequencies of shape \(4,\)"),
+        (Raising, "`change` of Raising fails: TypeError"),
+        (Shareless, "Shareless has no `share`"),
+        (Outside, "no text can be read with wrong"),
+        (Placing, "Placing defines `positions`"),
+        (Embedding, "Embedding defines `embed`"),
+        (NoMethod, "NoMethod is no Extended"),
+    ],
+)
+def test_what_is_no_method_is_refused_with_the_reason(cls, says, monkeypatch):
+    monkeypatch.setitem(METHODS, "wrong", cls)
+    with pytest.raises(EncodingError, match=says):
+        certify_method("wrong")
+    with pytest.raises(EncodingError, match=says):
+        named(["none", "wrong+logn"], EXTEND_QUICK)
+
+
+def test_a_method_of_a_file_stands_below_another(tmp_path):
+    file = tmp_path / "a+b.py"
+    file.write_text(
+        "from pebench.encodings.extension import Retuned, method\n\n\n"
+        '@method("below")\nclass Below(Retuned):\n    title, paper, formula = "below", "unpublished", "x"\n\n'
+        "    @staticmethod\n    def change(frequencies, factor, length):\n        return frequencies / factor\n"
+    )
+    try:
+        specs = [str(file), f"{file}:Below", f"{file}:Below+logn", f"{file}+logn", "yarn+logn"]
+        assert named(specs, EXTEND_QUICK) == ["below", "below", "below+logn", "below+logn", "yarn+logn"]
+        checked = CliRunner().invoke(app, ["check", "--extension", f"{file}:Below+logn", "--json"])
+        assert checked.exit_code == 0, checked.output
+    finally:
+        METHODS.pop("below", None)
+        CLAIMS.pop("below", None)
 
 
 def test_the_template_is_a_method_that_holds(tmp_path):

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, decoders
 
 from pebench.encodings.extension import Regrouped, View, extended, methods, same
 from pebench.encodings.registry import resolve
@@ -44,6 +45,7 @@ def read(checkpoint, encoding, text, dtype=torch.float32):
         {"num_key_value_heads": 1},
         {"head_dim": 16},
         {"attention_bias": True, "mlp_bias": True},
+        {"attention_bias": True},
         {"rope_theta": 500_000.0},
         {"rope_scaling": {"rope_type": "linear", "factor": 4.0}},
         {
@@ -150,6 +152,17 @@ def test_running_sums_are_never_taken_back(pair, small):
     torch.testing.assert_close(states, reader.model.read(first[:20], reader.model.cache()), rtol=0, atol=1e-4)
 
 
+def test_running_state_ends_with_its_text(pair, small):
+    encoding = build(resolve("rope+kv_shift")[1], pair[0].about.shape).eval()
+    for parameter in encoding.parameters():
+        torch.nn.init.ones_(parameter)
+    reader = Reader(Model(pair[0], encoding, torch.float32))
+    for text in (tiny.tokens(40, 7), tiny.tokens(40, 8)):  # they share no beginning
+        torch.testing.assert_close(
+            reader(text), reader.model.read(text, reader.model.cache()), rtol=0, atol=1e-4
+        )
+
+
 def test_likelihood_and_greedy_decoding_are_those_of_whole_texts(pair, small):
     checkpoint, theirs = pair
     reader, text, answer = (
@@ -230,14 +243,24 @@ def broken(folder, how):
         "wider": {"hidden_size": 96},
         "vocab": {"vocab_size": 421},
         "text": {"rms_norm_eps": "small"},
+        "granite": {"model_type": "granite"},
+        "unnamed": {"model_type": None},
+        "no_rope": {"no_rope_layers": [1, 0]},
+        "multiplied": {"residual_multiplier": 0.22},
+        "mixed": {"layer_types": ["full_attention", "linear_attention"]},
+        "scaling": {"rope_parameters": "linear"},
+        "biased": {"attention_bias": True},
+        "tied": {"tie_word_embeddings": True},
     }.get(how, {})
     about.pop({"lacks": "num_attention_heads"}.get(how), None)
-    file.write_text("{" if how == "json" else json.dumps(about))
-    if how in ("missing", "extra", "integer"):
+    file.write_text({"json": "{", "list": "[]"}.get(how) or json.dumps(about))
+    if how in ("missing", "extra", "integer", "headless", "bias"):
         tensors = load_file(weights)
         name = "model.layers.1.mlp.up_proj.weight"
         tensors = {k: v.clone() for k, v in tensors.items() if how != "missing" or k != name}
         tensors |= {"model.layers.0.self_attn.q_norm.weight": torch.ones(8)} if how == "extra" else {}
+        tensors |= {"model.layers.1.self_attn.q_proj.bias": torch.ones(48)} if how == "bias" else {}
+        tensors.pop("lm_head.weight" if how == "headless" else "", None)
         tensors |= {name: torch.ones_like(tensors[name], dtype=torch.int8)} if how == "integer" else {}
         save_file(tensors, weights)
     if how == "cut":
@@ -267,6 +290,17 @@ def broken(folder, how):
         ("cut", "cannot be read"),
         ("empty", "no \\*.safetensors"),
         ("folder", "no config.json"),
+        ("granite", "model_type is 'granite'; only llama, mistral, qwen2"),
+        ("unnamed", "model_type is None"),
+        ("no_rope", "no_rope_layers"),
+        ("multiplied", "residual_multiplier = 0.22"),
+        ("mixed", "'linear_attention'"),
+        ("scaling", "config.json is of no Llama-shaped model"),
+        ("list", "holds no object"),
+        ("biased", "self_attn.k_proj.bias is missing"),
+        ("bias", "q_proj.bias is there"),
+        ("headless", "lacks lm_head.weight"),
+        ("tied", "lm_head.weight is not the embedding"),
     ],
 )
 def test_a_folder_that_is_no_such_model_says_why(how, says, tmp_path):
@@ -281,6 +315,66 @@ def test_a_model_without_a_tokenizer_says_so(tmp_path):
     (tmp_path / "tokenizer.json").unlink()
     with pytest.raises(ModelError, match="tokenizer"):
         _ = load_checkpoint(tmp_path).tokenizer
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed"),
+    [("Mistral", {"sliding_window": None}), ("Qwen2", {}), ("Qwen2", {"tie_word_embeddings": True})],
+)
+def test_relatives_of_llama_are_computed_as_by_transformers(kind, changed, tmp_path, small):
+    import transformers
+
+    torch.manual_seed(0)
+    about = tiny.config(**changed).to_dict()
+    for name in ("model_type", "architectures", "attention_bias", "mlp_bias", "pretraining_tp"):
+        about.pop(name, None)
+    theirs = getattr(transformers, f"{kind}ForCausalLM")(
+        getattr(transformers, f"{kind}Config")(**about)
+    ).eval()
+    for name, parameter in theirs.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter)
+    theirs.save_pretrained(tmp_path)
+    checkpoint, text = load_checkpoint(tmp_path), tiny.tokens(60)
+    with torch.no_grad():
+        expected = theirs(text[None]).logits[0]
+    torch.testing.assert_close(read(checkpoint, checkpoint.rope(), text), expected, rtol=0, atol=1e-4)
+
+
+def changed_tokenizer(folder, how):
+    """Save the tokenizer of a folder with one change."""
+    file = folder / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(file))
+    if how == "larger":
+        tokenizer.add_tokens([f"another {n}" for n in range(421 - tokenizer.get_vocab_size())])
+    if how == "digits":
+        tokenizer.decoder = decoders.WordPiece()
+    if how == "cut":
+        tokenizer.enable_truncation(3)
+    tokenizer.save(str(file))
+    if how == "broken":
+        file.write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ("larger", "421 tokens, and the model 420"),
+        ("digits", "reads '12345' back as"),
+        ("broken", "cannot be read"),
+    ],
+)
+def test_a_tokenizer_of_another_model_says_so(how, says, tmp_path):
+    tiny.write(tmp_path)
+    changed_tokenizer(tmp_path, how)
+    with pytest.raises(ModelError, match=says):
+        _ = load_checkpoint(tmp_path).tokenizer
+
+
+def test_a_tokenizer_that_was_saved_to_cut_texts_reads_them_whole(tmp_path):
+    tiny.write(tmp_path)
+    changed_tokenizer(tmp_path, "cut")
+    assert len(load_checkpoint(tmp_path).encode("12345")) == 5
 
 
 def test_the_hash_is_of_what_is_computed(tmp_path, pair):

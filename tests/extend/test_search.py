@@ -113,6 +113,30 @@ def test_a_result_says_how_it_was_made(found):
     assert {"seed", "code", "precision", "cpu", "torch", "threads", "model", "corpus"} <= set(about)
 
 
+def test_a_finished_search_is_one_for_any_number_of_threads(found, model, corpus, monkeypatch):
+    def made(told=None):
+        return Search(load_checkpoint(model), 2.0, corpus, SMALL, 0, quiet if told is None else told.append)
+
+    told, folder = list[str](), made().folder
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    assert made(told).run() == found
+    assert told == ["this search is done already"]
+    assert made().folder != folder  # readings of another number of threads are no readings of this search
+
+
+def test_the_code_of_a_search_is_of_its_method_too(monkeypatch):
+    roots = set[str]()
+
+    class Code:
+        def hash(self, places):
+            roots.update(place.name for place in places)
+            return ""
+
+    monkeypatch.setattr(searching, "code_of", lambda outside, uncounted: Code())
+    searching.code()
+    assert roots == {"Search", "LongRoPE2Searched"}
+
+
 def test_the_needles_are_asked_for_at_the_end(model, corpus):
     checkpoint = load_checkpoint(model)
     one, other = searching.texts(checkpoint, 2.0, corpus, Budget(), 0)

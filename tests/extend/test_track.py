@@ -4,21 +4,24 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
+from pebench.encodings.extension import CLAIMS, METHODS
 from pebench.leaderboard.board import BoardError, make_board
 from pebench.leaderboard.reports import extension
 from pebench.suite.cli import app
 from pebench.suite.extend import items as asked
 from pebench.suite.extend import measure
+from pebench.suite.extend import run as running
 from pebench.suite.extend.checkpoint import ModelError, load_checkpoint
 from pebench.suite.extend.measure import Session
 from pebench.suite.extend.profiles import COST, EXTEND, LOSS, RETRIEVAL, TASKS, TRACKS, Track
-from pebench.suite.extend.run import demand_room
+from pebench.suite.extend.run import demand_room, place, runs
 from pebench.suite.results.metrics import EXTENDING
 from pebench.suite.results.processes import environment
 from pebench.suite.results.record import RUNNING, read_all
@@ -187,6 +190,45 @@ def test_a_method_that_lacks_a_text_of_one_quantity_is_measured_in_part(records)
     assert shown == {"none": "2, 2", "pi": "2, 1"}
 
 
+def with_setup(record, part, **changed):
+    """The record with other facts of its model or corpus."""
+    return replace(record, setup={**record.setup, part: {**record.setup[part], **changed}})
+
+
+def test_texts_of_two_corpora_are_no_pairs(records):
+    every = read_all(records)[0]
+    others = [
+        with_setup(r, "corpus", name="books-v1", sha256="f" * 64) for r in every if r.encoding == "rope@pi"
+    ]
+    own, other = extension.tracks_of([*(r for r in every if r.encoding == "rope"), *others], TINY.name)
+    assert [[line.method for line in each.lines] for each in (own, other)] == [["none"], ["pi"]]
+    assert all(q.difference is None for q in other.lines[0].loss.values())
+    assert f"on user:{every[0].setup['corpus']['name'][5:]} " in extension.heading(own)
+    assert "on books-v1, trained" in extension.heading(other)
+    (alone,) = extension.tracks_of(every, TINY.name)
+    assert " on user:" not in extension.heading(alone)
+
+
+def test_a_model_under_two_names_has_one_board(records):
+    every = read_all(records)[0]
+    later = [
+        replace(with_setup(r, "model", name="renamed"), provenance={**r.provenance, "started": "2999-01-01"})
+        for r in every
+        if r.encoding == "rope@pi"
+    ]
+    (track,) = extension.tracks_of([*later, *(r for r in every if r.encoding == "rope")], TINY.name)
+    assert track.model == "renamed"
+    assert {line.method for line in track.lines} == {"none", "pi"}
+
+
+def test_two_versions_of_a_method_are_told(records):
+    every = read_all(records)[0]
+    assert not any("different versions" in note for note in extension.tracks_of(every, TINY.name)[0].notes)
+    mixed = [replace(r, encoding_code="0" * 64) if r.encoding == "rope@pi" and r.seed else r for r in every]
+    told = "Records of more than one version of a method: pi; run the older ones again."
+    assert [told in extension.tracks_of(part, TINY.name)[0].notes for part in (mixed, every)] == [True, False]
+
+
 def test_what_is_hidden_is_where_it_should_be(folder, corpus):
     checkpoint = load_checkpoint(folder)
     window = asked.windows(checkpoint, 2048, corpus)[0]
@@ -221,6 +263,7 @@ def test_answers_are_scored_by_the_numbers_that_are_said(folder, corpus, track, 
     for said, exact, found in (
         (" and ".join(several.answers), 1.0, 1.0),
         (several.answers[2], 0.0, 0.25),
+        (f"1{several.answers[0]}, {several.answers[1]}2", 0.0, 0.0),
         ("nothing", 0.0, 0.0),
     ):
         monkeypatch.setattr(
@@ -321,9 +364,7 @@ def test_a_short_corpus_says_so(folder, tmp_path):
         asked.windows(load_checkpoint(folder), 100_000, tmp_path)
 
 
-def test_a_method_of_a_file_is_measured(folder, corpus, track, tmp_path):
-    from pebench.encodings.extension import CLAIMS, METHODS
-
+def test_a_method_of_a_file_is_measured(folder, corpus, track, tmp_path, own_methods):
     file = Path(tmp_path, "mine.py")
     file.write_text(
         "from pebench.encodings.extension import Retuned, method\n\n\n"
@@ -331,13 +372,15 @@ def test_a_method_of_a_file_is_measured(folder, corpus, track, tmp_path):
         '    formula = "x"\n\n    @staticmethod\n    def change(frequencies, factor, length):\n'
         "        return frequencies / 2\n"
     )
-    try:
-        result = extend(folder, corpus, tmp_path / "records", "-m", f"{file}:Mine", "-t", LOSS)
-        assert result.exit_code == 0, result.output
-        assert {r.encoding for r in read_all(tmp_path / "records")[0]} == {"rope@halved_again"}
-    finally:
-        METHODS.pop("halved_again", None)
-        CLAIMS.pop("halved_again", None)
+    result = extend(folder, corpus, tmp_path / "records", "-m", f"{file}:Mine", "-t", LOSS)
+    assert result.exit_code == 0, result.output
+    made = read_all(tmp_path / "records")[0]
+    assert {r.encoding for r in made} == {"rope@halved_again"}
+    threads = f" --threads {torch.get_num_threads()}" if torch.get_num_threads() > 1 else ""
+    words = (
+        f"--profile EXTEND_TINY -m mine.py:Mine -t extend_loss --model {folder.name} --corpus {corpus.name}"
+    )
+    assert {r.provenance["command"] for r in made} == {f"pebench extend {words}{threads}"}
 
 
 def test_dynamic_methods_take_each_texts_factor(folder, corpus, track):
@@ -349,6 +392,16 @@ def test_dynamic_methods_take_each_texts_factor(folder, corpus, track):
     ]
 
 
+def test_a_dynamic_method_reads_the_trained_length_with_factor_1(folder, corpus, track):
+    checkpoint = load_checkpoint(folder)
+    sessions = [Session(checkpoint, method, track, corpus) for method in ("ntk_dynamic", "none", "ntk")]
+    dynamic, none, ntk = (session.losses(session.window(0)) for session in sessions)
+    assert [row.condition["length"] for row in dynamic] == [512, 1024, 1536, 2048]
+    assert [row.value for row in dynamic[:2]] == pytest.approx([row.value for row in none[:2]], abs=1e-6)
+    assert [row.value for row in dynamic[:2]] != pytest.approx([row.value for row in ntk[:2]], abs=1e-6)
+    assert dynamic[2:] == ntk[2:]
+
+
 def test_a_tokenizer_of_bytes_has_no_room_and_says_so(folder):
     from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -357,4 +410,85 @@ def test_a_tokenizer_of_bytes_has_no_room_and_says_so(folder):
     checkpoint.__dict__["tokenizer"] = Tokenizer(models.BPE(signs, []))
     checkpoint.tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     with pytest.raises(ModelError, match="a text keeps 256"):
-        demand_room(checkpoint)
+        demand_room(checkpoint, TINY)
+
+
+def test_texts_without_room_for_hidden_numbers_say_so(folder, corpus):
+    short = replace(TINY, lengths=(1 / 4, 2))
+    with pytest.raises(ModelError, match="texts of 256 tokens, and 256 of them are kept"):
+        runs(load_checkpoint(folder), short, ["none"], [], corpus)
+    assert len(runs(load_checkpoint(folder), short, ["none"], [LOSS], corpus)) == 2
+
+
+def test_a_window_is_one_text(folder, corpus):
+    checkpoint = load_checkpoint(folder)
+    most = len(asked.windows(checkpoint, 2048, corpus))
+    with pytest.raises(
+        ModelError, match=f"reads {most + 1} texts of 2048 tokens, and the test books have {most};"
+    ):
+        runs(checkpoint, replace(TINY, texts=most + 1), ["none"], [], corpus)
+    assert runs(checkpoint, replace(TINY, texts=most), ["none"], [LOSS], corpus)
+
+
+@pytest.fixture
+def own_methods():
+    """Methods that a test adds are forgotten behind it."""
+    before = METHODS.copy(), CLAIMS.copy()
+    yield
+    for table, old in zip((METHODS, CLAIMS), before, strict=True):
+        table.clear()
+        table.update(old)
+
+
+FAILING = """
+from pebench.encodings.extension import Retuned, method
+
+
+@method("failing")
+class Failing(Retuned):
+    title, paper, formula = "failing", "unpublished", "x"
+
+    @staticmethod
+    def change(frequencies, factor, length):
+        if factor == 2:
+            raise ArithmeticError("two is too much")
+        return frequencies
+"""
+
+
+def test_a_method_that_fails_ends_no_other(folder, corpus, track, tmp_path, own_methods):
+    file = Path(tmp_path, "failing.py")
+    file.write_text(FAILING)
+    result = extend(folder, corpus, tmp_path / "records", "-m", f"{file}:Failing,none", "-t", LOSS)
+    assert result.exit_code == 4, result.output
+    assert (
+        "failing extend_loss text 0: failed: ArithmeticError: two is too much (failing.py, line 12"
+        in result.output
+    )
+    assert "2 of 4 runs failed" in result.output
+    assert {(r.encoding, r.seed) for r in read_all(tmp_path / "records")[0]} == {("rope", 0), ("rope", 1)}
+    again = extend(folder, corpus, tmp_path / "records", "-m", f"{file}:Failing,none", "-t", LOSS)
+    assert "4 runs, 2 of them done" in again.output
+
+
+def test_times_are_of_the_kernels_and_scores_are_not(folder, corpus, monkeypatch):
+    def codes():
+        todo = runs(load_checkpoint(folder), replace(TINY, texts=1), ["none"], [], corpus)
+        return {run.task: run.shared_code for run in todo}
+
+    before = codes()
+    assert before[LOSS] == before[RETRIEVAL] != before[COST]
+    monkeypatch.setattr(running, "native", lambda file: "another kernel")
+    after = codes()
+    assert [task for task in before if before[task] != after[task]] == [COST]
+
+
+def test_steps_of_a_finished_run_are_removed(folder, corpus, records, track):
+    (run, *_) = runs(load_checkpoint(folder), TINY, ["none"], [LOSS], corpus)
+    steps = place(run, records)
+    steps.parent.mkdir(parents=True, exist_ok=True)
+    steps.write_text("{}")
+    assert extend(folder, corpus, records, "--status").exit_code == 0
+    assert steps.exists()
+    assert extend(folder, corpus, records).exit_code == 0
+    assert not steps.exists()
