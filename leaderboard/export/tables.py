@@ -174,6 +174,7 @@ SCHEMAS |= {
     "extended": _schema(
         ("profile", TEXT, "EXTEND or EXTEND_QUICK"),
         ("model", TEXT, "the pretrained model"),
+        ("corpus", TEXT, "the books that its texts are of"),
         ("method", TEXT, "of context extension; none changes nothing"),
         *(
             (f"{name}_{phase}{part}", kind, f"{words} {where}{about}")
