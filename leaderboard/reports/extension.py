@@ -415,6 +415,12 @@ def spanned(value: float, low: float | None, high: float | None, style: str) -> 
     return f"{style.format(value)}{both}"
 
 
+def label(track: Track) -> str:
+    """A name of the board that no other board of its profile has."""
+    corpus = f", {track.corpus}" if track.named else ""
+    return f"{track.model} {track.sha256[:8]}{corpus}"
+
+
 def heading(track: Track) -> str:
     """What a table shows."""
     corpus = f" on {track.corpus}" if track.named else ""

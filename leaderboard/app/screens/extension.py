@@ -23,10 +23,7 @@ def show() -> None:
     except BoardError as e:
         st.info(plain(str(e)))
         return
-    names = {
-        f"{each.model} {each.sha256[:8]}" + (f", {each.corpus}" if each.named else ""): each
-        for each in tracks
-    }
+    names = {extension.label(each): each for each in tracks}
     track = names[links.pick("Model", list(names), "model")]
     st.markdown(plain(extension.heading(track)))
     for note in track.notes:
