@@ -67,7 +67,7 @@ class Measured:
         return float(self.pairs.difference[self.at[first], self.at[second]])
 
     def shared(self, first: str, second: str) -> str:
-        """The tasks that a difference is over, in words where the two do not share all: "5 of 7 tasks"."""
+        """How many tasks a difference is over, where the two do not share all: "5 of 7 tasks"."""
         every: frozenset[str] = frozenset().union(*self.tasks.values())
         both = self.tasks.get(first, frozenset()) & self.tasks.get(second, frozenset())
         return "" if both == every else f"{len(both)} of {len(every)} tasks"

@@ -143,12 +143,11 @@ def enough(tried: pd.DataFrame, tasks: Iterable[str]) -> list[Verdict]:
     Trials alone are compared, all on validation; of one seed the last trial counts.
     """
     found = []
-    at, of_seed = ["encoding", "length"], ["encoding", "seed", "length"]
+    at, run = ["encoding", "length"], ["encoding", "seed", "length", "times", "rate"]
     for task in tasks:
-        of_task = tried[tried["task"] == task]
-        each = of_plan(of_task).drop_duplicates(of_seed, keep="last")
-        once = each.groupby(at)["score"].agg(["mean", "std", "size"])
-        twice = of_plan(of_task, times=2.0).drop_duplicates(of_seed, keep="last").groupby(at)["score"].mean()
+        of_task = tried[tried["task"] == task].drop_duplicates(run, keep="last")
+        once = of_plan(of_task).groupby(at)["score"].agg(["mean", "std", "size"])
+        twice = of_plan(of_task, times=2.0).groupby(at)["score"].mean()
         both = once[once["size"] > 1].join(twice.rename("twice"), how="inner")
         gap = both["twice"] - both["mean"]
         far = gap[gap.abs() > DEVIATIONS * both["std"].clip(lower=LEAST_SD)]

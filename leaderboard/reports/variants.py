@@ -75,7 +75,7 @@ def judged(board: Board) -> pd.DataFrame:
 
 
 def over(board: Board, first: str, second: str, phase: str) -> str:
-    """The tasks that a difference at L or beyond it is averaged over, in words: those that both encodings have."""
+    """The tasks of both encodings, over which a difference at L or beyond it is averaged, in words."""
     return measured(board, Quantity(ALL, phase)).shared(first, second) or scope(board, phase)
 
 
