@@ -79,6 +79,13 @@ class Overall:
     high: float | None
     p_best: float | None  # None, too, without a rank, or where some task is missing
     tasks: int  # that it is the mean of
+    of: int  # tasks that the board counts
+    most: float  # the largest value that there can be; of *keeps* the longest scored lengths set it
+
+    @property
+    def marks(self) -> str:
+        """What stands behind the value: + for the largest there can be, * where tasks of the board are missing."""
+        return "+" * math.isclose(self.value, self.most) + "*" * (self.tasks < self.of)
 
 
 @dataclass(frozen=True)
@@ -247,7 +254,7 @@ def of_profile(board: Board, tasks: Sequence[str] = ()) -> Board:
     counted_tasks = [
         t for t in about.tasks(board.profile) if t.name not in ALWAYS and t.name in (tasks or [t.name])
     ]
-    found = set(board.scores.dropna(subset="score")["task"])
+    found = set(board.ranking.data.tasks)  # one encoding alone, or a few, do not make a task count
     lacking = [t for t in counted_tasks if t.name not in found]
     if not lacking or not found:
         return board
@@ -434,7 +441,9 @@ def board_of_columns(
     families = sorted(set(result.data.names["task_family"]))
     ranked = list(result.table["encoding"])
     order = ranked + sorted(set(cards) - set(ranked))
-    learned = learning(scores, runs, set(result.table.dropna(subset="rank")["encoding"]))
+    counting = runs[runs["task"].isin(result.data.tasks)]
+    learned = learning(scores, counting, set(result.table.dropna(subset="rank")["encoding"]))
+    gated = len(set(learned.learns["task"]) - {ALL})
     facts = _Facts(
         ranked=_by_encoding(result.table),
         families=_by_encoding(result.families),
@@ -442,8 +451,8 @@ def board_of_columns(
         checks=_by_encoding(checks),
         at_length=_quantities(result.at_length.table),
         beyond=_quantities(result.beyond.table),
-        learns=_overall(learned.learns),
-        keeps=_overall(learned.keeps),
+        learns=_overall(learned.learns, gated),
+        keeps=_overall(learned.keeps, gated),
         places=ranking.places(result),
         blocked=blocked,
         costs=_costs(scores),
@@ -495,8 +504,8 @@ def _quantities(frame: pd.DataFrame) -> dict[str, Quantity]:
     }
 
 
-def _overall(frame: pd.DataFrame) -> dict[str, Overall]:
-    """The lines over all tasks of a table of `learning`, by encoding."""
+def _overall(frame: pd.DataFrame, of: int) -> dict[str, Overall]:
+    """The lines over all tasks of a table of `learning`, by encoding; `of` tasks count."""
     return {
         row.encoding: Overall(
             float(row.value),
@@ -504,6 +513,8 @@ def _overall(frame: pd.DataFrame) -> dict[str, Overall]:
             _none(row.high, float),
             _none(row.p_best, float),
             int(row.tasks),
+            of,
+            float(row.most),
         )
         for row in frame[frame["task"] == ALL].itertuples()
     }

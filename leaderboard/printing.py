@@ -180,13 +180,13 @@ def _printed(board: Board) -> tuple[list[str], list[list[str]]]:
                 _share(e.score) + "*" * e.partial,
                 *([] if one_seed else [_range(e.low, e.high)]),
                 *(_share(found.score if found else None) for found in (e.at_length, e.beyond)),
-                f"{e.keeps.value:.1f}" + "*" * (e.keeps.tasks < len(e.gates)) if e.keeps else "-",
+                f"{e.keeps.value:.1f}{e.keeps.marks}" if e.keeps else "-",
                 *([str(e.seeds)] if unequal else []),
                 *([] if one_seed else [_share(e.p_best)]),
                 *([_share(e.p_best_tasks)] if by_tasks else []),
                 *(_share(part.score) + "*" * e.partial if part else "-" for part in parts),
                 f"{e.coverage:.0%}",
-                f"{e.learns.value:.0%}" if e.learns else "-",
+                f"{e.learns.value:.0%}" + "*" * ("*" in e.learns.marks) if e.learns else "-",
                 f"{e.costs['train_ratio']:.2f}x" if "train_ratio" in e.costs else "-",
             ]
         )
@@ -232,8 +232,9 @@ def print_board(board: Board, console: Console) -> None:
     console.print(
         "No test separates a tier's rows from its leader. Scores: 0 without reading the input, 1 for an oracle; at L: "
         "at the training length; beyond: at longer ones; keeps: octaves of L to which half of "
-        "the score at L holds (*: some tasks are not learned); "
-        "learns: share of runs that pass their gate; train: time of a training step over RoPE's.",
+        "the score at L holds (+: at least, up to the longest lengths; *: some tasks are missing or not learned); "
+        "learns: share of runs that pass their gate (*: some tasks are missing); "
+        "train: time of a training step over RoPE's.",
         style="dim",
     )
     if left_out:

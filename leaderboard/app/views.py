@@ -361,14 +361,11 @@ def measured(board: Board, key: str) -> list[tuple[str, str]]:
 
 def sizes_compared(found: Trend) -> str:
     """What a trend compares, and how many pairs have each verdict."""
-    sizes = ", ".join(
-        f"{name} ({_millions(n, n)} parameters, seeds: {seeds})"
-        for name, n, seeds in zip(found.profiles, found.parameters, found.seeds, strict=True)
-    )
     counts = found.pairs["verdict"].value_counts()
     verdicts = ", ".join(f"{verdict} {counts[verdict]}" for verdict in counts.index)
     return (
-        f"Sizes: {sizes}. Same tasks and training lengths: {', '.join(found.tasks)}. "
+        f"Sizes: {', '.join(found.sizes)}. Same tasks, training lengths, steps and tokens: "
+        f"{', '.join(found.tasks)}. "
         f"Of {counted(len(found.pairs), 'pair')}: {verdicts}."
     )
 

@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from pebench.leaderboard import table
-from pebench.leaderboard.board import REMEDY, Board, board_of_columns, newest_version
+from pebench.leaderboard.board import REMEDY, Board, board_of_columns, newest_version, of_profile
 from pebench.leaderboard.columns import Columns, columns
 from pebench.leaderboard.printing import to_frame
 from pebench.leaderboard.reports.extension import is_track, tracks_of
@@ -211,7 +211,7 @@ def tables(records: list[Record]) -> dict[str, pa.Table]:
     profile = np.array(told.texts("profile"), object)
     by_profile = {name: told.where(profile == name) for name in dict.fromkeys(profile)}
     boards = [
-        board_of_columns(part.newest(), name, {name: len(part)}, [], {})
+        of_profile(board_of_columns(part.newest(), name, {name: len(part)}, [], {}))
         for name, part in sorted(by_profile.items())
         if not is_track(name)
     ]
@@ -249,10 +249,12 @@ def _ranking(board: Board, pairs: pd.DataFrame) -> pd.DataFrame:
     """The ranking with what published tables say of each encoding's place."""
     frame = to_frame(board).rename(columns={"name": "encoding", "low": "score_low", "high": "score_high"})
     frame = frame.astype({"rank": "float64", "tier": "float64"})
-    counts = {}
+    counts, tested = {}, pairs[pairs["p"].notna()] if len(pairs) else pairs  # a preview is not tested
     for name in frame["encoding"]:
         verdicts = (
-            pairs.loc[(pairs["better"] == name) | (pairs["worse"] == name), "verdict"] if len(pairs) else []
+            tested.loc[(tested["better"] == name) | (tested["worse"] == name), "verdict"]
+            if len(tested)
+            else []
         )
         counts[name] = Counter(verdicts)
     return frame.assign(

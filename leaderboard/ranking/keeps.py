@@ -15,8 +15,8 @@ from pebench.leaderboard.ranking.scores import Array, Mask
 from pebench.leaderboard.ranking.variances import DRAWS, LEVEL
 
 ALL = "all"  # in the place of a task: the mean over families, then tasks
-COLUMNS = ["encoding", "task", "value", "low", "high", "p_best", "tasks"]
-RUNS = ["encoding", "task", "task_family", "seed", "learned", "keeps"]
+COLUMNS = ["encoding", "task", "value", "low", "high", "p_best", "tasks", "most"]
+RUNS = ["encoding", "task", "task_family", "seed", "learned", "keeps", "most"]
 
 
 Count = NDArray[np.int64]
@@ -26,6 +26,7 @@ class Learning(NamedTuple):
     """Tables with COLUMNS: a line for each encoding and task, and one for ALL.
 
     low and high are NaN with fewer than two seeds in some task. `tasks` counts those that the value is the mean of.
+    `most` is the largest value that there can be: 1, or the octaves to the longest scored length. No draw exceeds it.
     """
 
     learns: pd.DataFrame  # share of the runs that pass the gate
@@ -45,24 +46,29 @@ def learning(
     found = of_runs(scores, runs)
     rng = np.random.default_rng(seed)
     return Learning(
-        _over_seeds(found, "learned", ranked, rng),
+        _over_seeds(found.assign(most=1.0), "learned", ranked, rng),
         _over_seeds(found.dropna(subset="keeps"), "keeps", ranked, rng),
     )
 
 
 def of_runs(scores: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """A line with RUNS for each run that has a gate; `keeps` is NaN where the gate fails or nothing is beyond L.
+    `most` are the octaves up to the longest scored length.
 
     The gate is the score at L where a plan measures longer strings alone.
     """
     needed = ["encoding", "task", "task_family", "seed", "learned", "train_length", "gate"]
     have = runs.reindex(columns=needed).dropna(subset="learned")
     curves = _curves(scores)
+    longest = scores.dropna(subset="score").groupby("task", observed=True)["length"].max().to_dict()
     lines = [
         (
             *(r.encoding, r.task, r.task_family, r.seed, bool(r.learned)),
             octaves({r.train_length: r.gate, **curves[run]}, r.train_length)
             if r.learned and (run := (r.encoding, r.task, r.seed)) in curves
+            else np.nan,
+            math.log2(longest[r.task] / r.train_length)
+            if longest.get(r.task, 0) > r.train_length
             else np.nan,
         )
         for r in have.astype(object).itertuples()  # Arrow's texts are slow to walk over
@@ -120,20 +126,22 @@ def _over_seeds(
     )
     share = np.where(np.isfinite(mean), weight, 0.0)
     share = share / share.sum(axis=1, keepdims=True)
+    most = runs.groupby("task")["most"].max().reindex(tasks).to_numpy()
     placed = np.array([ranked is None or name in ranked for name in names], bool)
     drawn = np.zeros((len(names), DRAWS))  # NaN where a task that counts has no interval
     parts = []
     for t, task in enumerate(tasks):
         has = np.isfinite(mean[:, t])
         part = _draws(column, mean[has, t], deviation[has, t], count[has, t], total[has, t], rng)
+        part = part.clip(0.0, most[t])
         drawn[has] += share[has, t, None] * part
         ones = np.ones(has.sum(), int)
         present = [names[e] for e in np.flatnonzero(has)]
-        parts.append(_lines(present, task, mean[has, t], part, ones, placed[has]))
+        parts.append(_lines(present, task, mean[has, t], part, ones, most[t] * ones, placed[has]))
     tasks_of = np.isfinite(mean).sum(axis=1)
     whole = (share * np.nan_to_num(mean)).sum(axis=1)
     return pd.concat(
-        [_lines(names, ALL, whole, drawn, tasks_of, placed & (tasks_of == len(tasks))), *parts],
+        [_lines(names, ALL, whole, drawn, tasks_of, share @ most, placed & (tasks_of == len(tasks))), *parts],
         ignore_index=True,
     )
 
@@ -170,7 +178,7 @@ _MIDDLES = (np.arange(DRAWS) + 0.5) / DRAWS
 
 
 def _lines(
-    names: list[str], task: str, value: Array, sample: Array, tasks: Count, compared: Mask
+    names: list[str], task: str, value: Array, sample: Array, tasks: Count, most: Array, compared: Mask
 ) -> pd.DataFrame:
     """The lines of one task; P(best) among the compared encodings with draws."""
     known = np.isfinite(sample).all(axis=1)
@@ -195,5 +203,6 @@ def _lines(
             "high": high,
             "p_best": p_best,
             "tasks": tasks,
+            "most": most,
         }
     )

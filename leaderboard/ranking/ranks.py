@@ -160,7 +160,7 @@ def rank(scores: pd.DataFrame, blocked: dict[str, str] | None = None, seed: int 
     for e in np.flatnonzero(ranked & (linked.sum(axis=1) < min(2, ranked.sum()))):
         reasons[e], ranked[e] = "shares no seed with any other that has two", False
 
-    # Ranked encodings are compared among themselves, so that a preview moves none of them.
+    # Ranked encodings are compared among themselves: a preview is no rival. Its runs tell of variances (item 7).
     against = ranked if ranked.any() else np.ones(count, bool)
 
     def ahead(gap: Array) -> Array:

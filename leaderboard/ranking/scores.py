@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from pebench.suite.results.metrics import METRICS
 
-MIN_SHARE = 0.25  # of the encodings must have a cell, or it does not count yet
+MIN_SHARE = 0.25  # of the encodings that carry the board must have a cell, or it does not count yet
+CARRYING = 0.5  # of the tasks of the fullest encoding, in two seeds each: less does not carry the board
 NESTING = ("task_family", "task", "length", "cell")
 
 Array = NDArray[np.float64]
@@ -64,16 +65,15 @@ class Cells:
 def cells(scores: pd.DataFrame) -> Cells:
     """Arrange a score table.
 
-    A cell that only one of several encodings has compares nothing and is left out. So is a cell that few encodings with
-    two seeds have yet (MIN_SHARE). In each task a seed counts only where it has every cell of the encoding's fullest
-    seed.
+    A cell that only one of several encodings has compares nothing and is left out. So is a cell that few of the
+    encodings have yet that carry the board (MIN_SHARE). In each task a seed counts only where it has every cell of the
+    encoding's fullest seed.
     """
     # The digits of a sum are right or wrong together: as many answers are independent as there are examples.
     examples = scores.groupby(["encoding", "task", "seed", "condition"])["n"].transform("min")
     counted = scores.assign(n=examples)[scores["score"].notna()]
     if counted["encoding"].nunique() > 1:
-        most = counted.groupby("encoding")["seed"].nunique()
-        several = set(most.index[most > 1]) or set(most.index)  # a preview moves none of them
+        several = carrying(counted)
         cell_names = ["task", "metric", "condition"]
         have = counted.groupby(cell_names)["encoding"].transform("nunique")
         sure = counted["encoding"].where(counted["encoding"].isin(several))
@@ -100,6 +100,14 @@ def cells(scores: pd.DataFrame) -> Cells:
         complete = (has >= fullest).all(axis=2, keepdims=True)
         score[:, :, data.of_task(task)] = np.where(complete & fullest, part, np.nan)
     return data
+
+
+def carrying(counted: pd.DataFrame) -> set[str]:
+    """The encodings with two seeds in many tasks; all, where none has two seeds. Previews and rows just begun do not
+    decide which tasks count."""
+    seeds = counted.groupby(["encoding", "task"], observed=True)["seed"].nunique()
+    tasks = (seeds > 1).groupby("encoding", observed=True).sum()
+    return set(tasks.index[tasks >= max(1, CARRYING * tasks.max())]) or set(tasks.index)
 
 
 def only(data: Cells, keep: Mask) -> Cells:

@@ -16,7 +16,7 @@ from pebench.leaderboard.reports.quantities import (
     ALL,
     Quantity,
     measured,
-    raw_mean,
+    raw_means,
     size,
     train_lengths,
     trained_at,
@@ -164,12 +164,11 @@ def verdict(difference: float, p: float) -> str:
 
 def to_markdown(board: Board) -> str:
     """The claims as a Markdown table, a line for each claim; empty where none can be judged."""
-    frame = judged(board)
-    if frame.empty:
+    frame, own = judged(board), ours(board)
+    if frame.empty or own.task not in train_lengths(board):
         return ""
-    own = ours(board)
     length = train_lengths(board)[own.task]
-    here = f"here: bits per byte of `{own.task}` at {models(board, own)}"
+    here = f"here: bits per byte of `{own.task}` at {models(board, own)}, seeds of both"
     beside = f"{BESIDE.title}, {models(board, BESIDE)}: {OTHER}"
     lines = [
         f"| first above second? | paper: {PAPER}, points (355M, 770M) | {here} | score of the first minus the second's "
@@ -184,8 +183,8 @@ def to_markdown(board: Board) -> str:
         paper = ", ".join(
             "no figure" if pd.isna(x) else f"{x:+.2f}" for x in (row.paper_355M, row.paper_770M)
         )
-        bits = [raw_mean(board, name, own.task, "bits_per_byte", length) for name in (row.first, row.second)]
-        both = " and ".join("-" if x is None else f"{x:.3f}" for x in bits)
+        bits = raw_means(board, (row.first, row.second), own.task, "bits_per_byte", length)
+        both = " and ".join(f"{x:.3f}" for x in bits) if bits else "-"
         gap = signed(row.difference, row.low, row.high)
         other = "-"
         if not beyond.empty:

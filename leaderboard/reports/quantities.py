@@ -195,9 +195,15 @@ def size(board: Board, task: str = ALL) -> str:
     return f"{few} M parameters" if few == many else f"{few} to {many} M parameters"
 
 
-def raw_mean(board: Board, encoding: str, task: str, metric: str, length: float) -> float | None:
-    """The mean over seeds of a metric as it was measured: exact match, bits per byte."""
+def raw_means(
+    board: Board, pair: tuple[str, str], task: str, metric: str, length: float
+) -> tuple[float, float] | None:
+    """The means of a metric as it was measured (exact match, bits per byte), over the seeds that both have.
+
+    None where they share no seed.
+    """
     rows = board.scores
-    here = (rows["encoding"] == encoding) & (rows["task"] == task) & (rows["metric"] == metric)
-    by_seed = rows[here & (rows["length"] == length)].groupby("seed")["value"].mean()
-    return float(by_seed.mean()) if len(by_seed) else None
+    here = rows[(rows["task"] == task) & (rows["metric"] == metric) & (rows["length"] == length)]
+    of = here[here["encoding"].isin(pair)].astype({"encoding": str})
+    by_seed = of.pivot_table("value", "seed", "encoding").reindex(columns=list(pair)).dropna()
+    return (float(by_seed[pair[0]].mean()), float(by_seed[pair[1]].mean())) if len(by_seed) else None

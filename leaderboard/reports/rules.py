@@ -22,7 +22,8 @@ from pebench.suite.results.metrics import counted
 from pebench.suite.results.record import Record, newest, read_all
 
 REFERENCES = ("rope", "alibi", "t5_bias", "fox", "nope")
-EXCUSED = "nope"  # may fail where the page shows the reason
+EXCUSED = "nope"  # may fail in these tasks, for the reason on the page
+REASONED = ("flipflop_error", "recall_again")
 SEEDS = 3
 LOW, HIGH = 0.05, 0.95  # the references' median at a length that is scored
 DEVIATIONS = 2  # between seeds, by which twice the steps may move a reference
@@ -90,7 +91,7 @@ def of_plan(runs: pd.DataFrame, times: float = 1.0, rate: float = 1.0) -> pd.Dat
 
 
 def learned(runs: pd.DataFrame) -> list[Verdict]:
-    """Rule (a): each reference passes each gate with each of three seeds, or `nope` alone does not."""
+    """Rule (a): each reference passes each gate with each of three seeds, or `nope` fails for a reason on the page."""
     found = []
     for task, of_task in runs.groupby("task"):
         passed = (
@@ -100,8 +101,12 @@ def learned(runs: pd.DataFrame) -> list[Verdict]:
         missing = [name for name in REFERENCES if passed["size"].get(name, 0) < SEEDS]
         text = [f"{name} passes with {row['sum']} of {row['size']}" for name, row in failed.iterrows()]
         text += [f"fewer than {SEEDS} seeds of {', '.join(missing)}"] if missing else []
-        text += [f"{EXCUSED} alone fails"] if list(failed.index) == [EXCUSED] else []
-        met = False if set(failed.index) - {EXCUSED} else None if missing else True
+        alone, reasoned = list(failed.index) == [EXCUSED], task in REASONED
+        text += (
+            [f"{EXCUSED} alone fails{'' if reasoned else ', without a reason on the page'}"] if alone else []
+        )
+        broken = set(failed.index) - ({EXCUSED} if reasoned else set())
+        met = False if broken else None if missing else True
         found.append(Verdict("a", str(task), met, "; ".join(text) or "all pass"))
     return found
 

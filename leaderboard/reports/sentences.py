@@ -18,7 +18,7 @@ from pebench.leaderboard.reports.quantities import (
     Gap,
     Quantity,
     measured,
-    raw_mean,
+    raw_means,
     size,
     train_lengths,
     trained_at,
@@ -52,7 +52,7 @@ def scope(board: Board) -> str:
     return (
         f"Measured: {counted(len(tasks), 'task')}, {size(board)} a model, trained at {trained_at(board)}. Scored at L: "
         f"{counted(at, 'task')}. Scored beyond L: {beyond}, at most at {to} L. Two seeds or more in every task: "
-        f"{counted(sure, 'encoding')}. Fewer: {counted(previews, 'preview')}, on which no sentence here rests."
+        f"{counted(sure, 'encoding')}. Fewer: {counted(previews, 'preview')}, which no sentence here compares."
     )
 
 
@@ -90,8 +90,8 @@ def language_turns_round(board: Board) -> str:
     if said != ["lower"] or not (q < LEVEL and second.difference < 0):
         return ""
     length = train_lengths(board)[task]
-    bits = [raw_mean(board, name, task, "bits_per_byte", length) for name in pair[0]]
-    if None in bits:
+    bits = raw_means(board, pair[0], task, "bits_per_byte", length)
+    if bits is None:
         return ""
     return (
         f"In `{task}` at {trained_at(board, task)} `rope` is ahead of `alibi`: {bits[0]:.2f} against "

@@ -1,10 +1,12 @@
 """Do differences hold at another size? `pebench trend` prints it, a page of the app shows it.
 
-Two profiles or more train the same tasks at the same lengths and differ in their models' sizes. For each pair of
-encodings: the difference of their scores at each size, its slope against log2 of the parameters, and a verdict.
+Two profiles or more train the same tasks on equal lengths, steps and tokens, and differ in their models' sizes. For
+each pair of encodings: the difference of their scores at each size, its slope against log2 of the parameters, and a
+verdict.
 """
 
 import itertools
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,11 +18,13 @@ from scipy import special
 from pebench.leaderboard import ranking
 from pebench.leaderboard.about import PUBLISHED
 from pebench.leaderboard.board import reading
+from pebench.leaderboard.columns import number
 from pebench.leaderboard.table import run_table, score_table
 from pebench.suite.results.record import Record, newest
 
 STANDS, FAILS, UNKNOWN = "stands", "does not carry over", "unknown"
-COLUMNS = ["better", "worse", "differences", "slope", "low", "high", "verdict"]
+COLUMNS = ["better", "worse", "differences", "slope", "low", "high", "verdict", "tasks"]
+RECIPE = ("train_length", "steps", "tokens")  # equal in all profiles that are compared
 CELL = ["task", "metric", "condition"]
 
 
@@ -34,8 +38,22 @@ class Trend(NamedTuple):
     profiles: list[str]  # the smallest first
     parameters: list[float]  # geometric mean over runs
     seeds: list[str]  # of the compared encodings: 2, or 1 to 2
-    tasks: list[str]  # with equal training lengths in all profiles
+    precisions: list[str]  # of the compared runs: "float32", or "float16, float32"
+    tasks: list[str]  # with an equal RECIPE in all profiles, and scores of the quantity
     pairs: pd.DataFrame  # COLUMNS; better and worse are those of the smallest size
+
+    @property
+    def sizes(self) -> list[str]:
+        """Each profile with its parameters, seeds and precisions."""
+        parts = zip(self.profiles, self.parameters, self.seeds, self.precisions, strict=True)
+        return [
+            f"{name} {n / 1e6:.2f} M parameters (seeds: {seeds}{precisions and f'; {precisions}'})"
+            for name, n, seeds, precisions in parts
+        ]
+
+    def partly(self, tasks: int) -> str:
+        """What a pair that is compared on some of the tasks alone says of it; nothing where it has all."""
+        return f" ({tasks} of {len(self.tasks)} tasks)" if tasks < len(self.tasks) else ""
 
 
 def trend(profiles: Mapping[str, Sequence[Record]], of: str = "score") -> Trend:
@@ -55,25 +73,19 @@ def trend(profiles: Mapping[str, Sequence[Record]], of: str = "score") -> Trend:
     empty = [name for name, frame in runs.items() if frame.empty or frame["parameters"].isna().all()]
     if empty:
         raise TrendError(f"no trained model of {empty[0]}; make some with `pebench run --profile {empty[0]}`")
-    lengths = [frame.groupby("task")["train_length"].median().dropna() for frame in runs.values()]
-    tasks = [
-        task
-        for task in sorted(set.intersection(*(set(found.index) for found in lengths)))
-        if len({found[task] for found in lengths}) == 1
-        and all((frame["parameters"][frame["task"] == task] > 0).any() for frame in runs.values())
-    ]
+    alike = {task for task, _ in set.intersection(*map(recipes, profiles.values()))}
+    if not alike:
+        raise TrendError("the profiles have no task with the same training length, steps and tokens")
+    table = {name: score_table(records) for name, records in profiles.items()}
+    common = set.intersection(*(_counted(s[s["task"].isin(alike)], of) for s in table.values()))
+    tasks = sorted({task for task, *_ in common})
     if not tasks:
-        raise TrendError("the profiles have no task with the same training length")
+        raise TrendError(f"the profiles have no score in common of the quantity {of!r}")
     size = {name: _size(frame[frame["task"].isin(tasks)]) for name, frame in runs.items()}
     order = sorted(profiles, key=lambda name: size[name])
     if len({round(size[name]) for name in order}) < len(order):
         raise TrendError("two of the profiles have models of one size")
-    scores = [score_table(profiles[name]) for name in order]
-    scores = [s[s["task"].isin(tasks)] for s in scores]
-    common = set.intersection(
-        *(set(s.dropna(subset="score")[CELL].itertuples(index=False, name=None)) for s in scores)
-    )
-    scores = [_of_cells(s, common) for s in scores]
+    scores = [_of_cells(table[name], common) for name in order]
     ranks = [ranking.rank(s) for s in scores]
     names = sorted(set.intersection(*(set(r.data.encodings) for r in ranks)))
     doublings = np.log2([size[name] for name in order])
@@ -85,9 +97,37 @@ def trend(profiles: Mapping[str, Sequence[Record]], of: str = "score") -> Trend:
         on = frozenset(common) if len(set(shared)) == 1 else frozenset.intersection(*shared)
         if on not in ranked:
             ranked[on] = [ranking.rank(_of_cells(s, on)) for s in scores]
-        lines.append(_line(a, b, [_difference(r, a, b, of) for r in ranked[on]], doublings))
+        line = _line(a, b, [_difference(r, a, b, of) for r in ranked[on]], doublings)
+        lines.append((*line, len({task for task, *_ in on})))
     seeds = [_seeds(s[s["encoding"].isin(names)]) for s in scores]
-    return Trend(order, [size[name] for name in order], seeds, tasks, pd.DataFrame(lines, columns=COLUMNS))
+    compared = [r[r["encoding"].isin(names) & r["task"].isin(tasks)] for r in (runs[name] for name in order)]
+    return Trend(
+        profiles=order,
+        parameters=[size[name] for name in order],
+        seeds=seeds,
+        precisions=[", ".join(sorted(set(part["precision"].dropna()) - {""})) for part in compared],
+        tasks=tasks,
+        pairs=pd.DataFrame(lines, columns=COLUMNS),
+    )
+
+
+def recipes(records: Sequence[Record]) -> set[tuple[str, tuple[float | None, ...]]]:
+    """Each task that trained a model, with the RECIPE of most of its records."""
+    counts: dict[str, Counter[tuple[float | None, ...]]] = defaultdict(Counter)
+    sizes = run_table(records)["parameters"] if records else ()
+    for r, size in zip(records, sizes, strict=True):
+        length, *rest = (number(r.setup.get(part)) for part in RECIPE)
+        if size > 0 and length is not None:
+            counts[r.task][length, *rest] += 1
+    return {(task, found.most_common(1)[0][0]) for task, found in counts.items()}
+
+
+def _counted(scores: pd.DataFrame, of: str) -> set[tuple[Any, ...]]:
+    """The tasks, metrics and conditions that count for a quantity."""
+    there = scores.dropna(subset="score")
+    if of != "score":
+        there = there[there["phase"] == of]
+    return set(there[CELL].itertuples(index=False, name=None))
 
 
 def _of_cells(scores: pd.DataFrame, cells: Set[tuple[Any, ...]]) -> pd.DataFrame:
@@ -164,23 +204,21 @@ def _slope(gap: np.ndarray, error: np.ndarray, doublings: np.ndarray) -> tuple[f
 
 def to_markdown(found: Trend) -> str:
     """The sizes, the verdicts counted, and a line for each pair."""
-    sizes = ", ".join(
-        f"{name} {n / 1e6:.2f} M (seeds: {seeds})"
-        for name, n, seeds in zip(found.profiles, found.parameters, found.seeds, strict=True)
-    )
     counts = ", ".join(f"{v} {int((found.pairs['verdict'] == v).sum())}" for v in (STANDS, FAILS, UNKNOWN))
     head = ["better", "worse", *found.profiles, "slope per doubling", "verdict"]
-    lines = [f"Parameters: {sizes}. Tasks: {', '.join(found.tasks)}. Pairs: {counts}.", ""]
+    lines = [f"{', '.join(found.sizes)}. Tasks: {', '.join(found.tasks)}. Pairs: {counts}.", ""]
     lines += [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for row in found.pairs.itertuples():
         slope = f"{row.slope:+.3f} ({row.low:+.3f} to {row.high:+.3f})" if np.isfinite(row.slope) else "-"
         gaps = " | ".join(f"{gap:+.3f}" for gap in row.differences)
-        lines.append(f"| {row.better} | {row.worse} | {gaps} | {slope} | {row.verdict} |")
+        lines.append(
+            f"| {row.better} | {row.worse} | {gaps} | {slope} | {row.verdict}{found.partly(row.tasks)} |"
+        )
     return "\n".join(lines)
 
 
 def of_folder(records: Sequence[Path], profiles: Sequence[str] = (), of: str = "score") -> Trend:
-    """The trend of records folders. Without profiles: the widest group of profiles that train equal lengths.
+    """The trend of records folders. Without profiles: the group of profiles with most tasks of an equal RECIPE.
 
     TrendError where there is no such group.
     """
@@ -202,10 +240,10 @@ def of_folder(records: Sequence[Path], profiles: Sequence[str] = (), of: str = "
         )
     if profiles:
         return trend({name: by_profile[name] for name in profiles}, of)
-    for names in sorted(groups(by_profile), key=len, reverse=True):
-        return trend({name: by_profile[name] for name in names}, of)
+    if found := groups(by_profile):
+        return trend({name: by_profile[name] for name in found[0]}, of)
     raise TrendError(
-        "no two profiles here train a common task at the same length and differ in their models' sizes; "
+        "no two profiles here train a common task alike and differ in their models' sizes; "
         "make some with `pebench run --profile STANDARD_2` and `pebench run --profile LARGE`"
     )
 
@@ -225,29 +263,27 @@ APART = 1.5  # least ratio of the parameters of two sizes
 
 
 def groups(by_profile: Mapping[str, Sequence[Record]]) -> list[list[str]]:
-    """Groups of two or more profiles that train a common task at the same length, APART in their parameters."""
-    runs = {name: run_table(records) for name, records in by_profile.items()}
-    trained = {name: _trained(frame) for name, frame in runs.items()}
-    sizes = {name: _size(runs[name]) for name in runs if trained[name]}
-    found: list[list[str]] = []
-    for first in sizes:
-        alike, common = [first], trained[first]
-        for name in sizes:
-            ratios = [sizes[name] / sizes[other] for other in alike]
-            if all(max(ratio, 1 / ratio) >= APART for ratio in ratios) and common & trained[name]:
+    """Groups of two or more profiles that train a common task by an equal RECIPE, APART in their parameters.
+
+    The group with most common tasks comes first, and of these the one with most profiles.
+    """
+    trained = {name: found for name, records in by_profile.items() if (found := recipes(records))}
+    sizes = {name: _size(run_table(by_profile[name])) for name in trained}
+    made = dict[frozenset[str], tuple[int, list[str]]]()
+    for pair in itertools.combinations(sizes, 2):
+        alike, common = list(pair), trained[pair[0]] & trained[pair[1]]
+        if not common or not _apart(sizes, *pair):
+            continue
+        for name in sizes:  # another size joins where it takes no task away
+            if common <= trained[name] and all(_apart(sizes, name, other) for other in alike):
                 alike.append(name)
-                common &= trained[name]
-        if len(alike) > 1:
-            found.append(alike)
-    return found
+        made.setdefault(frozenset(alike), (len(common), alike))
+    ordered = sorted(made.values(), key=lambda each: (each[0], len(each[1])), reverse=True)
+    return [alike for _, alike in ordered]
 
 
-def _trained(runs: pd.DataFrame) -> set[tuple[str, float]]:
-    """The tasks that trained a model, each with its training length."""
-    if runs.empty:
-        return set()
-    rows = runs[(runs["parameters"] > 0) & runs["train_length"].notna()]
-    return set(zip(rows["task"], rows["train_length"], strict=True))
+def _apart(sizes: Mapping[str, float], a: str, b: str) -> bool:
+    return max(sizes[a] / sizes[b], sizes[b] / sizes[a]) >= APART
 
 
 def to_json(found: Trend) -> dict[str, Any]:
@@ -258,6 +294,7 @@ def to_json(found: Trend) -> dict[str, Any]:
     pairs = pairs.astype(object).map(lambda value: _number(value) if isinstance(value, float) else value)
     return {
         "profiles": dict(zip(found.profiles, found.parameters, strict=True)),
+        "precisions": dict(zip(found.profiles, found.precisions, strict=True)),
         "tasks": found.tasks,
         "pairs": pairs.to_dict("records"),
     }
@@ -267,7 +304,8 @@ def to_frame(found: Trend) -> pd.DataFrame:
     """A line for each pair, the differences in a column for each profile."""
     gaps = pd.DataFrame(found.pairs["differences"].tolist(), columns=found.profiles, index=found.pairs.index)
     return pd.concat(
-        [found.pairs[["better", "worse"]], gaps, found.pairs[["slope", "low", "high", "verdict"]]], axis=1
+        [found.pairs[["better", "worse"]], gaps, found.pairs[["slope", "low", "high", "verdict", "tasks"]]],
+        axis=1,
     )
 
 

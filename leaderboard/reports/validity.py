@@ -2,7 +2,7 @@
 
 Each published table is compared with our nearest column: the same task, or a related one, at L or beyond L. Pairs of
 encodings count that a table separates by more than a margin. A pair *agrees* or *contradicts* if our difference is
-separated (p < 0.05, uncorrected), else it is *not separated*. A pair with a preview has no p-value: it is not
+separated (p < 0.05, uncorrected), else it is *not separated*. A pair with a preview has no test: it is not
 separated. tau is the share of the other pairs in the published direction minus the share in the opposite one. Its 95 %
 interval resamples sources, because tables of one paper share models and baselines; of one source there is none.
 """
@@ -63,7 +63,9 @@ class Agreement:
     agree: int
     contradict: int
     not_separated: int
-    preview: int  # of the not separated: one of the two is a preview
+    preview: (
+        int  # of the not separated: without a test, as one of the two is a preview or failed its certificate
+    )
     sources: int
     tau: float | None
     low: float | None
@@ -470,7 +472,7 @@ def to_json(v: Validity) -> dict[str, Any]:
 
 KIND_HEADER = (
     *("published quantity", "compared with", "sources", "tables", "agree", "contradict", "not separated"),
-    *("with a preview", "tau", "95 % over sources", "smallest difference"),
+    *("without a test", "tau", "95 % over sources", "smallest difference"),
 )
 
 

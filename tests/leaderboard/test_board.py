@@ -16,6 +16,7 @@ import pytest
 from rich.console import Console
 
 from pebench.leaderboard.app import figures, views
+from pebench.leaderboard.app.rows import board_table
 from pebench.leaderboard.board import (
     Board,
     BoardError,
@@ -696,6 +697,43 @@ def test_previews_of_a_users_own_leave_the_tasks_of_the_others(tmp_path):
     assert beside.ranking.data.tasks == alone.ranking.data.tasks
     ranks = [{e.name: e.rank for e in board.entries if e.rank} for board in (alone, beside)]
     assert ranks[0] == ranks[1]
+
+
+def test_rows_just_begun_leave_the_tasks_of_the_others():
+    """Two seeds of one task each, of more encodings than are measured whole."""
+    whole = Sweep({"rope": 1.0, "fox": 6.0, "alibi": 4.0}, seeds=2).records()
+    begun = Sweep({f"own{n}": 2.0 for n in range(12)}, seeds=2, tasks=("copy",)).records()
+    alone, beside = (board_of(r, "QUICK", {"QUICK": 1}, []) for r in (whole, [*whole, *begun]))
+    assert beside.ranking.data.tasks == alone.ranking.data.tasks
+    ranked = {e.name for e in beside.entries if e.rank}
+    assert ranked == {"rope", "fox", "alibi"}
+
+
+def test_one_record_of_each_missing_task_makes_no_rank(tmp_path):
+    """A task that one encoding alone has does not count, so the others are not measured whole."""
+    write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0, "alibi": 4.0}, seeds=2, tasks=("copy",))
+    before = make_board(tmp_path)
+    write_sweep(tmp_path, {"rope": 1.0}, seeds=1)
+    after = make_board(tmp_path)
+    for made in (before, after):
+        assert not any(e.rank for e in made.entries)
+        assert all(e.reason.startswith("not measured yet of QUICK: ") for e in made.entries if not e.preview)
+
+
+def test_what_the_longest_length_bounds_is_marked_and_so_are_missing_tasks(tmp_path):
+    write_sweep(tmp_path, {"rope": 0.1, "fox": 60.0, "alibi": 60.0}, seeds=2)
+    for record in (tmp_path / "QUICK" / "language" / "alibi").glob("*.json"):
+        record.unlink()
+    made = make_board(tmp_path)
+    marks = {e.name: (e.keeps.marks, e.learns.marks) for e in made.entries if e.keeps}
+    assert "+" in marks["fox"][0]
+    assert "*" not in marks["fox"][0]
+    assert "*" in marks["alibi"][0]
+    assert "*" in marks["alibi"][1]
+    rows = {row["name"]: row for row in board_table(made, str)["rows"]}
+    assert rows["fox"]["keeps-text"].endswith("+")
+    assert rows["alibi"]["learns-text"].endswith("%*")
+    assert "learns-text" not in rows["fox"]
 
 
 def test_without_questions_there_is_no_forced_choice(board):

@@ -10,7 +10,7 @@ from pebench.encodings import registry
 from pebench.leaderboard.app.rows import frame_table
 from pebench.leaderboard.board import Board, board_of
 from pebench.leaderboard.reports import claims, variants
-from pebench.leaderboard.reports.quantities import Quantity, measured
+from pebench.leaderboard.reports.quantities import Quantity, measured, raw_means
 from tests.made_records import SKILL, Sweep
 
 # In the law of these records a skill counts beyond L only, so bits per byte at L tell nobody apart.
@@ -141,6 +141,21 @@ def test_no_records_no_verdict() -> None:
     assert claims.judged(board).empty
     assert claims.to_markdown(board) == ""
     assert variants.judged(board).empty
+
+
+def test_a_board_without_the_papers_task_has_no_table() -> None:
+    other = [r for r in Sweep(SKILLS).records() if r.task != "language"]
+    assert claims.to_markdown(board_of(other, "QUICK", {"QUICK": 1}, [])) == ""
+
+
+def test_a_figure_beside_a_paired_difference_is_over_the_seeds_of_both() -> None:
+    records = [r for r in Sweep({"rope": 1.0, "alibi": 4.0}).records() if (r.encoding, r.seed) != ("rope", 0)]
+    mixed = board_of(records, "QUICK", {"QUICK": 1}, [])
+    rows = mixed.scores[(mixed.scores["metric"] == "bits_per_byte") & (mixed.scores["length"] == 64)]
+    means = rows[rows["seed"] > 0].groupby("encoding", observed=True)["value"].mean()
+    told = raw_means(mixed, ("rope", "alibi"), "language", "bits_per_byte", 64)
+    assert told == pytest.approx((means["rope"], means["alibi"]))
+    assert raw_means(mixed, ("rope", "fox"), "language", "bits_per_byte", 64) is None
 
 
 def test_the_table_in_markdown_states_both_quantities_and_has_a_line_for_each_claim(board: Board) -> None:

@@ -99,6 +99,18 @@ def test_the_better_of_two_is_the_best_as_surely_as_seeds_say() -> None:
     assert row["low"] < row["value"] < row["high"]
 
 
+def test_no_interval_reaches_beyond_the_longest_length_or_below_l() -> None:
+    """Seeds that differ much at the longest length, of tasks scored to 64 = 8 L, three octaves."""
+    ends = {0: 0.3, 1: 2.9, 2: 9.0}
+    found = learning(*tables(lambda e, t, s, n: fading(ends[s])(n)))
+    assert found.keeps["low"].min() == 0.0
+    assert found.keeps["high"].max() == 3.0
+    assert set(found.keeps["most"]) == {3.0}
+    assert set(found.learns["most"]) == {1.0}
+    held = learning(*tables(lambda e, t, s, n: fading(9.0)(n))).keeps
+    assert (held["value"] == held["most"]).all()
+
+
 def test_a_tie_for_the_best_is_shared() -> None:
     """All runs hold to the longest length, which is as far as it was measured."""
     held = tables(lambda e, t, s, n: fading(9.0)(n))

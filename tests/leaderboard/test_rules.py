@@ -65,8 +65,15 @@ def failing(name: str) -> Verdict:
 def test_one_failed_gate_breaks_a_unless_it_is_of_nope() -> None:
     assert failing("fox").met is False
     assert "fox passes with 2 of 3" in failing("fox").detail
+    assert failing("nope").met is False
+    assert "nope alone fails, without a reason on the page" in failing("nope").detail
+
+
+def test_nope_may_fail_where_the_page_has_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "REASONED", ("copy",))
     assert failing("nope").met is True
-    assert "nope alone fails" in failing("nope").detail
+    assert failing("nope").detail.endswith("nope alone fails")
+    assert failing("fox").met is False
 
 
 def test_two_seeds_or_a_missing_reference_leave_a_unknown() -> None:

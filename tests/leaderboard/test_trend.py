@@ -109,6 +109,42 @@ def test_a_pair_is_compared_on_the_tasks_that_both_have_at_every_size() -> None:
     rows = trend({"LARGE": large, "STANDARD_2": small}).pairs.set_index(["better", "worse"])["differences"]
     assert rows["alibi", "fox"][0] == pytest.approx(0.1, abs=0.02)
     assert rows["alibi", "rope"][0] == pytest.approx((0.3 + 0.15) / 2, abs=0.02)
+    text = to_markdown(trend({"LARGE": large, "STANDARD_2": small}))
+    assert [line.endswith("(1 of 2 tasks) |") for line in text.splitlines() if "| fox |" in line] == [
+        True,
+        True,
+    ]
+    assert "tasks)" not in next(line for line in text.splitlines() if line.startswith("| alibi | rope |"))
+
+
+def test_a_quantity_names_the_tasks_that_have_it_alone() -> None:
+    """`sort` is scored beyond L alone: at L its name, its parameters and its scores do not count."""
+    beyond = [
+        [replace(r, rows=r.rows[1:]) if r.task == "sort" else r for r in part] for part in (SMALL, LARGE)
+    ]
+    found = {"STANDARD_2": beyond[0], "LARGE": beyond[1]}
+    assert trend(found, "at_length").tasks == ["copy"]
+    assert trend(found, "beyond").tasks == trend(found).tasks == ["copy", "sort"]
+    at_length = {name: [r for r in part if r.task == "sort"] for name, part in found.items()}
+    with pytest.raises(TrendError, match="no score in common of the quantity 'at_length'"):
+        trend(at_length, "at_length")
+
+
+def test_other_steps_are_another_recipe_and_precisions_are_named() -> None:
+    """An older version with as many parameters less does not take a task that it trained longer."""
+    for part, value in (("steps", 3000), ("tokens", 1024)):
+        other = [replace(r, setup={**r.setup, part: value}) if r.task == "sort" else r for r in SMALL]
+        assert trend({"STANDARD_2": other, "LARGE": LARGE}).tasks == ["copy"]
+    old = [replace(r, profile="STANDARD", setup={**r.setup, "steps": 1 if r.task == "copy" else None},
+                   provenance={"parameters": {"total": 100_000, "encoding": 0}}) for r in SMALL]  # fmt: skip
+    assert groups({"STANDARD": old, "STANDARD_2": SMALL, "LARGE": LARGE})[0] == ["STANDARD_2", "LARGE"]
+    mixed = [
+        replace(r, provenance={**r.provenance, "precision": "float16" if r.seed else "float32"})
+        for r in LARGE
+    ]
+    found = trend({"STANDARD_2": SMALL, "LARGE": mixed})
+    assert found.precisions == ["", "float16, float32"]
+    assert "LARGE 1.20 M parameters (seeds: 3; float16, float32)" in to_markdown(found)
 
 
 def test_an_encoding_that_is_published_is_shown_as_published(
@@ -129,7 +165,7 @@ def test_an_encoding_that_is_published_is_shown_as_published(
 def test_tasks_of_other_training_lengths_are_left_out() -> None:
     longer = [replace(r, setup={**r.setup, "train_length": 16}) if r.task == "sort" else r for r in LARGE]
     assert trend({"LARGE": longer, "STANDARD_2": SMALL}).tasks == ["copy"]
-    with pytest.raises(TrendError, match="no task with the same training length"):
+    with pytest.raises(TrendError, match="no task with the same training length, steps and tokens"):
         trend({"LARGE": made("LARGE", 1_200_000, lambda name: 0.5, trained=16), "STANDARD_2": SMALL})
 
 
@@ -157,12 +193,12 @@ def test_the_command_finds_the_sizes_and_prints_the_pairs_or_the_remedy(
         write(record, tmp_path)
     code, text, error = told()
     assert code == 0, error
-    assert "Parameters: STANDARD_2 0.30 M (seeds: 3), LARGE 1.20 M (seeds: 3)." in text
+    assert "STANDARD_2 0.30 M parameters (seeds: 3), LARGE 1.20 M parameters (seeds: 3)." in text
     assert "| alibi | rope |" in text
     data = json.loads(told("--json", "--quantity", "beyond", "-p", "large,standard_2")[1])
     assert list(data["profiles"]) == ["STANDARD_2", "LARGE"]
     assert {pair["verdict"] for pair in data["pairs"]} == {STANDS, FAILS}
-    assert told("--csv")[1].startswith("better,worse,STANDARD_2,LARGE,slope,low,high,verdict\n")
+    assert told("--csv")[1].startswith("better,worse,STANDARD_2,LARGE,slope,low,high,verdict,tasks\n")
     code, _, error = told("-p", "STANDARD_2,LARGR")
     assert (code, "no records of profile 'LARGR'" in error) == (3, True)
 
@@ -170,5 +206,5 @@ def test_the_command_finds_the_sizes_and_prints_the_pairs_or_the_remedy(
 def test_profiles_of_nearly_one_size_are_no_two_sizes() -> None:
     other_rate = made("RATE", 310_000, lambda name: 0.5)
     found = {"STANDARD_2": SMALL, "RATE": other_rate, "LARGE": LARGE}
-    assert groups(found) == [["STANDARD_2", "LARGE"], ["RATE", "LARGE"], ["LARGE", "STANDARD_2"]]
+    assert groups(found) == [["STANDARD_2", "LARGE"], ["RATE", "LARGE"]]
     assert groups({"STANDARD_2": SMALL, "RATE": other_rate}) == []
