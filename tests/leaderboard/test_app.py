@@ -139,7 +139,7 @@ def test_two_sizes_make_a_page_of_the_trend(monkeypatch, tmp_path):
     page = opened(monkeypatch, tmp_path, "trend")
     told = said(page).replace("\\", "")
     assert (
-        "Sizes: QUICK (0.20 million parameters, seeds: 3), LARGE (1.00 million parameters, seeds: 3)." in told
+        "Sizes: QUICK 0.20 M parameters (seeds: 3; fp32), LARGE 1.00 M parameters (seeds: 3; fp32)." in told
     )
     assert not page.info
     assert len(page.dataframe[0].value) == 11 * 10 // 2

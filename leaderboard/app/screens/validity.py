@@ -36,7 +36,7 @@ FIRST = (  # the answer, then its counts
         "contradict",
         "not separated",
     ),
-    *("with a preview", "sources", "tables", "smallest difference"),
+    *("without a test", "sources", "tables", "smallest difference"),
 )
 TAU = {name: NUMBER(name, format="%+.2f") for name in ("tau", "low", "high")}
 
