@@ -4,10 +4,12 @@ Its rows are methods, no encodings, so it has no ranks. Loss and retrieval, at t
 four quantities, each with its interval and its difference from the unextended model on the same texts.
 """
 
+import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,6 +32,41 @@ BASE = "none"
 REMEDY = "make some with `pebench extend --profile EXTEND_QUICK`"
 
 
+class Plan(NamedTuple):
+    """The texts and methods that a profile measures."""
+
+    texts: int
+    methods: tuple[str, ...]
+
+
+# As suite/extend/profiles.py has them, which needs torch.
+PLANS = {
+    "EXTEND_QUICK": Plan(2, (BASE, "ntk", "yarn", "dual_chunk")),
+    "EXTEND": Plan(
+        6,
+        (
+            *(BASE, "pi", "ntk", "ntk_dynamic", "yarn", "yarn_frequencies", "llama3", "longrope2"),
+            *(
+                "longrope2_searched",
+                "self_extend",
+                "rerope",
+                "dual_chunk",
+                "streaming",
+                "dropped",
+                "yarn+logn",
+            ),
+        ),
+    ),
+}
+# Facts of a machine that results depend on, and the tasks where they do.
+FACTS = {
+    "precision": EXTENDING,
+    "processor": EXTENDING,
+    "torch version": EXTENDING,
+    "number of threads": (COST,),
+}
+
+
 @dataclass(frozen=True)
 class Quantity:
     """A mean with its 95 % interval over texts (and items), and its difference from the unextended model."""
@@ -42,6 +79,12 @@ class Quantity:
     difference: float | None = None  # on the texts that both have
     difference_low: float | None = None
     difference_high: float | None = None
+    difference_texts: int = 0
+
+    @property
+    def alone(self) -> bool:
+        """Whether it, or its difference, is of one text."""
+        return 1 in (self.texts, self.difference_texts)
 
 
 @dataclass(frozen=True)
@@ -53,6 +96,21 @@ class Line:
     loss: dict[str, Quantity]  # by phase
     retrieval: dict[str, Quantity]
     costs: dict[str, float]
+
+    @property
+    def quantities(self) -> list[Quantity]:
+        """Those that were measured, of both phases."""
+        return [*self.loss.values(), *self.retrieval.values()]
+
+    @property
+    def place(self) -> tuple[bool, float, str]:
+        """What lines are ordered by: the difference in loss beyond L; those without one stand below, by their loss."""
+        loss = self.loss.get("beyond")
+        if self.method == BASE and loss:
+            return False, 0.0, self.method
+        if loss and loss.difference is not None:
+            return False, loss.difference, self.method
+        return True, loss.value if loss else np.inf, self.method
 
 
 @dataclass(frozen=True)
@@ -68,7 +126,8 @@ class Track:
     answers: pd.DataFrame  # method, text, length, kind, depth, metric, value, n
     notes: list[str]
     corpus: str
-    named: bool = False  # whether the heading names the corpus: the model was read on several
+    named: bool = False  # whether the title names the corpus: the model was read on several
+    alike: bool = False  # whether the title has the model's sha256: another model has this name
 
 
 def is_track(profile: str | None) -> bool:
@@ -108,15 +167,45 @@ def tracks_of(records: Iterable[Record], profile: str) -> list[Track]:
 
     A model has the name of its newest record.
     """
-    mine = [r for r in records if r.task in EXTENDING and "model" in r.setup]
+    mine = [r for r in records if is_pretrained(r)]
     groups = dict[tuple[str, str], list[Record]]()
     for r in mine:
-        groups.setdefault((model_of(r)["sha256"], corpus_of(r)["sha256"]), []).append(r)
+        groups.setdefault(subject_of(r), []).append(r)
     by_time = sorted(mine, key=lambda r: str(r.provenance.get("started", "")))
     names = {model_of(r)["sha256"]: model_of(r)["name"] for r in by_time}
     tracks = [track(profile.upper(), names[model], model, group) for (model, _), group in groups.items()]
-    read = [model for model, _ in groups]
-    return [replace(each, named=read.count(each.sha256) > 1) for each in tracks]
+    read, shared = Counter(model for model, _ in groups), Counter(names.values())
+    return [replace(each, named=read[each.sha256] > 1, alike=shared[each.model] > 1) for each in tracks]
+
+
+def latest(records: Iterable[Record]) -> list[Record]:
+    """The newest record of each run. A run of the track is of one model and one corpus, too."""
+    groups = dict[tuple[str, str], list[Record]]()
+    for r in records:
+        groups.setdefault(subject_of(r) if is_pretrained(r) else ("", ""), []).append(r)
+    return [r for group in groups.values() for r in newest(group)]
+
+
+def pretrained(record: Record) -> str:
+    """The pretrained model of a record, with the beginning of its sha256; empty where it has none."""
+    about = model_of(record) if is_pretrained(record) else None
+    return shown_model(about["name"], about["sha256"]) if about else ""
+
+
+def is_pretrained(record: Record) -> bool:
+    """Whether a record is of the track and names its model."""
+    model = record.setup.get("model")
+    return record.task in EXTENDING and isinstance(model, dict) and {"name", "sha256"} <= model.keys()
+
+
+def subject_of(record: Record) -> tuple[str, str]:
+    """The sha256 of the model and of the corpus."""
+    return model_of(record)["sha256"], corpus_of(record)["sha256"]
+
+
+def shown_model(name: str, sha256: str) -> str:
+    """A model by its name and the beginning of its sha256."""
+    return f"{name} {sha256[:8]}"
 
 
 def model_of(record: Record) -> dict[str, str]:
@@ -147,9 +236,9 @@ def track(profile: str, model: str, sha256: str, records: Iterable[Record]) -> T
         )
         for method in titles
     ]
-    lines.sort(key=lambda line: (line.loss["beyond"].value if "beyond" in line.loss else np.inf, line.method))
-    corpus = shown_corpus(records[0])
-    return Track(profile, model, sha256, trained, lines, losses, answers, notes(records, lines), corpus)
+    lines.sort(key=lambda line: line.place)
+    said = [*notes(records, lines, PLANS.get(profile)), *level_notes(losses, answers)]
+    return Track(profile, model, sha256, trained, lines, losses, answers, said, shown_corpus(records[0]))
 
 
 def shown_corpus(record: Record) -> str:
@@ -217,6 +306,7 @@ def loss_quantity(losses: pd.DataFrame, method: str) -> Quantity | None:
         difference=float(paired.mean()) if len(paired) else None,
         difference_low=difference_low,
         difference_high=difference_high,
+        difference_texts=len(paired),
     )
 
 
@@ -248,8 +338,8 @@ def retrieval_quantity(exact: pd.DataFrame, method: str) -> Quantity | None:
         return None
     own = items[method].dropna()
     paired = (items[method] - items[BASE]).dropna() if BASE in items and method != BASE else own[:0]
-    low, high = resampled(own)
-    difference_low, difference_high = resampled(paired)
+    low, high = resampled(own, 0.0)
+    difference_low, difference_high = resampled(paired, -1.0)
     return Quantity(
         value=over_texts(own),
         low=low,
@@ -259,6 +349,7 @@ def retrieval_quantity(exact: pd.DataFrame, method: str) -> Quantity | None:
         difference=over_texts(paired) if len(paired) else None,
         difference_low=difference_low,
         difference_high=difference_high,
+        difference_texts=paired.index.get_level_values("text").nunique(),
     )
 
 
@@ -267,8 +358,8 @@ def over_texts(values: pd.Series) -> float:
     return float(values.groupby(level="text").mean().mean())
 
 
-def resampled(values: pd.Series) -> tuple[float | None, float | None]:
-    """The ends of the 95 % interval over texts, and over questions within them.
+def resampled(values: pd.Series, least: float) -> tuple[float | None, float | None]:
+    """The ends of the 95 % interval over texts, and over questions within them, no lower than `least` or above 1.
 
     None with fewer than two texts, or where all values are equal.
 
@@ -283,9 +374,8 @@ def resampled(values: pd.Series) -> tuple[float | None, float | None]:
     means = np.stack([rng.choice(text, (DRAWS, len(text))).mean(axis=1) for text in texts], axis=1)
     drawn = np.take_along_axis(means, rng.integers(n, size=(DRAWS, n)), axis=1).mean(axis=1)
     middle = np.mean([text.mean() for text in texts])
-    low, high = np.quantile(
-        middle + (drawn - middle) * np.sqrt(n / (n - 1)), [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-    )
+    stretched = middle + (drawn - middle) * np.sqrt(n / (n - 1))
+    low, high = np.quantile(stretched, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).clip(least, 1.0)
     return float(low), float(high)
 
 
@@ -295,32 +385,93 @@ def in_phase(frame: pd.DataFrame, phase: str, trained: int) -> "pd.Series[bool]"
     return beyond if phase == "beyond" else ~beyond
 
 
-def notes(records: Sequence[Record], lines: Sequence[Line]) -> list[str]:
+def notes(records: Sequence[Record], lines: Sequence[Line], plan: Plan | None) -> list[str]:
     """What a reader must know of these records."""
     found = []
-    texts = {r.seed for r in records if r.task != COST}
-    if len(texts) < FEWEST:
-        found.append("One text: no interval can be given, and a difference may be the text's.")
-    counts = {
-        line.method: [q.texts for q in (*line.loss.values(), *line.retrieval.values())] for line in lines
-    }
-    full = max((n for each in counts.values() for n in each), default=0)
-    if lacking := sorted(name for name, each in counts.items() if len(each) < 4 or min(each) < full):
+    if alone := sorted(line.method for line in lines if any(q.alone for q in line.quantities)):
+        found.append(
+            f"One text in some quantity of {', '.join(alone)}: it has no interval, and a difference may be the text's."
+        )
+    most = max((q.texts for line in lines for q in line.quantities), default=0)
+    full = plan.texts if plan else most
+    if lacking := sorted(line.method for line in lines if in_part(line, full)):
         found.append(f"Measured in part: {', '.join(lacking)}.")
-    for part, name in (("precision", "precision"), ("cpu", "processor")):
-        if len(kinds := sorted({str(r.provenance.get(part)) for r in records})) > 1:
-            found.append(f"Records of more than one {name}: {', '.join(kinds)}.")
+    there = {line.method for line in lines}
+    if absent := [method for method in (plan.methods if plan else ()) if method not in there]:
+        found.append(f"Not measured: {', '.join(absent)}.")
+    found += machine_notes(records)
     shared = {(r.task, r.shared_code) for r in records}
     if len(shared) > len({task for task, _ in shared}):
         found.append("Records of different versions of the code are mixed; run the older ones again.")
-    codes = {line.method: {r.encoding_code for r in records if method_of(r) == line.method} for line in lines}
-    if mixed := sorted(name for name, each in codes.items() if len(each) > 1):
-        found.append(
-            f"Records of more than one version of a method: {', '.join(mixed)}; run the older ones again."
-        )
+    for what, facts in (
+        ("version", {(method_of(r), r.encoding_code) for r in records}),
+        ("search", {(method_of(r), divisors_of(r)) for r in records}),
+    ):
+        kinds = Counter(method for method, _ in facts)
+        if mixed := sorted(method for method, n in kinds.items() if n > 1):
+            found.append(
+                f"Records of more than one {what} of a method: {', '.join(mixed)}; run the older ones again."
+            )
     if dirty := sum(bool(r.provenance.get("dirty", True)) for r in records):
         found.append(f"{counted(dirty, 'record')} of uncommitted code.")
     return found
+
+
+def in_part(line: Line, texts: int) -> bool:
+    """Whether a method lacks its cost, or one of these texts in one of the four quantities."""
+    counts = [q.texts for q in line.quantities]
+    return not line.costs or len(counts) < 2 * len(PHASES) or min(counts) < texts
+
+
+def divisors_of(record: Record) -> str:
+    """The divisors that a search found for a record's method; empty where it needs none."""
+    searched = record.card.get("searched")
+    return json.dumps(searched.get("divisors")) if isinstance(searched, dict) else ""
+
+
+def machine_notes(records: Sequence[Record]) -> list[str]:
+    """What differs between the machines of these records, and the methods that differ from the unextended model's."""
+    found = []
+    for name, asked in FACTS.items():
+        facts = {(method_of(r), r.task, r.seed): machine_fact(r, name) for r in records if r.task in asked}
+        if len(kinds := sorted(set(facts.values()))) > 1:
+            others = {
+                method
+                for (method, task, text), fact in facts.items()
+                if fact != facts.get((BASE, task, text), fact)
+            }
+            unlike = f"; unlike {BASE}'s: {', '.join(sorted(others))}" if others else ""
+            found.append(f"Records of more than one {name}: {', '.join(kinds)}{unlike}.")
+    return found
+
+
+def machine_fact(record: Record, name: str) -> str:
+    """One of FACTS, as a record tells it."""
+    if name == "torch version":
+        versions = record.provenance.get("versions")
+        return str(versions.get("torch")) if isinstance(versions, dict) else "None"
+    key = {"processor": "cpu", "number of threads": "threads"}.get(name, name)
+    return str(record.provenance.get(key))
+
+
+def level_notes(losses: pd.DataFrame, answers: pd.DataFrame) -> list[str]:
+    """The methods whose levels are of other texts than those of others."""
+    lacking = set[str]()
+    for frame in (losses, answers):
+        texts = texts_of(frame)
+        every = set[int]().union(*texts.values())
+        lacking |= {method for method, each in texts.items() if each != every}
+    if not lacking:
+        return []
+    return [
+        f"Not comparable in level, as they lack texts that others have: {', '.join(sorted(lacking))}. "
+        f"Differences from {BASE} are paired by text."
+    ]
+
+
+def texts_of(frame: pd.DataFrame) -> dict[str, set[int]]:
+    """The texts of each method."""
+    return {str(method): set(texts) for method, texts in frame.groupby("method")["text"]}
 
 
 def to_json(tracks: Sequence[Track], unreadable: Sequence[Unreadable]) -> dict[str, Any]:
@@ -389,8 +540,16 @@ def cells(line: Line) -> tuple[str, ...]:
         differing(found.get("beyond"), "{:+.2f}"),
         *(f"{line.costs[name]:.2f}x" if name in line.costs else "-" for name in COSTS[:2]),
         f"{line.costs['cache_bytes']:,.0f}" if "cache_bytes" in line.costs else "-",
-        ", ".join(str(max((q.texts for q in part.values()), default=0)) for part in (loss, found)),
+        ", ".join(counted_texts(part) for part in (loss, found)),
     )
+
+
+def counted_texts(part: dict[str, Quantity]) -> str:
+    """The texts of a method, and of its differences where these are fewer: "2 (1 paired)"."""
+    texts, paired = (
+        max((getattr(q, name) for q in part.values()), default=0) for name in ("texts", "difference_texts")
+    )
+    return f"{texts} ({paired} paired)" if 0 < paired < texts else str(texts)
 
 
 def shown(quantity: Quantity | None, style: str) -> str:
@@ -418,18 +577,24 @@ def spanned(value: float, low: float | None, high: float | None, style: str) -> 
 def label(track: Track) -> str:
     """A name of the board that no other board of its profile has."""
     corpus = f", {track.corpus}" if track.named else ""
-    return f"{track.model} {track.sha256[:8]}{corpus}"
+    return f"{shown_model(track.model, track.sha256)}{corpus}"
+
+
+def title(track: Track) -> str:
+    """The model of a board; its sha256 where several have its name, and its corpus where it was read on several."""
+    model = shown_model(track.model, track.sha256) if track.alike else track.model
+    return f"{model} on {track.corpus}" if track.named else model
 
 
 def heading(track: Track) -> str:
     """What a table shows."""
-    corpus = f" on {track.corpus}" if track.named else ""
-    return f"{track.profile}: {track.model}{corpus}, trained on texts of L = {track.trained:,} tokens"
+    return f"{track.profile}: {title(track)}, trained on texts of L = {track.trained:,} tokens"
 
 
 LEGEND = (
     "Loss in nats a token, found: questions with every number right; 95 % intervals over texts, and over questions. "
-    "Prefill and decode: processor time over the unextended model's at the longest text. Ordered by loss beyond L."
+    "Prefill and decode: processor time over the unextended model's at the longest text. Ordered by the difference in "
+    "loss beyond L; methods without one stand last, by loss."
 )
 
 
@@ -473,6 +638,7 @@ def to_frame(tracks: Sequence[Track]) -> pd.DataFrame:
         {
             "profile": each.profile,
             "model": each.model,
+            "sha256": each.sha256,
             "corpus": each.corpus,
             "method": line.method,
             **{

@@ -1,0 +1,173 @@
+"""The board of the track EXTEND: its order, its notes and its intervals, on edited records."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pebench.leaderboard.reports import extension
+from pebench.suite.results.record import Record, Row
+from tests.edited_tracks import COST, LOSS, RETRIEVAL, edited, line_of, of_another, tracked
+
+
+def plus(change: float) -> Callable[[Row], float]:
+    """Every loss higher by this."""
+    return lambda row: row.value + change
+
+
+def whole(method: str, texts: int = 2, **provenance: Any) -> list[Record]:
+    """All records of a method."""
+    read = [edited(method, text, task, **provenance) for text in range(texts) for task in (LOSS, RETRIEVAL)]
+    return [*read, edited(method, 0, COST, **provenance)]
+
+
+def noted(track: extension.Track, start: str) -> str:
+    """The only note that begins so; empty where there is none."""
+    found = [note for note in track.notes if note.startswith(start)]
+    assert len(found) < 2
+    return found[0] if found else ""
+
+
+def test_rows_of_different_texts_are_ordered_by_their_paired_differences():
+    hard = 2.0
+    track = tracked(
+        edited("none", 0),
+        edited("none", 1, value=plus(hard)),
+        edited("ntk", 0, value=plus(-0.1)),
+        edited("ntk", 1, value=plus(hard - 0.1)),
+        edited("yarn", 1, value=plus(hard - 0.5)),  # a high level: it read the hard text alone
+        edited("pi", 0, value=plus(0.2)),  # a low level, and worse than none
+    )
+    assert [line.method for line in track.lines] == ["yarn", "ntk", "none", "pi"]
+    levels = {line.method: line.loss["beyond"].value for line in track.lines}
+    assert levels["pi"] < levels["none"] < levels["yarn"]
+    assert noted(track, "Not comparable in level").startswith(
+        "Not comparable in level, as they lack texts that others have: pi, yarn."
+    )
+
+
+def test_rows_without_a_difference_stand_last_by_their_level():
+    track = tracked(
+        edited("none", 0),
+        edited("ntk", 0, value=plus(0.1)),
+        edited("yarn", 5, value=plus(-1.0)),
+        edited("pi", 5, value=plus(-2.0)),
+    )
+    assert [line.method for line in track.lines] == ["none", "ntk", "pi", "yarn"]
+    alone = tracked(edited("yarn", 0, value=plus(-1.0)), edited("pi", 0, value=plus(-2.0)))
+    assert [line.method for line in alone.lines] == ["pi", "yarn"]
+    assert not noted(alone, "Not comparable")
+
+
+def test_a_difference_tells_its_texts():
+    track = tracked(*(edited("none", text) for text in (0, 1)), *(edited("ntk", text) for text in (1, 2, 3)))
+    ntk, none = (line_of(track, method) for method in ("ntk", "none"))
+    assert (ntk.loss["beyond"].texts, ntk.loss["beyond"].difference_texts) == (3, 1)
+    assert (none.loss["beyond"].texts, none.loss["beyond"].difference_texts) == (2, 0)
+    assert extension.cells(ntk)[-1] == "3 (1 paired), 0"
+    assert extension.cells(none)[-1] == "2, 0"
+    assert "ntk" in noted(track, "One text")
+    assert "none" not in noted(track, "One text")
+
+
+def test_two_searches_of_a_method_are_told():
+    def searched(*divisors: float) -> dict[str, Any]:
+        return {"searched": {"divisors": list(divisors)}}
+
+    method = "longrope2_searched"
+    one = [edited(method, text, card=searched(1.0, 2.0)) for text in (0, 1)]
+    assert not noted(tracked(*one), "Records of more than one search")
+    two = tracked(one[0], edited(method, 1, card=searched(1.0, 3.0)), edited("ntk"))
+    said = "Records of more than one search of a method: longrope2_searched; run the older ones again."
+    assert noted(two, "Records of more than one search") == said
+
+
+@pytest.mark.parametrize(
+    ("fact", "name", "kinds"),
+    [
+        ({"precision": "float32"}, "precision", "bfloat16, float32"),
+        ({"versions": {"torch": "9.9"}}, "torch version", "2.13.0+cpu, 9.9"),
+        ({"cpu": "Another"}, "processor", "Another, Intel(R) Xeon(R) Processor"),
+    ],
+)
+def test_methods_on_another_machine_than_the_unextended_model_are_named(fact, name, kinds):
+    base = {"precision": "bfloat16", "versions": {"torch": "2.13.0+cpu"}, "cpu": "Intel(R) Xeon(R) Processor"}
+    start = f"Records of more than one {name}"
+    same = [edited(method, text, **base) for method in ("none", "ntk") for text in (0, 1)]
+    assert not noted(tracked(*same), start)
+    other = edited("yarn", 1, **{**base, **fact})
+    assert noted(tracked(*same, other), start) == f"{start}: {kinds}; unlike none's: yarn."
+    pairs = [edited(method, 1, **{**base, **fact}) for method in ("none", "ntk")]
+    assert noted(tracked(*same[::2], *pairs), start) == f"{start}: {kinds}."
+
+
+def test_threads_count_for_costs_alone():
+    start = "Records of more than one number of threads"
+    losses = [edited("none"), edited("ntk", threads=8)]
+    assert not noted(tracked(*losses), start)
+    costs = [edited("none", task=COST, threads=1), edited("ntk", task=COST, threads=8)]
+    assert noted(tracked(*losses, *costs), start) == f"{start}: 1, 8; unlike none's: ntk."
+
+
+def test_what_is_lacking_is_held_against_the_profile():
+    methods = extension.PLANS["EXTEND_QUICK"].methods
+    full = tracked(*(r for method in methods for r in whole(method)))
+    assert not any(noted(full, start) for start in ("Measured in part", "Not measured", "One text"))
+    one = tracked(*(r for method in methods[:2] for r in whole(method, texts=1)))
+    assert noted(one, "Measured in part") == "Measured in part: none, ntk."
+    assert noted(one, "Not measured") == "Not measured: yarn, dual_chunk."
+    assert "none, ntk" in noted(one, "One text")
+    priceless = tracked(*(r for r in whole("none") if r.task != COST), *whole("ntk"))
+    assert noted(priceless, "Measured in part") == "Measured in part: none."
+    assert noted(tracked(*whole("none"), profile="EXTEND"), "Measured in part") == "Measured in part: none."
+
+
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_intervals_of_shares_stay_within_what_shares_can_be(wrong):
+    """Nearly all right, or nearly all wrong: stretched draws reach beyond."""
+
+    def answered(method: str, text: int, usual: float) -> Record:
+        odd = next(row for row in edited("none", 0, RETRIEVAL).rows if row.condition["length"] == 16384)
+        return edited(
+            method,
+            text,
+            RETRIEVAL,
+            lambda row: 1 - usual if text == 0 and row.condition == odd.condition else usual,
+        )
+
+    track = tracked(
+        *(
+            answered(method, text, usual)
+            for text in (0, 1)
+            for method, usual in (("none", wrong), ("ntk", 1 - wrong))
+        )
+    )
+    for method in ("none", "ntk"):
+        found = line_of(track, method).retrieval["beyond"]
+        assert found.low is not None
+        assert found.high is not None
+        assert 0.0 <= found.low < found.high <= 1.0
+        assert 0.0 in (found.low, 1 - found.high)
+    ntk = line_of(track, "ntk").retrieval["beyond"]
+    assert -1.0 <= ntk.difference_low < ntk.difference_high <= 1.0
+    assert 1.0 in (-ntk.difference_low, ntk.difference_high)
+
+
+def test_models_of_one_name_are_told_apart_by_their_hash():
+    mine = [edited("none"), edited("ntk")]
+    name = mine[0].setup["model"]["name"]
+    others = [of_another(r, "model", name, "f" * 64) for r in mine]
+    tracks = extension.tracks_of([*mine, *others], "EXTEND_QUICK")
+    assert f"{name} ffffffff, trained" in extension.heading(tracks[1])
+    assert len({extension.heading(each) for each in tracks}) == 2
+    frame = extension.to_frame(tracks)
+    assert set(frame["sha256"]) == {mine[0].setup["model"]["sha256"], "f" * 64}
+    (alone,) = extension.tracks_of(mine, "EXTEND_QUICK")
+    assert f": {name}, trained" in extension.heading(alone)
+
+
+def test_a_record_without_its_model_has_no_board_and_harms_none():
+    broken = replace(edited("ntk"), setup={"task_family": "extension"})
+    assert [line.method for line in tracked(edited("none"), broken).lines] == ["none"]
+    assert len(extension.latest([edited("none"), broken])) == 2
