@@ -116,7 +116,7 @@ duckdb.sql("SELECT profile, encoding, task, avg(score) FROM 'data/scores.parquet
 On the Hub, `load_dataset("OWNER/NAME", "leaderboard")` loads a table. pandas and DuckDB read it there when the path
 begins with `hf://datasets/OWNER/NAME/`.
 
-Rows of `scores` and `runs` join on `file`, the path of the record, or on `profile`, `encoding`, `task` and `seed`.
+Rows of `scores` and `runs` join on `file`, the path of the record.
 What was not measured has no row: it is not zero. `leaderboard` has the ranking, `published` each published comparison
 with the verdict of this board, `answers` what the models said to the first test items, where the records keep it.
 `extended` has methods of context extension on a pretrained model.

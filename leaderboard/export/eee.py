@@ -11,6 +11,7 @@ from typing import Any
 
 from pebench.leaderboard import table
 from pebench.leaderboard.export.tables import encodable, published, text
+from pebench.leaderboard.reports.extension import is_pretrained, pretrained, subject_of
 from pebench.suite.results.metrics import METRICS
 from pebench.suite.results.record import Record, Row, write_whole
 
@@ -26,12 +27,16 @@ def write_log(log: dict[str, Any], folder: Path) -> Path:
 
 
 def eee(records: Iterable[Record]) -> list[dict[str, Any]]:
-    """One Every Eval Ever log for each encoding, profile and seed, with every row that counts in the ranking."""
-    runs: dict[tuple[str, str, int], list[Record]] = defaultdict(list)
+    """One Every Eval Ever log for each encoding, profile and seed, with every row that counts in the ranking.
+
+    Of methods on pretrained models: one for each model and corpus, too.
+    """
+    runs: dict[tuple[str, str, int, tuple[str, ...]], list[Record]] = defaultdict(list)
     for record in sorted(map(encodable, records), key=lambda r: r.path):
-        runs[record.profile, record.encoding, record.seed].append(record)
+        subject = subject_of(record) if is_pretrained(record) else ()
+        runs[record.profile, record.encoding, record.seed, subject].append(record)
     logs = []
-    for (profile, encoding, seed), part in runs.items():
+    for (profile, encoding, seed, _), part in runs.items():
         results = [_result(r, row) for r in part for row in r.rows if row.score is not None]
         if not results:
             continue
@@ -63,6 +68,7 @@ def eee(records: Iterable[Record]) -> list[dict[str, Any]]:
                         "paper": text(first.card.get("paper")),
                         "profile": profile,
                         "seed": str(seed),
+                        **({"pretrained_model": model} if (model := pretrained(first)) else {}),
                     },
                 },
                 "evaluation_results": results,

@@ -19,10 +19,11 @@ from pebench.leaderboard import table
 from pebench.leaderboard.board import REMEDY, Board, board_of_columns, newest_version, of_profile
 from pebench.leaderboard.columns import Columns, columns
 from pebench.leaderboard.printing import to_frame
-from pebench.leaderboard.reports.extension import is_track, tracks_of
+from pebench.leaderboard.reports.extension import is_track, pretrained, tracks_of
 from pebench.leaderboard.reports.extension import to_frame as to_track_frame
 from pebench.leaderboard.reports.published import FILE, read
 from pebench.leaderboard.reports.validity import validity
+from pebench.suite.results.metrics import EXTENDING
 from pebench.suite.results.record import Record, from_json, to_json
 
 EXACT = 2**53  # beyond, a float64 does not hold every integer
@@ -43,6 +44,7 @@ KEY = (
     ("task", TEXT, "what the model was trained and measured on"),
     ("task_family", TEXT, "the family that the task counts in"),
     ("seed", INTEGER, "of the weights and batches; all encodings share it"),
+    ("model", TEXT, "the pretrained model that a method extends, with its sha256; else empty"),
 )
 ENDS = (
     *(("", ""), ("_low", "; lower end of 95 %"), ("_high", "; upper end of 95 %")),
@@ -174,6 +176,7 @@ SCHEMAS |= {
     "extended": _schema(
         ("profile", TEXT, "EXTEND or EXTEND_QUICK"),
         ("model", TEXT, "the pretrained model"),
+        ("sha256", TEXT, "of the model"),
         ("corpus", TEXT, "the books that its texts are of"),
         ("method", TEXT, "of context extension; none changes nothing"),
         *(
@@ -190,6 +193,7 @@ SCHEMAS |= {
                 ("_difference", NUMBER, "; minus that of `none` on the same texts"),
                 ("_difference_low", NUMBER, "; lower end of 95 % of the difference"),
                 ("_difference_high", NUMBER, "; upper end of 95 % of the difference"),
+                ("_difference_texts", INTEGER, "; texts of the difference"),
             )
         ),
         ("prefill_ratio", NUMBER, "processor time of reading 512 tokens over the unextended model's"),
@@ -217,6 +221,7 @@ def tables(records: list[Record]) -> dict[str, pa.Table]:
     ]
     most = max(by_profile, key=lambda name: len(by_profile[name]))
     first = newest_version(most, told)  # what a viewer sees first, as on the board
+    models = {str(r.path): pretrained(r) for r in records}
     against = {board.profile: validity(board, read(FILE)).pairs for board in boards}
     frames = {
         "leaderboard": joined(
@@ -225,10 +230,19 @@ def tables(records: list[Record]) -> dict[str, pa.Table]:
                 boards, key=lambda board: (board.profile != first, -board.profiles[board.profile])
             )
         ),
-        "answers": pd.concat(table.answer_table(part).assign(profile=p) for p, part in by_profile.items()),
+        "answers": pd.concat(
+            table.answer_table(part).assign(profile=p, model=_answering(part).map(models))
+            for p, part in by_profile.items()
+        ),
         "published": joined(pairs.assign(profile=name) for name, pairs in against.items()),
-        "scores": pd.concat(table.score_table(part).assign(profile=p) for p, part in by_profile.items()),
-        "runs": pd.concat(table.run_table(part).assign(profile=p) for p, part in by_profile.items()),
+        "scores": pd.concat(
+            table.score_table(part).assign(profile=p, model=lambda rows: rows["file"].map(models))
+            for p, part in by_profile.items()
+        ),
+        "runs": pd.concat(
+            table.run_table(part).assign(profile=p, model=lambda rows: rows["file"].map(models))
+            for p, part in by_profile.items()
+        ),
         "encodings": _cards(told),
         "extended": joined(
             to_track_frame(tracks_of([r for r in records if r.profile == name], name))
@@ -265,14 +279,21 @@ def _ranking(board: Board, pairs: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def _answering(told: Columns) -> pd.Series:
+    """The file of each kept answer."""
+    return told.runs["file"].take(told.answers["run"]).to_pandas()
+
+
 def _cards(told: Columns) -> pd.DataFrame:
+    """The card of each encoding; a card of the track EXTEND only where no other has its name."""
+    trained = told.where(~told.column("task").isin(EXTENDING))
     return pd.DataFrame(
         {
             **card,
             "encoding": name,
             "source_sha256": hashlib.sha256(text(card.get("source")).encode()).hexdigest(),
         }
-        for name, card in sorted(told.cards.items())
+        for name, card in sorted((told.cards | trained.cards).items())
     )
 
 

@@ -30,14 +30,14 @@ def readable(records: Path) -> "list[Record]":
 
     The published records of the track EXTEND lie in a folder of their own.
     """
-    from pebench.leaderboard.reports.extension import places
-    from pebench.suite.results.record import newest, read_all
+    from pebench.leaderboard.reports.extension import latest, places
+    from pebench.suite.results.record import read_all
 
     read = [read_all(folder) for folder in dict.fromkeys([records, *places([records])])]
     for _, unreadable in read:
         for file in unreadable:
             typer.echo(f"left out: {file.path}: {file.reason}", err=True)
-    return newest(record for found, _ in read for record in found)
+    return latest(record for found, _ in read for record in found)
 
 
 def build(

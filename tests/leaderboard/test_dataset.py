@@ -23,7 +23,9 @@ from pebench.leaderboard.export.dataset import build, export
 from pebench.leaderboard.export.tables import SCHEMAS, DatasetError, tables
 from pebench.leaderboard.reports.extension import make_tracks
 from pebench.suite.cli import app
+from pebench.suite.commands.publish import readable
 from pebench.suite.results.record import Answer, Record, Row, newest, read_all, write
+from tests.edited_tracks import LOSS, RETRIEVAL, edited, of_another
 from tests.made_records import SKILL, Sweep, checks, facts, write_sweep
 
 SWEEP = Sweep({"rope": 1.0, "fox": 6.0, "learned_ape": 0.2}, seeds=2, lengths=(64, 256))
@@ -98,6 +100,41 @@ def test_methods_on_a_pretrained_model_have_a_table_and_no_rank(tmp_path: Path) 
     ranked = pq.read_table(tmp_path / "data/leaderboard.parquet").to_pylist()
     assert {row["profile"] for row in ranked} == {"QUICK"}
     assert "config_name: extended" in (tmp_path / "README.md").read_text()
+
+
+def test_a_second_model_or_corpus_takes_no_place_of_the_first(tmp_path: Path) -> None:
+    first = [
+        edited(method, text, task) for method in ("none", "ntk") for text, task in ((0, LOSS), (0, RETRIEVAL))
+    ]
+    older = [replace(r, fingerprint="0" * 16, provenance={**r.provenance, "started": "1999"}) for r in first]
+    others = [of_another(r, part, f"other-{part}", "f" * 64) for r in first for part in ("model", "corpus")]
+    for record in [*first, *older, *others]:
+        write(record, tmp_path)
+    kept = readable(tmp_path)
+    assert {r.path for r in kept} == {r.path for r in [*first, *others]}
+    made = {name: rows.to_pylist() for name, rows in tables(kept).items()}
+    model = first[0].setup["model"]["name"]
+    assert len(made["extended"]) == 3 * 2
+    assert {(row["model"], row["sha256"][:8]) for row in made["extended"]} == {
+        (model, first[0].setup["model"]["sha256"][:8]),
+        ("other-model", "f" * 8),
+    }
+    for name in ("scores", "runs", "answers"):
+        assert {row["model"].rpartition(" ")[0] for row in made[name]} == {model, "other-model"}
+    logs = [json.loads(path.read_text()) for path in export(kept, tmp_path / "eee", "eee")]
+    assert len(logs) == 3 * 2
+    for log in logs:
+        ids = [result["evaluation_result_id"] for result in log["evaluation_results"]]
+        assert len(ids) == len(set(ids))
+    named = {log["model_info"]["additional_details"]["pretrained_model"] for log in logs}
+    assert named == {row["model"] for row in made["runs"]}
+
+
+def test_the_card_of_an_encoding_is_not_that_of_a_pretrained_model() -> None:
+    methods = [edited("none"), edited("ntk")]
+    cards = {row["encoding"]: row["title"] for row in tables([*RECORDS, *methods])["encodings"].to_pylist()}
+    assert cards["rope"] == RECORDS[0].card["title"] != methods[0].card["title"]
+    assert cards["rope@ntk"] == methods[1].card["title"]
 
 
 def test_the_same_records_give_the_same_bytes(folder: Path, tmp_path: Path) -> None:
@@ -210,8 +247,8 @@ def test_answers_are_a_table_where_records_keep_them(tmp_path: Path) -> None:
     dataset.export([replace(one, answers=(said,)), *others], tmp_path, "parquet")
     (row,) = pq.read_table(tmp_path / "answers.parquet").to_pylist()
     assert row == {
-        "profile": "QUICK", "encoding": "rope", "task": one.task, "seed": 0, "condition": "length 64", "item": 0,
-        "asked": "a b > _ _", "answer": "a b", "said": "a c", "right": False,
+        "profile": "QUICK", "encoding": "rope", "task": one.task, "seed": 0, "model": "", "condition": "length 64",
+        "item": 0, "asked": "a b > _ _", "answer": "a b", "said": "a c", "right": False,
     }  # fmt: skip
 
 
