@@ -21,7 +21,7 @@ from rich.console import Console
 
 from pebench.encodings import registry
 from pebench.suite.experiment.profiles import PROFILES
-from pebench.suite.results.metrics import METRICS, counted
+from pebench.suite.results.metrics import EXTENDING, METRICS, counted
 from pebench.suite.results.record import (
     CERTIFICATE,
     LARGEST_SENT,
@@ -114,6 +114,12 @@ def cell_of(record: Record, encoding: str = "", corpus: Path | None = None) -> C
     `encoding` is the user's `file.py:Class` where the record's is not registered. ReproduceError where the
     record is of other code, of another text or of something that is not here.
     """
+    if record.task in EXTENDING:
+        command = "".join(c for c in one_line(record.provenance.get("command", "")) if c.isprintable())[:300]
+        raise ReproduceError(
+            f"{record.task} reads a pretrained model, which is not run again here; in an empty --records folder "
+            f"`{command or 'pebench extend'}` makes the record again"
+        )
     parts = registry.extension_of(record.encoding)[0].split("+")
     if not encoding and not all(part in registry.names() for part in parts):
         raise ReproduceError(

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from pebench.leaderboard.board import PUBLISHED
 from pebench.suite import cli
+from pebench.suite.results.metrics import EXTENDING
 from pebench.suite.results.record import Record, RecordError, Row, newest, read_all, to_json, write
 from pebench.suite.runs.cell import Cell
 from pebench.suite.submissions.reproduce import (
@@ -27,6 +28,7 @@ from pebench.suite.submissions.reproduce import (
 )
 from pebench.suite.submissions.spread import seed_spread, spread_in
 from pebench.suite.submissions.template import encoding_file
+from tests.edited_tracks import edited
 from tests.made_submission import record
 
 CELL = Cell("alibi", "copy", "SMOKE", 0)
@@ -54,6 +56,15 @@ def test_a_record_that_is_run_again_is_bitwise_equal(real: Record, tmp_path: Pat
     assert mark["unequal"] == 0
     assert mark["numbers"] == len(real.rows) > 0
     assert mark["sha256"] == load(path)[1]
+
+
+@pytest.mark.parametrize("task", EXTENDING)
+def test_a_record_of_a_pretrained_model_names_the_command_that_makes_it_again(task: str) -> None:
+    made = edited("of_a_users_own_file", task=task, command=f"pebench extend -t {task}\n\x1b[31m")
+    with pytest.raises(
+        ReproduceError, match=f"empty --records folder `pebench extend -t {task} \\[31m` makes"
+    ):
+        cell_of(made)
 
 
 def test_a_record_with_another_number_is_told_from_a_real_one(real: Record, tmp_path: Path) -> None:
