@@ -178,6 +178,13 @@ def make_board(
     parts = [part.told.where(~part.told.column("task").isin(EXTENDING)) for part in read]
     every = joined(parts)
     if not len(every):
+        tracks = sorted({profile for part in read for profile in part.told.texts("profile")})
+        if tracks:
+            commands = " or ".join(f"`pebench board --profile {profile}`" for profile in tracks)
+            raise BoardError(
+                f"no records of encodings in {', '.join(map(str, places))}, only of methods on a pretrained model; "
+                f"{commands} shows them"
+            )
         broken = f" ({len(unreadable)} unreadable, first: {unreadable[0].reason})" if unreadable else ""
         named = ", ".join(map(str, places))
         raise BoardError(f"no records in {named}{broken}; {REMEDY}")
@@ -318,9 +325,13 @@ def demand(folder: Path) -> None:
 
 
 def elsewhere(folders: Iterable[Path], encoding: str) -> list[str]:
-    """The profiles in which these folders have results of an encoding, the one with most records first."""
+    """The profiles in which these folders have results of an encoding, the one with most records first.
+
+    Methods on a pretrained model are left out, as `make_board` does.
+    """
     told = joined([told_of(folder).told for folder in folders])
-    told = told.where((told.column("encoding") == encoding) & told.column("measured"))
+    encodings = ~told.column("task").isin(EXTENDING)
+    told = told.where((told.column("encoding") == encoding) & told.column("measured") & encodings)
     return [profile for profile, _ in Counter(told.texts("profile")).most_common()]
 
 

@@ -132,9 +132,18 @@ def _empty_pages(folders: tuple[str, ...], profile: str, changed: int) -> frozen
 
 
 def open_board() -> Board:
-    """The board that the sidebar chooses.
+    """The board that the sidebar chooses. Ends the page with the remedy where there is none."""
+    found = board_or_reason()
+    if isinstance(found, str):
+        st.error(plain(found))
+        st.stop()
+    return found
 
-    Ends the page with the remedy where there is none. An app that is open to others reads no other folder than its own.
+
+def board_or_reason() -> Board | str:
+    """The board that the sidebar chooses, or why there is none; its folders are known either way (shown_folders).
+
+    An app that is open to others reads no other folder than its own.
     """
     own = os.environ.get(FOLDER_VARIABLE, DEFAULT_FOLDER)
     with st.sidebar:
@@ -148,8 +157,10 @@ def open_board() -> Board:
                 "Pictures are saved as", PICTURES, "picture", widget=st.segmented_control, required=True
             )
     folders = tuple(part for part in (folder or ".").split(os.pathsep) if part)
+    st.session_state[links.SOURCES] = (folders, 0)
     try:
         changed = stamp(*map(folder_named, folders))
+        st.session_state[links.SOURCES] = (folders, changed)
         with st.spinner("Reading the records"):
             board = cached_board(folders, None, (), changed)
         profile = links.pick(
@@ -158,9 +169,7 @@ def open_board() -> Board:
         if profile != board.profile:
             board = cached_board(folders, profile, (), changed)
     except (BoardError, OSError) as e:
-        st.error(plain(str(e)))
-        st.stop()
-    st.session_state[links.SOURCES] = (folders, changed)
+        return str(e)
     for file in board.unreadable:
         st.warning(f"Unreadable and left out: {plain(str(file.path))}: {plain(file.reason)}")
     return board

@@ -12,7 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from pebench.encodings.extension import CLAIMS, METHODS
-from pebench.leaderboard.board import BoardError, make_board
+from pebench.leaderboard.board import BoardError, elsewhere, make_board
 from pebench.leaderboard.reports import extension
 from pebench.suite.cli import app
 from pebench.suite.extend import items as asked
@@ -76,6 +76,10 @@ def records(folder, corpus, tmp_path_factory):
 def test_the_tasks_are_those_that_the_general_board_leaves_out():
     assert tuple(TASKS) == (LOSS, RETRIEVAL, COST) == EXTENDING
     assert len(EXTEND.methods) >= 12
+
+
+def test_the_board_knows_the_texts_and_methods_of_each_profile():
+    assert {t.name: (t.texts, t.methods) for t in TRACKS.values()} == extension.PLANS
 
 
 def test_each_method_and_text_has_a_record(records, track):
@@ -166,9 +170,10 @@ def test_the_board_is_printed_in_every_form(option, records):
         assert "pi" in result.output
 
 
-def test_the_general_board_leaves_these_records_out(records):
-    with pytest.raises(BoardError, match="no records"):
+def test_the_general_board_leaves_these_records_out_and_names_the_command_that_shows_them(records):
+    with pytest.raises(BoardError, match=f"no records of encodings.*`pebench board --profile {TINY.name}`"):
         make_board(records)
+    assert elsewhere([records], "rope@pi") == []
     with pytest.raises(BoardError, match="pebench extend"):
         extension.make_tracks([records], "EXTEND_ELSE")
 

@@ -4,8 +4,8 @@ import pandas as pd
 import streamlit as st
 
 from pebench.leaderboard.app import figures, links
-from pebench.leaderboard.app.widgets import download, draw, open_board, show_frame
-from pebench.leaderboard.board import BoardError, folder_named
+from pebench.leaderboard.app.widgets import board_or_reason, download, draw, show_frame, shown_folders
+from pebench.leaderboard.board import BoardError
 from pebench.leaderboard.printing import plain
 from pebench.leaderboard.reports import extension
 
@@ -14,14 +14,16 @@ KINDS = ("single", "multi_key", "multi_query", "multi_value")
 
 def show() -> None:
     st.title("Extended contexts")
-    open_board()
-    folders, _ = st.session_state[links.SOURCES]
+    board = board_or_reason()  # a folder of this track alone has none
+    folders = shown_folders()
     try:
-        profiles = extension.profiles([folder_named(folder) for folder in folders])
-        profile = links.pick("Profile of the track", profiles, "track")
-        tracks, _ = extension.make_tracks([folder_named(folder) for folder in folders], profile)
+        profile = links.pick("Profile of the track", extension.profiles(folders), "track")
+        tracks, _ = extension.make_tracks(folders, profile)
     except BoardError as e:
-        st.info(plain(str(e)))
+        if isinstance(board, str):
+            st.error(plain(board))
+        else:
+            st.info(plain(str(e)))
         return
     names = {extension.label(each): each for each in tracks}
     track = names[links.pick("Model", list(names), "model")]
