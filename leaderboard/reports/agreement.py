@@ -2,22 +2,41 @@
 
 Both sides are differences from the model without the method: of a small model's score beyond its training length, and
 of the pretrained model's loss or found numbers beyond its own. Each pair of methods that both sides measured agrees if
-the two differences lie in the same order. Few methods carry no test, so none is given.
+the two differences lie in the same order. The pretrained side is of the texts that all these methods share. From
+FEWEST methods on a permutation test of Kendall's tau is given.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pebench.leaderboard.about import EXTENDED
 from pebench.leaderboard.board import Board
-from pebench.leaderboard.reports.extension import BASE, Quantity, Track, make_tracks, profiles
+from pebench.leaderboard.printing import plain
+from pebench.leaderboard.reports.extension import (
+    BASE,
+    Quantity,
+    Track,
+    in_phase,
+    loss_quantities,
+    make_tracks,
+    profiles,
+    retrieval_quantities,
+    texts_of,
+    title,
+)
 from pebench.leaderboard.reports.published import BEYOND
 from pebench.leaderboard.reports.quantities import Quantity as Ours
 from pebench.leaderboard.reports.quantities import measured, size, trained_at
 from pebench.suite.results.metrics import counted
 
 ENCODING = "rope"
+FEWEST = 5  # methods that a test needs; with fewer no order has a p-value below 0.05
+PERMUTATIONS = 20_000  # at most, where a tie rules out the exact distribution of tau
 # Our task, the pretrained model's quantity in words, and whether more of it is better.
 SIDES = (("language", "loss", "loss", -1), ("needle", "retrieval", "found numbers", +1))
 
@@ -58,6 +77,46 @@ class Side:
         return min(abs(self.theirs[a] - self.theirs[b]) for a, b in itertools.combinations(self.methods, 2))
 
 
+@dataclass(frozen=True)
+class Tau:
+    """Kendall's tau of two orders of the same methods, and the two-sided p-value of its permutation test."""
+
+    value: float
+    p: float
+    exact: bool  # over all permutations
+
+
+def tested(side: Side) -> Tau | None:
+    """The test over the methods, the unextended model left out; None with too few or where one side is all equal."""
+    names = [name for name in side.methods if name != BASE]
+    ours, theirs = (np.array([part[name] for name in names]) for part in (side.ours, side.theirs))
+    distinct = [len(np.unique(part)) for part in (ours, theirs)]
+    if len(names) < FEWEST or min(distinct) < 2:
+        return None
+    from scipy import stats  # a second to import, which no other board needs
+
+    if min(distinct) == len(names):
+        found = stats.kendalltau(ours, theirs, method="exact")
+        return Tau(float(found.statistic), float(found.pvalue), exact=True)
+
+    def concordance(part: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
+        """Concordant minus discordant pairs, which orders permutations as tau does."""
+        sums: NDArray[np.float64] = (signs(part) * signs(theirs)).sum(axis=axis)
+        return sums
+
+    drawn = stats.permutation_test(
+        (ours,), concordance, permutation_type="pairings", vectorized=True, n_resamples=PERMUTATIONS, rng=0
+    )
+    exact = math.factorial(len(names)) <= PERMUTATIONS
+    return Tau(float(stats.kendalltau(ours, theirs).statistic), float(drawn.pvalue), exact)
+
+
+def signs(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The signs of all pairs' differences (..., pairs) of values (..., n)."""
+    first, second = np.triu_indices(values.shape[-1], 1)
+    return np.sign(values[..., first] - values[..., second])
+
+
 def sides(board: Board, track: Track) -> list[Side]:
     """The tasks of which both sides measured at least two methods beyond the unextended model."""
     found = []
@@ -66,63 +125,103 @@ def sides(board: Board, track: Track) -> list[Side]:
         gaps = {
             line.method: ours.gap(f"{ENCODING}@{line.method}", ENCODING)
             for line in track.lines
-            if line.method != BASE
+            if line.method != BASE and paired(getattr(line, field))
         }
         known = {method: gap for method, gap in gaps.items() if gap is not None}
-        theirs: Mapping[str, Quantity] = {
-            line.method: getattr(line, field)["beyond"]
-            for line in track.lines
-            if "beyond" in getattr(line, field)
-        }
-        differences = {
-            name: sign * q.difference
-            for name, q in theirs.items()
-            if q.difference is not None and name in known
-        }
-        if len(differences) >= 2:
+        theirs = on_shared_texts(track, field, list(known))
+        if len(theirs) >= 2:
             found.append(
                 Side(
                     task,
                     kind,
-                    {BASE: 0.0} | {name: known[name].difference for name in differences},
-                    {BASE: 0.0} | differences,
-                    min(known[name].seeds for name in differences),
-                    min(theirs[name].texts for name in differences),
+                    {BASE: 0.0} | {name: known[name].difference for name in theirs},
+                    {BASE: 0.0} | {name: sign * (q.difference or 0.0) for name, q in theirs.items()},
+                    min(known[name].seeds for name in theirs),
+                    min(q.difference_texts for q in theirs.values()),
                 )
             )
     return found
+
+
+def paired(quantities: dict[str, Quantity]) -> bool:
+    """Whether a method has a difference from the unextended model beyond L."""
+    return "beyond" in quantities and quantities["beyond"].difference is not None
+
+
+def on_shared_texts(track: Track, field: str, methods: list[str]) -> dict[str, Quantity]:
+    """Each method's quantity beyond L on the texts that all of them and the unextended model have.
+
+    Empty where they share no text.
+    """
+    whole, quantities = {
+        "loss": (track.losses, loss_quantities),
+        "retrieval": (track.answers, retrieval_quantities),
+    }[field]
+    beyond = whole[in_phase(whole, "beyond", track.trained)]
+    texts = texts_of(beyond)
+    shared = set.intersection(*(texts.get(name, set()) for name in (BASE, *methods)))
+    frame = beyond[beyond["text"].isin(shared)]
+    return {name: quantities(frame, name, track.trained)["beyond"] for name in methods if shared}
 
 
 def told(board: Board, track: Track, shared: Sequence[Side]) -> str:
     """A paragraph and a table for each task that both sides measured, as Markdown."""
     if not shared:
         return (
-            f"`{track.profile}` and `{board.profile}` share fewer than two methods beside the unextended model, so "
-            "nothing can be compared."
+            f"`{track.profile}` and `{board.profile}` share fewer than two methods beside the unextended model on one "
+            "text, so nothing can be compared."
         )
-    return "\n\n".join(paragraph(board, track, side) for side in shared)
+    paragraphs = [paragraph(board, track, side) for side in shared]
+    return "\n\n".join([*paragraphs, FACTORS, *map(plain, track.notes)])
 
 
 def paragraph(board: Board, track: Track, side: Side) -> str:
     """What one task says, and the differences in a table."""
-    same, pairs = side.agreeing
     small = f"{size(board, side.task)}, {trained_at(board, side.task)}, {counted(side.seeds, 'seed')}"
-    large = f"{track.model}, L = {track.trained:,} tokens, {counted(side.texts, 'text')}"
+    large = f"{plain(title(track))}, L = {track.trained:,} tokens, {counted(side.texts, 'text')}"
     rows = [
         f"| {name.replace('_', chr(92) + '_')} | {side.ours[name]:+.3f} | {side.theirs[name]:+.3f} |"
         for name in sorted(side.methods, key=lambda name: -side.theirs[name])
     ]
     return "\n".join(
         [
-            f"**`{side.task}` beyond L and {side.kind} beyond L** (`{track.profile}`): {same} of {pairs} pairs of "
-            f"methods have the same order by the sign of their difference, which no test supports. The smallest "
-            f"difference on the pretrained model is {side.smallest:.3f}. Small models: {small}. Pretrained: {large}. "
-            f"{counted(len(side.methods), 'method')} are too few for a test.",
+            f"**`{side.task}` beyond L and {side.kind} beyond L** (`{track.profile}`): {ordered(side)} The smallest "
+            f"difference on the pretrained model is {side.smallest:.3f}. {significance(side)} Small models: {small}. "
+            f"Pretrained: {large}.",
             "",
             f"| method | small: score minus rope's | pretrained: {side.about} |",
             "|---|---|---|",
             *rows,
         ]
+    )
+
+
+FACTORS = (
+    "A small model takes each length's own factor. The pretrained model takes its longest text's for all texts; only a "
+    "dynamic method takes each text's own."
+)
+
+
+def ordered(side: Side) -> str:
+    """How many pairs of methods have the same order."""
+    same, pairs = side.agreeing
+    if not pairs:
+        return "no pair of methods differs on both sides."
+    return f"{same} of {pairs} pairs of methods have the same order by the sign of their difference."
+
+
+def significance(side: Side) -> str:
+    """What the test says, or why there is none."""
+    number = len(side.methods) - 1
+    if number < FEWEST:
+        return f"{counted(number, 'method')} beside {BASE} are too few for a test."
+    found = tested(side)
+    if found is None:
+        return "All methods are equal on one side, so no test is possible."
+    kind = "exact" if found.exact else f"{PERMUTATIONS:,} draws"
+    return (
+        f"Kendall's tau over the {number} methods beside {BASE} is {found.value:+.2f} (two-sided permutation test, "
+        f"{kind}: p = {found.p:.2g})."
     )
 
 

@@ -23,6 +23,7 @@ from pebench.leaderboard import about, board
 from pebench.leaderboard.about import PUBLISHED
 from pebench.leaderboard.app import app, launch, links, rows, views, widgets
 from pebench.suite.results.record import write
+from tests.edited_tracks import LOSS, RETRIEVAL, edited, of_another
 from tests.leaderboard.test_board import HOSTILE, hostile
 from tests.made_records import SKILL, STANDARD_TASKS, Sweep, checks, write_failure, write_sweep
 from tests.ports import unused_port
@@ -115,6 +116,28 @@ def test_the_page_of_extended_contexts_shows_the_published_records(monkeypatch):
     assert [header.value for header in page.header] == ["Loss by position", "Hidden numbers"]
     assert {"none", "yarn", "ntk", "dual_chunk"} <= set(column_of(tables_of(page)[0], "method"))
     assert not page.info
+
+
+def test_a_folder_of_extended_contexts_alone_has_its_page_and_names_it_elsewhere(monkeypatch, tmp_path):
+    for record in [edited(method, 0, task) for method in ("none", "ntk") for task in (LOSS, RETRIEVAL)]:
+        write(record, tmp_path)
+    page = opened(monkeypatch, tmp_path, "extension")
+    assert [header.value for header in page.header] == ["Loss by position", "Hidden numbers"]
+    assert set(column_of(tables_of(page)[0], "method")) == {"none", "ntk"}
+    assert not page.error
+    other = opened(monkeypatch, tmp_path, "overview")
+    assert "pebench board --profile EXTEND_QUICK" in other.error[0].value.replace("\\", "")
+
+
+def test_two_models_of_one_name_are_held_against_the_board_beside_each_other(monkeypatch, tmp_path):
+    write_sweep(tmp_path, SKILL | {"rope@ntk": 1.0, "rope@yarn": 2.0})
+    mine = [edited(method) for method in ("none", "ntk", "yarn")]
+    for record in [*mine, *(of_another(r, "model", r.setup["model"]["name"], "f" * 64) for r in mine)]:
+        write(record, tmp_path)
+    page = opened(monkeypatch, tmp_path, "validity")
+    texts = [part.value.replace("\\", "") for part in page.markdown if "Pretrained:" in part.value]
+    assert len(texts) == len(page.get("plotly_chart")) == 2
+    assert "ffffffff, L = " in texts[1] or "ffffffff, L = " in texts[0]
 
 
 @pytest.mark.walks

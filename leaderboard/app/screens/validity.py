@@ -3,9 +3,9 @@
 import pandas as pd
 import streamlit as st
 
-from pebench.leaderboard.app import figures, links
-from pebench.leaderboard.app.widgets import NUMBER, download, draw, open_board, show_frame
-from pebench.leaderboard.board import Board, BoardError, folder_named
+from pebench.leaderboard.app import figures
+from pebench.leaderboard.app.widgets import NUMBER, download, draw, open_board, show_frame, shown_folders
+from pebench.leaderboard.board import Board, BoardError
 from pebench.leaderboard.printing import plain
 from pebench.leaderboard.reports import agreement, extension, published
 from pebench.leaderboard.reports.validity import (
@@ -72,8 +72,7 @@ def show() -> None:
 
 def extended(board: Board) -> None:
     """Methods of context extension here and on a pretrained model."""
-    folders, _ = st.session_state[links.SOURCES]
-    places = [folder_named(folder) for folder in folders]
+    places = shown_folders()
     try:
         tracks = [t for name in extension.profiles(places) for t in extension.make_tracks(places, name)[0]]
     except BoardError:  # no records of the track
@@ -83,4 +82,4 @@ def extended(board: Board) -> None:
         shared = agreement.sides(board, track)
         st.markdown(agreement.told(board, track, shared))
         for side in shared:
-            draw(figures.agreement(side), f"agreement-{track.profile}-{side.task}")
+            draw(figures.agreement(side), f"agreement-{track.profile}-{extension.label(track)}-{side.task}")
