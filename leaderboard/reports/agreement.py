@@ -207,7 +207,8 @@ def ordered(side: Side) -> str:
     same, pairs = side.agreeing
     if not pairs:
         return "no pair of methods differs on both sides."
-    return f"{same} of {pairs} pairs of methods have the same order by the sign of their difference."
+    order = "have the same order by the sign of their difference"
+    return f"{same} of {pairs} pairs of methods, {BASE} among them, {order}."
 
 
 def significance(side: Side) -> str:
