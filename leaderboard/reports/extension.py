@@ -175,7 +175,16 @@ def tracks_of(records: Iterable[Record], profile: str) -> list[Track]:
     names = {model_of(r)["sha256"]: model_of(r)["name"] for r in by_time}
     tracks = [track(profile.upper(), names[model], model, group) for (model, _), group in groups.items()]
     read, shared = Counter(model for model, _ in groups), Counter(names.values())
-    return [replace(each, named=read[each.sha256] > 1, alike=shared[each.model] > 1) for each in tracks]
+    corpora = Counter((each.sha256, each.corpus) for each in tracks)
+    return [
+        replace(
+            each,
+            named=read[model] > 1,
+            alike=shared[each.model] > 1,
+            corpus=f"{each.corpus} {corpus[:8]}" if corpora[model, each.corpus] > 1 else each.corpus,
+        )
+        for each, (model, corpus) in zip(tracks, groups, strict=True)
+    ]
 
 
 def latest(records: Iterable[Record]) -> list[Record]:

@@ -167,6 +167,14 @@ def test_models_of_one_name_are_told_apart_by_their_hash():
     assert f": {name}, trained" in extension.heading(alone)
 
 
+def test_boards_of_corpora_of_one_name_have_labels_of_their_own():
+    mine = edited("none")
+    name = mine.setup["corpus"]["name"]
+    tracks = extension.tracks_of([mine, of_another(mine, "corpus", name, "f" * 64)], "EXTEND_QUICK")
+    assert len({extension.label(each) for each in tracks}) == 2
+    assert f" on {name} ffffffff, trained" in extension.heading(tracks[1])
+
+
 def test_a_record_without_its_model_has_no_board_and_harms_none():
     broken = replace(edited("ntk"), setup={"task_family": "extension"})
     assert [line.method for line in tracked(edited("none"), broken).lines] == ["none"]
