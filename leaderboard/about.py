@@ -12,6 +12,7 @@ from pebench.suite.results.record import Condition
 FILE = Path(__file__).with_name("tasks.json")
 PUBLISHED = shipped.folder() / "records"  # the published results
 EXTENDED = shipped.folder() / "extended"  # the results of the track EXTEND
+ELSEWHERE = shipped.folder() / "elsewhere"  # results of a quick profile on another kind of processor
 # What a first run makes: the newest quick profile that has published results to be compared with.
 USUAL = next((name for name in ("QUICK_2", "QUICK") if (PUBLISHED / name).is_dir()), "QUICK_2")
 

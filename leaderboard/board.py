@@ -79,13 +79,13 @@ class Overall:
     high: float | None
     p_best: float | None  # None, too, without a rank, or where some task is missing
     tasks: int  # that it is the mean of
-    of: int  # tasks that the board counts
-    most: float  # the largest value that there can be; of *keeps* the longest scored lengths set it
+    of: int  # tasks of the profile
+    bound: bool  # the value is a lower bound: half of the score still holds at the longest length of some run
 
     @property
     def marks(self) -> str:
-        """What stands behind the value: + for the largest there can be, * where tasks of the board are missing."""
-        return "+" * math.isclose(self.value, self.most) + "*" * (self.tasks < self.of)
+        """What stands behind the value: + for a lower bound, * where it lacks tasks."""
+        return "+" * self.bound + "*" * (self.tasks < self.of)
 
 
 @dataclass(frozen=True)
@@ -269,11 +269,22 @@ def of_profile(board: Board, tasks: Sequence[str] = ()) -> Board:
     share = 1 - sum(1 / families[t.family] for t in lacking) / len(families)
     absent = sorted({t.family for t in lacking} - {t.family for t in counted_tasks if t not in lacking})
     names = ", ".join(t.name for t in lacking)
-    why = f"not measured yet of {board.profile}: {names}"
-    entries = [replace(e, coverage=share * e.coverage) for e in board.entries]
+    why = f"not counted yet of {board.profile}: {names}"
+    entries = [
+        replace(
+            e,
+            coverage=share * e.coverage,
+            learns=e.learns and replace(e.learns, of=e.learns.of + len(lacking)),
+            keeps=e.keeps and replace(e.keeps, of=e.keeps.of + len(lacking)),
+        )
+        for e in board.entries
+    ]
     if absent or share < ranking.MIN_COVERAGE:
         entries = [e if e.reason else placeless(e, why) for e in entries]
-    note = f"Not measured yet of {board.profile}: {names}; `pebench run --profile {board.profile}` continues."
+    note = (
+        f"Not counted yet of {board.profile}, because too few encodings are measured there: {names}; "
+        f"`pebench run --profile {board.profile}` continues."
+    )
     return replace(board, entries=entries, notes=[note, *board.notes])
 
 
@@ -453,7 +464,8 @@ def board_of_columns(
     ranked = list(result.table["encoding"])
     order = ranked + sorted(set(cards) - set(ranked))
     counting = runs[runs["task"].isin(result.data.tasks)]
-    learned = learning(scores, counting, set(result.table.dropna(subset="rank")["encoding"]))
+    cells = scores.merge(result.data.names[["task", "metric", "condition"]].astype(str))
+    learned = learning(cells, counting, set(result.table.dropna(subset="rank")["encoding"]))
     gated = len(set(learned.learns["task"]) - {ALL})
     facts = _Facts(
         ranked=_by_encoding(result.table),
@@ -525,7 +537,7 @@ def _overall(frame: pd.DataFrame, of: int) -> dict[str, Overall]:
             _none(row.p_best, float),
             int(row.tasks),
             of,
-            float(row.most),
+            bool(row.bound),
         )
         for row in frame[frame["task"] == ALL].itertuples()
     }

@@ -232,7 +232,8 @@ def print_board(board: Board, console: Console) -> None:
     console.print(
         "No test separates a tier's rows from its leader. Scores: 0 without reading the input, 1 for an oracle; at L: "
         "at the training length; beyond: at longer ones; keeps: octaves of L to which half of "
-        "the score at L holds (+: at least, up to the longest lengths; *: some tasks are missing or not learned); "
+        "the score at L holds (+: at least, as half still holds at the longest length of some task; "
+        "*: some tasks are missing or not learned); "
         "learns: share of runs that pass their gate (*: some tasks are missing); "
         "train: time of a training step over RoPE's.",
         style="dim",

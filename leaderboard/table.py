@@ -108,13 +108,15 @@ def check_table(records: Columns | Iterable[Record]) -> pd.DataFrame:
     return pd.DataFrame(parts)
 
 
-ANSWERS = ["encoding", "task", "seed", "condition", "item", "asked", "answer", "said", "right"]
+ANSWERS = ["encoding", "task", "seed", "condition", "item", "asked", "answer", "said", "right", "file"]
 
 
 def answer_table(records: Columns | Iterable[Record]) -> pd.DataFrame:
     """One row per answer that a record keeps: the test item, the right answer, what was said, whether it was right."""
     told = records if isinstance(records, Columns) else columns(records)
-    runs = spelled(told.runs.select(["encoding", "task", "seed"]).take(told.answers["run"])).to_pandas()
+    runs = spelled(
+        told.runs.select(["encoding", "task", "seed", "file"]).take(told.answers["run"])
+    ).to_pandas()
     answers = spelled(told.answers).to_pandas()
     labels = {text: label(json.loads(text)) for text in answers["condition"].unique()}
     return runs.join(answers.assign(condition=answers["condition"].map(labels)))[ANSWERS]

@@ -50,8 +50,8 @@ def board_columns(board: Board, families: Sequence[str]) -> list[Data]:
         {"key": "beyond", "title": "beyond", "kind": "number", "digits": 2, "better": "higher", "wide": True,
          "help": "Score beyond the training length L."},
         {"key": "keeps", "title": "keeps", "kind": "number", "digits": 1, "better": "higher",
-         "help": "Octaves of L to which half of the score at L holds, in the tasks that it learns. +: at least, up "
-                 "to the longest lengths. *: tasks are missing or not learned."},
+         "help": "Octaves of L to which half of the score at L holds, in the tasks that it learns. +: at least, "
+                 "as half still holds at the longest length of some task. *: tasks are missing or not learned."},
         *({"key": f, "title": f, "kind": "number", "digits": 2, "better": "higher", "wide": len(families) > 1,
            "help": f"Score of the task family {f}."} for f in families),
         {"key": "train_ratio", "title": "cost", "kind": "number", "digits": 2, "suffix": " ×", "better": "lower",

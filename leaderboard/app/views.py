@@ -599,12 +599,13 @@ def empty_pages(board: Board) -> set[str]:
 
 
 def _two_sizes(profiles: Sequence[str]) -> bool:
-    """Whether two of these profiles train some task at the same length with models of different sizes."""
-    models: dict[tuple[str, int], list[int]] = {}
+    """Whether two of these profiles train some task alike (length, steps, tokens) with models of different sizes."""
+    models: dict[tuple[str, int, int, int], list[int]] = {}
     for profile in profiles:
         for task in about.tasks(profile):
             if task.steps:
-                models.setdefault((task.name, task.trained), []).append(task.layers * task.width**2)
+                recipe = (task.name, task.trained, task.steps, task.tokens)
+                models.setdefault(recipe, []).append(task.layers * task.width**2)
     return any(max(sizes) >= APART * min(sizes) for sizes in models.values())
 
 

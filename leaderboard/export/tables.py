@@ -44,7 +44,11 @@ KEY = (
     ("task", TEXT, "what the model was trained and measured on"),
     ("task_family", TEXT, "the family that the task counts in"),
     ("seed", INTEGER, "of the weights and batches; all encodings share it"),
-    ("model", TEXT, "the pretrained model that a method extends, with its sha256; else empty"),
+    (
+        "model",
+        TEXT,
+        "the pretrained model that a method extends, with the beginning of its sha256; else empty",
+    ),
 )
 ENDS = (
     *(("", ""), ("_low", "; lower end of 95 %"), ("_high", "; upper end of 95 %")),
@@ -156,6 +160,7 @@ SCHEMAS |= {
         ("answer", TEXT, "the right answer"),
         ("said", TEXT, "what the model answered"),
         ("right", BOOLEAN, "whether that is the right answer"),
+        ("file", TEXT, "the record in the folder of records"),
     ),
     "published": _schema(
         ("profile", TEXT, "the board that is held against published tables"),

@@ -15,8 +15,8 @@ from pebench.leaderboard.ranking.scores import Array, Mask
 from pebench.leaderboard.ranking.variances import DRAWS, LEVEL
 
 ALL = "all"  # in the place of a task: the mean over families, then tasks
-COLUMNS = ["encoding", "task", "value", "low", "high", "p_best", "tasks", "most"]
-RUNS = ["encoding", "task", "task_family", "seed", "learned", "keeps", "most"]
+COLUMNS = ["encoding", "task", "value", "low", "high", "p_best", "tasks", "bound"]
+RUNS = ["encoding", "task", "task_family", "seed", "learned", "keeps", "held"]
 
 
 Count = NDArray[np.int64]
@@ -26,7 +26,7 @@ class Learning(NamedTuple):
     """Tables with COLUMNS: a line for each encoding and task, and one for ALL.
 
     low and high are NaN with fewer than two seeds in some task. `tasks` counts those that the value is the mean of.
-    `most` is the largest value that there can be: 1, or the octaves to the longest scored length. No draw exceeds it.
+    `bound`: the value is a lower bound, because half of the score still holds at the longest length of some run.
     """
 
     learns: pd.DataFrame  # share of the runs that pass the gate
@@ -43,37 +43,42 @@ def learning(
     share of draws with the largest value, among the ranked encodings (None: all) that have a value with an interval
     in every task.
     """
-    found = of_runs(scores, runs)
+    found, most = of_runs(scores, runs), longest(scores, runs)
     rng = np.random.default_rng(seed)
     return Learning(
-        _over_seeds(found.assign(most=1.0), "learned", ranked, rng),
-        _over_seeds(found.dropna(subset="keeps"), "keeps", ranked, rng),
+        _over_seeds(found.assign(held=False), "learned", ranked, {}, rng),
+        _over_seeds(found.dropna(subset="keeps"), "keeps", ranked, most, rng),
     )
 
 
 def of_runs(scores: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """A line with RUNS for each run that has a gate; `keeps` is NaN where the gate fails or nothing is beyond L.
-    `most` are the octaves up to the longest scored length.
+    `held`: half of the score at L holds at the longest length of the run.
 
     The gate is the score at L where a plan measures longer strings alone.
     """
     needed = ["encoding", "task", "task_family", "seed", "learned", "train_length", "gate"]
     have = runs.reindex(columns=needed).dropna(subset="learned")
     curves = _curves(scores)
-    longest = scores.dropna(subset="score").groupby("task", observed=True)["length"].max().to_dict()
-    lines = [
-        (
-            *(r.encoding, r.task, r.task_family, r.seed, bool(r.learned)),
-            octaves({r.train_length: r.gate, **curves[run]}, r.train_length)
-            if r.learned and (run := (r.encoding, r.task, r.seed)) in curves
-            else np.nan,
-            math.log2(longest[r.task] / r.train_length)
-            if longest.get(r.task, 0) > r.train_length
-            else np.nan,
-        )
-        for r in have.astype(object).itertuples()  # Arrow's texts are slow to walk over
-    ]
+    lines = []
+    for r in have.astype(object).itertuples():  # Arrow's texts are slow to walk over
+        kept, held, curve = math.nan, False, curves.get((r.encoding, r.task, r.seed))
+        if r.learned and curve and r.train_length > 0:
+            kept = octaves({r.train_length: r.gate, **curve}, r.train_length)
+            held = math.isclose(kept, math.log2(max(curve) / r.train_length))
+        lines.append((r.encoding, r.task, r.task_family, r.seed, bool(r.learned), kept, held))
     return pd.DataFrame(lines, columns=RUNS)
+
+
+def longest(scores: pd.DataFrame, runs: pd.DataFrame) -> dict[str, float]:
+    """The octaves of L up to the longest scored length, by task; L is that of most runs, as one cannot move it."""
+    lengths = scores.dropna(subset="score").groupby("task", observed=True)["length"].max()
+    trained = (
+        runs.dropna(subset="train_length").groupby("task")["train_length"].agg(lambda x: x.mode().iloc[0])
+    )
+    both = pd.DataFrame({"length": lengths, "trained": trained}).dropna()
+    both = both[(both["trained"] > 0) & (both["length"] > both["trained"])]
+    return {str(r.Index): math.log2(r.length / r.trained) for r in both.itertuples()}
 
 
 def _curves(scores: pd.DataFrame) -> dict[tuple[str, str, int], dict[float, float]]:
@@ -110,9 +115,13 @@ def octaves(curve: Mapping[float, float], trained: float) -> float:
 
 
 def _over_seeds(
-    runs: pd.DataFrame, column: str, ranked: Collection[str] | None, rng: np.random.Generator
+    runs: pd.DataFrame,
+    column: str,
+    ranked: Collection[str] | None,
+    most: Mapping[str, float],
+    rng: np.random.Generator,
 ) -> pd.DataFrame:
-    """Mean and interval of each encoding in each task, and over all."""
+    """Mean and interval of each encoding in each task, and over all; no draw exceeds the most of its task."""
     names, tasks = sorted(set(runs["encoding"])), sorted(set(runs["task"]))
     if not names:
         return pd.DataFrame(columns=COLUMNS)
@@ -126,22 +135,28 @@ def _over_seeds(
     )
     share = np.where(np.isfinite(mean), weight, 0.0)
     share = share / share.sum(axis=1, keepdims=True)
-    most = runs.groupby("task")["most"].max().reindex(tasks).to_numpy()
+    held = (
+        runs.groupby(["encoding", "task"])["held"].any().unstack("task").reindex(index=names, columns=tasks)
+    )
+    bound = held.eq(True).to_numpy()
     placed = np.array([ranked is None or name in ranked for name in names], bool)
     drawn = np.zeros((len(names), DRAWS))  # NaN where a task that counts has no interval
     parts = []
     for t, task in enumerate(tasks):
         has = np.isfinite(mean[:, t])
         part = _draws(column, mean[has, t], deviation[has, t], count[has, t], total[has, t], rng)
-        part = part.clip(0.0, most[t])
+        part = part.clip(0.0, most.get(task))
         drawn[has] += share[has, t, None] * part
         ones = np.ones(has.sum(), int)
         present = [names[e] for e in np.flatnonzero(has)]
-        parts.append(_lines(present, task, mean[has, t], part, ones, most[t] * ones, placed[has]))
+        parts.append(_lines(present, task, mean[has, t], part, ones, bound[has, t], placed[has]))
     tasks_of = np.isfinite(mean).sum(axis=1)
     whole = (share * np.nan_to_num(mean)).sum(axis=1)
     return pd.concat(
-        [_lines(names, ALL, whole, drawn, tasks_of, share @ most, placed & (tasks_of == len(tasks))), *parts],
+        [
+            _lines(names, ALL, whole, drawn, tasks_of, bound.any(axis=1), placed & (tasks_of == len(tasks))),
+            *parts,
+        ],
         ignore_index=True,
     )
 
@@ -178,7 +193,7 @@ _MIDDLES = (np.arange(DRAWS) + 0.5) / DRAWS
 
 
 def _lines(
-    names: list[str], task: str, value: Array, sample: Array, tasks: Count, most: Array, compared: Mask
+    names: list[str], task: str, value: Array, sample: Array, tasks: Count, bound: Mask, compared: Mask
 ) -> pd.DataFrame:
     """The lines of one task; P(best) among the compared encodings with draws."""
     known = np.isfinite(sample).all(axis=1)
@@ -203,6 +218,6 @@ def _lines(
             "high": high,
             "p_best": p_best,
             "tasks": tasks,
-            "most": most,
+            "bound": bound,
         }
     )

@@ -73,12 +73,12 @@ def cells(scores: pd.DataFrame) -> Cells:
     examples = scores.groupby(["encoding", "task", "seed", "condition"])["n"].transform("min")
     counted = scores.assign(n=examples)[scores["score"].notna()]
     if counted["encoding"].nunique() > 1:
-        several = carrying(counted)
         cell_names = ["task", "metric", "condition"]
-        have = counted.groupby(cell_names)["encoding"].transform("nunique")
+        counted = counted[counted.groupby(cell_names)["encoding"].transform("nunique") > 1]
+        several = carrying(counted)
         sure = counted["encoding"].where(counted["encoding"].isin(several))
-        share = sure.groupby([counted[name] for name in cell_names]).transform("nunique") / len(several)
-        counted = counted[(have > 1) & (share >= MIN_SHARE)]
+        have = sure.groupby([counted[name] for name in cell_names]).transform("nunique")
+        counted = counted[have >= MIN_SHARE * len(several)]
     keys = ["task_family", "task", "length", "metric", "condition", "phase"]
     cell, names = _codes(counted[keys])
     encoding, encodings = pd.factorize(counted["encoding"], sort=True)
@@ -103,8 +103,10 @@ def cells(scores: pd.DataFrame) -> Cells:
 
 
 def carrying(counted: pd.DataFrame) -> set[str]:
-    """The encodings with two seeds in many tasks; all, where none has two seeds. Previews and rows just begun do not
-    decide which tasks count."""
+    """The encodings with two seeds in many tasks; all, where none has two seeds.
+
+    Previews and rows just begun do not decide which tasks count.
+    """
     seeds = counted.groupby(["encoding", "task"], observed=True)["seed"].nunique()
     tasks = (seeds > 1).groupby("encoding", observed=True).sum()
     return set(tasks.index[tasks >= max(1, CARRYING * tasks.max())]) or set(tasks.index)

@@ -36,6 +36,7 @@ from pebench.suite.results.metrics import counted
 
 ENCODING = "rope"
 FEWEST = 5  # methods that a test needs; with fewer no order has a p-value below 0.05
+DIGITS = 12  # of a difference: means of the same numbers in another order are equal
 PERMUTATIONS = 20_000  # at most, where a tie rules out the exact distribution of tau
 # Our task, the pretrained model's quantity in words, and whether more of it is better.
 SIDES = (("language", "loss", "loss", -1), ("needle", "retrieval", "found numbers", +1))
@@ -134,8 +135,9 @@ def sides(board: Board, track: Track) -> list[Side]:
                 Side(
                     task,
                     kind,
-                    {BASE: 0.0} | {name: known[name].difference for name in theirs},
-                    {BASE: 0.0} | {name: sign * (q.difference or 0.0) for name, q in theirs.items()},
+                    {BASE: 0.0} | {name: round(known[name].difference, DIGITS) for name in theirs},
+                    {BASE: 0.0}
+                    | {name: round(sign * (q.difference or 0.0), DIGITS) for name, q in theirs.items()},
                     min(known[name].seeds for name in theirs),
                     min(q.difference_texts for q in theirs.values()),
                 )

@@ -113,6 +113,7 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "gates": ("docs/standard.md", lambda: gates.to_markdown(board(FIRST))),
     "seeds": ("docs/standard.md", lambda: seeds.to_markdown(board(FIRST).ranking)),
     "machines": ("docs/standard.md", lambda: machines.to_markdown(PUBLISHED)),
+    "orders": ("docs/standard.md", lambda: machines.published_orders("QUICK_2", PUBLISHED)),
     "rates": ("docs/standard.md", lambda: rates.to_markdown(read_all(PUBLISHED)[0])),
     "rules": ("docs/standard2.md", lambda: rules.published("STANDARD_2")),
     "trials": ("docs/standard2.md", rules.trial_table),

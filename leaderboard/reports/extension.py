@@ -224,8 +224,9 @@ def model_of(record: Record) -> dict[str, str]:
 
 def corpus_of(record: Record) -> dict[str, str]:
     """The name and the sha256 of the corpus that its texts are of."""
-    about = record.setup.get("corpus", {})
-    return {part: str(about.get(part, "")) for part in ("name", "sha256")}
+    about = record.setup.get("corpus")
+    known = about if isinstance(about, dict) else {}
+    return {part: str(known.get(part, "")) for part in ("name", "sha256")}
 
 
 def track(profile: str, model: str, sha256: str, records: Iterable[Record]) -> Track:
@@ -464,7 +465,7 @@ def machine_fact(record: Record, name: str) -> str:
 
 
 def level_notes(losses: pd.DataFrame, answers: pd.DataFrame) -> list[str]:
-    """The methods whose levels are of other texts than those of others."""
+    """The methods whose levels are of fewer texts than other methods'."""
     lacking = set[str]()
     for frame in (losses, answers):
         texts = texts_of(frame)

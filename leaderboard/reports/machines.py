@@ -1,11 +1,15 @@
-"""What another kind of processor changes, beside another seed: the published records that were run again on one."""
+"""What another kind of processor changes: single records beside another seed, and the order of a whole profile."""
 
 import json
 import math
+from itertools import combinations
 from pathlib import Path
 
 import pandas as pd
 
+from pebench.leaderboard import ranking
+from pebench.leaderboard.about import ELSEWHERE
+from pebench.leaderboard.board import Board, make_board
 from pebench.suite.results.metrics import counted
 from pebench.suite.results.record import VERIFIED
 
@@ -52,3 +56,61 @@ def to_markdown(folder: Path) -> str:
         f"all differences is {whole:.2f} times the difference of two seeds."
     )
     return "\n".join([*lines, "", below])
+
+
+def orders(first: Board, second: Board) -> str:
+    """Two boards of one profile side by side, A and B: tiers and scores, and the pairs that each separates (Holm)."""
+    names = [e.name for e in first.entries if e.name in {other.name for other in second.entries}]
+    both = [{e.name: e for e in board.entries} for board in (first, second)]
+    heads = [f"{side}: {part}" for side in "AB" for part in ("tier", "score, 95 %")]
+    lines = [f"| encoding | {' | '.join(heads)} |", "|---" * 5 + "|"]
+    for name in names:
+        cells = [
+            cell
+            for e in (entries[name] for entries in both)
+            for cell in (str(e.tier or "-"), _scored(e.score, e.low, e.high))
+        ]
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    signs = [separated(board) for board in (first, second)]
+    pairs = [frozenset(pair) for pair in combinations(names, 2)]
+    told = [[found.get(pair) for pair in pairs] for found in signs]
+    agree, opposite = (
+        sum(a is not None and b is not None and (a == b) == same for a, b in zip(*told, strict=True))
+        for same in (True, False)
+    )
+    counts = [sum(winner is not None for winner in winners) for winners in told]
+    below = (
+        f"A: {made_on(first)}; {first.size}. B: {made_on(second)}; {second.size}. `{first.profile}`: "
+        f"of {counted(len(pairs), 'pair')} that both have A separates {counts[0]} and B {counts[1]} (Holm, 5 %). "
+        f"Of the pairs that both separate, {agree} have the same order and {opposite} the opposite one."
+    )
+    return "\n".join([*lines, "", below])
+
+
+def made_on(board: Board) -> str:
+    """The processors and precisions that trained a board's models."""
+    trained = board.runs[board.runs["tokens"] > 0]
+    kinds = dict.fromkeys(zip(trained["cpu"], trained["precision"], strict=True))
+    return "; ".join(", ".join(kind) for kind in kinds)
+
+
+def separated(board: Board) -> dict[frozenset[str], str]:
+    """The pairs of ranked encodings that a board separates, each with the better one."""
+    r = board.ranking
+    names = r.data.encodings
+    return {
+        frozenset((names[a], names[b])): names[a] if r.pairs.difference[a, b] > 0 else names[b]
+        for a, b in combinations(range(len(names)), 2)
+        if r.p[a, b] < ranking.LEVEL
+    }
+
+
+def _scored(score: float | None, low: float | None, high: float | None) -> str:
+    if score is None:
+        return "-"
+    return f"{score:.2f}" if low is None or high is None else f"{score:.2f} ({low:.2f} to {high:.2f})"
+
+
+def published_orders(profile: str, folder: Path) -> str:
+    """The orders of a profile here and elsewhere."""
+    return orders(make_board(folder, profile), make_board(ELSEWHERE, profile))

@@ -94,11 +94,12 @@ def trend(profiles: Mapping[str, Sequence[Record]], of: str = "score") -> Trend:
     lines = []
     for a, b in itertools.combinations(names, 2):
         shared = [cells[a] & cells[b] for cells in have]
-        on = frozenset(common) if len(set(shared)) == 1 else frozenset.intersection(*shared)
+        both = frozenset.intersection(*shared)
+        on = frozenset(common) if len(set(shared)) == 1 else both
         if on not in ranked:
             ranked[on] = [ranking.rank(_of_cells(s, on)) for s in scores]
         line = _line(a, b, [_difference(r, a, b, of) for r in ranked[on]], doublings)
-        lines.append((*line, len({task for task, *_ in on})))
+        lines.append((*line, len({task for task, *_ in both})))
     seeds = [_seeds(s[s["encoding"].isin(names)]) for s in scores]
     compared = [r[r["encoding"].isin(names) & r["task"].isin(tasks)] for r in (runs[name] for name in order)]
     return Trend(

@@ -94,7 +94,7 @@ def test_coverage_is_of_the_profile_and_what_lacks_is_named(tmp_path: Path) -> N
     one = make_board(write_sweep(tmp_path, skills, tasks=("copy",)))
     assert [e.rank for e in one.entries] == [None, None]
     assert [e.coverage for e in one.entries] == pytest.approx([1 / 3, 1 / 3])
-    assert one.entries[0].reason == "not measured yet of QUICK: needle, language"
+    assert one.entries[0].reason == "not counted yet of QUICK: needle, language"
     assert "pebench run --profile QUICK" in one.notes[0]
     two = make_board(write_sweep(tmp_path, skills, tasks=("copy", "needle")))
     assert two.entries[0].coverage == pytest.approx(2 / 3)

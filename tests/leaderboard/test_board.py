@@ -35,7 +35,7 @@ from pebench.leaderboard.printing import (
     to_json,
     to_markdown,
 )
-from pebench.suite.results.record import VERIFIED, Record, Row, read, write
+from pebench.suite.results.record import VERIFIED, Record, Row, read, read_all, write
 from pebench.suite.results.record import to_json as record_text
 from tests.made_records import (
     DEPTHS,
@@ -717,23 +717,23 @@ def test_one_record_of_each_missing_task_makes_no_rank(tmp_path):
     after = make_board(tmp_path)
     for made in (before, after):
         assert not any(e.rank for e in made.entries)
-        assert all(e.reason.startswith("not measured yet of QUICK: ") for e in made.entries if not e.preview)
+        assert all(e.reason.startswith("not counted yet of QUICK: ") for e in made.entries if not e.preview)
 
 
 def test_what_the_longest_length_bounds_is_marked_and_so_are_missing_tasks(tmp_path):
     write_sweep(tmp_path, {"rope": 0.1, "fox": 60.0, "alibi": 60.0}, seeds=2)
     for record in (tmp_path / "QUICK" / "language" / "alibi").glob("*.json"):
         record.unlink()
-    made = make_board(tmp_path)
-    marks = {e.name: (e.keeps.marks, e.learns.marks) for e in made.entries if e.keeps}
-    assert "+" in marks["fox"][0]
-    assert "*" not in marks["fox"][0]
-    assert "*" in marks["alibi"][0]
-    assert "*" in marks["alibi"][1]
-    rows = {row["name"]: row for row in board_table(made, str)["rows"]}
+    there = board_of(read_all(tmp_path)[0], "QUICK", {"QUICK": 1}, [])
+    marks = {e.name: (e.keeps.marks, e.learns.marks) for e in there.entries if e.keeps}
+    assert marks == {"rope": ("", ""), "fox": ("+", ""), "alibi": ("+*", "*")}
+    rows = {row["name"]: row for row in board_table(there, str)["rows"]}
     assert rows["fox"]["keeps-text"].endswith("+")
     assert rows["alibi"]["learns-text"].endswith("%*")
     assert "learns-text" not in rows["fox"]
+    wider = write_sweep(tmp_path / "wider", {"rope": 0.1, "fox": 60.0}, seeds=2, profile="STANDARD")
+    fox = entry(make_board(wider), "fox")  # the profile has tasks that this folder has not
+    assert (fox.keeps.marks, fox.learns.marks) == ("+*", "*")
 
 
 def test_without_questions_there_is_no_forced_choice(board):

@@ -248,7 +248,7 @@ def test_answers_are_a_table_where_records_keep_them(tmp_path: Path) -> None:
     (row,) = pq.read_table(tmp_path / "answers.parquet").to_pylist()
     assert row == {
         "profile": "QUICK", "encoding": "rope", "task": one.task, "seed": 0, "model": "", "condition": "length 64",
-        "item": 0, "asked": "a b > _ _", "answer": "a b", "said": "a c", "right": False,
+        "item": 0, "asked": "a b > _ _", "answer": "a b", "said": "a c", "right": False, "file": str(one.path),
     }  # fmt: skip
 
 

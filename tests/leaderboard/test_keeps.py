@@ -105,10 +105,22 @@ def test_no_interval_reaches_beyond_the_longest_length_or_below_l() -> None:
     found = learning(*tables(lambda e, t, s, n: fading(ends[s])(n)))
     assert found.keeps["low"].min() == 0.0
     assert found.keeps["high"].max() == 3.0
-    assert set(found.keeps["most"]) == {3.0}
-    assert set(found.learns["most"]) == {1.0}
-    held = learning(*tables(lambda e, t, s, n: fading(9.0)(n))).keeps
-    assert (held["value"] == held["most"]).all()
+    assert found.keeps["bound"].all()  # one seed in three holds at the longest length
+    assert not found.learns["bound"].any()
+    assert not learning(*tables(lambda e, t, s, n: fading(1.0)(n))).keeps["bound"].any()
+
+
+@pytest.mark.parametrize("trained", [0.0, -4.0, 1e-300, float("nan")])
+def test_a_strangers_training_length_moves_nobody_else(trained: float) -> None:
+    scores, runs = tables(lambda e, t, s, n: fading(9.0 if e == "a" else 1.0)(n))
+    alone = value(learning(scores, runs).keeps, "a")
+    strange = runs["encoding"].eq("b") & runs["seed"].eq(0)
+    moved = value(
+        learning(scores, runs.assign(train_length=runs["train_length"].mask(strange, trained))).keeps, "a"
+    )
+    assert (
+        moved[["value", "low", "high", "tasks"]].tolist() == alone[["value", "low", "high", "tasks"]].tolist()
+    )
 
 
 def test_a_tie_for_the_best_is_shared() -> None:

@@ -115,6 +115,9 @@ def test_a_pair_is_compared_on_the_tasks_that_both_have_at_every_size() -> None:
         True,
     ]
     assert "tasks)" not in next(line for line in text.splitlines() if line.startswith("| alibi | rope |"))
+    small = [r for r in small if (r.encoding, r.task) != ("fox", "sort")]
+    nowhere = trend({"LARGE": large, "STANDARD_2": small}).pairs.set_index(["better", "worse"])["tasks"]
+    assert nowhere.to_dict() == {("alibi", "fox"): 1, ("alibi", "rope"): 2, ("fox", "rope"): 1}
 
 
 def test_a_quantity_names_the_tasks_that_have_it_alone() -> None:
