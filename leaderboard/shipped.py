@@ -19,7 +19,7 @@ COUNT = ".files"  # in the unpacked folder: how many files it has
 
 @functools.cache
 def folder() -> Path:
-    """The folder of `records`, `extended` and `elsewhere`; the package's own, without them, where none can be written."""
+    """The folder of `records`, `extended` and `elsewhere`; the package's own where none can be written."""
     if ARCHIVE.is_file():
         data = ARCHIVE.read_bytes()
         name = f"published-{hashlib.sha256(data).hexdigest()[:16]}"
