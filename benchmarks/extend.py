@@ -43,7 +43,10 @@ class Ours:
         self.reader(text)
 
     def decode(self, text: torch.Tensor) -> None:
-        self.reader.greedy(text, DECODED)
+        model, cache = self.reader.model, self.reader.cache
+        token = text[-1:]
+        for _ in range(DECODED):
+            token = model.logits(model.read(token, cache)).argmax(-1)
 
 
 class Theirs:
