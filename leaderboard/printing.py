@@ -186,7 +186,7 @@ def _printed(board: Board) -> tuple[list[str], list[list[str]]]:
                 *([_share(e.p_best_tasks)] if by_tasks else []),
                 *(_share(part.score) + "*" * e.partial if part else "-" for part in parts),
                 f"{e.coverage:.0%}",
-                f"{e.learns.value:.0%}" + "*" * ("*" in e.learns.marks) if e.learns else "-",
+                f"{e.learns.value:.0%}{e.learns.marks}" if e.learns else "-",
                 f"{e.costs['train_ratio']:.2f}x" if "train_ratio" in e.costs else "-",
             ]
         )

@@ -95,7 +95,11 @@ def board_table(
                 "tier": e.tier,
                 "score": interval(e, e.partial),
                 "learns": None if e.learns is None else e.learns.value,
-                **({"learns-text": f"{e.learns.value:.0%}*"} if e.learns and "*" in e.learns.marks else {}),
+                **(
+                    {"learns-text": f"{e.learns.value:.0%}{e.learns.marks}"}
+                    if e.learns and e.learns.marks
+                    else {}
+                ),
                 "at_length": None if e.at_length is None else e.at_length.score,
                 "beyond": None if e.beyond is None else e.beyond.score,
                 "keeps": None if e.keeps is None else e.keeps.value,

@@ -6,7 +6,7 @@ The parquet schema, the dataset card and the Croissant metadata all come from th
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -227,6 +227,12 @@ def tables(records: list[Record]) -> dict[str, pa.Table]:
     most = max(by_profile, key=lambda name: len(by_profile[name]))
     first = newest_version(most, told)  # what a viewer sees first, as on the board
     models = {str(r.path): pretrained(r) for r in records}
+
+    def of_all(make: Callable[[Columns], pd.DataFrame]) -> pd.DataFrame:
+        """A table of each profile's records, with the profile and the pretrained model of each row."""
+        frames = {profile: make(part) for profile, part in by_profile.items()}
+        return pd.concat(f.assign(profile=p, model=f["file"].map(models)) for p, f in frames.items())
+
     against = {board.profile: validity(board, read(FILE)).pairs for board in boards}
     frames = {
         "leaderboard": joined(
@@ -235,19 +241,10 @@ def tables(records: list[Record]) -> dict[str, pa.Table]:
                 boards, key=lambda board: (board.profile != first, -board.profiles[board.profile])
             )
         ),
-        "answers": pd.concat(
-            table.answer_table(part).assign(profile=p, model=_answering(part).map(models))
-            for p, part in by_profile.items()
-        ),
+        "answers": of_all(table.answer_table),
         "published": joined(pairs.assign(profile=name) for name, pairs in against.items()),
-        "scores": pd.concat(
-            table.score_table(part).assign(profile=p, model=lambda rows: rows["file"].map(models))
-            for p, part in by_profile.items()
-        ),
-        "runs": pd.concat(
-            table.run_table(part).assign(profile=p, model=lambda rows: rows["file"].map(models))
-            for p, part in by_profile.items()
-        ),
+        "scores": of_all(table.score_table),
+        "runs": of_all(table.run_table),
         "encodings": _cards(told),
         "extended": joined(
             to_track_frame(tracks_of([r for r in records if r.profile == name], name))
@@ -282,11 +279,6 @@ def _ranking(board: Board, pairs: pd.DataFrame) -> pd.DataFrame:
         validity_agree=[counts[name]["agree"] for name in frame["encoding"]],
         validity_contradict=[counts[name]["contradict"] for name in frame["encoding"]],
     )
-
-
-def _answering(told: Columns) -> pd.Series:
-    """The file of each kept answer."""
-    return told.runs["file"].take(told.answers["run"]).to_pandas()
 
 
 def _cards(told: Columns) -> pd.DataFrame:

@@ -71,7 +71,7 @@ def of_runs(scores: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def longest(scores: pd.DataFrame, runs: pd.DataFrame) -> dict[str, float]:
-    """The octaves of L up to the longest scored length, by task; L is that of most runs, as one cannot move it."""
+    """The octaves of L up to the longest scored length, by task. L is the length that most runs trained at."""
     lengths = scores.dropna(subset="score").groupby("task", observed=True)["length"].max()
     trained = (
         runs.dropna(subset="train_length").groupby("task")["train_length"].agg(lambda x: x.mode().iloc[0])
