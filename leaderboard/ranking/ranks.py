@@ -94,12 +94,21 @@ class Ranking:
         In these, 0 lies within the 95 % of the draws of tasks: at least 2.5 % of them have the opposite sign or no
         difference. Empty where no family has two tasks.
         """
-        names, gap = self.data.encodings, self.pairs.difference
-        a, b = np.nonzero((self.p < LEVEL) & (gap > 0))
+        a, b = self._better_worse
         if self.task_draws is None or not len(a):
             return []
         survives = self.task_draws.positive(np.nan_to_num(self.pairs.by_task[:, a, b]))
-        return [(names[a[n]], names[b[n]]) for n in np.flatnonzero(~survives)]
+        return [pair for pair, there in zip(self.separated_pairs, survives, strict=True) if not there]
+
+    @property
+    def separated_pairs(self) -> list[tuple[str, str]]:
+        """The separated pairs of ranked encodings, better and worse."""
+        names = self.data.encodings
+        return [(names[a], names[b]) for a, b in zip(*self._better_worse, strict=True)]
+
+    @cached_property
+    def _better_worse(self) -> tuple[np.ndarray, ...]:
+        return np.nonzero((self.p < LEVEL) & (self.pairs.difference > 0))
 
     @property
     def separated(self) -> int:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from pebench.leaderboard import ranking
 from pebench.leaderboard.about import ELSEWHERE
 from pebench.leaderboard.board import Board, make_board
 from pebench.suite.results.metrics import counted
@@ -71,9 +70,11 @@ def orders(first: Board, second: Board) -> str:
             for cell in (str(e.tier or "-"), _scored(e.score, e.low, e.high))
         ]
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
-    signs = [separated(board) for board in (first, second)]
+    better = [
+        {frozenset(pair): pair[0] for pair in board.ranking.separated_pairs} for board in (first, second)
+    ]
     pairs = [frozenset(pair) for pair in combinations(names, 2)]
-    told = [[found.get(pair) for pair in pairs] for found in signs]
+    told = [[found.get(pair) for pair in pairs] for found in better]
     agree, opposite = (
         sum(a is not None and b is not None and (a == b) == same for a, b in zip(*told, strict=True))
         for same in (True, False)
@@ -92,17 +93,6 @@ def made_on(board: Board) -> str:
     trained = board.runs[board.runs["tokens"] > 0]
     kinds = dict.fromkeys(zip(trained["cpu"], trained["precision"], strict=True))
     return "; ".join(", ".join(kind) for kind in kinds)
-
-
-def separated(board: Board) -> dict[frozenset[str], str]:
-    """The pairs of ranked encodings that a board separates, each with the better one."""
-    r = board.ranking
-    names = r.data.encodings
-    return {
-        frozenset((names[a], names[b])): names[a] if r.pairs.difference[a, b] > 0 else names[b]
-        for a, b in combinations(range(len(names)), 2)
-        if r.p[a, b] < ranking.LEVEL
-    }
 
 
 def _scored(score: float | None, low: float | None, high: float | None) -> str:
