@@ -84,7 +84,7 @@ def run(
     of seeds, or the seeds themselves; None takes the profile's. Progress is printed to the terminal or below the
     notebook's cell.
 
-    UnknownName, EncodingError, CorpusError or EnvironmentProblem say what to change before anything runs.
+    UnknownName, EncodingError, CorpusError, EnvironmentProblem or ValueError say what to change before anything runs.
     """
     from rich.console import Console
 
@@ -92,6 +92,12 @@ def run(
     from pebench.suite.runs import runner
     from pebench.suite.runs.selection import chosen, demand_data, demand_device
 
+    if jobs is not None and jobs < 1:
+        raise ValueError(
+            f"jobs is a number of runs at a time, 1 or more, or None for all processors, not {jobs!r}"
+        )
+    if not encoding:
+        raise ValueError("encoding names nothing; give 'rope', 'file.py:Class', or several in a list")
     settings = profile_named(profile)
     specs, wanted = chosen(settings, listed("encoding", encoding), listed("tasks", tasks))
     numbers = seeds_of(settings.seeds if seeds is None else seeds)

@@ -134,6 +134,11 @@ def test_runs_give_records_and_are_not_made_twice(tmp_path: Path, capsys: pytest
         ({"seeds": 1.5}, ValueError, "1 or more"),
         ({"seeds": "0"}, ValueError, "1 or more"),
         ({"device": "gpu"}, RuntimeError, "no device 'gpu'"),
+        ({"device": "meta"}, RuntimeError, "no device 'meta'"),
+        ({"jobs": -1}, ValueError, "1 or more"),
+        ({"jobs": 0}, ValueError, "1 or more"),
+        ({"encoding": []}, ValueError, "names nothing"),
+        ({"encoding": ""}, ValueError, "names nothing"),
     ],
 )
 def test_wrong_use_is_told_before_anything_runs(

@@ -31,11 +31,17 @@ def uncollected() -> Iterator[None]:
 
 
 def expanded(path: str | Path) -> Path:
-    """A path with the home folder in the place of `~`, as `--records=~/r` and PEBENCH_RECORDS give it."""
+    """A path with the home folder in the place of `~`, as `--records=~/r` and PEBENCH_RECORDS give it.
+
+    BadParameter for an empty one, which would mean the working directory: often a variable of the shell is not set.
+    """
+    if not os.fspath(path):
+        raise typer.BadParameter("an empty path; `.` is the working directory")
     return Path(os.path.expanduser(path))
 
 
 PATH: dict[str, Any] = {"parser": expanded, "metavar": "PATH"}
+FOLDERS = "PEBENCH_RECORDS"  # the variable of the records; where several are shown, divided as PATH is
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 ProfileName = Annotated[
     str | None,
@@ -47,11 +53,15 @@ ProfileName = Annotated[
     ),
 ]
 Records = Annotated[
-    Path, typer.Option(help="The folder of the records.", envvar="PEBENCH_RECORDS", show_default=True, **PATH)
+    Path, typer.Option(help="The folder of the records.", envvar=FOLDERS, show_default=True, **PATH)
 ]
 Corpus = Annotated[
     Path | None,
-    typer.Option(help="Your own text instead of books-v1: a file, or a folder of .txt files.", **PATH),
+    typer.Option(
+        help="Your own text instead of books-v1: a file, or a folder of .txt files. Tasks of tokens read a folder that "
+        "`pebench data tokenise` wrote.",
+        **PATH,
+    ),
 ]
 TheirEncoding = Annotated[
     str | None, typer.Option("--encoding", "-e", help="The encoding, if it is in a file: file.py:Class.")
@@ -70,8 +80,8 @@ Shown = Annotated[
     list[Path] | None,
     typer.Option(
         "--records",
-        help="A folder of records; several are shown together. Default: records, else the published results.",
-        envvar="PEBENCH_RECORDS",
+        help="A folder of records; several are shown together. Default: those of PEBENCH_RECORDS, else records, else "
+        "the published results.",
         show_default=False,
         **PATH,
     ),
@@ -110,7 +120,10 @@ def sources(records: list[Path] | None, beside: Published | None) -> list[Path]:
     from pebench.leaderboard.about import PUBLISHED
 
     usual = Path("records")
-    found = list(records) if records else [usual] if usual.is_dir() else []
+    given = records or [
+        expanded(folder) for folder in os.environ.get(FOLDERS, "").split(os.pathsep) if folder
+    ]
+    found = list(given) or ([usual] if usual.is_dir() else [])
     if not found:
         typer.echo("There is no folder `records` here: these are the published results.", err=True)
     if beside or not found:

@@ -68,7 +68,7 @@ def extend(
     from pebench.suite.extend import smollm2
     from pebench.suite.extend.checkpoint import ModelError, load_checkpoint
     from pebench.suite.extend.profiles import TASKS, track_named
-    from pebench.suite.extend.run import existing, make, named, runs, tidy
+    from pebench.suite.extend.run import done, make, named, runs, tidy
 
     if search and (methods or tasks or status):
         raise typer.BadParameter("--search runs nothing: leave --methods, --tasks and --status out")
@@ -87,7 +87,7 @@ def extend(
         search_divisors(checkpoint, track.farthest, corpus, as_json)
         return
     todo = runs(checkpoint, track, chosen, wanted, corpus)
-    left = [run for run in todo if existing(run, records) is None]
+    left = [run for run in todo if not done(run, records)]
     typer.echo(f"{track.name}: {len(todo)} runs, {len(todo) - len(left)} of them done", err=True)
     busy, failed = list[str](), list[str]()
     try:
@@ -114,7 +114,7 @@ def extend(
                 "method": run.method,
                 "task": run.task,
                 "text": run.text,
-                "done": existing(run, records) is not None,
+                "done": done(run, records),
             }
             for run in todo
         ]

@@ -57,7 +57,7 @@ def write_text(
     if not about.reads_bytes:
         raise CheckpointError(f"{checkpoint} knows the symbols of {about.task!r}, not text")
     text = list(prompt.encode(errors="surrogateescape"))
-    read = [BEGIN, *text] if about.task == "language" or not text else text
+    read = [BEGIN, *text] if about.begins or not text else text
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     rng = torch.Generator().manual_seed(seed)
     written, why = 0, ""

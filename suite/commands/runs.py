@@ -61,7 +61,12 @@ def run(
     device: Device = "cpu",
     retry: Retry = False,
     save: Annotated[
-        bool, typer.Option("--save", help="Save the trained model of every task. Default: of language only.")
+        bool,
+        typer.Option(
+            "--save",
+            help="Save the trained model of every task. Default: of language, language_tokens, and of those that "
+            "other runs measure.",
+        ),
     ] = False,
     ranks: Ranks = None,
     micro_batch: MicroBatch = None,
@@ -88,13 +93,27 @@ def run(
     from pebench.suite.results.metrics import counted
     from pebench.suite.results.record import AGAIN
     from pebench.suite.runs.runner import cells, sweep
-    from pebench.suite.runs.selection import chosen, demand_data, demand_device
+    from pebench.suite.runs.selection import chosen, demand_data, demand_device, device_named
 
     if ranks is None and (micro_batch or sharded or recompute):
         raise typer.BadParameter("--micro-batch, --sharded and --recompute are of --ranks N; give it too")
+    if seed is not None and seeds is not None:
+        raise typer.BadParameter("--seed N is one seed and --seeds N are the first N; give one of them")
+    demand_engine(
+        engine,
+        {
+            "address": address,
+            "mixed": mixed,
+            "gpus": gpus,
+            "partition": partition,
+            "time": time,
+            "sbatch": sbatch,
+        },
+    )
     sharing = Sharing(ranks, micro_batch, sharded, recompute) if ranks else None
     plan = profile_named(usual(profile))
     chosen_specs, wanted = chosen(plan, specs(encodings), listed(tasks))
+    device_named(device)
     if engine is Machines.local:
         demand_device(device, sharing)
         demand_data(wanted, corpus)
@@ -123,8 +142,29 @@ def run(
             "what diverged is a result, and its record names the step; a new attempt would too", err=True
         )
     if failed:
-        typer.echo("`pebench status` names what failed; `pebench run --retry` tries it again", err=True)
+        typer.echo(
+            "the record of what failed holds the reason; the same command with --retry tries it again",
+            err=True,
+        )
     raise typer.Exit(4 if failed else 0)
+
+
+ENGINES = {
+    "address": (Machines.ray,),
+    "mixed": (Machines.ray,),
+    "gpus": (Machines.ray, Machines.slurm),
+    "partition": (Machines.slurm,),
+    "time": (Machines.slurm,),
+    "sbatch": (Machines.slurm,),
+}  # by the option that is of these alone
+
+
+def demand_engine(engine: Machines, given: dict[str, object]) -> None:
+    """BadParameter where an option is of another engine: without it a sweep would start on the wrong machines."""
+    for option, value in given.items():
+        if value and engine not in ENGINES[option]:
+            engines = " or ".join(f"--engine {one.value}" for one in ENGINES[option])
+            raise typer.BadParameter(f"--{option} is of {engines}; give that too, or leave --{option} out")
 
 
 def show_nodes(
@@ -145,8 +185,10 @@ def show_nodes(
     from pebench.suite.results.metrics import counted
     from pebench.suite.runs.preflight import expected, state
     from pebench.suite.runs.runner import cells
-    from pebench.suite.runs.selection import chosen
+    from pebench.suite.runs.selection import chosen, device_named
 
+    demand_engine(engine, {"address": address, "mixed": mixed, "gpus": gpus, "partition": partition})
+    device_named(device)
     plan = profile_named(usual(profile))
     chosen_specs, wanted = chosen(plan, specs(encodings), listed(tasks))
     every = cells(plan, chosen_specs, wanted, [0], corpus.resolve() if corpus else None)

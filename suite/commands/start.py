@@ -15,6 +15,7 @@ from rich.text import Text
 from pebench.suite.commands.common import (
     PATH,
     AsJson,
+    Corpus,
     console,
     uncollected,
 )
@@ -43,7 +44,7 @@ def ls(what: Annotated[Listing, typer.Argument(help="What to list.")], as_json: 
     for column in rows[0]:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(", ".join(v) if isinstance(v, list) else str(v) for v in row.values()))
+        table.add_row(*(Text(", ".join(v) if isinstance(v, list) else str(v)) for v in row.values()))
     console().print(table)
     if what is Listing.encodings:
         typer.echo(
@@ -113,7 +114,7 @@ def show(
         typer.echo(json.dumps(card, indent=1))
         return
     screen = console()
-    screen.print(f"[bold]{name}[/]  {card['title']}", highlight=False)
+    screen.print(Text.assemble((name, "bold"), f"  {card['title']}"))
     facts = f"family {card['family']}, kernel {card['kernel']}, {card['paper']}\n{card['formula']}\n"
     screen.print(facts, highlight=False, markup=False)
     screen.print(Syntax(source_text(cls), "python", background_color="default"))
@@ -250,6 +251,7 @@ def tabulate_pictures(
         Path | None,
         typer.Option(help="A trained model: adds what training changed.", **PATH),
     ] = None,
+    corpus: Corpus = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write it here; default: print it.", **PATH)
     ] = None,
@@ -258,22 +260,17 @@ def tabulate_pictures(
     import torch
 
     from pebench.encodings.registry import resolve
-    from pebench.suite.experiment.profiles import PROFILES
     from pebench.suite.proofs import probes as pictures
     from pebench.suite.results.record import write_whole
+    from pebench.suite.runs.cell import task_of
     from pebench.suite.runs.checkpoint import config, load
-    from pebench.tasks import make
-    from pebench.tasks.base import Task
 
     torch.set_num_threads(1)
     if checkpoint is None:
         points = pictures.untrained(resolve(name)[1])
     else:
         lm, about = load(checkpoint, name), config(checkpoint)
-        task = make(about.task)
-        assert isinstance(task, Task)
-        length = PROFILES[about.profile].plans[about.task].recipe.length
-        points = pictures.trained(lm, pictures.texts(task, length))
+        points = pictures.trained(lm, pictures.texts(task_of(about, corpus), about.train_length))
     if out:
         write_whole(out, pictures.to_csv(points).encode())
     else:
@@ -297,6 +294,8 @@ def prepare(
     def tell(line: str) -> None:
         typer.echo(line, err=True)
 
+    if harness and smollm2:
+        raise typer.BadParameter("--harness and --smollm2 are two downloads; give one at a time")
     if harness:
         typer.echo(f"the questions of {len(harness_data.SOURCES)} tasks are in {harness_data.prepare(tell)}")
         return

@@ -56,7 +56,7 @@ def submit(
     demand_device(device)
     folder = out or Path("submissions", plan.name)
     submission.demand_alike(plan, records)
-    todo = submission.missing(plan, records)
+    todo = submission.missing(plan, records, retry)
     seconds, unknown = estimate(todo, standing(records))
     typer.echo(
         f"{plan.name}: profile {plan.profile.name}, {counted(plan.seeds, 'seed')}, "
@@ -153,8 +153,7 @@ def accept_folder(
                 typer.echo(f"✗ {one.name}: {problem}", err=True)
         typer.echo(f"not accepted: {folder} stays as it is; `pebench validate {folder}` shows all", err=True)
         raise typer.Exit(1)
-    made = accept(folder, report.records, FOLDER.parent)
-    made += write_documents()
+    made = accept(folder, report.records, FOLDER.parent, write_documents)
     moved = sum(file.startswith("leaderboard/records/") for file in made)
     typer.echo(f"{counted(moved, 'record')} in leaderboard/records")
     for file in made:

@@ -32,17 +32,18 @@ from pebench.suite.results.provenance import Provenance
 from pebench.suite.results.record import (
     RUNNING,
     Answer,
+    NewerSchema,
     Record,
     RecordError,
     Row,
     make_folder,
-    read,
     record_path,
     write,
     write_whole,
 )
 from pebench.suite.results.setup import Setup
 from pebench.suite.runs.cell import Began
+from pebench.suite.runs.existing import existing, readable
 from pebench.suite.runs.fingerprint import KERNELS, UNCOUNTED, code_of, encoding_code, native
 from pebench.suite.runs.machine import peak_memory, processor
 from pebench.suite.runs.meaning import Place, digest
@@ -166,12 +167,14 @@ def named(methods: list[str], track: Track) -> list[str]:
     return [m if m == NONE else method_named(m) for m in methods or track.methods]
 
 
-def existing(run: Run, folder: Path) -> Record | None:
-    """The record that a run has already; None where there is none that can be read."""
+def done(run: Run, folder: Path) -> bool:
+    """Whether a run has its record. A broken file in its place is none; errors are as in `readable`."""
     try:
-        return read(folder / run.path, folder)
+        return readable(run, folder) is not None
+    except NewerSchema:
+        raise
     except RecordError:
-        return None
+        return False
 
 
 def make(todo: list[Run], folder: Path, tell: Tell) -> Iterator[tuple[Run, Record | Exception | None]]:
@@ -202,7 +205,7 @@ def tidy(todo: list[Run], folder: Path) -> None:
     """Remove the steps of runs that have a record: a process may have been killed between the two."""
     for run in todo:
         steps = place(run, folder)
-        if steps.exists() and existing(run, folder) is not None:
+        if steps.exists() and done(run, folder):
             steps.unlink(missing_ok=True)
 
 
@@ -221,18 +224,18 @@ def place(run: Run, folder: Path) -> Path:
 def measured(run: Run, session: Session, folder: Path, tell: Tell) -> Record:
     """Measure the steps of a run that are left, and write its record."""
     began, kept = Began(), place(run, folder)
-    done = finished(kept, run.fingerprint)
-    resumed = len(done)
+    ready = finished(kept, run.fingerprint)
+    resumed = len(ready)
     steps = list(session.steps(run.task, run.text))
     for n, step in enumerate(steps):
-        if step.name in done:
+        if step.name in ready:
             continue
         tell(f"{run.title}: {step.name} ({n + 1} of {len(steps)})")
         rows, given = step.measure()
-        done[step.name] = {"rows": [asdict(row) for row in rows], "answers": list(given)}
-        write_whole(kept, json.dumps({"fingerprint": run.fingerprint, "steps": done}).encode())
-    rows = [Row(**row) for step in steps for row in done[step.name]["rows"]]
-    answers: list[Answer] = [answer for step in steps for answer in done[step.name]["answers"]]
+        ready[step.name] = {"rows": [asdict(row) for row in rows], "answers": list(given)}
+        write_whole(kept, json.dumps({"fingerprint": run.fingerprint, "steps": ready}).encode())
+    rows = [Row(**row) for step in steps for row in ready[step.name]["rows"]]
+    answers: list[Answer] = [answer for step in steps for answer in ready[step.name]["answers"]]
     record = Record(
         encoding=run.name,
         task=run.task,

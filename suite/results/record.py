@@ -256,7 +256,7 @@ def _migrated(data: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(schema, int) or schema < 1:
         raise RecordError(f"schema {schema!r} is not a version number")
     if schema > SCHEMA:
-        raise RecordError(f"schema {schema} is newer than this pebench knows ({SCHEMA}); upgrade pebench")
+        raise NewerSchema(f"schema {schema} is newer than this pebench knows ({SCHEMA}); upgrade pebench")
     if schema < 2 and (early := data.keys() & {"encoding_code", "shared_code"}):
         raise RecordError(f"schema {schema} has no fields {sorted(early)}")
     if schema < 3 and "answers" in data:
@@ -328,6 +328,10 @@ def tidy(path: Path) -> None:
     """Remove what a `write_whole` of this file left that was killed; nobody else may be writing it now."""
     for leftover in path.parent.glob(f".{path.name}.*.tmp"):
         leftover.unlink(missing_ok=True)
+
+
+class NewerSchema(RecordError):
+    """A record of a newer pebench: it is whole, and no run may take its place."""
 
 
 class Unreadable(NamedTuple):

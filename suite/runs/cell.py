@@ -43,7 +43,7 @@ from pebench.suite.results.record import (
     write_whole,
 )
 from pebench.suite.results.setup import Corpus, Setup
-from pebench.suite.runs.checkpoint import CheckpointError, config, describe, load, save
+from pebench.suite.runs.checkpoint import CheckpointError, Config, config, describe, load, save
 from pebench.suite.runs.fingerprint import encoding_code, fingerprint, shared_code
 from pebench.suite.runs.machine import commit, hardware, peak_memory, processor
 from pebench.tasks import TASKS, make
@@ -417,6 +417,20 @@ def keep(cell: Cell, task: Task, lm: LM, folder: Path) -> RunFacts:
     }
     about: RunFacts = {} if "checkpoint" in missing else {"checkpoint": cell.checkpoint.as_posix()}
     return {**about, **({"missing": missing} if missing else {})}
+
+
+def task_of(about: Config, corpus: Path | None = None) -> Task:
+    """The task that a model was trained on, with the text that it read. CheckpointError where one is not here."""
+    if about.task not in TASKS:
+        raise CheckpointError(f"the model is of the task {about.task!r}, which this pebench does not have")
+    text = Cell(about.encoding, about.task, about.profile, about.seed, corpus).text
+    if text.get("sha256") != about.corpus.get("sha256"):
+        raise CheckpointError(
+            f"the model read another text, {about.corpus.get('name')!r}; name its file or folder with --corpus"
+        )
+    task = make(about.task, corpus)
+    assert isinstance(task, Task)
+    return task
 
 
 def failed(write: Callable[[], None]) -> str:

@@ -19,6 +19,9 @@ from pebench.suite.lm.model import LM, Size
 from pebench.suite.results.record import write_whole
 from pebench.suite.results.setup import Corpus
 from pebench.suite.runs.fingerprint import forward_code
+from pebench.tasks import TASKS
+from pebench.tasks.language import Language
+from pebench.tasks.needle_text import NeedleText
 
 FORMAT = 1
 KEY = "pebench"  # of the metadata
@@ -50,6 +53,11 @@ class Config:
     @property
     def reads_bytes(self) -> bool:
         return self.size.vocab == 256
+
+    @property
+    def begins(self) -> bool:
+        """Whether it was trained with `language.BEGIN` in front of each text."""
+        return issubclass(TASKS.get(self.task, object), Language | NeedleText)
 
 
 def describe(

@@ -1,11 +1,18 @@
 """The record that a run has already."""
 
 from pathlib import Path
+from typing import Protocol
 
 from rich.console import Console
 
-from pebench.suite.results.record import Record, RecordError, read
-from pebench.suite.runs.cell import Cell
+from pebench.suite.results.record import NewerSchema, Record, RecordError, read
+
+
+class Run(Protocol):
+    """A run of any kind: it has one place in a records folder."""
+
+    @property
+    def path(self) -> Path: ...
 
 
 def one_line(text: object) -> str:
@@ -17,19 +24,36 @@ def one_line(text: object) -> str:
     return " ".join(str(text).split())
 
 
-def existing(cell: Cell, folder: Path) -> Record | None:
-    """The record that this cell has, if any. A file in its place that is no record is set aside, and said so.
+def readable(run: Run, folder: Path) -> Record | None:
+    """The record that this run has; None where there is none. RecordError where the file in its place is broken.
 
-    OSError where the disk does not give the file: that says nothing of its content.
+    Two errors say nothing of the content: OSError where the disk does not give the file, and NewerSchema, which is a
+    newer pebench's. No run may take the place of such a file.
     """
-    path = folder / cell.path
+    path = folder / run.path
     if not path.exists():
         return None
     try:
         return read(path, folder)
+    except NewerSchema as e:
+        raise NewerSchema(f"{path}: {e}") from e
     except RecordError as e:
         if isinstance(e.__cause__, OSError):
             raise e.__cause__ from e
+        raise
+
+
+def existing(run: Run, folder: Path) -> Record | None:
+    """The record that this run has, if any. A file in its place that is broken is set aside, and said so.
+
+    Errors are as in `readable`.
+    """
+    try:
+        return readable(run, folder)
+    except NewerSchema:
+        raise
+    except RecordError as e:
+        path = folder / run.path
         aside = path.with_suffix(".broken")
         path.replace(aside)
         message = f"{path} is no record ({one_line(e)}); set aside as {aside.name}, running it again"

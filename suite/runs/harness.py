@@ -223,7 +223,7 @@ class CheckpointLM(ByteLM):
         path = Path(os.path.expanduser(checkpoint))
         length = None if max_length is None else whole("max_length", max_length)
         lm = checkpoints.load(path, encoding, truth("stale", stale)).to(place(device))
-        begins = checkpoints.config(path).task == "language"
+        begins = checkpoints.config(path).begins
         super().__init__(lm, begins, length, whole("seed", seed))
 
 
@@ -234,12 +234,6 @@ class Measured(NamedTuple):
     questions: int
     cut: int
     scores: list[Score]
-
-
-def tasks() -> list[str]:
-    """The names of our tasks, as `measure` takes them."""
-    names = TaskManager(include_path=YAML, include_defaults=False).all_subtasks
-    return [name.removeprefix(PREFIX) for name in names]
 
 
 def measure(

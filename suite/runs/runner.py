@@ -21,7 +21,7 @@ from pebench.encodings.registry import distinct
 from pebench.suite.experiment.profiles import Profile
 from pebench.suite.experiment.sharing import Sharing
 from pebench.suite.results.metrics import counted
-from pebench.suite.results.record import AGAIN, CERTIFICATE, Record, RecordError, make_folder, read, share
+from pebench.suite.results.record import AGAIN, CERTIFICATE, Record, RecordError, make_folder, read
 from pebench.suite.runs import machine
 from pebench.suite.runs.cell import Cell, locked
 from pebench.suite.runs.engine import Ended, Engine, Fault, Lost, Node, Running, SweepError
@@ -370,11 +370,14 @@ class Sweep:
             self.tell(f"{cell.title} is being run by another sweep")
             self.outcomes["elsewhere"] += 1
             return None
-        share(lock.path)
-        if not self.wanted(cell):
+        try:
+            if not self.wanted(cell):
+                lock.release()
+                return None
+            run = engine.start(cell, node, save)
+        except BaseException:
             lock.release()
-            return None
-        run = engine.start(cell, node, save)
+            raise
         return Started(run, lock, progress.add_task(cell.title, total=1, left=""))
 
     def report(self, run: Running, record: Record, place: str, left: str) -> None:
@@ -397,16 +400,14 @@ def sweep(
     sharing: Sharing | None = None,
     **options: Any,
 ) -> Sweep:
-    """A sweep under the limits of its profile, on all processors; the memory is shared among the runs at a time."""
+    """A sweep under the limits of its profile, on all processors; the memory is shared among the runs at a time.
+
+    On an engine of other machines each of them says for itself how many runs it takes.
+    """
     memory, ranks = int(0.9 * machine.memory()), sharing.ranks if sharing else 1
-    at_once = jobs or max(1, machine.runs_at_once(options.get("device", "cpu")) // ranks)
+    own = 1 if options.get("engine") else machine.runs_at_once(options.get("device", "cpu"))
+    at_once = jobs or max(1, own // ranks)
     return Sweep(chosen, folder, at_once, profile.timeout, memory, sharing=sharing, **options)
-
-
-def stale(records: Iterable[Record]) -> list[Path]:
-    """The places of the records whose code, plan or text has changed since."""
-    made = ((r, Cell(r.encoding, r.task, r.profile, r.seed)) for r in records)
-    return [record.path for record, cell in made if record.fingerprint != cell.fingerprint()]
 
 
 def states(sweep_cells: list[Cell], folder: Path) -> Iterator[tuple[Cell, str]]:

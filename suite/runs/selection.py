@@ -51,14 +51,26 @@ def demand_data(tasks: Sequence[str], corpus: Path | None = None) -> None:
             questions.questions(name)
 
 
-def demand_device(name: str, sharing: Sharing | None = None) -> None:
-    """EnvironmentProblem with the remedy where there is no such device, or a rank would have none."""
+def device_named(name: str) -> torch.device:
+    """The device of this name, which need not be of this machine. EnvironmentProblem where runs have no such kind."""
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise EnvironmentProblem(f"no device {name!r}; there are cpu, cuda, cuda:1 ...") from None
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise EnvironmentProblem(f"no device {name!r}; there are cpu, cuda, cuda:1 ...")
+    return device
+
+
+def demand_device(name: str, sharing: Sharing | None = None) -> None:
+    """EnvironmentProblem with the remedy where there is no such device, or a rank would have none."""
+    device = device_named(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise EnvironmentProblem("no CUDA device is available here; run with --device cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise EnvironmentProblem(
+            f"no device {name!r}: PyTorch finds {torch.cuda.device_count()} GPUs, from cuda:0"
+        )
     if sharing and not dist.is_available():
         raise EnvironmentProblem("this PyTorch is built without torch.distributed; run without --ranks")
     if sharing and device.type == "cuda" and sharing.ranks > torch.cuda.device_count():

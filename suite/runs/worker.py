@@ -28,10 +28,10 @@ from pebench.tasks import make
 from pebench.tasks.base import Task
 from pebench.tasks.data.wheels import CorpusError
 
-# What a disk does to a run through no fault of its own.
 ORDER = "PEBENCH_ORDER"  # in the environment of a rank
 RECORDED = 5  # exit code of a rank 0 that has written the record of a failure
 PAUSE = 5.0  # seconds that another rank gives rank 0 to record an error that both have met
+# What a disk does to a run through no fault of its own.
 FOLDER = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 

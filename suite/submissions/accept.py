@@ -1,6 +1,7 @@
 """Moves a validated submission into its places in a checkout. Nothing of the submission is run."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ class AcceptError(ValueError):
     """A submission that cannot be moved into this checkout, with the remedy."""
 
 
-def accept(folder: Path, records: list[Record], root: Path) -> list[str]:
+def accept(
+    folder: Path, records: list[Record], root: Path, documents: Callable[[], list[str]] = list
+) -> list[str]:
     """Move a submission that `validate` passed into the checkout at `root`; returns the files that are new there.
 
     `records` come from its report. The source goes to encodings/, the records to leaderboard/records, the card to
-    leaderboard/cards, its BibTeX to leaderboard/citations.bib. No file is overwritten: AcceptError names a file
-    that exists with other bytes, before anything is written. A call that was cut off is continued by another.
+    leaderboard/cards, its BibTeX to leaderboard/citations.bib. `documents` then writes those that follow from the
+    records, and returns which. No file is overwritten: AcceptError names a file that exists with other bytes, before
+    anything is written. The submission is removed last, so a call that was cut off is continued by another.
     """
     demand_checkout(root)
     card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
@@ -42,13 +46,18 @@ def accept(folder: Path, records: list[Record], root: Path) -> list[str]:
         )
     for to in new:
         write_whole(root / to, whole[to])
-    cited = write_citations(root)
-    for file in moves:
+    written = new + write_citations(root) + documents()
+    clear(folder, list(moves))
+    return written
+
+
+def clear(folder: Path, moved: list[Path]) -> None:
+    """Remove a submission that is in its places."""
+    for file in moved:
         file.unlink()
     for left in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
         left.rmdir()
     folder.rmdir()
-    return new + cited
 
 
 def demand_checkout(root: Path) -> None:

@@ -4,9 +4,11 @@ A record is a stranger's text: no path is taken from it. Only a registered encod
 is ever loaded.
 """
 
+import errno
 import hashlib
 import json
 import math
+import os
 import platform
 import tempfile
 from collections.abc import Callable
@@ -23,6 +25,7 @@ from pebench.encodings import registry
 from pebench.suite.experiment.profiles import PROFILES
 from pebench.suite.results.metrics import EXTENDING, METRICS, counted
 from pebench.suite.results.record import (
+    AGAIN,
     CERTIFICATE,
     LARGEST_SENT,
     RUNNING,
@@ -120,6 +123,10 @@ def cell_of(record: Record, encoding: str = "", corpus: Path | None = None) -> C
             f"{record.task} reads a pretrained model, which is not run again here; in an empty --records folder "
             f"`{command or 'pebench extend'}` makes the record again"
         )
+    if record.outcome in AGAIN:
+        raise ReproduceError(
+            f"the run ended as {record.outcome!r}, without a result to compare; `pebench run --retry` makes it again"
+        )
     parts = registry.extension_of(record.encoding)[0].split("+")
     if not encoding and not all(part in registry.names() for part in parts):
         raise ReproduceError(
@@ -143,8 +150,11 @@ def cell_of(record: Record, encoding: str = "", corpus: Path | None = None) -> C
 
 
 def _own_text(record: Record) -> bool:
+    """Whether the text has to be named: it is a user's own, or shards of tokens, of which there is no usual folder."""
     corpus = record.setup.get("corpus")
-    return isinstance(corpus, dict) and str(corpus.get("name", "")).startswith("user:")
+    return isinstance(corpus, dict) and (
+        "tokenizer" in corpus or str(corpus.get("name", "")).startswith("user:")
+    )
 
 
 def run_again(cell: Cell, device: str = "cpu", console: Console | None = None) -> Record:
@@ -282,6 +292,8 @@ def reproduce(
     `records` is the folder whose seeds tell how far another kind of machine may be off.
     """
     then, digest = load(path)
+    if records and not records.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "no such folder", os.fspath(records))
     now = rerun(cell_of(then, encoding, corpus), device)
     spread = spread_in(records, then.profile, then.task) if records else None
     result = compare(then, now, spread)

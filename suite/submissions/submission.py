@@ -12,10 +12,11 @@ from pebench.encodings import registry
 from pebench.suite.experiment.profiles import Profile
 from pebench.suite.proofs.hooks import demand_hooks
 from pebench.suite.results import card as cards
-from pebench.suite.results.record import CERTIFICATE, RecordError, read, to_json, write_whole
+from pebench.suite.results.metrics import counted
+from pebench.suite.results.record import AGAIN, CERTIFICATE, RecordError, read, to_json, write_whole
 from pebench.suite.results.setup import Setup
 from pebench.suite.runs.cell import Cell
-from pebench.suite.runs.existing import existing
+from pebench.suite.runs.existing import existing, one_line
 from pebench.suite.runs.runner import cells
 
 
@@ -53,9 +54,10 @@ def propose(encoding: str, profile: Profile, seeds: int | None = None) -> Propos
     return Proposal(encoding, name, *about, profile, count, chosen)
 
 
-def missing(proposal: Proposal, folder: Path) -> list[Cell]:
-    """The runs that have no record yet."""
-    return [cell for cell in proposal.cells if not (folder / cell.path).exists()]
+def missing(proposal: Proposal, folder: Path, retry: bool = False) -> list[Cell]:
+    """The runs that have no record yet, with `retry` also those that failed."""
+    records = {cell: existing(cell, folder) for cell in proposal.cells}
+    return [cell for cell, r in records.items() if r is None or (retry and r.outcome in AGAIN)]
 
 
 def demand_alike(proposal: Proposal, folder: Path) -> None:
@@ -76,8 +78,14 @@ def demand_alike(proposal: Proposal, folder: Path) -> None:
 
 
 def holds(certificate: Cell, folder: Path) -> bool:
-    """Whether the certificate of this cell was made and every check in it holds."""
-    record = read(folder / certificate.path, folder)
+    """Whether every check in the certificate of this cell holds. SubmitError where it was not made."""
+    record = existing(certificate, folder)
+    if record is None:
+        raise SubmitError("another sweep is making the certificate; wait for it, then run the same command")
+    if record.outcome in AGAIN:
+        raise SubmitError(
+            f"the certificate {record.outcome}: {one_line(record.reason)}; the same command with --retry makes it again"
+        )
     return bool(record.rows) and all(row.value == 1 for row in record.rows)
 
 
@@ -98,7 +106,10 @@ def pack(proposal: Proposal, records: Path, out: Path) -> list[str]:
     the folder is another submission's.
     """
     if todo := missing(proposal, records):
-        raise SubmitError(f"{len(todo)} runs have no record yet, first: {todo[0].title}")
+        raise SubmitError(
+            f"{counted(len(todo), 'run')} without a record, first: {todo[0].title}; another sweep may be making it: "
+            "wait for that, then run the same command"
+        )
     stated = _stated(out, proposal)
     try:
         done = [read(records / cell.path, records) for cell in proposal.cells]

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from pebench.suite.results.record import share
+
 # What the system says where a mount, or this Python, has no locks.
 WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
 
@@ -13,8 +15,8 @@ WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, er
 class Lock:
     """A lock on a file, between processes; a context manager that waits for it.
 
-    On a mount without locks it is always had: work goes on, and one line of standard error says so. OSError where
-    the file cannot be made.
+    In a folder that a group shares the group may take it too. On a mount without locks it is always had: work goes
+    on, and one line of standard error says so. OSError where the file cannot be made.
     """
 
     warned = False  # in this process
@@ -27,6 +29,7 @@ class Lock:
         """Whether it is ours now; without `wait` False where another process has it."""
         try:
             self.file.acquire(timeout=-1 if wait else 0)
+            share(self.path)
         except Timeout:
             return False
         except OSError as e:

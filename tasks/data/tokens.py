@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -42,6 +43,7 @@ SHARD = 100_000_000  # tokens
 HELD_OUT = 1000  # one document in so many is for validation
 AT_ONCE = 256  # documents that are tokenised together
 MANIFEST = "tokens.json"
+KEYS = ("source", "tokenizer", "shard", "documents", "shards", "state", "rest", "whole")  # of the manifest
 
 Part = Literal["train", "valid"]
 
@@ -132,7 +134,10 @@ def stream(source: Source) -> Any:
     if path.exists():
         kind, files = files_of(path)
         options = {"sample_by": "document"} if kind == "text" else {}
-        return load_dataset(kind, data_files={"train": files}, split="train", streaming=True, **options)
+        try:
+            return load_dataset(kind, data_files={"train": files}, split="train", streaming=True, **options)
+        except Exception as e:
+            raise CorpusError(f"{source.path} cannot be read: {reason(e)}") from e
     try:
         return load_dataset(
             source.path,
@@ -144,7 +149,7 @@ def stream(source: Source) -> Any:
     except Exception as e:  # the Hub's errors have no common class
         raise CorpusError(
             f"{source.path} is neither a file or folder here nor a dataset that can be opened "
-            f"({type(e).__name__}: {str(e).splitlines()[0] if str(e) else 'no message'}); offline, name a local folder "
+            f"({reason(e)}); offline, name a local folder "
             "of parquet, JSON lines or text"
         ) from e
 
@@ -167,7 +172,7 @@ def tokenise(
     past = sum(s["tokens"] for s in manifest["shards"])
     iterator = iter(documents)
     while not manifest["whole"]:
-        batch = list(itertools.islice(iterator, AT_ONCE))
+        batch = next_of(iterator, source)
         for part, tokens in zip((train, valid), encoded(batch, source), strict=True):
             part.append(tokens)
         manifest["documents"] += len(batch)
@@ -194,6 +199,19 @@ def tokenise(
     return manifest
 
 
+def next_of(documents: Iterator[dict[str, Any]], source: Source) -> list[dict[str, Any]]:
+    """The next documents of a stream. CorpusError where a file of it is cut or no such file."""
+    try:
+        return list(itertools.islice(documents, AT_ONCE))
+    except Exception as e:  # pyarrow's, json's and the loaders' errors have no common class
+        raise CorpusError(f"{source.path} cannot be read: {reason(e)}") from e
+
+
+def reason(e: Exception) -> str:
+    """The kind of an error and its first line."""
+    return f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else 'no message'}"
+
+
 def begun(source: Source, folder: Path, shard: int) -> dict[str, Any]:
     """The manifest of a folder, or a new one. CorpusError where it is another source's or damaged."""
     new = {
@@ -203,7 +221,7 @@ def begun(source: Source, folder: Path, shard: int) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
         return new
-    old: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    old = parsed(path)
     differing = [key for key in ("source", "tokenizer", "shard") if old[key] != new[key]]
     if differing:
         raise CorpusError(
@@ -298,6 +316,22 @@ def demand(folder: Path | None) -> None:
     tokenizer()
 
 
+def parsed(path: Path) -> dict[str, Any]:
+    """What a manifest says. CorpusError where the file is cut or something else."""
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        shards = [Shard(**one) for one in manifest["shards"]]
+        whole = {*KEYS} <= manifest.keys() and {"path", "revision"} <= manifest["source"].keys()
+        whole = whole and all(isinstance(one.tokens, int) and isinstance(one.file, str) for one in shards)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        whole = False
+    if not whole:
+        raise CorpusError(
+            f"{path} is no manifest of shards, or is cut; remove {path.parent} and tokenise again"
+        )
+    return manifest
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a finished folder. CorpusError where there is none, or it is not finished."""
     path = folder / MANIFEST
@@ -305,7 +339,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise CorpusError(
             f"{folder} has no {MANIFEST}; make it with `pebench data tokenise SOURCE --out {folder}`"
         )
-    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    manifest = parsed(path)
     if not manifest["whole"]:
         raise CorpusError(f"{folder} is not finished; call `pebench data tokenise` again: it continues")
     return manifest

@@ -329,3 +329,64 @@ def test_an_encoding_of_another_profile_is_told_with_that_profile(
     assert exit_code(monkeypatch, "compare", "cope", "rope", *given) == 3
     assert "no score of cope in QUICK; it has results with --profile STANDARD" in capsys.readouterr().err
     assert exit_code(monkeypatch, "compare", "cop", "rope", *given) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["run", "--corpus", ""], "an empty path"),
+        (["run", "--records", ""], "an empty path"),
+        (["export", "--out", ""], "an empty path"),
+        (["run", "--partition", "gpu"], "--partition is of --engine slurm"),
+        (["run", "--time", "2:00:00", "--engine", "ray"], "--time is of --engine slurm"),
+        (["run", "--sbatch", "--account=mine"], "--sbatch is of --engine slurm"),
+        (["run", "--address", "head:6379"], "--address is of --engine ray"),
+        (["run", "--mixed", "--engine", "slurm"], "--mixed is of --engine ray"),
+        (["run", "--gpus", "1"], "--gpus is of --engine ray or --engine slurm"),
+        (["nodes", "--partition", "gpu"], "--partition is of --engine slurm"),
+        (["run", "--seed", "7", "--seeds", "3"], "give one of them"),
+        (["data", "prepare", "--harness", "--smollm2"], "one at a time"),
+    ],
+)
+def test_no_option_is_dropped_in_silence(
+    words: list[str],
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert exit_code(monkeypatch, *words) == 2
+    assert says in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words", [["run", "--engine", "slurm"], ["run", "--engine", "ray"], ["nodes"]])
+def test_a_device_without_runs_is_told_whatever_the_engine(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert exit_code(monkeypatch, *words, "--device", "gpu", "-e", "nope", "-t", "copy") == 3
+    assert "no device 'gpu'" in capsys.readouterr().err
+
+
+def test_a_variable_of_several_folders_divides_them_as_the_path_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "my runs"
+    write_sweep(folder)
+    for value in (os.fspath(folder), f"{folder}{os.pathsep}{folder}"):
+        monkeypatch.setenv("PEBENCH_RECORDS", value)
+        assert exit_code(monkeypatch, "board") == 0
+        assert "rope" in capsys.readouterr().out
+
+
+def test_a_title_is_no_markup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.py"
+    text = (ROOT / "encodings/nope.py").read_text().replace('@register("nope")\n', "")
+    text = text.replace("class NoPE", "class Mine")
+    file.write_text(text.replace("    paper =", '    title = "a [/b] [log]"\n    paper =', 1))
+    assert exit_code(monkeypatch, "show", f"{file}") == 0
+    assert "a [/b] [log]" in capsys.readouterr().out

@@ -19,8 +19,9 @@ from pebench.suite import cli
 from pebench.suite.lm.generate import Sampling, choose, generate, shown
 from pebench.suite.lm.model import LM, LengthError, Size
 from pebench.suite.results.record import read_all, write
+from pebench.suite.results.setup import Corpus
 from pebench.suite.runs import checkpoint as checkpoints
-from pebench.suite.runs.cell import Cell, run
+from pebench.suite.runs.cell import Cell, run, task_of
 from pebench.suite.runs.checkpoint import KEY, CheckpointError, Config, config, describe, load, save
 
 SIZE = Size(1, 16, 2, 256)
@@ -361,3 +362,22 @@ def test_the_command_refuses_a_model_of_symbols(tmp_path: Path, pebench: Pebench
     code, _, errors = pebench("generate", str(path))
     assert code == 3
     assert "knows the symbols of 'copy', not text" in errors
+
+
+@pytest.mark.parametrize(
+    ("task", "begins"),
+    [("language", True), ("language_ends", True), ("needle_text", True), ("needle", False)],
+)
+def test_who_was_trained_on_texts_that_begin(task: str, begins: bool) -> None:
+    about = describe(model("nope"), "nope", task, "STANDARD_2", 0, "ab" * 32, Corpus())
+    assert about.begins is begins
+
+
+def test_pictures_of_a_model_need_the_text_that_it_read(tmp_path: Path) -> None:
+    about = describe(
+        model("nope"), "nope", "language", "SMOKE", 0, "ab" * 32, Corpus(name="user:mine", sha256="c" * 64)
+    )
+    with pytest.raises(CheckpointError, match="--corpus"):
+        task_of(about)
+    with pytest.raises(CheckpointError, match="does not have"):
+        task_of(replace(about, task="gone"))

@@ -29,6 +29,7 @@ from pebench.suite.runs.cell import Cell
 from pebench.suite.runs.engine import Ended, Fault, Lost, Node, SweepError
 from pebench.suite.runs.engines import forkserver
 from pebench.suite.runs.engines.parcel import Parcel, Sent, deliver, make
+from pebench.suite.runs.engines.slurm import ORDER, excluded, order_of
 from pebench.suite.runs.existing import existing
 from pebench.suite.runs.runner import Queue, cells, sweep
 from tests.in_process import exit_code
@@ -612,3 +613,30 @@ def test_slurm_that_is_not_there_is_one_clear_line(
     assert capsys.readouterr().err.startswith("pebench: there is no scontrol here; run this on a machine")
     assert exit_code(monkeypatch, *RUN[4:], *words, "--gpus", "0.5") == 3
     assert "Slurm gives whole GPUs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "is no list of runs"),
+        ('{"runs": 3}', "is no list of runs"),
+        ('{"schema": 3, "rows": []}', "is no list of runs"),
+        ('{"runs": [{"encoding": "rope"}]}', "is no list of runs"),
+        (
+            json.dumps({"runs": [{**dict.fromkeys(ORDER), "profile": "OLD", "task": "copy"}]}),
+            "submit the runs again",
+        ),
+        ('{"runs": []}', "0 runs"),
+    ],
+)
+def test_a_file_that_is_no_list_of_runs_is_told(text: str, says: str, tmp_path: Path) -> None:
+    listing = tmp_path / "list.json"
+    listing.write_text(text)
+    with pytest.raises(SweepError, match=says):
+        order_of(listing, 0)
+
+
+def test_the_nodes_that_a_user_leaves_out_stay_out(tmp_path: Path) -> None:
+    listing = tmp_path / "list.json"
+    listing.write_text(json.dumps({"sbatch": ["--mem=1G", "--exclude=a,b[1-3,5],c"]}))
+    assert excluded(listing) == ["a", "b[1-3,5]", "c"]

@@ -29,7 +29,6 @@ from pebench.suite.runs.fingerprint import (
     stated,
 )
 from pebench.suite.runs.meaning import Code, Place
-from pebench.suite.runs.runner import stale
 from pebench.suite.submissions.template import encoding_file
 
 ROOT = Path(__file__).parents[2]
@@ -455,6 +454,12 @@ def test_the_base_counts_for_what_measures_its_model() -> None:
 
 def record(cell: Cell) -> Record:
     return cell.record(rows=(Row("pass", 1.0, 1, {"check": "x"}),))
+
+
+def stale(records: list[Record]) -> list[Path]:
+    """The places of the records whose code, plan or text has changed since."""
+    made = ((r, Cell(r.encoding, r.task, r.profile, r.seed)) for r in records)
+    return [record.path for record, cell in made if record.fingerprint != cell.fingerprint()]
 
 
 def test_published_records_of_a_current_profile_are_current() -> None:

@@ -150,3 +150,20 @@ def test_a_file_that_is_newer_is_other_code(tmp_path: Path, monkeypatch: pytest.
     later = time.time() + 5
     os.utime(tmp_path / "encodings/a.py", (later, later))
     assert forkserver.code() != before
+
+
+def test_an_interrupted_start_leaves_no_answer_for_the_next(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server(local.surroundings())
+    before = os.listdir("/proc/self/fd")
+
+    def interrupted(wait: bool) -> dict[str, int] | None:
+        raise KeyboardInterrupt
+
+    with log.open("w") as errors, monkeypatch.context() as patch:
+        patch.setattr(server, "message", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            server.fork(errors, local.surroundings())
+    assert not server.serves(local.surroundings())
+    assert len(os.listdir("/proc/self/fd")) < len(before)  # its socket is closed too

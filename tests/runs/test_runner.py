@@ -6,10 +6,12 @@ import itertools
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,9 +26,9 @@ from pebench.suite.experiment.profiles import PROFILES, SMOKE
 from pebench.suite.lm import precision
 from pebench.suite.lm.native import ops
 from pebench.suite.lm.step import NativeStep
-from pebench.suite.results.record import CERTIFICATE, Record, Row, read_all, write
+from pebench.suite.results.record import CERTIFICATE, SCHEMA, NewerSchema, Record, Row, read_all, write
 from pebench.suite.runs import machine, runner
-from pebench.suite.runs.cell import Cell, run
+from pebench.suite.runs.cell import Cell, locked, run
 from pebench.suite.runs.checkpoint import config
 from pebench.suite.runs.engine import SweepError
 from pebench.suite.runs.engines import forkserver, local
@@ -596,3 +598,49 @@ def test_a_worker_keeps_freed_memory_unless_the_user_says_otherwise(
     monkeypatch.setattr(local, "WORKER", ("-c", f"import os; print(os.environ['{name}'])"))
     with (tmp_path / "log").open("w") as errors:
         assert local.spawn(errors).communicate()[0].strip() == kept
+
+
+def test_a_newer_pebenchs_record_stays_where_it_is(tmp_path: Path) -> None:
+    cell = Cell("nope", "copy", "SMOKE", 0)
+    path = write(replace(cell.record(reason="x", outcome="undefined")), tmp_path)
+    text = path.read_text().replace(f'"schema": {SCHEMA}', '"schema": 999')
+    path.write_text(text)
+    with pytest.raises(NewerSchema, match=r"copy/nope/.*upgrade pebench"):
+        sweep(tmp_path, [cell])
+    assert path.read_text() == text
+    assert not list(tmp_path.rglob("*.broken"))
+
+
+def test_a_run_that_cannot_start_leaves_no_lock(tmp_path: Path) -> None:
+    cell = Cell("nope", "copy", "SMOKE", 0)
+
+    class Fails(local.Local):
+        def start(self, cell: Cell, node: str, save: bool) -> local.Job:
+            raise KeyboardInterrupt
+
+    started = Sweep([cell], tmp_path, 1, 60, 2**30, console=Console(file=io.StringIO()))
+    started.engine = Fails(tmp_path, 1, "cpu", local.Limits(60, 2**30))
+    with pytest.raises(KeyboardInterrupt):
+        started.run()
+    assert locked(cell, tmp_path).acquire(wait=False)
+
+
+def test_a_group_may_take_each_others_locks(tmp_path: Path) -> None:
+    tmp_path.chmod(0o2775)
+    with umask(0o022), locked(Cell("nope", "copy", "SMOKE", 0), tmp_path) as lock:
+        assert stat.S_IMODE(lock.path.stat().st_mode) & 0o060 == 0o060
+
+
+@contextlib.contextmanager
+def umask(mode: int) -> Iterator[None]:
+    before = os.umask(mode)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def test_an_engine_of_other_machines_asks_for_no_gpu_here(tmp_path: Path) -> None:
+    engine = local.Local(tmp_path, 1, "cpu", local.Limits(60, 2**30))
+    made = runner.sweep(SMOKE, [], tmp_path, device="cuda", engine=engine)
+    assert made.jobs == 1

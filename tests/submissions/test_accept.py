@@ -125,3 +125,17 @@ def test_what_does_not_validate_stays_where_it_is(
     assert "stays as it is" in said
     assert files(out) == before
     assert not (FOLDER / "my_idea.py").exists()
+
+
+def test_documents_are_written_before_the_submission_is_removed(
+    report: Report, checkout: Path, tmp_path: Path
+) -> None:
+    def cut() -> list[str]:
+        raise KeyboardInterrupt
+
+    before = files(tmp_path / "my_idea")
+    with pytest.raises(KeyboardInterrupt):
+        accept(tmp_path / "my_idea", report.records, checkout, cut)
+    assert files(tmp_path / "my_idea") == before
+    assert "docs.md" in accept(tmp_path / "my_idea", report.records, checkout, lambda: ["docs.md"])
+    assert not (tmp_path / "my_idea").exists()

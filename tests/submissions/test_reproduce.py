@@ -253,6 +253,10 @@ def test_speeds_are_not_compared() -> None:
             {"fingerprint": "0" * 64, "setup": {"corpus": {"name": "user:mine"}}},
             "--corpus PATH",
         ),
+        (
+            {"fingerprint": "0" * 64, "setup": {"corpus": {"name": "fineweb", "tokenizer": "gpt2"}}},
+            "--corpus PATH",
+        ),
     ],
 )
 def test_what_cannot_be_run_again_says_why(
@@ -337,3 +341,17 @@ def test_published_seeds_are_within_their_own_spread_nearly_always() -> None:
                 within.append(compare(a, now, spread).verdict == "within seed spread")
     assert len(within) > 200
     assert 0.93 <= sum(within) / len(within) < 1
+
+
+def test_a_failure_is_no_result_to_compare() -> None:
+    failed = replace(MADE, outcome="failed", reason="killed", rows=(), answers=())
+    with pytest.raises(ReproduceError, match="without a result"):
+        cell_of(failed)
+
+
+def test_a_folder_of_seeds_that_is_not_there_is_told_before_the_run(tmp_path: Path) -> None:
+    def never(cell: Cell, device: str) -> Record:
+        raise AssertionError("it ran")
+
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        reproduce(file_of(MADE, tmp_path), records=tmp_path / "typo", rerun=never)

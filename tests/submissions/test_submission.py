@@ -79,7 +79,7 @@ def test_packing_again_keeps_what_the_author_filled_in(tmp_path: Path) -> None:
 def test_a_run_without_a_record_cannot_be_packed(tmp_path: Path) -> None:
     plan, records, out = submitted(tmp_path)
     (records / plan.cells[3].path).unlink()
-    with pytest.raises(submission.SubmitError, match="1 runs have no record yet"):
+    with pytest.raises(submission.SubmitError, match="1 run without a record"):
         submission.pack(plan, records, out)
 
 

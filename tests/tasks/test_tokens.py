@@ -177,6 +177,9 @@ def test_the_command_tokenises_local_text_and_says_which_it_is(
     [
         (["no-such-folder/here", "--out", "out"], 3, "neither a file or folder here nor a dataset"),
         (["empty", "--out", "out"], 3, "has no *.parquet, *.jsonl, *.json or *.txt file"),
+        (["bad.parquet", "--out", "out"], 3, "bad.parquet cannot be read"),
+        (["text", "--out", "cut"], 3, "is no manifest of shards"),
+        (["text", "--out", "foreign"], 3, "is no manifest of shards"),
         (["text", "--out", "out", "--tokens", "many"], 2, "is no number of tokens"),
         (["text", "--out", "out", "--tokens", "0"], 2, "is no number of tokens"),
         (["text", "--out", "out", "--text", "body"], 3, "no column 'body'; they have 'text'"),
@@ -188,6 +191,10 @@ def test_the_command_says_what_is_wrong_with_its_words(
     (tmp_path / "empty").mkdir()
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "a.txt").write_text("A ship.\n")
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 and no more")
+    for folder, manifest in (("cut", '{"source": {'), ("foreign", '{"schema": 3}')):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "tokens.json").write_text(manifest)
     monkeypatch.chdir(tmp_path)
     offline(monkeypatch)
     done = CliRunner().invoke(cli.app, ["data", "tokenise", *words])

@@ -96,10 +96,13 @@ class Server:
             if message is None:
                 raise ForkServerError("the server ended")
             return Worker(self, message["pid"], inward[1], outward[0])
-        except (OSError, ForkServerError) as e:
+        except BaseException as e:
             os.close(inward[1])
             os.close(outward[0])
-            raise ForkServerError(str(e)) from None
+            if isinstance(e, OSError | ForkServerError):
+                raise ForkServerError(str(e)) from None
+            self.close()  # interrupted: an answer may come that the next call would take for its own
+            raise
         finally:
             os.close(inward[0])
             os.close(outward[1])

@@ -35,7 +35,7 @@ class Sent(NamedTuple):
 
     @staticmethod
     def of(spec: str) -> "Sent":
-        """The encoding of this spec. EncodingError where its file is gone."""
+        """The encoding of this spec. A file that is gone does not travel: each node then says so."""
         trained, method = extension_of(spec)
         if not names_a_file(trained):
             return Sent(spec)

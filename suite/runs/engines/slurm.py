@@ -21,7 +21,7 @@ from pebench.suite.experiment.profiles import PROFILES
 from pebench.suite.experiment.sharing import Sharing
 from pebench.suite.results.metrics import counted
 from pebench.suite.results.processes import environment
-from pebench.suite.results.record import AGAIN, RUNNING, make_folder, write_whole
+from pebench.suite.results.record import AGAIN, CERTIFICATE, RUNNING, make_folder, write_whole
 from pebench.suite.runs.cell import Cell
 from pebench.suite.runs.engine import SweepError
 from pebench.suite.runs.existing import existing
@@ -30,6 +30,17 @@ from pebench.suite.runs.runner import sweep
 
 FOLDER = Path(RUNNING, "slurm")  # in the records folder: lists, logs, and the nodes that are left out
 MEMORY = 2  # GB of a run and rank, where no option of the user's says more
+ORDER = (
+    "encoding",
+    "task",
+    "profile",
+    "seed",
+    "corpus",
+    "fingerprint",
+    "device",
+    "save",
+    "retry",
+)  # of a run in a list
 PATIENCE = 120  # seconds that Slurm may take to answer, and a node to be free for its facts
 
 
@@ -122,10 +133,13 @@ def submit_runs(cells: list[Cell], folder: Path, options: Options, retry: bool, 
                 for c in part[start : start + largest]
             ]
             jobs.append(submit(write_list(folder, orders, words), range(len(orders)), options.at_once, after))
-    numbers = " ".join(jobs)
+    numbers, tasks = " ".join(jobs), ",".join(dict.fromkeys(cell.task for cell in cells))
+    status = ["--profile", cells[0].profile, "--tasks", tasks, "--records", os.fspath(folder)]
+    for encoding in dict.fromkeys(cell.encoding for cell in cells):
+        status += ["-e", encoding]
     return (
         f"{counted(len(missing), 'run')} submitted as job {numbers}\n"
-        f"`pebench status --records {shlex.quote(os.fspath(folder))}` shows them, `squeue --job={','.join(jobs)}` "
+        f"`pebench status {shlex.join(status)}` shows them, `squeue --job={','.join(jobs)}` "
         f"the queue, `scancel {numbers}` stops them; the same command then submits the missing runs"
     )
 
@@ -183,10 +197,7 @@ def submit(
 
 def run_one(listing: Path, number: int, console: Console) -> int:
     """Make a run of a list here; the exit code. A node that cannot is left out, and the run goes back to the queue."""
-    orders = json.loads(listing.read_text(encoding="utf-8"))["runs"]
-    if number >= len(orders):
-        raise SweepError(f"{listing} has {counted(len(orders), 'run')}, from 0: there is no {number}")
-    order = orders[number]
+    order = order_of(listing, number)
     corpus = Path(order["corpus"]) if order["corpus"] else None
     folder = listing.resolve().parents[2]
     cell = Cell(order["encoding"], order["task"], order["profile"], order["seed"], corpus)
@@ -208,12 +219,39 @@ def run_one(listing: Path, number: int, console: Console) -> int:
     node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
     console.print(f"{node} is left out: {'; '.join(faults)}", markup=False, highlight=False, soft_wrap=True)
     if "SLURM_ARRAY_JOB_ID" in os.environ:
-        with contextlib.suppress(FileExistsError), (listing.parent / f"{node}.fault").open("x") as file:
-            file.write("; ".join(faults))
-        others = ",".join(sorted(name for name, _ in left_out(folder)))
-        job = submit(listing, [number], more=(f"--exclude={others}",))
+        with contextlib.suppress(OSError), (listing.parent / f"{node}.fault").open("x") as file:
+            file.write("; ".join(faults))  # not where it stands already, or the folder is the fault
+        others = {node, *(name for name, _ in left_out(folder)), *excluded(listing)}
+        job = submit(listing, [number], more=(f"--exclude={','.join(sorted(others))}",))
         console.print(f"the run is in the queue again, as job {job}")
     return 3
+
+
+def order_of(listing: Path, number: int) -> dict[str, Any]:
+    """A run of a list. SweepError where the file is no list, or one of another pebench, or has fewer runs."""
+    try:
+        orders = json.loads(listing.read_text(encoding="utf-8"))["runs"]
+        whole = all({*ORDER} <= order.keys() for order in orders)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        orders, whole = [], False
+    if not whole:
+        raise SweepError(f"{listing} is no list of runs; `pebench run --engine slurm` writes them")
+    if number >= len(orders):
+        raise SweepError(f"{listing} has {counted(len(orders), 'run')}, from 0: there is no {number}")
+    order: dict[str, Any] = orders[number]
+    profile, task = order["profile"], order["task"]
+    if profile not in PROFILES or task not in (CERTIFICATE, *PROFILES[profile].plans):
+        raise SweepError(
+            f"{listing} asks for {profile} {task}, which this pebench does not have; submit the runs again"
+        )
+    return order
+
+
+def excluded(listing: Path) -> list[str]:
+    """The nodes that the user's own options leave out; of two such options sbatch takes the last."""
+    words: list[str] = json.loads(listing.read_text(encoding="utf-8"))["sbatch"]
+    given = [word.partition("=")[2] for word in words if word.startswith("--exclude=")]
+    return [node for names in given[-1:] for node in re.findall(r"[^,\[]+(?:\[[^]]*])?", names)]
 
 
 def left_out(folder: Path) -> Iterator[tuple[str, str]]:
