@@ -10,7 +10,8 @@ class GaussianPrior(Encoding):
     """The log of a generalised Gaussian prior over distances (Bianchessi et al., 2025).
 
     Each head of each layer learns its place, scale and shape. Shape 1 at place 0 is ALiBi, scale 0 is NoPE. They start
-    as ALiBi with the slopes `first` (H,): only the beginning of the paper could be read, and not its initial values.
+    as ALiBi with the slopes `first` (H,), as in ArthurSBianchessi/BAM. There one prior serves all layers, the scale
+    stands outside of the power, and the exponent is free to be negative.
     """
 
     paper = "arXiv:2505.22842"

@@ -13,8 +13,8 @@ class DAPEv2(Encoding):
     """DAPE that also sees the logits of the two neighbouring keys (Zheng et al., 2024, "DAPE V2"), over KERPLE.
 
     Two convolutions of width 3 along the keys (2H, 32, H; leaky ReLU; PyTorch's initial values) read the scaled dot
-    products and biases of all heads. What lies in a query's future is zero before each of them: after the first alone a
-    row would depend on how many keys follow it. The paper's code could not be found; this is from notes on it.
+    products and biases of all heads. What lies in a query's future is zero before each of them. The paper's code
+    (chuanyang-Zheng/DAPE, Kerple_DAPEV2) does that before the first alone: a row then depends on how many keys follow.
     """
 
     title = "Data-adaptive bias with convolutions (DAPE V2) over KERPLE"

@@ -32,6 +32,9 @@ class DaRoPE(Turning, Tuned):
 
     def __init__(self, shape: Shape):
         super().__init__(shape, rope_frequencies(shape.head_dim))
+        fast = self.frequencies * shape.train_length >= 2 * math.pi  # stays where `@` changes the frequencies
+        self.register_buffer("fast", fast, persistent=False)
+        self.fast: Tensor
         self.weight = nn.Parameter(torch.zeros(shape.layers, shape.heads, shape.width))
         self.slope = nn.Parameter(torch.ones(shape.layers, shape.heads))
 
@@ -40,5 +43,4 @@ class DaRoPE(Turning, Tuned):
         place = ((at.place + 0.5) / length).clamp(0.5 / length, 1 - 0.5 / length).logit()
         read = linear(at.x, self.weight[at.layer]).float().mT[..., None]  # (B, H, T, 1)
         chosen = length * (read + self.slope[at.layer][:, None, None] * place).sigmoid()
-        fast = self.frequencies * length >= 2 * math.pi
-        return torch.where(fast, at.place.float(), chosen) * self.frequencies
+        return torch.where(self.fast, at.place.float(), chosen) * self.frequencies

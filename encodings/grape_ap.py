@@ -92,7 +92,7 @@ class GrapeAPBoth(Projected):
     """GRAPE-AP as the paper writes it: p is RMS-normalised on the query side too (eq. 5.1)."""
 
     title = "GRAPE-AP, normalised on both sides"
-    formula = FORMULA
+    formula = FORMULA.replace(r"p_i^\top", r"\hat p_i^\top")
     normalise_query = True
 
 
@@ -101,7 +101,7 @@ class GrapeAPStill(Projected):
     """GRAPE-AP with the rotation R_s left out, so that path costs do not depend on absolute positions."""
 
     title = "GRAPE-AP, without rotation"
-    formula = FORMULA
+    formula = FORMULA.replace(r"R_s\,", "")
     relative = True
     turns = False
 

@@ -1,8 +1,13 @@
+from typing import Self
+
 import torch
 from torch import Tensor
 
+from pebench.encodings.base import Encoding, Shape
+from pebench.encodings.learned_ape import LearnedAPE
 from pebench.encodings.randomized import Drawn
-from pebench.encodings.registry import register
+from pebench.encodings.registry import EncodingError, register
+from pebench.encodings.streams import build
 
 
 @register("random_floats")
@@ -22,6 +27,16 @@ class RandomFloats(Drawn):
     )
 
     span = 1
+    tiny = Shape(layers=1, heads=2, head_dim=8, train_length=8)
+
+    @classmethod
+    def over(cls, inner: type[Encoding]) -> type[Self]:
+        for part in build(inner, cls.tiny).modules():
+            if isinstance(part, LearnedAPE):
+                raise EncodingError(
+                    f"{part.title} have no vector between two positions; randomized draws whole ones"
+                )
+        return super().over(inner)
 
     def draw(self, count: int, device: torch.device) -> Tensor:
         return (self.range * torch.rand(count, device=device)).sort().values

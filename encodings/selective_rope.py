@@ -15,7 +15,7 @@ class SelectiveRoPE(Turning, Tuned):
     The step of a plane is a projection of rank 32 of x (unit norm per head), convolved over four tokens. Steps up
     to and including the token itself are summed. As in the language-model setting of
     timurcarstensen/selective-rope: base 500,000, no gate, no bias, all weights N(0, 0.02), so it starts close to
-    NoPE. That code normalises q and k after the rotation; here, as everywhere in this suite, they come normalised.
+    NoPE. That setting does not normalise q and k; here, as everywhere in this suite, they come normalised.
     """
 
     title = "Selective RoPE"

@@ -33,7 +33,10 @@ class Clipped(Encoding):
 
 @register("shaw")
 class Shaw(Clipped):
-    """Shaw's vectors for each distance up to 16, the paper's number."""
+    """Shaw's vectors for each distance up to 16, the paper's number.
+
+    Its base model, which has that number, has a table for each head (section 4.1).
+    """
 
     title = "Relative positions in the keys"
     formula = r"\ell_{ij} = q_i^\top \big(k_j + a_{\min(i-j,\,16)}\big) / \sqrt d"

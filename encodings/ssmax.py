@@ -3,11 +3,13 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from pebench.encodings.asentmax import ASEntmax
 from pebench.encodings.base import At, Columns, Encoding, Keys, Shape, visible
 from pebench.encodings.registry import EncodingError, register
 from pebench.encodings.rope import RoPE
 from pebench.encodings.stick_breaking import StickBreaking
 from pebench.encodings.streams import build
+from pebench.encodings.tra import TRA
 from pebench.encodings.wrapper import Wrapper
 
 
@@ -16,8 +18,8 @@ class SSMax(Wrapper):
     """The softmax sharpens with the number of keys: logits times s log n (Nakanishi, 2025).
 
     One s per layer and head, with no bias, starting so that s log n is 1 on average over the training
-    length. n counts the tokens that the query sees, itself included, whatever their positions. The whole
-    logit is scaled, biases too.
+    length. n is the query's place in the text, from 1: keys that a window hides count too. The whole logit is scaled,
+    biases too.
     """
 
     title = "scalable softmax"
@@ -36,8 +38,11 @@ class SSMax(Wrapper):
 
     @classmethod
     def over(cls, inner: type[Encoding]) -> type[Self]:
-        if any(isinstance(part, StickBreaking) for part in build(inner, cls.tiny).modules()):
-            raise EncodingError("stick_breaking has no softmax that ssmax could scale; drop one of the two")
+        for part in build(inner, cls.tiny).modules():
+            if isinstance(part, StickBreaking | TRA | ASEntmax):
+                raise EncodingError(
+                    f"{part.title} has no softmax that ssmax could scale; drop one of the two"
+                )
         return super().over(inner)
 
     def factor(self, at: At) -> Tensor:

@@ -32,7 +32,7 @@ class SWAN(FirstPlain):
 
     The window is half the training length (512 of 1,024 in the paper); `swan_512` has the paper's number. The
     paper also scales the logits of the global layers with the logarithm of the length at inference, by factors
-    fitted to long texts. That is left out here, and `swan+ssmax` is near it.
+    fitted to long texts. That is left out here; `swan+ssmax` scales the windowed layers too.
     """
 
     title = "global NoPE and windowed RoPE layers"

@@ -10,7 +10,7 @@ class Wavelets(Encoding):
 
     Relative positions in the keys (`shaw`) with a fixed table in the place of a learned one. Eight scales from 1 to
     `largest`, log-spaced, have d/8 shifts 0, 1, 2 ... each. Only the paper's abstract could be read: this grid is from
-    memory. Beyond eight of the largest scales every wavelet is 0 in float32.
+    memory. Beyond eight of the largest scales wavelets are below 1e-12, and 0 here.
     """
 
     paper = "arXiv:2502.02004"

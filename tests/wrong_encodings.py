@@ -23,6 +23,7 @@ from pebench.encodings.base import (
     rope_frequencies,
 )
 from pebench.encodings.compose import Composition, composition
+from pebench.encodings.randomized import Randomized
 from pebench.encodings.rope import RoPE, Rotary
 
 
@@ -204,6 +205,15 @@ class IsDrawnElsewhere(Wrong):
         return q * self.temperature[:, None, None].type_as(q), k
 
 
+class DrawsAndLooks(Randomized):
+    """Draws its positions in training, which is allowed, and is louder there."""
+
+    title = "Wrong on purpose"
+
+    def values(self, v: Tensor, at: At) -> Tensor:
+        return 5 * v if self.training else v
+
+
 class LooksAtTheFlag(Wrong):
     """Is louder in training."""
 
@@ -306,6 +316,7 @@ WRONG: dict[type[Encoding], set[str]] = {
     IsNotAFunction: {"gives the same bits twice"},
     IsDrawnElsewhere: {"gives the same bits twice"},
     LooksAtTheFlag: {"ignores the training flag"},
+    DrawsAndLooks: {"ignores the training flag"},
     IsNotSaved: {"comes back from disk"},
     DisturbsTheStream: {"leaves the rest alone"},
     BreaksTheGraph: {"compiles whole"},

@@ -118,9 +118,13 @@ def against_alibi(board: Board) -> str:
     )
 
 
-def half_of_the_heads(board: Board) -> str:
-    """ALiBi on half of the heads keeps more."""
-    return _variant(board, "nape", "ALiBi on half of the heads (`nape`, against `alibi`)")
+def half_without_positions(board: Board) -> str:
+    """NAPE, whose other heads have no positions, against ALiBi."""
+    return _variant(
+        board,
+        "nape",
+        "ALiBi with slopes 1/h on half of the heads, none on the others (`nape`, against `alibi`)",
+    )
 
 
 def rotation_beside_decay(board: Board) -> str:
@@ -200,7 +204,7 @@ SENTENCES: tuple[Callable[[Board], str], ...] = (
     scope,
     decays_keep_more,
     against_alibi,
-    half_of_the_heads,
+    half_without_positions,
     rotation_beside_decay,
     language_turns_round,
     grape_tables,

@@ -8,7 +8,7 @@ from pebench.leaderboard.reports.claims import Pair, gaps, holm, signed, verdict
 from pebench.leaderboard.reports.published import AT, BEYOND
 from pebench.leaderboard.reports.quantities import ALL, Quantity, measured, scope
 
-# What the change is, the variant, and what it is a variant of.
+# All that the variant changes, the variant, and what it is a variant of.
 VARIANTS = (
     Pair("RoPE's weights, read with YaRN", "rope@yarn", "rope"),
     Pair("RoPE's weights, read with NTK-aware frequencies", "rope@ntk", "rope"),
@@ -24,20 +24,32 @@ VARIANTS = (
     Pair("RoPE at positions drawn at random", "randomized", "rope"),
     Pair("RoPE with learned frequencies (GRAPE-M)", "grape_m_nonctx", "rope"),
     Pair("GRAPE-M: frequencies of each head", "grape_m_per_head", "grape_m_nonctx"),
-    Pair("GRAPE-M: planes learned too", "grape_m_basis", "grape_m_nonctx"),
-    Pair("GRAPE-M: one plane per head", "grape_m_rank2", "grape_m_nonctx"),
-    Pair("GRAPE-M: planes that do not commute", "grape_m_noncommuting", "grape_m_nonctx"),
-    Pair("GRAPE-M: phases from the content", "grape_m_ctx", "grape_m_nonctx"),
+    Pair("GRAPE-M of each head: planes learned too", "grape_m_basis", "grape_m_per_head"),
+    Pair(
+        "GRAPE-M: one plane per head, its frequency 16 times as fast to learn",
+        "grape_m_rank2",
+        "grape_m_nonctx",
+    ),
+    Pair(
+        "GRAPE-M: planes that do not commute, frequencies 16 times as fast to learn",
+        "grape_m_noncommuting",
+        "grape_m_nonctx",
+    ),
+    Pair(
+        "GRAPE-M: phases from the content, frequencies 16 times as fast to learn",
+        "grape_m_ctx",
+        "grape_m_nonctx",
+    ),
     Pair("GRAPE-M with context: phases of each head", "grape_m_ctx_per_head", "grape_m_ctx"),
     Pair("GRAPE-M with context: softplus", "grape_m_ctx_softplus", "grape_m_ctx"),
-    Pair("ALiBi on half of the heads", "nape", "alibi"),
+    Pair("ALiBi with slopes 1/h on half of the heads, none on the others (NAPE)", "nape", "alibi"),
     Pair("KERPLE: power in place of logarithm", "kerple_power", "kerple_log"),
-    Pair("KERPLE: corrected by an MLP (DAPE)", "dape", "kerple_log"),
+    Pair("KERPLE of each layer, corrected by an MLP (DAPE)", "dape", "kerple_log"),
     Pair("FoX, with RoPE", "rope+fox", "fox"),
     Pair("GRAPE-A: gate of the query alone", "grape_a_q", "grape_a_qk"),
     Pair("GRAPE-A: gate of the key alone", "grape_a_k", "grape_a_qk"),
     Pair("GRAPE-A: free gates", "grape_a_qk_free", "grape_a_qk"),
-    Pair("GRAPE-A: modulated by a phase", "grape_a_phase", "grape_a_qk"),
+    Pair("GRAPE-A: modulated by a phase, without gates of query and key", "grape_a_phase", "grape_a_qk"),
     Pair("GRAPE-AP: paths without rotation", "grape_ap_still", "grape_ap"),
     Pair("GRAPE-AP: normalised on both sides", "grape_ap_both", "grape_ap"),
     Pair("GRAPE-AP: features are the queries", "grape_ap_q", "grape_ap"),

@@ -77,7 +77,7 @@ def acts(cls: type[Encoding]) -> set[str]:
         if not torch.equal(encoding.output(probe.v, probe.at(layer)), probe.v):
             found.add("gate")
     if issubclass(cls, Wrapper):
-        found = (found - {"transform"}) | acts(cls.inner_class)
+        found |= acts(cls.inner_class)
     return found
 
 

@@ -52,6 +52,9 @@ def test_a_modifier_wraps_what_stands_before_it():
         ("ssmax+rope", "modifies them last"),
         ("rope+ssmax+fox", "modifies them last"),
         ("stick_breaking+ssmax", "drop one"),
+        ("tra+ssmax", "drop one"),
+        ("asentmax+ssmax", "drop one"),
+        ("learned_ape+random_floats", "between two positions"),
         ("cope+swan", "use rnope"),
     ],
 )

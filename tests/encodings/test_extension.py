@@ -7,6 +7,7 @@ import torch
 
 from pebench.encodings import registry
 from pebench.encodings.base import At, Shape, rope_frequencies, rotate
+from pebench.encodings.darope import DaRoPE
 from pebench.encodings.extension import (
     METHODS,
     Regrouped,
@@ -334,3 +335,12 @@ def test_a_method_has_a_name_that_can_be_written(name, tmp_path):
 @pytest.mark.parametrize("method", ["self_extend", "rerope", "dual_chunk", "streaming"])
 def test_a_model_whose_distances_are_changed_compiles_whole(method: str) -> None:
     assert compiles_whole(resolve(f"rope@{method}")[1], 0).passed
+
+
+def test_planes_that_the_token_places_stay_the_same_when_frequencies_shrink():
+    shape = Shape(layers=1, heads=2, head_dim=32, train_length=128)
+    trained = build(DaRoPE, shape)
+    longer = next(part for part in extended(trained, "pi", 4.0).modules() if isinstance(part, DaRoPE))
+    assert 0 < trained.fast.sum() < 16
+    assert torch.equal(longer.fast, trained.fast)
+    assert not torch.equal(longer.frequencies, trained.frequencies)

@@ -46,8 +46,8 @@ def test_a_sentence_falls_with_its_data(board: Board) -> None:
     assert "`fox`" not in sentences.decays_keep_more(made(rest))
     lone = {n: s for n, s in rest.items() if n not in ("rope", "p_rope")}
     assert sentences.decays_keep_more(made(lone)) == ""  # of one rotation alone nothing is said
-    assert sentences.half_of_the_heads(board)
-    assert sentences.half_of_the_heads(made(KEEPING | LOSING | {"nape": 4.0})) == ""
+    assert sentences.half_without_positions(board)
+    assert sentences.half_without_positions(made(KEEPING | LOSING | {"nape": 4.0})) == ""
     assert "lower beyond L" in sentences.rotation_beside_decay(board)
     assert sentences.rotation_beside_decay(made(KEEPING | LOSING | {"rope+fox": 6.0})) == ""
 

@@ -1,6 +1,8 @@
 """Relations among recent encodings: how they contain RoPE, GRAPE-M, ALiBi, FoX and KERPLE, and how they do not."""
 
 import math
+from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -23,6 +25,7 @@ from pebench.encodings.kerple_power import KerplePower
 from pebench.encodings.nope import NoPE
 from pebench.encodings.rope import RoPE
 from pebench.encodings.rope_pp import RoPEPlusPlus
+from pebench.encodings.streams import build
 from pebench.encodings.tra import TRA
 from pebench.suite.proofs.claims import (
     HERE,
@@ -184,15 +187,18 @@ def bam_at_its_query_is_kerple() -> float:
 
 
 @claim(
-    "CABLE without weights and with softplus for the ReLU is FoX with the signs of w turned",
+    "CABLE with weights of 1, whose steps are softplus(w.x), is FoX with the signs of w turned",
     "arXiv:2503.08067, v1",
 )
 def soft_cable_is_fox() -> float:
     cable, fox = make(CABLE), make(FoX)
     fox.weight.copy_(-cable.step)
     fox.gate_bias.zero_()
-    step = softplus(torch.nn.functional.linear(X, cable.step[0])).mT.cumsum(-1)
-    return apart(attention(fox), from_logits(content() + step[:, :, None] - step[..., None]))
+    # The x of which CABLE reads these steps, which are positive, and 1 as the softplus of every weight.
+    steps = softplus(X @ cable.step[0].mT)
+    read = torch.cat([steps, torch.full_like(steps, math.log(math.e - 1))], dim=-1)
+    x = read @ torch.linalg.pinv(torch.cat([cable.step[0], cable.weigh[0]])).mT
+    return apart(attention(cable, x=x), attention(fox))
 
 
 @claim(
@@ -233,11 +239,15 @@ def gape_without_landmarks_is_alibi() -> float:
     return apart(attention(gape), attention(alibi))
 
 
-@claim("FoPE whose mix is the identity is HoPE", "arXiv:2412.17739, section 4; arXiv:2410.21216")
+@claim(
+    "FoPE whose mix is the identity is HoPE where at most d/4 planes turn in L tokens",
+    "arXiv:2412.17739, section 4; arXiv:2410.21216",
+)
 def unmixed_fope_is_hope() -> float:
-    fope = make(FoPE)
+    longer = replace(SHAPE, train_length=512)  # in which two planes turn, a quarter of d
+    fope, hope = cast(FoPE, build(FoPE, longer).eval()), build(HoPE, longer).eval()
     fope.mix.copy_(torch.eye(*fope.mix.shape[-2:]))
-    return apart(attention(fope), attention(make(HoPE)))
+    return apart(attention(fope), attention(hope))
 
 
 @claim(

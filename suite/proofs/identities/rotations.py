@@ -115,7 +115,7 @@ def grape_m_noncommuting_is_partial_rope_in_a_subspace() -> float:
 
 @claim(
     "Contextual GRAPE-M with a constant step c = RoPE with frequencies c theta",
-    "GRAPE, arXiv:2512.07805, section 3",
+    "GRAPE, arXiv:2512.07805, llama-mha-grape-m-ctx.py of its code",
 )
 def a_constant_clock_is_rope() -> float:
     encoding, other = make(GrapeMContextual, moved=False), make(RoPE)
