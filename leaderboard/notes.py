@@ -4,7 +4,7 @@ import ast
 import functools
 import json
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -33,6 +33,7 @@ def notes_of(
         *_seed_notes(entries, result, scores),
         *_task_notes(result),
         *_length_notes(result),
+        *_model_notes(result),
         *_processor_notes(told),
         *_clock_notes(scores),
         *_mixture_notes(told),
@@ -85,7 +86,7 @@ def _task_notes(result: ranking.Ranking) -> list[str]:
         rest = f" and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
         notes.append(
             f"Of {counted(result.separated, 'separated pair')}, {len(lost)} would not survive another choice of tasks "
-            f"of the same families: {pairs}{rest}."
+            f"of the same families: {pairs}{rest}.{_two_tasks(result)}"
         )
     share = ranking.influence(result).dropna().sort_values(ascending=False)
     if len(share) > 1:
@@ -94,11 +95,29 @@ def _task_notes(result: ranking.Ranking) -> list[str]:
     return notes
 
 
+def _two_tasks(result: ranking.Ranking) -> str:
+    """What the draws of tasks rest on, where that is little: the difference of two tasks."""
+    donors = result.task_draws.donors if result.task_draws else ()
+    return f" All draws rest on one difference, of {' and '.join(donors)}." if len(donors) == 2 else ""
+
+
+def _model_notes(result: ranking.Ranking) -> list[str]:
+    """Extensions that read another training of an encoding than the one of its row."""
+    data = result.data
+    pairs = [(name, name.partition("@")[0]) for name in data.encodings if "@" in name]
+    other = [name for name, base in pairs if ranking.one_model(data, name, base) is False]
+    return [
+        f"{name} reads another training of {name.partition('@')[0]} than the row {name.partition('@')[0]}: equal seeds "
+        "are other models on another kind of processor."
+        for name in other
+    ]
+
+
 def _processor_notes(told: Columns) -> list[str]:
     """On which processors and in which precision the runs were made, because another kind trains another model."""
     trained = told.where(told.column("measured") & ~told.column("task").isin([CERTIFICATE, "throughput"]))
-    pairs = zip(trained.texts("cpu"), trained.texts("precision"), strict=True)
-    kinds = Counter((cpu, precision) for cpu, precision in pairs if cpu)
+    facts = list(zip(*map(trained.texts, ("encoding", "cpu", "precision")), strict=True))
+    kinds = Counter((cpu, precision) for _, cpu, precision in facts if cpu)
     if not kinds:
         return []
     named = ", ".join(
@@ -106,7 +125,23 @@ def _processor_notes(told: Columns) -> list[str]:
     )
     return [
         f"Processors and precision of products: {named}. Another kind rounds differently and trains another model from "
-        "the same seed: expect scores that differ as between seeds."
+        "the same seed: expect scores that differ as between seeds.",
+        *_alone({(name, (cpu, precision)) for name, cpu, precision in facts if name and cpu}),
+    ]
+
+
+def _alone(used: set[tuple[str, tuple[str, str | None]]]) -> list[str]:
+    """Which encodings share no kind of processor with most of the others: what a kind does is in their differences."""
+    groups: list[tuple[set[str], set[Any]]] = []  # encodings and kinds that are linked
+    for name, kind in sorted(used, key=str):
+        linked = [group for group in groups if name in group[0] or kind in group[1]]
+        groups = [group for group in groups if group not in linked]
+        groups.append(({name}.union(*(g[0] for g in linked)), {kind}.union(*(g[1] for g in linked))))
+    apart = sorted(groups, key=lambda group: len(group[0]))[:-1]
+    return [
+        f"No other row was made on the kind of processor of {' and '.join(sorted(names))}: a difference from another "
+        "row may be one between processors."
+        for names, _ in apart
     ]
 
 

@@ -50,6 +50,7 @@ from pebench.leaderboard.ranking.comparisons import Pairs as Pairs
 from pebench.leaderboard.ranking.comparisons import corrected as corrected
 from pebench.leaderboard.ranking.comparisons import freed as freed
 from pebench.leaderboard.ranking.comparisons import holm as holm
+from pebench.leaderboard.ranking.comparisons import one_model as one_model
 from pebench.leaderboard.ranking.comparisons import pairs as pairs
 from pebench.leaderboard.ranking.comparisons import seeds_needed as seeds_needed
 from pebench.leaderboard.ranking.orders import ORDERS as ORDERS
@@ -71,7 +72,6 @@ from pebench.leaderboard.ranking.ranks import Quantity as Quantity
 from pebench.leaderboard.ranking.ranks import Ranking as Ranking
 from pebench.leaderboard.ranking.ranks import behind_leader as behind_leader
 from pebench.leaderboard.ranking.ranks import differences as differences
-from pebench.leaderboard.ranking.ranks import over_tasks as over_tasks
 from pebench.leaderboard.ranking.ranks import rank as rank
 from pebench.leaderboard.ranking.ranks import without_p as without_p
 from pebench.leaderboard.ranking.resampling import TaskDraws as TaskDraws

@@ -110,6 +110,19 @@ def pairs(data: Cells, parts: list[Spread], task: int | None = None) -> Pairs:
     return Pairs(mean, runs, test, per_seed, df, p, seeds, by_task)
 
 
+def one_model(data: Cells, first: str, second: str) -> bool | None:
+    """Whether two encodings score alike to the bit at L, in every seed and task of both: one model read in two ways.
+
+    None where they have no such score in common.
+    """
+    if not {first, second} <= set(data.encodings):
+        return None
+    at_length = (data.names["phase"] == "at_length").to_numpy()
+    a, b = (data.score[data.encodings.index(name)][:, at_length] for name in (first, second))
+    shared = np.isfinite(a) & np.isfinite(b)
+    return bool((a == b)[shared].all()) if shared.any() else None
+
+
 def holm(p: Array) -> Array:
     """Holm's corrected p-values of a family of tests (Holm, 1979). NaN is no test: it stays and counts for none.
 

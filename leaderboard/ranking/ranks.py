@@ -269,19 +269,6 @@ def _only_few(data: Cells, reasons: list[str]) -> Mask:
     return np.array([reason.startswith(PREVIEW) for reason in reasons], bool)
 
 
-def over_tasks(r: Ranking, first: str, second: str) -> tuple[float, float] | None:
-    """The interval of `first` minus `second` that holds 95 % of the draws of tasks of the same families.
-
-    None where no family has two tasks, or the two are not compared in every task.
-    """
-    a, b = r.data.encodings.index(first), r.data.encodings.index(second)
-    by_task = r.pairs.by_task[:, a, b]
-    if r.task_draws is None or not np.isfinite(by_task).all():
-        return None
-    low, high = r.task_draws.interval(by_task[:, None])
-    return float(low[0]), float(high[0])
-
-
 def differences(r: Ranking, first: str, second: str, of: str = "score") -> pd.DataFrame:
     """`first` minus `second` overall ("all") and for each task, on what both have, with 95 % intervals.
 

@@ -15,11 +15,7 @@ class TaskDraws:
     """Weights (DRAWS, T): each draw gives another choice of tasks as a weighted sum over the tasks that there are."""
 
     weights: Array
-
-    def interval(self, by_task: Array) -> tuple[Array, Array]:
-        """The ends of the intervals that hold 95 % of the draws of quantities given by task, (T, N): each (N,)."""
-        low, high = np.quantile(by_task.T @ self.weights.T, [LEVEL / 2, 1 - LEVEL / 2], axis=1)
-        return low, high
+    donors: tuple[str, ...]  # the tasks of families of two and more, from whose differences all draws come
 
     def positive(self, by_task: Array) -> Mask:
         """Whether more than 97.5 % of the draws of quantities given by task, (T, N), are above 0: (N,).
@@ -59,4 +55,4 @@ def task_draws(data: Cells, seed: int = 0) -> TaskDraws | None:
         weights[:, tasks] += 1 / len(tasks)
         drawn = rng.choice(tasks if len(tasks) > 1 else donors, (DRAWS, len(tasks)))
         weights += deviations[drawn].mean(axis=1)
-    return TaskDraws(weights / len(families))
+    return TaskDraws(weights / len(families), tuple(data.tasks[t] for t in donors))

@@ -12,6 +12,7 @@ from pebench.suite.results.metrics import METRICS
 MIN_SHARE = 0.25  # of the encodings that carry the board must have a cell, or it does not count yet
 CARRYING = 0.5  # of the tasks of the fullest encoding, in two seeds each: less does not carry the board
 NESTING = ("task_family", "task", "length", "cell")
+_SHARES, _DECADES = ({m for m in METRICS if METRICS[m].unit == unit} for unit in ("share", "decades"))
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -70,8 +71,9 @@ def cells(scores: pd.DataFrame) -> Cells:
     encoding's fullest seed.
     """
     # The digits of a sum are right or wrong together: as many answers are independent as there are examples.
-    examples = scores.groupby(["encoding", "task", "seed", "condition"])["n"].transform("min")
-    counted = scores.assign(n=examples)[scores["score"].notna()]
+    answers = scores["metric"].isin(_SHARES)
+    least = scores["n"].where(answers).groupby([scores[k] for k in ("encoding", "task", "seed", "condition")])
+    counted = scores.assign(n=scores["n"].where(~answers, least.transform("min")))[scores["score"].notna()]
     if counted["encoding"].nunique() > 1:
         cell_names = ["task", "metric", "condition"]
         counted = counted[counted.groupby(cell_names)["encoding"].transform("nunique") > 1]
@@ -137,17 +139,22 @@ def _codes(frame: pd.DataFrame) -> tuple[NDArray[np.int64], pd.DataFrame]:
 def sampling_error(rows: pd.DataFrame) -> Array:
     """Standard error of each normalised score given its n answers.
 
-    A share is binomial, with half an answer added to each side so that 0 and 1 are not certain (Jeffreys). Any
-    other value is a mean of n terms whose deviation is taken to be as large as the mean. That is exact for an
-    exponential, and nearly so for the surprisal of bytes. All encodings answer the same test items, so the errors
-    of a pair are alike and cancel in part. They are taken as independent, which is cautious. All seeds do too:
-    more of them make this error no smaller.
+    A share is binomial, with half an answer added to each side so that 0 and 1 are not certain (Jeffreys). The log of
+    an error rate varies as its count of wrong reads, of which one in each of the n sequences is independent. Any other
+    value is a mean of n terms whose deviation is taken to be as large as the mean. That is exact for an exponential,
+    and nearly so for the surprisal of bytes. All encodings answer the same test items, so the errors of a pair are
+    alike and cancel in part. They are taken as independent, which is cautious. All seeds do too: more of them make
+    this error no smaller.
     """
-    value, n = rows["value"].to_numpy(float), rows["n"].to_numpy(float)
-    share = rows["metric"].map({m: METRICS[m].unit == "share" for m in METRICS}).to_numpy(bool)
+    value, n, ceiling = (rows[name].to_numpy(float) for name in ("value", "n", "ceiling"))
     p = (value.clip(0, 1) * n + 0.5) / (n + 1)
-    deviation = np.where(share, np.sqrt(p * (1 - p)), np.abs(value))
-    return deviation / np.sqrt(n) / np.abs(rows["ceiling"] - rows["floor"]).to_numpy(float)
+    error = np.where(rows["metric"].isin(_SHARES), np.sqrt(p * (1 - p)), np.abs(value)) / np.sqrt(n)
+    if (decades := rows["metric"].isin(_DECADES).to_numpy()).any():
+        wrong = (
+            10.0 ** (ceiling - value)[decades] / 2
+        )  # with half a read; the ceiling is the value of that half alone
+        error[decades] = 1 / np.log(10) / np.sqrt(np.minimum(wrong, n[decades] + 0.5))
+    return error / np.abs(ceiling - rows["floor"].to_numpy(float))
 
 
 def weights(groups: pd.DataFrame, mask: Mask) -> Array:

@@ -33,14 +33,15 @@ from pebench.leaderboard.reports import (
 )
 from pebench.leaderboard.reports.method import METHOD
 from pebench.leaderboard.reports.published import AT, BEYOND
-from pebench.leaderboard.reports.quantities import ALL, Quantity, measured, scope
+from pebench.leaderboard.reports.quantities import scope
 from pebench.leaderboard.reports.submitting import SHOWN, SUBMIT
 from pebench.suite.results.record import read_all
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = SHOWN
 FIRST = "STANDARD"  # version 1, with more encodings, on a page of its own
-TOP = 12  # rows of the README's table
+STAR = r"\*"  # in Markdown
+TOP = 20  # rows of the README's table
 
 
 @functools.cache
@@ -51,29 +52,35 @@ def board(profile: str = PROFILE) -> Board:
 
 def top(board: Board, rows: int = TOP) -> str:
     """The first encodings that have a place, with what they score at L and beyond it in columns of their own."""
-    at, beyond = (measured(board, Quantity(ALL, phase)).mean for phase in (AT, BEYOND))
-    placed = [entry for entry in board.entries if entry.rank and entry.seeds >= FEWEST][:rows]
+    every = [entry for entry in board.entries if entry.rank and entry.seeds >= FEWEST]
+    placed = every[:rows]
     timed = any("train_ratio" in entry.costs for entry in placed)
     shown = [f"{scope(board, phase)} {phase}" for phase in (AT, BEYOND)]
     heads = ["tier", "encoding", *shown, "score", "95 %", "seeds", "learns"]
     heads += ["train"] if timed else []
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for entry in placed:
-        scores = (f"{part[entry.name]:.2f}" if entry.name in part else "-" for part in (at, beyond))
+        scores = (f"{part.score:.2f}" if part else "-" for part in (entry.at_length, entry.beyond))
         train = entry.costs.get("train_ratio")
         cells = (
             *(
                 entry.tier,
                 plain(entry.name),
                 *scores,
-                f"{entry.score:.2f}",
+                f"{entry.score:.2f}{STAR * entry.partial}",
                 f"{entry.low:.2f} to {entry.high:.2f}",
             ),
             *(entry.seeds, f"{entry.learns.value:.0%}" if entry.learns else "-"),
             *(["-" if train is None else f"{train:.2f}x"] if timed else []),
         )
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(lines)
+    below = (
+        [f"{STAR}: over fewer conditions than others have."] if any(entry.partial for entry in placed) else []
+    )
+    below += (
+        [f"The first {len(placed)} of {len(every)} ranked encodings."] if len(placed) < len(every) else []
+    )
+    return "\n".join([*lines, *(["", " ".join(below)] if below else [])])
 
 
 @functools.cache

@@ -43,9 +43,9 @@ def power(board: Board) -> Power | None:
     visible = [gap.visible for gap in gaps if gap is not None and gap.visible is not None]
     weight = ranking.weights(data.groups, np.ones(len(data.groups), bool))
     runs = data.score[at].reshape(-1, data.score.shape[2])
-    runs = runs[np.isfinite(runs).any(axis=1)]
+    made = np.maximum(np.isfinite(runs).sum(axis=0), 1)
     dead, ceiling = (
-        float(weight[there.mean(axis=0) >= MOST].sum()) for there in (runs < DEAD, runs > CEILING)
+        float(weight[there.sum(axis=0) >= MOST * made].sum()) for there in (runs < DEAD, runs > CEILING)
     )
     return Power(
         ranked=len(names),
@@ -82,13 +82,16 @@ def to_markdown(boards: Sequence[Board]) -> str:
     ]
     for board in boards:
         if found := power(board):
-            row = board.runs[(board.runs["encoding"] == "rope") & (board.runs["seed"] == 0)]
-            seconds = row.dropna(subset="gate")["seconds"].sum()
+            row = board.runs[(board.runs["encoding"] == "rope") & (board.runs["seed"] == 0)].dropna(
+                subset="gate"
+            )
+            whole = set(board.ranking.data.tasks) <= set(row["task"])
+            seconds = f"{row['seconds'].sum():.0f}" if whole else "-"
             cells = (
                 *(f"`{board.profile}`", f"{size(board)}, {trained_at(board)}"),
                 *(f"{found.ranked}, {found.seeds}", f"{found.separated} of {found.pairs}"),
                 *(f"{found.visible:.2f}", f"{found.dead:.0%}", f"{found.ceiling:.0%}"),
-                *(f"{found.effective:.1f} of {found.tasks}", f"{seconds:.0f}"),
+                *(f"{found.effective:.1f} of {found.tasks}", seconds),
             )
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -156,7 +156,9 @@ def enough(tried: pd.DataFrame, tasks: Iterable[str]) -> list[Verdict]:
         both = once[once["size"] > 1].join(twice.rename("twice"), how="inner")
         gap = both["twice"] - both["mean"]
         far = gap[gap.abs() > DEVIATIONS * both["std"].clip(lower=LEAST_SD)]
-        known = set(both.index.get_level_values("encoding"))
+        lengths = set(of_task["length"])
+        tried_at = both.reset_index().groupby("encoding")["length"].agg(set)
+        known = {name for name, at_lengths in tried_at.items() if at_lengths >= lengths}
         missing = [n for n in REFERENCES if n not in known]
         text = [f"{name} by {moved:+.2f} at {length:g}" for (name, length), moved in far.items()]
         text += [f"no trials of two seeds and a doubling of {', '.join(missing)}"] if missing else []

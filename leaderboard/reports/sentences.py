@@ -11,7 +11,7 @@ import numpy as np
 
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.ranking import FEWEST, LEVEL
-from pebench.leaderboard.reports import claims, published, variants
+from pebench.leaderboard.reports import claims, published, quantities, variants
 from pebench.leaderboard.reports.published import AT, BEYOND
 from pebench.leaderboard.reports.quantities import (
     ALL,
@@ -70,7 +70,7 @@ def decays_keep_more(board: Board) -> str:
     mean = measured(board, quantity).mean
     decays, rotations = (", ".join(f"`{n}` {mean[n]:.2f}" for n in names) for names in (decaying, rotating))
     return (
-        f"Beyond L, averaged over {counted(len(board.ranking.data.tasks), 'task')}, biases that decay with distance "
+        f"Beyond L, averaged over {quantities.scope(board, BEYOND)}, biases that decay with distance "
         f"keep more than rotations: {decays}, against {rotations}. Each of the {len(pairs)} pairs is separated "
         f"(Holm, 5 %; {_seeds(gaps)})."
     )
@@ -112,8 +112,10 @@ def against_alibi(board: Board) -> str:
         + (f", {cost[name]:.2f} times RoPE's training step" if cost.get(name) else "")
         for name, (gap, p) in zip(others, gaps, strict=True)
     ]
+    over = {variants.over(board, name, "alibi", BEYOND) for name in others}
+    tasks = over.pop() if len(over) == 1 else "the tasks of both"
     return (
-        f"Biases that read the content, against `alibi`, beyond L, averaged over all tasks ({_seeds(gaps)}): "
+        f"Biases that read the content, against `alibi`, beyond L, averaged over {tasks} ({_seeds(gaps)}): "
         f"{'; '.join(said)}."
     )
 

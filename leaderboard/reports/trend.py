@@ -39,16 +39,17 @@ class Trend(NamedTuple):
     parameters: list[float]  # geometric mean over runs
     seeds: list[str]  # of the compared encodings: 2, or 1 to 2
     precisions: list[str]  # of the compared runs: "float32", or "float16, float32"
+    rates: list[str]  # learning rates of the compared runs, which are chosen for each size: "0.004 to 0.006"
     tasks: list[str]  # with an equal RECIPE in all profiles, and scores of the quantity
     pairs: pd.DataFrame  # COLUMNS; better and worse are those of the smallest size
 
     @property
     def sizes(self) -> list[str]:
-        """Each profile with its parameters, seeds and precisions."""
-        parts = zip(self.profiles, self.parameters, self.seeds, self.precisions, strict=True)
+        """Each profile with its parameters, seeds, learning rate and precisions."""
+        parts = zip(self.profiles, self.parameters, self.seeds, self.rates, self.precisions, strict=True)
         return [
-            f"{name} {n / 1e6:.2f} M parameters (seeds: {seeds}{precisions and f'; {precisions}'})"
-            for name, n, seeds, precisions in parts
+            f"{name} {n / 1e6:.2f} M parameters ({'; '.join(filter(None, (f'seeds: {seeds}', rate, precisions)))})"
+            for name, n, seeds, rate, precisions in parts
         ]
 
     def partly(self, tasks: int) -> str:
@@ -62,7 +63,8 @@ def trend(profiles: Mapping[str, Sequence[Record]], of: str = "score") -> Trend:
     A pair is compared on conditions that both encodings have at every size. A difference has its 95 % interval over
     seeds. `stands`: all intervals lie on the same side of 0. `does not carry over`: two lie on opposite sides.
     `unknown`: no two do, and one holds 0 or has no two seeds. The slope is per doubling of the parameters, by least
-    squares weighed by the inverse variances; low and high are its 95 % interval. TrendError with fewer than two sizes
+    squares weighed by the inverse variances; low and high are its 95 % interval. Each size has the learning rate that
+    suits it, so what differs between sizes is the effect of both. TrendError with fewer than two sizes
     or nothing in common.
     """
     if of not in ranking.QUANTITIES:
@@ -107,9 +109,21 @@ def trend(profiles: Mapping[str, Sequence[Record]], of: str = "score") -> Trend:
         parameters=[size[name] for name in order],
         seeds=seeds,
         precisions=[", ".join(sorted(set(part["precision"].dropna()) - {""})) for part in compared],
+        rates=[
+            _rates([r for r in profiles[name] if r.encoding in names and r.task in tasks]) for name in order
+        ],
         tasks=tasks,
         pairs=pd.DataFrame(lines, columns=COLUMNS),
     )
+
+
+def _rates(records: Sequence[Record]) -> str:
+    """The learning rates of some runs in words; empty where none is stated."""
+    found = {rate for r in records if (rate := number(r.setup.get("learning_rate"))) is not None}
+    if not found:
+        return ""
+    few, many = (f"{rate:g}" for rate in (min(found), max(found)))
+    return f"learning rate {few}" if few == many else f"learning rates {few} to {many}"
 
 
 def recipes(records: Sequence[Record]) -> set[tuple[str, tuple[float | None, ...]]]:
@@ -260,6 +274,7 @@ def published(*profiles: str) -> str:
         return f"No trend yet: {e}."
 
 
+SIZES = ("STANDARD_2", "LARGE")  # the published profiles that differ in size
 APART = 1.5  # least ratio of the parameters of two sizes
 
 

@@ -19,10 +19,11 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from pebench.leaderboard.about import PUBLISHED
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.printing import plain
 from pebench.leaderboard.ranking import LEVEL
-from pebench.leaderboard.reports import trials
+from pebench.leaderboard.reports import trend, trials
 from pebench.leaderboard.reports.published import (
     AMBIGUOUS,
     AT,
@@ -35,6 +36,7 @@ from pebench.leaderboard.reports.published import (
     task_of,
 )
 from pebench.leaderboard.reports.quantities import (
+    ALL,
     Gap,
     Measured,
     Quantity,
@@ -229,7 +231,7 @@ def _pairs(board: Board, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, in
     asked = {kind: matching(kind, board) for kind in set(rows["kind"])}
     compared = {kind: measured(board, quantity) for kind, quantity in asked.items()}
     learned_here = {
-        kind: {e.name: e.gates.get(quantity.task, 1.0) >= 0.5 for e in board.entries}
+        kind: {e.name: _learned(e.gates, quantity.task) for e in board.entries}
         for kind, quantity in asked.items()
     }
     tables: dict[int, list[Any]] = defaultdict(list)
@@ -259,6 +261,16 @@ def _pairs(board: Board, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, in
         {"same_class": bool, "learned": bool, "difference": float, "p": float, "visible": float}
     )
     return pairs, ties, unmeasured
+
+
+def _learned(gates: dict[str, float], task: str) -> bool:
+    """Whether most runs learned a task; of all tasks, each of them."""
+    return all(share >= 0.5 for name, share in gates.items() if task in (ALL, name))
+
+
+def _distinct(pairs: pd.DataFrame) -> int:
+    """How many pairs of encodings these comparisons are of."""
+    return len({frozenset(pair) for pair in zip(pairs["better"], pairs["worse"], strict=True)})
 
 
 def _verdict(gap: Gap) -> str:
@@ -348,7 +360,7 @@ def _columns(board: Board, pairs: pd.DataFrame) -> list[Column]:
         judged = sure[np.isfinite(gaps)]
         tau, low, high = tau_over_sources(np.sign(gaps[np.isfinite(gaps)]), judged["source_id"])
         if tau is not None:
-            distinct = len({frozenset(pair) for pair in zip(judged["better"], judged["worse"], strict=True)})
+            distinct = _distinct(judged)
             found.append(Column(quantity.title, len(judged), distinct, tau, low, high))
     return sorted(found, key=lambda column: -(column.tau or 0.0))
 
@@ -394,16 +406,33 @@ def _cause(board: Board, source_id: str, kind: str, orders: set[tuple[str, str]]
     if source_id == "2305.19466" and kind in ("copy beyond L", "reverse beyond L"):
         return _not_learned(board, task)
     language = kind in ("perplexity at L", "bits at L", "downstream at L")
-    if language and ("alibi", "rope") in orders:
-        rope, alibi = (trials.value("language", e, 4, 128, 128, 128) for e in ("rope", "alibi"))
-        if rope is not None and alibi is not None and rope > alibi:
-            return (
-                f"{here}. With 4 layers of width 128 (0.8 M parameters, 600 steps, L = 128, one seed) `rope` is still "
-                f"ahead of `alibi` at L (score {rope:.3f}, {alibi:.3f}), so this size alone does not turn their order.",
-                "in part",
-            )
+    if language and ("alibi", "rope") in orders and (said := _sizes_of_rope_and_alibi()):
+        rest = " Of the other orders: not looked for." if len(orders) > 1 else ""
+        return f"{here}. {said}{rest}", "in part"
     rest = _DIFFERENT.get((source_id, kind, task))
     return (f"{here}; {rest}." if rest else ""), "no"
+
+
+@cache
+def _sizes_of_rope_and_alibi() -> str:
+    """How RoPE's lead on ALiBi in language at L changes between the published sizes; empty where they do not tell."""
+    try:
+        found = trend.of_folder([PUBLISHED], trend.SIZES, "at_length")
+    except trend.TrendError:
+        return ""
+    pairs = found.pairs
+    row = pairs[(pairs["better"] == "rope") & (pairs["worse"] == "alibi") & np.isfinite(pairs["slope"])]
+    if row.empty or found.tasks != ["language_ends"]:
+        return ""
+    line = next(row.itertuples())
+    gaps = ", ".join(
+        f"{gap:+.3f} with {n / 1e6:.2f} M parameters"
+        for gap, n in zip(line.differences, found.parameters, strict=True)
+    )
+    return (
+        f"`rope` minus `alibi` in `language_ends` at L: {gaps}; per doubling of the parameters, with a learning rate "
+        f"for each size, {line.slope:+.3f} ({line.low:+.3f} to {line.high:+.3f})."
+    )
 
 
 def _not_learned(board: Board, task: str) -> tuple[str, str]:
@@ -565,7 +594,8 @@ def to_markdown(v: Validity) -> str:
     """The page as Markdown, without a title."""
     lines = [
         f"Profile `{v.profile}` ({v.models}) against {counted(v.tables, 'published table')} of "
-        f"{counted(v.sources, 'source')}: {counted(v.total.pairs, 'pair')} of encodings that a table separates. A pair "
+        f"{counted(v.sources, 'source')}: {counted(v.total.pairs, 'comparison')} of "
+        f"{counted(_distinct(v.pairs), 'pair')} of encodings that a table separates. A pair "
         f"with two seeds here is in {counted(v.compared, 'table')} of {counted(v.total.sources, 'source')}.",
         "",
         *_markdown(KIND_HEADER, kind_rows(v)),

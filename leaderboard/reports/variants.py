@@ -2,7 +2,9 @@
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
+from pebench.leaderboard import ranking
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.reports.claims import Pair, gaps, holm, signed, verdict
 from pebench.leaderboard.reports.published import AT, BEYOND
@@ -10,9 +12,9 @@ from pebench.leaderboard.reports.quantities import ALL, Quantity, measured, scop
 
 # All that the variant changes, the variant, and what it is a variant of.
 VARIANTS = (
-    Pair("RoPE's weights, read with YaRN", "rope@yarn", "rope"),
-    Pair("RoPE's weights, read with NTK-aware frequencies", "rope@ntk", "rope"),
-    Pair("RoPE's weights, positions interpolated", "rope@pi", "rope"),
+    Pair("RoPE, read with YaRN", "rope@yarn", "rope"),
+    Pair("RoPE, read with NTK-aware frequencies", "rope@ntk", "rope"),
+    Pair("RoPE, positions interpolated", "rope@pi", "rope"),
     Pair("RoPE with base 500,000", "rope_500k", "rope"),
     Pair("RoPE without its slowest quarter of frequencies", "p_rope", "rope"),
     Pair("RoPE on a quarter of the channels", "partial_rope", "rope"),
@@ -70,7 +72,7 @@ def judged(board: Board) -> pd.DataFrame:
     of at_length and beyond: _difference, _low, _high, _p, _verdict.
     """
     keys = ["about", "first", "second"]
-    parts = {name: gaps(board, VARIANTS, quantity).set_index(keys) for name, quantity in PHASES.items()}
+    parts = {name: compared(board, quantity).set_index(keys) for name, quantity in PHASES.items()}
     corrected = holm(np.concatenate([frame["p"].to_numpy(float) for frame in parts.values()]))
     start = 0
     columns: dict[str, pd.Series] = {}
@@ -81,9 +83,46 @@ def judged(board: Board) -> pd.DataFrame:
         columns |= {f"{name}_{number}": frame[number] for number in _NUMBERS}
     seeds = pd.concat([frame["seeds"] for frame in parts.values()], axis=1).min(axis=1)
     made = pd.DataFrame({"seeds": seeds, **columns}).reset_index()
-    order = {pair.about: n for n, pair in enumerate(VARIANTS)}
-    made = made.sort_values("about", key=lambda names: names.map(order), kind="stable", ignore_index=True)
+    order = {pair.first: n for n, pair in enumerate(VARIANTS)}
+    made = made.sort_values("first", key=lambda names: names.map(order), kind="stable", ignore_index=True)
     return made.rename(columns={"about": "change"})
+
+
+def compared(board: Board, quantity: Quantity) -> pd.DataFrame:
+    """The frame of `gaps` of all variants; two readings of one model are compared seed by seed.
+
+    An extension of another training than its original's row says so in `about`.
+    """
+    frame, data = gaps(board, VARIANTS, quantity), board.ranking.data
+    for at, row in frame.iterrows():
+        alike = ranking.one_model(data, row["first"], row["second"]) if "@" in row["first"] else None
+        if alike is False:
+            frame.loc[at, "about"] = f"{row['about']}, from another training"
+        elif alike:
+            phase = next(name for name, of in PHASES.items() if of == quantity)
+            here = ranking.only(data, (data.names["phase"] == phase).to_numpy())
+            frame.loc[at, ["difference", "low", "high", "p", "seeds"]] = readings(
+                here, row["first"], row["second"]
+            )
+    return frame
+
+
+def readings(data: ranking.Cells, first: str, second: str) -> tuple[float, float, float, float, int]:
+    """`first` minus `second` over the seeds of both, with its 95 % interval, p by Student's t-test, and the seeds.
+
+    What a seed does to a model cancels here, as both read one. NaN for all but the difference with one seed.
+    """
+    a, b = (data.encodings.index(name) for name in (first, second))
+    both = data.has_cell[a] & data.has_cell[b]
+    gaps = (data.score[a] - data.score[b])[:, both] @ ranking.weights(data.groups, both)[both]
+    gaps = gaps[np.isfinite(gaps)]
+    mean, n = float(gaps.mean()), len(gaps)
+    if n < ranking.FEWEST:
+        return mean, np.nan, np.nan, np.nan, n
+    error = float(gaps.std(ddof=1)) / n**0.5
+    half = error * float(special.stdtrit(n - 1, 1 - ranking.LEVEL / 2))
+    p = 2 * float(special.stdtr(n - 1, -abs(mean) / error)) if error else float(mean == 0.0)
+    return mean, mean - half, mean + half, p, n
 
 
 def over(board: Board, first: str, second: str, phase: str) -> str:

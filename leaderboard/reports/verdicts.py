@@ -52,6 +52,8 @@ def _overall(board: Board, a: int, b: int) -> list[str]:
     difference, per_seed, test = (
         float(x[a, b]) for x in (r.pairs.difference, r.pairs.per_seed, r.pairs.test)
     )
+    if difference == 0.0:
+        return [f"{better} and {worse} have the same score {where}, {counted(seeds, 'seed')}."]
     needed = ranking.seeds_needed(difference, per_seed, test, level)
     told = [
         f"No test separates {better} from {worse} {where}.",

@@ -241,7 +241,7 @@ PAPER_SMOKE = paper(
 
 PAPER_MEDIUM = paper(
     "PAPER_MEDIUM",
-    "the GRAPE paper's medium model, 353 M parameters, on 49 G tokens: eight GPUs, half a day or more",
+    "the GRAPE paper's medium model, 355 M parameters, on 49 G tokens: eight GPUs, half a day or more",
     Plan(24, 1024, 8, published(2e-3), (1, 2, 4), 64),
     questions=EVERY,
     timeout=WEEK,

@@ -1,6 +1,7 @@
 """Verdicts on the GRAPE paper's claims and on single changes stand on one quantity, and follow from the records."""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -173,3 +174,44 @@ def test_a_column_of_intervals_that_no_row_has_is_empty() -> None:
     frame = pd.DataFrame({name: [None, None] for name in ("difference", "low", "high")})
     made = frame_table(frame, intervals={"difference": ("low", "high")})
     assert [row["c0-text"] for row in made["rows"]] == [None, None]
+
+
+def copies(name: str, other: str, seeds: int, moved: float = 0.0) -> Board:
+    """A board where `other` scores as `name` at L in its seeds, and otherwise beyond L."""
+    records = list(Sweep({name: 2.0, "alibi": 4.0, "nope": 1.0}).records())
+    copied = []
+    for r in records:
+        if r.encoding == name and r.seed < seeds and r.task in ("copy", "needle", "language"):
+            rows = tuple(
+                replace(row, value=row.value + moved * (row.condition.get("length") == 64))
+                if row.score
+                else row
+                for row in r.rows
+            )
+            rows = tuple(
+                replace(row, value=0.5 * row.value) if row.condition.get("length") == 512 else row
+                for row in rows
+            )
+            copied.append(replace(r, encoding=other, rows=rows))
+    return board_of([*records, *copied], "QUICK", {"QUICK": 1}, [])
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_two_readings_of_one_model_differ_by_nothing_at_L(seeds: int) -> None:
+    (row,) = (
+        r for r in variants.judged(copies("rope", "rope@yarn", seeds)).itertuples() if r.second == "rope"
+    )
+    assert row.change == "RoPE, read with YaRN"
+    assert row.at_length_difference == 0.0
+    assert row.beyond_difference != 0.0
+    assert math.isnan(row.beyond_p) == (seeds == 1)
+    assert row.seeds == seeds
+
+
+def test_a_reading_of_another_training_says_so() -> None:
+    board = copies("rope", "rope@yarn", 2, moved=0.01)
+    (row,) = (r for r in variants.judged(board).itertuples() if r.second == "rope")
+    assert row.change == "RoPE, read with YaRN, from another training"
+    assert row.at_length_difference != 0.0
+    assert [note for note in board.notes if "rope@yarn reads another training of rope" in note]
+    assert not [note for note in copies("rope", "rope@yarn", 2).notes if "another training" in note]

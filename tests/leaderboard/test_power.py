@@ -91,3 +91,19 @@ def test_two_versions_stand_beside_each_other(records: list[Record]) -> None:
     assert all(line.count("|") == head.count("|") for line in lines)
     needle = next(line for line in lines if line.startswith("| needle beyond L"))
     assert needle.endswith("| - | - | - |")
+
+
+def test_a_seed_that_is_not_there_yet_hides_no_dead_weight(records: list[Record]) -> None:
+    failed = valued(records, "copy", 0.0)
+    begun = [r for r in failed if not (r.seed == 2 and r.task == "copy")]
+    whole, part = power.power(made(failed)), power.power(made(begun))
+    assert whole is not None
+    assert part is not None
+    assert whole.dead == part.dead > 0
+
+
+def test_a_row_in_part_has_no_time(records: list[Record]) -> None:
+    assert "| - |" in power.to_markdown(
+        [made([r for r in records if (r.encoding, r.task) != ("rope", "copy")])]
+    )
+    assert "| - |" not in power.to_markdown([made(records)])

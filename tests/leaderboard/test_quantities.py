@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pebench.leaderboard.board import Board, make_board
+from pebench.leaderboard.board import Board, board_of, make_board
 from pebench.leaderboard.reports.documents import top
 from pebench.leaderboard.reports.published import AT, BEYOND
 from pebench.leaderboard.reports.quantities import (
@@ -106,3 +106,27 @@ def test_processors_are_named_with_the_precision_of_their_products(tmp_path: Pat
     (note,) = [n for n in make_board(tmp_path).notes if n.startswith("Processors")]
     assert "Z80, float16 (" in note
     assert "Z80, float32 (" in note
+
+
+def test_rows_that_share_no_processor_with_the_others_are_named() -> None:
+    records = [
+        replace(
+            r,
+            provenance={
+                **r.provenance,
+                "cpu": "A" if r.encoding != "rope" or r.seed else "B",
+                "precision": "float32",
+            },
+        )
+        for r in Sweep({"fox": 9.0, "rope": 2.0, "nope": 1.0}).records()
+    ]
+    apart = [
+        replace(r, provenance={**r.provenance, "cpu": "B"}) if r.encoding == "nope" else r for r in records
+    ]
+    alone = [
+        replace(r, provenance={**r.provenance, "cpu": "C"}) if r.encoding == "nope" else r for r in records
+    ]
+    for found, named in ((records, []), (apart, []), (alone, ["nope"])):
+        board = board_of(found, "QUICK", {"QUICK": 1}, [])
+        notes = [note for note in board.notes if "No other row was made" in note]
+        assert [note.partition("processor of ")[2].partition(":")[0] for note in notes] == named

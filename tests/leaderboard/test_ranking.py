@@ -634,3 +634,37 @@ def test_a_board_of_the_planned_size_is_ranked_in_seconds():
     assert time.process_time() - begin < 10
     assert r.table["rank"].notna().all()
     assert r.table["encoding"][0] == "e39"
+
+
+def test_sampling_error_of_a_log_error_is_that_of_its_count():
+    reads, n = 1399, 256
+    ceiling = -np.log10(0.5 / (reads + 1))
+    values = [-np.log10((wrong + 0.5) / (reads + 1)) for wrong in (1, 40, 1000)]
+    rows = pd.DataFrame({"metric": "log_error", "value": values, "n": n, "floor": 0.0, "ceiling": ceiling})
+    errors = ranking.sampling_error(rows) * ceiling
+    rng = np.random.default_rng(0)
+    for wrong, error in zip((1, 40), errors, strict=False):
+        drawn = -np.log10((rng.poisson(wrong, 100_000) + 0.5) / (reads + 1))
+        assert error == pytest.approx(drawn.std(), rel=0.35)
+    assert errors[2] == pytest.approx(1 / np.log(10) / np.sqrt(n + 0.5))  # one error of a sequence counts
+
+
+def test_bits_of_one_condition_keep_their_own_numbers_of_bytes():
+    rows = [
+        {"metric": "bits_per_byte", "n": 131_072, "score": 0.5},
+        {"metric": "bits_last", "n": 2048, "score": 0.5},
+    ]
+    table = pd.DataFrame(
+        [
+            {
+                **row, "encoding": name, "seed": seed, "task": "language_ends", "task_family": "language",
+                "condition": "length 4096", "length": 4096.0, "phase": "beyond",
+                "value": 2.0, "floor": 4.0, "ceiling": 0.0,
+            }
+            for row in rows for name in ("a", "b") for seed in (0, 1)
+        ]
+    )  # fmt: skip
+    data = ranking.cells(table)
+    noise = dict(zip(data.names["metric"], data.noise[0, 0], strict=True))
+    assert noise["bits_per_byte"] == pytest.approx(0.5 / np.sqrt(131_072))
+    assert noise["bits_last"] == pytest.approx(0.5 / np.sqrt(2048))

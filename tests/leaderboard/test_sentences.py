@@ -32,7 +32,7 @@ def board() -> Board:
 
 def test_what_holds_is_said_with_lengths_and_seeds(board: Board) -> None:
     said = sentences.decays_keep_more(board)
-    assert said.startswith("Beyond L, averaged over 3 tasks")
+    assert said.startswith("Beyond L, averaged over all tasks")
     assert "12 pairs" in said
     assert "3 seeds" in said
     assert re.search(r"`alibi` 0\.\d\d", said)
@@ -131,7 +131,9 @@ def test_the_short_table_has_no_preview_and_tells_at_L_from_beyond() -> None:
     for row in rows:
         at, beyond = map(float, row.split(" | ")[2:4])
         assert at > beyond
-    assert len(documents.top(documents.board(documents.FIRST)).splitlines()) == documents.TOP + 2
+    *table, _, below = documents.top(documents.board(documents.FIRST)).splitlines()
+    assert len(table) == documents.TOP + 2
+    assert re.fullmatch(rf"The first {documents.TOP} of \d+ ranked encodings\.", below)
 
 
 def test_a_document_is_written_where_its_marks_are(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,3 +83,15 @@ def test_one_family_alone_is_told_once() -> None:
     said = verdict(board_of(records, "QUICK", {"QUICK": 1}, []), "fox", "rope")
     assert said[0] == "fox is better than rope over 1 task at and beyond L."
     assert not any("copying" in sentence for sentence in said)
+
+
+def test_equal_scores_are_no_lead() -> None:
+    records = list(Sweep({"fox": 6.0, "nope": 1.0}).records())
+    board = board_of(
+        [*records, *(replace(r, encoding="twin") for r in records if r.encoding == "fox")],
+        "QUICK",
+        {"QUICK": 1},
+        [],
+    )
+    (said, *_) = verdict(board, "fox", "twin")
+    assert "have the same score over 3 tasks" in said
