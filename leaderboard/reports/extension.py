@@ -43,7 +43,7 @@ class Plan(NamedTuple):
 PLANS = {
     "EXTEND_QUICK": Plan(2, (BASE, "ntk", "yarn", "dual_chunk")),
     "EXTEND": Plan(
-        6,
+        4,
         (
             *(BASE, "pi", "ntk", "ntk_dynamic", "yarn", "yarn_frequencies", "llama3", "longrope2"),
             *(
@@ -61,6 +61,7 @@ PLANS = {
 # Facts of a machine that results depend on, and the tasks where they do.
 FACTS = {
     "precision": EXTENDING,
+    "kernels": EXTENDING,
     "processor": EXTENDING,
     "torch version": EXTENDING,
     "number of threads": (COST,),

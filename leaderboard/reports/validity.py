@@ -406,9 +406,9 @@ def _cause(board: Board, source_id: str, kind: str, orders: set[tuple[str, str]]
     if source_id == "2305.19466" and kind in ("copy beyond L", "reverse beyond L"):
         return _not_learned(board, task)
     language = kind in ("perplexity at L", "bits at L", "downstream at L")
-    if language and ("alibi", "rope") in orders and (said := _sizes_of_rope_and_alibi()):
-        rest = " Of the other orders: not looked for." if len(orders) > 1 else ""
-        return f"{here}. {said}{rest}", "in part"
+    if language and ("alibi", "rope") in orders and (sizes := _sizes_of_rope_and_alibi()):
+        others = " Of the other orders: not looked for." if len(orders) > 1 else ""
+        return f"{here}. {sizes}{others}", "in part"
     rest = _DIFFERENT.get((source_id, kind, task))
     return (f"{here}; {rest}." if rest else ""), "no"
 

@@ -178,6 +178,12 @@ def show_nodes(
     gpus: Gpus = None,
     mixed: Mixed = False,
     partition: Partition = None,
+    sbatch: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sbatch", help="Slurm: an option of the jobs that ask, such as --account=mine; repeatable."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check machines before they get runs: code, text, precision, memory, GPU. Exit code 3 if one fails."""
@@ -187,7 +193,9 @@ def show_nodes(
     from pebench.suite.runs.runner import cells
     from pebench.suite.runs.selection import chosen, device_named
 
-    demand_engine(engine, {"address": address, "mixed": mixed, "gpus": gpus, "partition": partition})
+    demand_engine(
+        engine, {"address": address, "mixed": mixed, "gpus": gpus, "partition": partition, "sbatch": sbatch}
+    )
     device_named(device)
     plan = profile_named(usual(profile))
     chosen_specs, wanted = chosen(plan, specs(encodings), listed(tasks))
@@ -200,7 +208,7 @@ def show_nodes(
         elif engine is Machines.slurm:
             from pebench.suite.runs.engines.slurm import states_of_nodes
 
-            found = states_of_nodes(every, device, gpus, partition)
+            found = states_of_nodes(every, device, gpus, partition, tuple(sbatch or ()))
         else:
             found = {"this machine": state(expected(every), device)}
     if as_json:

@@ -37,12 +37,12 @@ class Track:
 
 EXTEND = Track(
     name="EXTEND",
-    about="a pretrained model read at up to 4 times its training length by every method, six texts",
+    about="a pretrained model read at up to 4 times its training length by every method, a text of each of four books",
     methods=(
         *(NONE, "pi", "ntk", "ntk_dynamic", "yarn", "yarn_frequencies", "llama3", "longrope2"),
         *("longrope2_searched", "self_extend", "rerope", "dual_chunk", "streaming", "dropped", "yarn+logn"),
     ),
-    texts=6,
+    texts=4,  # as many test books hold a text of that length: two of one book are not independent
     lengths=(1 / 8, 1 / 4, 1 / 2, 1, 2, 4),
     stretches=(1 / 8, 1 / 4, 1 / 2, 3 / 4, 1, 1.25, 1.5, 2, 2.5, 3, 4),
 )

@@ -27,7 +27,7 @@ from pebench.suite.extend.model import fastest
 from pebench.suite.extend.profiles import COST, LOSS, NONE, RETRIEVAL, TASKS, Track
 from pebench.suite.extend.searched import Found, Subject, find, needs_search, with_divisors
 from pebench.suite.extend.trial import method_named
-from pebench.suite.lm.native.build import SOURCES
+from pebench.suite.lm.native.build import SOURCES, served
 from pebench.suite.results.provenance import Provenance
 from pebench.suite.results.record import (
     RUNNING,
@@ -192,6 +192,7 @@ def make(todo: list[Run], folder: Path, tell: Tell) -> Iterator[tuple[Run, Recor
         try:
             if (found := existing(run, folder)) is None:
                 if session is None or session.method != run.method:
+                    session = None  # lets go of its weights and caches first
                     session = Session(run.checkpoint, run.method, run.track, run.corpus)
                 found = measured(run, session, folder, tell)
         except Exception as e:
@@ -314,6 +315,7 @@ def provenance(run: Run, began: Began) -> Provenance:
         "device": "cpu",
         "threads": torch.get_num_threads(),
         "precision": "bfloat16" if fastest() == torch.bfloat16 else "float32",
+        **served(),
         **began.commit,
         "command": command(run),
     }

@@ -120,6 +120,11 @@ def runs_at_once(device: str) -> int:
     return max(1, min(cores(), free // GPU_SHARE))
 
 
+def gpus() -> int:
+    """How many GPUs this process may use."""
+    return torch.cuda.device_count()
+
+
 def granted(name: str) -> int:
     """A number of Slurm's environment; 0 where there is none: Slurm need not confine what it grants."""
     return whole(os.environ.get(name, "")) or 0

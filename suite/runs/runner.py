@@ -405,7 +405,10 @@ def sweep(
     On an engine of other machines each of them says for itself how many runs it takes.
     """
     memory, ranks = int(0.9 * machine.memory()), sharing.ranks if sharing else 1
-    own = 1 if options.get("engine") else machine.runs_at_once(options.get("device", "cpu"))
+    device = options.get("device", "cpu")
+    own = 1 if options.get("engine") else machine.runs_at_once(device)
+    if sharing and device.startswith("cuda") and not options.get("engine"):
+        own = machine.gpus()  # each rank has one of its own
     at_once = jobs or max(1, own // ranks)
     return Sweep(chosen, folder, at_once, profile.timeout, memory, sharing=sharing, **options)
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -27,11 +28,13 @@ from pebench.suite.results.record import Record, RecordError, Row, read_all, to_
 from pebench.suite.runs import machine, preflight
 from pebench.suite.runs.cell import Cell
 from pebench.suite.runs.engine import Ended, Fault, Lost, Node, SweepError
-from pebench.suite.runs.engines import forkserver
+from pebench.suite.runs.engines import forkserver, ray
+from pebench.suite.runs.engines import slurm as slurm_engine
 from pebench.suite.runs.engines.parcel import Parcel, Sent, deliver, make
+from pebench.suite.runs.engines.ray import Ray
 from pebench.suite.runs.engines.slurm import ORDER, excluded, order_of
 from pebench.suite.runs.existing import existing
-from pebench.suite.runs.runner import Queue, cells, sweep
+from pebench.suite.runs.runner import Queue, Sweep, cells, sweep
 from tests.in_process import exit_code
 from tests.runs import slurm
 
@@ -640,3 +643,126 @@ def test_the_nodes_that_a_user_leaves_out_stay_out(tmp_path: Path) -> None:
     listing = tmp_path / "list.json"
     listing.write_text(json.dumps({"sbatch": ["--mem=1G", "--exclude=a,b[1-3,5],c"]}))
     assert excluded(listing) == ["a", "b[1-3,5]", "c"]
+
+
+class Died(Exception):
+    """Ray's error of a process that is gone."""
+
+
+class RayStand:
+    """Of Ray what `look` asks: nodes that answer, are silent, or die when they are asked."""
+
+    exceptions = SimpleNamespace(RayTaskError=ZeroDivisionError, RayError=Died)
+
+    def __init__(self, **answers: dict[str, Any] | Exception | None):
+        self.answers = answers
+
+    def nodes(self) -> list[dict[str, Any]]:
+        about = {"Resources": {"CPU": 2}, "Alive": True}
+        return [{"NodeID": name, "NodeManagerHostname": name, **about} for name in self.answers]
+
+    def wait(self, asked: list[str], timeout: float) -> tuple[list[str], list[str]]:
+        return [name for name in asked if self.answers[name] is not None], []
+
+    def get(self, name: str) -> dict[str, Any]:
+        answer = self.answers[name]
+        if isinstance(answer, Exception):
+            raise answer
+        assert answer is not None
+        return answer
+
+    def put(self, question: Any) -> Any:
+        return question
+
+
+GOOD = {"faults": [], "precision": "float32", "torch": "2"}
+BROKEN = {"faults": ["no text"], "precision": "float32", "torch": "2"}
+
+
+def asking(monkeypatch: pytest.MonkeyPatch, folder: Path, stand: RayStand) -> Ray:
+    monkeypatch.setattr(ray, "connect", lambda address: stand)
+    monkeypatch.setattr(Ray, "ask", lambda self, node: node)
+    monkeypatch.setattr(ray, "LOOK", 0.0)
+    return Ray(many(1), folder, 60)
+
+
+def test_a_node_in_doubt_keeps_the_sweep_from_ending(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stand = RayStand(good=GOOD, bad=BROKEN)
+    engine = asking(monkeypatch, tmp_path, stand)
+    found = {node.name.partition("/")[0]: node for node in engine.nodes()}
+    assert [(name, node.slots, node.fault) for name, node in found.items()] == [
+        ("good", 2, ""),
+        ("bad", 2, "no text"),
+    ]
+    stand.answers["good"] = None  # asked anew, it takes its time
+    assert engine.doubt(found["good"].name)
+    assert {node.name.partition("/")[0]: (node.slots, node.fault) for node in engine.nodes()} == {
+        "good": (0, ""),
+        "bad": (2, "no text"),
+    }
+    sweep_of = Sweep([], tmp_path, 1, 60, 2**30, console=Console(file=io.StringIO()))
+    assert [node.name for node in sweep_of.usable(engine)] == [found["good"].name]
+    stand.answers["good"] = GOOD
+    assert {node.slots for node in engine.nodes()} == {2}
+
+
+def test_a_node_whose_process_dies_when_it_is_asked_has_a_fault_in_the_end(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    engine = asking(monkeypatch, tmp_path, RayStand(good=GOOD, dies=Died("out of memory")))
+    faults = {node.name.partition("/")[0]: node.fault for node in engine.nodes()}
+    assert faults == {"good": "", "dies": "its process was lost 3 times: Died: out of memory"}
+
+
+def test_runs_in_the_queue_are_not_submitted_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    said: list[tuple[str, ...]] = []
+    queue = ["7_0", "7_2", "8_0"]
+
+    def answer(*words: str, timeout: float = 1) -> str:
+        said.append(words)
+        return {"squeue": "\n".join(queue), "scontrol": "MaxArraySize = 1001", "sbatch": f"{6 + len(said)}"}[
+            words[0]
+        ]
+
+    monkeypatch.setattr(slurm_engine, "slurm", answer)
+    chosen = many(3)
+    options = slurm_engine.Options()
+    said.clear()
+    assert "3 runs submitted" in slurm_engine.submit_runs(chosen, tmp_path, options, False, False)
+    (jobs,) = (tmp_path / slurm_engine.FOLDER).glob("*.jobs")
+    jobs.write_text("7\n")
+    again = slurm_engine.submit_runs(chosen, tmp_path, options, False, False)
+    assert again.startswith("2 runs in the queue already; 1 run submitted")
+    queue.append("7_1")
+    assert "nothing else is missing" in slurm_engine.submit_runs(chosen, tmp_path, options, False, False)
+
+
+def test_a_refused_array_names_those_before_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    made: list[tuple[str, ...]] = []
+
+    def answer(*words: str, timeout: float = 1) -> str:
+        if words[0] == "sbatch":
+            if made:
+                raise SweepError("sbatch: QOSMaxSubmitJobPerUserLimit")
+            made.append(words)
+            return "12"
+        return "MaxArraySize = 3"
+
+    monkeypatch.setattr(slurm_engine, "slurm", answer)
+    with pytest.raises(SweepError, match=r"QOSMax.*scancel 12.*submits the rest"):
+        slurm_engine.submit_runs(many(3), tmp_path, slurm_engine.Options(), False, False)
+
+
+def test_a_limit_of_runs_holds_over_all_arrays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    made: list[tuple[str, ...]] = []
+
+    def answer(*words: str, timeout: float = 1) -> str:
+        if words[0] == "sbatch":
+            made.append(words)
+            return f"{10 + len(made)}"
+        return "MaxArraySize = 3"
+
+    monkeypatch.setattr(slurm_engine, "slurm", answer)
+    slurm_engine.submit_runs(many(5), tmp_path, slurm_engine.Options(at_once=2), False, False)
+    waits = [[word for word in words if word.startswith("--dependency")] for words in made]
+    assert waits == [[], ["--dependency=afterany:11"], ["--dependency=afterany:12"]]

@@ -14,7 +14,7 @@ from pebench.encodings.registry import extension_of, names_a_file
 from pebench.suite.experiment.sharing import Sharing
 from pebench.suite.results.cache import temporary_folder
 from pebench.suite.results.record import AGAIN, Record, RecordError, from_json, write_whole
-from pebench.suite.runs.cell import Cell
+from pebench.suite.runs.cell import RANKS, Cell
 from pebench.suite.runs.engine import Fault
 from pebench.suite.runs.engines.local import HERE, Limits, Local
 from pebench.suite.runs.existing import existing
@@ -114,7 +114,12 @@ def made(parcel: Parcel, folder: Path) -> Iterator[Answer]:
     if isinstance(end, Fault):
         yield end
         return
-    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    files = {
+        path.relative_to(folder).as_posix(): path
+        for path in paths
+        if not any(part.suffix == RANKS for part in path.parents)  # a state whose shards do not travel
+    }
     kept = {
         name: path.read_bytes()
         for name, path in files.items()

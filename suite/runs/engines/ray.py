@@ -21,6 +21,7 @@ PATIENCE = (
     180.0  # seconds that a sweep waits for nodes that are slow to state their facts, and for a node at all
 )
 SLOWEST = 3600.0  # seconds after which a node that has stated nothing has a fault; hashing a large text takes minutes
+ATTEMPTS = 3  # that a node gets to state its facts
 LOOK = 1.0  # seconds between two looks at the cluster
 
 Asked = list[tuple[Sent, str, str, Path | None, str]]  # encoding, task, profile, corpus, fingerprint
@@ -133,6 +134,9 @@ class Ray:
     sharing: Sharing | None = None  # of each training among ranks, all on one node
     ray: Any = None
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)  # of each node that has stated them
+    unanswered: Counter[str] = field(
+        default_factory=Counter
+    )  # by node: processes that died while they were asked
     asked: dict[str, tuple[Any, float]] = field(default_factory=dict)  # nodes that are asked, and since when
     known: list[Node] = field(default_factory=list)
     looked: float = -LOOK
@@ -148,7 +152,7 @@ class Ray:
             ]
             self.question = self.ray.put(question)
             self.look()
-            while not self.known or not self.asked_enough():
+            while not any(node.slots for node in self.known) or not self.asked_enough():
                 time.sleep(0.05)
                 self.look()
         elif time.monotonic() - self.looked >= LOOK:
@@ -158,9 +162,12 @@ class Ray:
     def states(self) -> dict[str, dict[str, Any]]:
         """The facts and faults of each node by its name, for a table."""
         try:
-            nodes = self.nodes()
-            facts = {node.name: self.facts[self.names[node.name]] for node in nodes}
-            return {n.name: {**facts[n.name], "faults": [n.fault] if n.fault else []} for n in nodes}
+            nodes = {node: self.names[node.name] for node in self.nodes()}
+            return {
+                node.name: {**self.facts[name], "faults": [node.fault] if node.fault else []}
+                for node, name in nodes.items()
+                if name in self.facts
+            }
         finally:
             self.close()
 
@@ -176,10 +183,13 @@ class Ray:
         if self.kind is None and self.asked_enough():
             self.choose_kind(alive)
         self.names = {name: node for node, (name, _) in alive.items()}
+        # A node that is being asked, for the first time or anew, gets no run yet, and keeps a sweep from ending.
         self.known = [
-            Node(name, slots, self.fault(node)) for node, (name, slots) in alive.items() if node in self.facts
+            Node(name, slots, self.fault(node)) if node in self.facts else Node(name, 0)
+            for node, (name, slots) in alive.items()
+            if node in self.facts or node in self.asked
         ]
-        if self.known:
+        if self.facts.keys() & alive:
             self.seen = time.monotonic()
         elif not self.asked and time.monotonic() - self.seen > PATIENCE:
             raise SweepError(f"the Ray cluster has had no node with a free {self.unit} for {PATIENCE:.0f} s")
@@ -233,8 +243,10 @@ class Ray:
                 self.facts[node] = self.ray.get(question)
             except self.ray.exceptions.RayTaskError as e:
                 self.facts[node] = {"faults": [said(e.cause or e)]}
-            except self.ray.exceptions.RayError:  # it died: if it lives, it is asked again
-                pass
+            except self.ray.exceptions.RayError as e:  # it died: if its node lives, that is asked again
+                self.unanswered[node] += 1
+                if self.unanswered[node] >= ATTEMPTS:
+                    self.facts[node] = {"faults": [f"its process was lost {ATTEMPTS} times: {said(e)}"]}
         elif time.monotonic() - since > SLOWEST:
             del self.asked[node]
             self.facts[node] = {"faults": [f"did not state its facts in {SLOWEST:.0f} s"]}

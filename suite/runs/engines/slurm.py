@@ -112,7 +112,8 @@ def command(*words: str) -> str:
 def submit_runs(cells: list[Cell], folder: Path, options: Options, retry: bool, save: bool) -> str:
     """Submit the missing runs as arrays, and say how to watch and to stop them.
 
-    Runs that measure another run's model form an array of their own, which waits for the other one.
+    Runs that measure another run's model form an array of their own, which waits for the other one. What an earlier
+    call has in the queue is not submitted again. With a limit of runs at a time, arrays wait for each other.
     """
     folder = folder.resolve()
     words = options.words()
@@ -120,28 +121,77 @@ def submit_runs(cells: list[Cell], folder: Path, options: Options, retry: bool, 
     missing = [c for c, r in records.items() if r is None or (retry and r.outcome in AGAIN)]
     if not missing:
         return f"{counted(len(cells), 'run')} in {folder}: nothing is missing"
-    largest = array_size()
+    largest, before = array_size(), queued(folder)
+    waiting = [cell for cell in missing if key_of(cell) in before]
+    missing = [cell for cell in missing if key_of(cell) not in before]
+    already = f"{counted(len(waiting), 'run')} in the queue already; " if waiting else ""
+    if not missing:
+        return f"{already}nothing else is missing in {folder}"
     for old in (folder / FOLDER).glob("*.fault"):  # a node may have been mended since
         old.unlink(missing_ok=True)
     bases = {cell.base for cell in missing}
     jobs: list[str] = []
+    earlier = {before[key_of(cell)].partition("_")[0] for cell in waiting}
     for waits, part in ((False, [c for c in missing if not c.base]), (True, [c for c in missing if c.base])):
-        after = (f"--dependency=afterany:{':'.join(jobs)}",) if waits and jobs else ()
+        first = {*jobs, *earlier} if waits else set[str]()
         for start in range(0, len(part), largest):
             orders = [
                 ordered(c, options.device, save or c in bases, retry, options.sharing)
                 for c in part[start : start + largest]
             ]
-            jobs.append(submit(write_list(folder, orders, words), range(len(orders)), options.at_once, after))
+            others = sorted({*first, *(jobs[-1:] if options.at_once else ())})
+            after = (f"--dependency=afterany:{':'.join(others)}",) if others else ()
+            try:
+                jobs.append(
+                    submit(write_list(folder, orders, words), range(len(orders)), options.at_once, after)
+                )
+            except SweepError as e:
+                made = f"; submitted before: `scancel {' '.join(jobs)}` stops it" if jobs else ""
+                raise SweepError(f"{e}{made}; the same command submits the rest") from e
     numbers, tasks = " ".join(jobs), ",".join(dict.fromkeys(cell.task for cell in cells))
     status = ["--profile", cells[0].profile, "--tasks", tasks, "--records", os.fspath(folder)]
     for encoding in dict.fromkeys(cell.encoding for cell in cells):
         status += ["-e", encoding]
     return (
-        f"{counted(len(missing), 'run')} submitted as job {numbers}\n"
+        f"{already}{counted(len(missing), 'run')} submitted as job {numbers}\n"
         f"`pebench status {shlex.join(status)}` shows them, `squeue --job={','.join(jobs)}` "
         f"the queue, `scancel {numbers}` stops them; the same command then submits the missing runs"
     )
+
+
+Key = tuple[str, str, str, int, str, str]  # what tells a run from others, its fingerprint last
+
+
+def key_of(cell: Cell) -> Key:
+    """A run as a list names it."""
+    return key_in(ordered(cell, "", False, False))
+
+
+def key_in(order: dict[str, Any]) -> Key:
+    """The run of an order."""
+    names = ("encoding", "task", "profile", "seed", "corpus", "fingerprint")
+    encoding, task, profile, seed, corpus, fingerprint = (order[name] for name in names)
+    return encoding, task, profile, seed, corpus or "", fingerprint
+
+
+def queued(folder: Path) -> dict[Key, str]:
+    """The runs of earlier calls that Slurm still has, each with its job and task: 12_3."""
+    listings = {file: file.with_suffix(".jobs") for file in (folder / FOLDER).glob("*.json")}
+    if not any(jobs.exists() for jobs in listings.values()):
+        return {}
+    there = set(slurm("squeue", "--noheader", "--array", "--me", "--format=%F_%K").split())
+    found = dict[Key, str]()
+    for listing, jobs in listings.items():
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            numbers, orders = (
+                jobs.read_text().split(),
+                json.loads(listing.read_text(encoding="utf-8"))["runs"],
+            )
+            for job in numbers:
+                found |= {
+                    key_in(order): f"{job}_{n}" for n, order in enumerate(orders) if f"{job}_{n}" in there
+                }
+    return found
 
 
 def array_size() -> int:
@@ -188,11 +238,14 @@ def submit(
     array = f"{numbers[0]}-{numbers[-1]}" if isinstance(numbers, range) else ",".join(map(str, numbers))
     log = listing.with_suffix("") / "%a.log"
     make_folder(log.parent)
-    return slurm(
+    job = slurm(
         "sbatch", "--parsable", "--job-name=pebench", f"--array={array}" + (f"%{at_once}" if at_once else ""),
         f"--output={log}", "--open-mode=append", *words, *more,
         f"--wrap=exec {command('cell', os.fspath(listing))} $SLURM_ARRAY_TASK_ID",
     ).strip().partition(";")[0]  # fmt: skip
+    with contextlib.suppress(OSError), listing.with_suffix(".jobs").open("a") as file:
+        file.write(f"{job}\n")
+    return job
 
 
 def run_one(listing: Path, number: int, console: Console) -> int:
@@ -215,7 +268,11 @@ def run_one(listing: Path, number: int, console: Console) -> int:
         except SweepError as e:
             faults = [str(e)]
         else:
-            return 4 if any(outcomes[name] for name in AGAIN) else 0
+            if outcomes["elsewhere"]:
+                console.print(
+                    "this job made no record: the other one may end without it, so look again later"
+                )
+            return 4 if any(outcomes[name] for name in (*AGAIN, "elsewhere")) else 0
     node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
     console.print(f"{node} is left out: {'; '.join(faults)}", markup=False, highlight=False, soft_wrap=True)
     if "SLURM_ARRAY_JOB_ID" in os.environ:
@@ -262,9 +319,9 @@ def left_out(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def states_of_nodes(
-    cells: list[Cell], device: str, gpus: float | None, partition: str | None
+    cells: list[Cell], device: str, gpus: float | None, partition: str | None, more: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """The facts and faults of each node of a partition, each asked by a job of a minute."""
+    """The facts and faults of each node of a partition, each asked by a job of a minute; `more` are options of srun."""
     where = [f"--partition={partition}"] if partition else []
     names = sorted(set(slurm("sinfo", "--noheader", "--Node", "--format=%N", *where).split()))
     if not names:
@@ -279,14 +336,19 @@ def states_of_nodes(
     ask = ("srun", "--quiet", "--nodes=1", "--ntasks=1", f"--immediate={PATIENCE}")
     jobs = {
         name: subprocess.Popen(
-            [*ask, f"--nodelist={name}", *where, *line],
+            [*ask, f"--nodelist={name}", *where, *more, *line],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
         )
         for name in names
     }  # fmt: skip
     found = {}
     for name, job in jobs.items():
-        out, errors = job.communicate()
+        try:
+            out, errors = job.communicate(timeout=2 * PATIENCE)
+        except subprocess.TimeoutExpired:
+            job.kill()
+            found[name] = {"faults": [f"did not state its facts in {2 * PATIENCE} s"]}
+            continue
         try:
             found[name] = {key: value for key, value in json.loads(out)[0].items() if key != "node"}
         except (ValueError, IndexError):
