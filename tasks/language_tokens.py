@@ -25,7 +25,7 @@ from pebench.tasks.data.tokens import END_OF_TEXT, VOCABULARY, Part, Tokens, nam
 from pebench.tasks.data.wheels import CorpusError
 
 ASKED = 16  # tokens at the end of a window that a record shows the guesses of
-ASIDE = 8  # one held-out stretch in so many is of the gate, the others of the test
+ASIDE = 8  # the first of so many parts of the held-out text is of the gate, the others of the test
 
 
 class TokenTask(Task):
@@ -46,6 +46,18 @@ class TokenTask(Task):
         """n random rows (n, length) of this part."""
         seed = int(torch.randint(2**62, (), generator=rng))
         return shards(self.corpus, part).rows(n, length, seed, 0)
+
+    def held_out(self, split: Split, length: int) -> np.ndarray:
+        """The held-out tokens (n,) of a split. CorpusError where it has fewer than `length`."""
+        text = held_out(self.corpus)
+        aside = len(text) // ASIDE
+        part = text[:aside] if split == "valid" else text[aside:]
+        if len(part) < length:
+            raise CorpusError(
+                f"{self.corpus} holds out {len(text):,} tokens, and {ASIDE * length:,} are needed to measure at "
+                f"{length - 1:,}; tokenise more text"
+            )
+        return part
 
     def word(self, token: int) -> str:
         return (
@@ -72,15 +84,9 @@ class LanguageTokens(TokenTask):
         return [{"length": n, "of": max(lengths)} for n in lengths if max(lengths) % n == 0]
 
     def stretches(self, n: int, split: Split, length: int) -> Tensor:
-        """n held-out pieces (n, length + 1), spread evenly; `valid` and `test` share none."""
-        text = held_out(self.corpus)
+        """n held-out pieces (n, length + 1), spread evenly; `valid` and `test` share none, whatever their lengths."""
+        text = self.held_out(split, length + 1)
         places = torch.arange((len(text) - 1) // length)
-        places = places[(places % ASIDE == ASIDE - 1) == (split == "valid")]
-        if not len(places):
-            raise CorpusError(
-                f"{self.corpus} holds out {len(text):,} tokens, and {ASIDE * length + 1:,} are needed to measure at "
-                f"{length:,}; tokenise more text"
-            )
         chosen = places[torch.linspace(0, len(places) - 1, min(n, len(places))).long()]
         rows = [text[start : start + length + 1] for start in (length * chosen).tolist()]
         return torch.from_numpy(np.stack(rows).astype(np.int64))

@@ -2,6 +2,7 @@
 
 import functools
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,7 +39,9 @@ class NeedleTokens(TokenTask, AnswerTask):
         return [*single, *several]
 
     def examples(self, condition: Condition, n: int, rng: torch.Generator, split: Split) -> Batch:
-        text = self.drawn("valid", n, int(condition["length"]) + 1, rng)
+        length = int(condition["length"]) + 1
+        held = torch.from_numpy(self.held_out(split, length).astype(np.int64))
+        text = held.unfold(0, length, 1)[torch.randint(0, len(held) - length + 1, (n,), generator=rng)]
         needles, question = int(condition.get("needles", 1)), len(words()) - 1  # without the full stop
         hay, rows = text.shape[1] - question, torch.arange(n)[:, None]
         keys = torch.rand(n, 26, generator=rng).argsort(dim=1, stable=True)[:, :needles]

@@ -155,7 +155,7 @@ def architecture(config: dict[str, Any]) -> Architecture:
             head_dim=int(config.get("head_dim") or width // heads),
             vocab=int(config["vocab_size"]),
             eps=float(config["rms_norm_eps"]),
-            trained=int(config["max_position_embeddings"]),
+            trained=trained_length(config, scaling),
             base=float(scaling.get("rope_theta") or config.get("rope_theta") or 10_000.0),
             scaling=tuple(sorted((k, v) for k, v in scaling.items() if k != "rope_theta")),
         )
@@ -172,6 +172,21 @@ def architecture(config: dict[str, Any]) -> Architecture:
         raise ModelError("its RoPE turns a part of each head, which is not computed here")
     demand_kind(config)
     return about
+
+
+def trained_length(config: dict[str, Any], scaling: dict[str, Any]) -> int:
+    """The longest text of a model's training.
+
+    With a linear scaling `max_position_embeddings` may be the length before it, as transformers advises, or the one
+    after it; two other keys, where they stand, say which.
+    """
+    length = int(config["max_position_embeddings"])
+    if scaling.get("rope_type", scaling.get("type")) != "linear":
+        return length
+    if longest := config.get("max_sequence_length"):
+        return int(longest)
+    before = scaling.get("original_max_position_embeddings")
+    return round(int(before) * float(scaling["factor"])) if before else length
 
 
 def demand_kind(config: dict[str, Any]) -> None:
@@ -211,9 +226,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         about = architecture(config)
     except (OSError, ValueError) as e:
         raise ModelError(f"{file}: {e}") from e
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise ModelError(f"{folder} has no *.safetensors; other formats are not read")
+    files = weight_files(folder)
     weights = dict[str, Tensor]()
     for part in files:
         try:
@@ -224,6 +237,29 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     demand_llama(about, weights)
     demand_stated(config, about, weights)
     return Checkpoint(folder, about, weights)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files of a model's weights: those of its index, else model.safetensors, else all. ModelError without any.
+
+    Beside them some models have the same weights once more, under other names: Mistral's consolidated.safetensors.
+    """
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        try:
+            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+            raise ModelError(
+                f"{index} cannot be read ({type(e).__name__}); fetch it again, or remove it"
+            ) from e
+        if missing := [name for name in names if not (folder / name).is_file()]:
+            raise ModelError(f"{folder} lacks {missing[0]}, which its index names; fetch all files")
+        return [folder / name for name in names]
+    whole = folder / "model.safetensors"
+    files = [whole] if whole.is_file() else sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise ModelError(f"{folder} has no *.safetensors; other formats are not read")
+    return files
 
 
 def shapes(about: Architecture) -> dict[str, tuple[int, ...]]:

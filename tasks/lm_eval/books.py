@@ -25,7 +25,7 @@ from pebench.tasks.needle import DEPTHS, DIGITS, Needle
 if TYPE_CHECKING:
     from datasets import Dataset
 
-NAME = "lm-eval-v2"  # of the folder in the cache: other data get another name
+NAME = "lm-eval-v3"  # of the folder in the cache: other data get another name
 YAML = Path(__file__).parent
 LENGTHS = (256, 1024, 4096, 16384)  # bytes, the question and the answer included
 PER_DEPTH = 20
@@ -39,7 +39,7 @@ def needles(length: int) -> Iterator[Row]:
     """Questions of the task `needle`, each with ten numbers to choose from: chance is 0.1."""
     task, wrong = Needle(), random.Random(length)
     for depth in DEPTHS:
-        rng = torch.Generator().manual_seed(length)
+        rng = torch.Generator().manual_seed(1000 * length + round(100 * depth))  # other windows at each depth
         where: Condition = {"length": length, "kind": "single", "depth": depth}
         batch = task.examples(where, 4 * PER_DEPTH, rng, "test")
         texts = torch.cat([batch.tokens, batch.targets[:, -1:]], dim=1)
@@ -66,7 +66,7 @@ def passkeys(length: int) -> Iterator[Row]:
         "you about the important information there.\n\n"
     )
     for depth in DEPTHS:
-        rng = torch.Generator().manual_seed(length)
+        rng = torch.Generator().manual_seed(1000 * length + round(100 * depth))  # other windows at each depth
         for text in valid(random_windows("test", 4 * PER_DEPTH, length, rng, None), PER_DEPTH):
             key = f"{digits.randrange(10_000, 100_000)}"
             told = f"\nThe pass key is {key}. Remember it. {key} is the pass key.\n"
@@ -136,13 +136,13 @@ MAKERS: dict[str, Callable[[], Iterator[Row]]] = {
     "passages": passages,
 }
 SHA256 = {
-    "needle_256": "06854a5122a77b6afee7bf322be4716171255afe0c03c28ae3b6f066de78661b",
-    "needle_1024": "209bfa522af2aa69a707ee17ae672967ebe5c4555cdaace02fababacff0074a2",
-    "needle_4096": "7503b0c5c89e8c800af0a235d0b8bf72bf043d89140c75e343724a589a0a5cbe",
-    "needle_16384": "4ef682f90a819cf07120982ba06f53f0047dcee9d05afb3b499dfccd19f08654",
-    "passkey_1024": "6ae6d083778ba60977c7d2c9162e01f1988721dd7a97f31d40a33ed2c09bee3d",
-    "passkey_4096": "e867b51d09852d45879c252950c4aa3a235601e9e3a0ff5febd45c5183d6e505",
-    "passkey_16384": "debff41df6b4c932445f41f688a6af54d24b7cdebb8cc31847ebf8729e13a755",
+    "needle_256": "a63bda4029c056e25f1f61bed37c44ec13890a956507b9ddbd3c6239a1365126",
+    "needle_1024": "01d189a21c783f380b83dc389ed6a4d3b8ac81c3c0aa6ee875ef1c8175cdf311",
+    "needle_4096": "310eeb442daa732ab526793a237f12f5c815707aae3e72dcf96ad45d24b3803c",
+    "needle_16384": "3d192f39fc7a7c63d3639bb73f4f19335edaa0c62364b91bfa7521c0065840c7",
+    "passkey_1024": "4e4474f8ea809de74fa10cdb1d815d549014b20734f28f3e3a312ba557f73542",
+    "passkey_4096": "dd7c14994263817473ad443689c9b6e18c906e94a2ab7db50ba3f5c47f24df37",
+    "passkey_16384": "83d9691db2a7eb5db79eeef58f503972759ebd2bc4938d51594f460c7b8075a2",
     "books": "f7e10bb08da6695750e1908a9e8fb34e9fa8766f7bd5d4616b63412c0b528345",
     "passages": "61d05e844fb4d7303c2288d4dceca580fc6fafb8ae1c335521d39348820d8f12",
 }

@@ -401,3 +401,44 @@ def test_smollm2_is_computed_as_by_transformers():
     torch.testing.assert_close(read(checkpoint, checkpoint.rope(), text), expected, rtol=0, atol=1e-3)
     assert checkpoint.about.trained == 8192
     assert frequencies(checkpoint.about)[1] == pytest.approx(100_000 ** (-1 / 32))
+
+
+def test_the_index_says_which_files_are_the_model(tmp_path):
+    """As in Mistral's folders, where the same weights stand once more under other names."""
+    checkpoint, _ = tiny.made(tmp_path)
+    save_file({"layers.0.attention.wq.weight": torch.ones(2)}, tmp_path / "consolidated.safetensors")
+    assert load_checkpoint(tmp_path).sha256 == checkpoint.sha256
+    whole = load_file(tmp_path / "model.safetensors")
+    halves = {f"model-{n}.safetensors": dict(list(whole.items())[n::2]) for n in (0, 1)}
+    for file, part in halves.items():
+        save_file(part, tmp_path / file)
+    (tmp_path / "model.safetensors").unlink()
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(
+        json.dumps({"weight_map": {name: file for file, part in halves.items() for name in part}})
+    )
+    assert load_checkpoint(tmp_path).sha256 == checkpoint.sha256
+    (tmp_path / "model-1.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"lacks model-1\.safetensors"):
+        load_checkpoint(tmp_path)
+    index.write_text("[]")
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("stated", "scaling", "trained"),
+    [
+        ({}, {}, 64),
+        ({"max_sequence_length": 256}, {}, 256),
+        ({}, {"original_max_position_embeddings": 64}, 256),
+    ],
+)
+def test_a_linear_scaling_may_say_how_long_texts_were(stated, scaling, trained, tmp_path):
+    tiny.write(tmp_path)
+    file = tmp_path / "config.json"
+    linear = {"rope_type": "linear", "factor": 4.0, "rope_theta": 1000.0}
+    file.write_text(
+        json.dumps({**json.loads(file.read_text()), **stated, "rope_parameters": {**linear, **scaling}})
+    )
+    assert load_checkpoint(tmp_path).about.trained == trained

@@ -58,7 +58,22 @@ def test_every_length_scores_the_same_held_out_tokens(shards: Path) -> None:
     for split in ("valid", "test"):
         for row in task.stretches(2, split, 128).numpy().astype("uint16"):
             assert row.tobytes() in text
-    assert not torch.equal(task.stretches(1, "valid", 128), task.stretches(1, "test", 128))
+
+
+@pytest.mark.parametrize(("gate", "test"), [(128, 128), (32, 128), (64, 96)])
+def test_the_gate_and_the_test_share_no_token_whatever_their_lengths(
+    gate: int, test: int, shards: Path
+) -> None:
+    task = LanguageTokens(shards)
+    text = held_out(shards)
+
+    def places(rows: torch.Tensor) -> set[int]:
+        found = text.tobytes()
+        starts = [found.find(row.astype("uint16").tobytes()) // 2 for row in rows.numpy()]
+        assert min(starts) >= 0
+        return {start + n for start in starts for n in range(rows.shape[1])}
+
+    assert not places(task.stretches(1000, "valid", gate)) & places(task.stretches(1000, "test", test))
 
 
 def test_loss_and_bits_are_those_of_the_model(shards: Path) -> None:
