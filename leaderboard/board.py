@@ -411,8 +411,13 @@ def stamp(*records: Path) -> int:
 
 
 def folder_named(text: str) -> Path:
-    """The records folder that a person means: a path, or the word `published`."""
-    return PUBLISHED if text == "published" else Path(text).expanduser()
+    """The records folder that a person means: a path, or the word `published`. BoardError where it is no path."""
+    try:
+        path = PUBLISHED if text == "published" else Path(text).expanduser()
+        path.exists()
+    except (ValueError, RuntimeError) as e:  # a null byte; a user that there is not
+        raise BoardError(f"{text!r} is no folder: {e}") from e
+    return path
 
 
 def cached_board(

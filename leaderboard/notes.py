@@ -107,8 +107,8 @@ def _model_notes(result: ranking.Ranking) -> list[str]:
     pairs = [(name, name.partition("@")[0]) for name in data.encodings if "@" in name]
     other = [name for name, base in pairs if ranking.one_model(data, name, base) is False]
     return [
-        f"{name} reads another training of {name.partition('@')[0]} than the row {name.partition('@')[0]}: equal seeds "
-        "are other models on another kind of processor."
+        f"{name} reads another training of {name.partition('@')[0]} than the row of that name: at L their scores "
+        "differ."
         for name in other
     ]
 
@@ -131,7 +131,7 @@ def _processor_notes(told: Columns) -> list[str]:
 
 
 def _alone(used: set[tuple[str, tuple[str, str | None]]]) -> list[str]:
-    """Which encodings share no kind of processor with most of the others: what a kind does is in their differences."""
+    """Which encodings share no processor and precision with most others: what these do is in their differences."""
     groups: list[tuple[set[str], set[Any]]] = []  # encodings and kinds that are linked
     for name, kind in sorted(used, key=str):
         linked = [group for group in groups if name in group[0] or kind in group[1]]
@@ -139,8 +139,8 @@ def _alone(used: set[tuple[str, tuple[str, str | None]]]) -> list[str]:
         groups.append(({name}.union(*(g[0] for g in linked)), {kind}.union(*(g[1] for g in linked))))
     apart = sorted(groups, key=lambda group: len(group[0]))[:-1]
     return [
-        f"No other row was made on the kind of processor of {' and '.join(sorted(names))}: a difference from another "
-        "row may be one between processors."
+        f"No other row was made on the processor and in the precision of {' and '.join(sorted(names))}: a difference "
+        "from another row may be one between machines."
         for names, _ in apart
     ]
 

@@ -119,10 +119,12 @@ def to_csv(board: Board) -> str:
 
 def safe_csv(frame: pd.DataFrame) -> str:
     """CSV of a frame in which no text is taken for a formula by a spreadsheet."""
-    text = frame.select_dtypes(include=["object", "str"]).columns
-    safe = {
-        c: frame[c].map(lambda v: f"'{v}" if isinstance(v, str) and v[:1] in _FORMULA else v) for c in text
-    }
+    text = frame.select_dtypes(include=["object", "str", "category"]).columns
+
+    def quoted(value: object) -> object:
+        return f"'{value}" if isinstance(value, str) and value[:1] in _FORMULA else value
+
+    safe = {c: frame[c].astype(object).map(quoted) for c in text}
     return frame.assign(**safe).to_csv(index=False)
 
 

@@ -40,8 +40,9 @@ class NeedleTokens(TokenTask, AnswerTask):
 
     def examples(self, condition: Condition, n: int, rng: torch.Generator, split: Split) -> Batch:
         length = int(condition["length"]) + 1
-        held = torch.from_numpy(self.held_out(split, length).astype(np.int64))
-        text = held.unfold(0, length, 1)[torch.randint(0, len(held) - length + 1, (n,), generator=rng)]
+        windows = np.lib.stride_tricks.sliding_window_view(self.held_out(split, length), length)
+        chosen = torch.randint(0, len(windows), (n,), generator=rng)
+        text = torch.from_numpy(windows[chosen.numpy()].astype(np.int64))
         needles, question = int(condition.get("needles", 1)), len(words()) - 1  # without the full stop
         hay, rows = text.shape[1] - question, torch.arange(n)[:, None]
         keys = torch.rand(n, 26, generator=rng).argsort(dim=1, stable=True)[:, :needles]

@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pebench.leaderboard.about import PUBLISHED, USUAL
+from pebench.suite.results.cache import RECORDS
 from pebench.suite.results.processes import environment
 
 ADDRESS = "127.0.0.1"
 DEFAULT_PORT = 8501
 DEFAULT_FOLDER = "records"
-FOLDER_VARIABLE = "PEBENCH_RECORDS"
 OPEN_VARIABLE = "PEBENCH_APP_OPEN"  # set where others than the user can reach the app
 HEALTH = "/_stcore/health"
 PATIENCE = 0.1  # seconds between two looks at the server
@@ -100,7 +100,7 @@ def start(records: Sequence[Path], port: int, host: str = ADDRESS) -> "subproces
     Streamlit's own variables stay behind; they could change the port, the address or the looks.
     """
     own = {name: value for name, value in environment().items() if not name.startswith("STREAMLIT_")}
-    own[FOLDER_VARIABLE] = os.pathsep.join(
+    own[RECORDS] = os.pathsep.join(
         "published" if folder == PUBLISHED else str(folder.resolve()) for folder in records
     )
     own[OPEN_VARIABLE] = "1" if is_open(host) else ""
@@ -197,7 +197,7 @@ def serve(host: str, port: int) -> None:
     net_util.get_external_ip = lambda: None  # it would ask another host
 
     def read_ahead() -> None:
-        folders = tuple(os.environ.get(FOLDER_VARIABLE, DEFAULT_FOLDER).split(os.pathsep))
+        folders = tuple(os.environ.get(RECORDS, DEFAULT_FOLDER).split(os.pathsep))
         with contextlib.suppress(OSError, ValueError):  # the page will say it
             board.cached_board(folders, None, (), board.stamp(*map(board.folder_named, folders)))
 

@@ -48,10 +48,11 @@ const interval = (value, column) => {
   const cell = make("td", "interval");
   if (!value) return cell.append("–"), cell;
   const [low, high] = column.range, width = 96, place = (x) => (width * (Math.min(Math.max(x, low), high) - low)) / (high - low || 1);
-  const text = `${value.score.toFixed(2)}, 95 % interval ${value.low?.toFixed(2)} to ${value.high?.toFixed(2)}`;
+  const ends = typeof value.low === "number" && typeof value.high === "number";
+  const text = value.score.toFixed(2) + (ends ? `, 95 % interval ${value.low.toFixed(2)} to ${value.high.toFixed(2)}` : "");
   const picture = svg("svg", { width, height: 14, viewBox: `0 0 ${width} 14`, role: "img", "aria-label": text });
   picture.append(svg("line", { x1: 0, x2: width, y1: 7, y2: 7, class: "axis" }));
-  if (value.low !== null && value.high !== null)
+  if (ends)
     picture.append(svg("rect", { x: place(value.low), y: 4, height: 6, rx: 2,
       width: Math.max(2, place(value.high) - place(value.low)), class: "range" }));
   picture.append(svg("circle", { cx: place(value.score), cy: 7, r: 3.5, class: value.hollow ? "hollow" : "dot" }));

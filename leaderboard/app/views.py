@@ -278,7 +278,7 @@ def news(board: Board, version: str) -> str:
     runs = int((made == version).sum())
     if older.empty:
         return f"New in {version}: all of {board.profile}."
-    last = max(made[made != version], key=lambda text: [int(part) for part in re.findall(r"\d+", text)])
+    last = max(made[made != version], key=lambda text: [int(part) for part in re.findall(r"\d{1,9}", text)])
     if not runs:
         return f"Nothing of {board.profile} is newer than release {last or 'unknown'}."
     known = set(older["encoding"])

@@ -17,7 +17,7 @@ import streamlit as st
 
 from pebench.leaderboard import table
 from pebench.leaderboard.app import figures, links, rows, views
-from pebench.leaderboard.app.launch import DEFAULT_FOLDER, FOLDER_VARIABLE, OPEN_VARIABLE
+from pebench.leaderboard.app.launch import DEFAULT_FOLDER, OPEN_VARIABLE
 from pebench.leaderboard.app.links import PAGES
 from pebench.leaderboard.board import Board, BoardError, cached_board, folder_named, stamp, told_of
 from pebench.leaderboard.printing import plain, safe_csv
@@ -26,6 +26,7 @@ from pebench.leaderboard.reports.published import FILE, read
 from pebench.leaderboard.reports.trend import Trend, of_folder
 from pebench.leaderboard.reports.validity import Validity
 from pebench.leaderboard.reports.validity import validity as make_validity
+from pebench.suite.results.cache import RECORDS
 from pebench.suite.results.metrics import METRICS
 
 ORDERS = ("ascending", "descending")
@@ -116,7 +117,7 @@ def empty_pages() -> set[str]:
     folders, changed = st.session_state.get(links.SOURCES, (None, 0))
     try:
         if folders is None:
-            folders = tuple(os.environ.get(FOLDER_VARIABLE, DEFAULT_FOLDER).split(os.pathsep))
+            folders = tuple(os.environ.get(RECORDS, DEFAULT_FOLDER).split(os.pathsep))
             changed = stamp(*map(folder_named, folders))
         board = cached_board(folders, None, (), changed)
         profile = st.session_state.get("profile", board.profile)
@@ -145,7 +146,7 @@ def board_or_reason() -> Board | str:
 
     An app that is open to others reads no other folder than its own.
     """
-    own = os.environ.get(FOLDER_VARIABLE, DEFAULT_FOLDER)
+    own = os.environ.get(RECORDS, DEFAULT_FOLDER)
     with st.sidebar:
         slot = st.empty()
         with st.expander("Results and pictures"):

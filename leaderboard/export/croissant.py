@@ -4,14 +4,10 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from pebench.leaderboard.export.citation import AUTHORS, cited
 from pebench.leaderboard.export.tables import BOOLEAN, INTEGER, NUMBER, SCHEMAS, TEXT
 
 LICENCE_URL = "https://www.apache.org/licenses/LICENSE-2.0"
-CITATION = """@misc{pebench,
-  title = {pebench: a benchmark of positional encodings for causal Transformer language models},
-  author = {{The pebench contributors}},
-  note = {Version VERSION}
-}"""
 ABOUT = (
     "Results of pebench: positional encodings of causal Transformer language models, each built into the same "
     "small model, trained in the same way and measured on length generalisation, retrieval, language modelling "
@@ -59,8 +55,8 @@ def croissant(folder: Path, version: str, day: str) -> dict[str, Any]:
         "license": LICENCE_URL,
         "version": version,
         "datePublished": day,
-        "creator": {"@type": "sc:Organization", "name": "The pebench contributors"},
-        "citeAs": CITATION.replace("VERSION", version),
+        "creator": {"@type": "sc:Organization", "name": AUTHORS},
+        "citeAs": cited(version),
         "distribution": files,
         "recordSet": sets,
     }

@@ -9,7 +9,8 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pebench.leaderboard.export.croissant import ABOUT, CITATION, croissant
+from pebench.leaderboard.export.citation import cited
+from pebench.leaderboard.export.croissant import ABOUT, croissant
 from pebench.leaderboard.export.eee import eee, write_log
 from pebench.leaderboard.export.tables import DEFAULT, SCHEMAS, DatasetError, published, tables
 from pebench.leaderboard.printing import safe_csv
@@ -54,7 +55,8 @@ def _ours(folder: Path, names: set[str]) -> None:
 
 def card(made: dict[str, pa.Table], version: str) -> str:
     """The dataset card: YAML that Hugging Face reads, then what a person wants to know."""
-    rows = len(made["scores"])
+    scores = made["scores"]["metric"].to_pylist() if "scores" in made else []
+    rows = len(scores)
     size = next((name for name, most in SIZES if rows < most), "100M<n<1B")
     counts = Counter(made["runs"]["profile"].to_pylist())
     profiles = ", ".join(f"{name} ({count} runs)" for name, count in sorted(counts.items()))
@@ -72,8 +74,9 @@ def card(made: dict[str, pa.Table], version: str) -> str:
     metrics = "".join(
         f"| `{name}` | {m.unit} | {m.better} | {m.about} |\n"
         for name, m in METRICS.items()
-        if name in set(made["scores"]["metric"].to_pylist())
+        if name in set(scores)
     )
+    first = DEFAULT if DEFAULT in made else next(iter(made), DEFAULT)
     return f"""---
 license: {LICENCE}
 pretty_name: pebench results
@@ -95,26 +98,8 @@ configs:
 
 Profiles: {profiles}. Scores of different profiles are of different benchmarks: never average over them.
 
-In this folder, with datasets, pandas and DuckDB:
-
-```python
-from datasets import load_dataset
-board = load_dataset("parquet", data_files="data/leaderboard.parquet", split="train")
-```
-
-```python
-import pandas as pd
-best = pd.read_parquet("data/leaderboard.parquet").query("tier == 1")
-print(best[["profile", "encoding", "score", "score_low", "score_high"]])
-```
-
-```python
-import duckdb
-duckdb.sql("SELECT profile, encoding, task, avg(score) FROM 'data/scores.parquet' GROUP BY ALL").show()
-```
-
-On the Hub, `load_dataset("OWNER/NAME", "leaderboard")` loads a table. pandas and DuckDB read it there when the path
-begins with `hf://datasets/OWNER/NAME/`.
+{READING if {"leaderboard", "scores"} <= made.keys() else ""}On the Hub, `load_dataset("OWNER/NAME", "{first}")`
+loads a table. pandas and DuckDB read it there when the path begins with `hf://datasets/OWNER/NAME/`.
 
 Rows of `scores` and `runs` join on `file`, the path of the record.
 What was not measured has no row: it is not zero. `leaderboard` has the ranking, `published` each published comparison
@@ -133,11 +118,30 @@ with the verdict of this board, `answers` what the models said to the first test
 Apache License 2.0. Cite the paper of each encoding as well: column `paper` of `encodings`.
 
 ```bibtex
-{CITATION.replace("VERSION", version)}
+{cited(version)}
 ```
 """
 
 
+READING = """In this folder, with datasets, pandas and DuckDB:
+
+```python
+from datasets import load_dataset
+board = load_dataset("parquet", data_files="data/leaderboard.parquet", split="train")
+```
+
+```python
+import pandas as pd
+best = pd.read_parquet("data/leaderboard.parquet").query("tier == 1")
+print(best[["profile", "encoding", "score", "score_low", "score_high"]])
+```
+
+```python
+import duckdb
+duckdb.sql("SELECT profile, encoding, task, avg(score) FROM 'data/scores.parquet' GROUP BY ALL").show()
+```
+
+"""
 SIZES = (("n<1K", 1e3), ("1K<n<10K", 1e4), ("10K<n<100K", 1e5), ("100K<n<1M", 1e6), ("1M<n<10M", 1e7))
 
 

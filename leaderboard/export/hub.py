@@ -12,6 +12,14 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 REPO = re.compile(r"[A-Za-z0-9][\w.\-]{0,95}/[A-Za-z0-9][\w.\-]{0,95}")
 PARTS = ("README.md", "croissant.json", "data/*.parquet")
 SITE = ("README.md", "*.html", "assets/*", "badges/*.svg", "data/*.json", "encodings/*.html", "tasks/*.html")
+SENT = (
+    "README.md",
+    "*.html",
+    "*.json",
+    "*.svg",
+    "*.png",
+    "assets/*",
+)  # `*` holds folders too: those of versions
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
@@ -58,8 +66,8 @@ def push(
             repo_type=kind,
             folder_path=folder,
             commit_message=message,
-            allow_patterns=list(SITE if space else PARTS),
-            delete_patterns=list(SITE[1:]) if space else ["data/*.parquet"],
+            allow_patterns=list(SENT if space else PARTS),
+            delete_patterns=list(SENT[1:]) if space else ["data/*.parquet"],
         )
     except OfflineModeIsEnabled as e:
         raise PublishError("offline mode is set; unset HF_HUB_OFFLINE to upload") from e

@@ -5,9 +5,10 @@ Every page has a permanent address, every table lies beside it as JSON, and all 
 
 import html
 import json
+import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -18,7 +19,8 @@ from plotly.offline import get_plotlyjs
 
 from pebench.leaderboard import about, ranking
 from pebench.leaderboard.app import figures, rows, views
-from pebench.leaderboard.board import Board, Entry, make_board, version_before
+from pebench.leaderboard.board import Board, BoardError, Entry, make_board, version_before
+from pebench.leaderboard.export.citation import HOME, cited
 from pebench.leaderboard.export.formulas import mathml
 from pebench.leaderboard.export.pictures import badge, social_card
 from pebench.leaderboard.printing import to_frame, to_json, unranked
@@ -29,7 +31,6 @@ from pebench.leaderboard.reports.submitting import SUBMIT
 from pebench.leaderboard.reports.validity import Validity, validity
 from pebench.leaderboard.reports.verdicts import verdict
 
-HOME = "https://github.com/pebench/pebench"
 MENU = {
     "index.html": "Overview",
     "tasks.html": "Tasks",
@@ -41,12 +42,7 @@ MENU = {
     "submit.html": "Submit",
 }
 MISSING = "404.html"
-CITE = """@software{pebench,
-  title   = {pebench: a benchmark suite and leaderboard for positional encodings of causal Transformer language models},
-  author  = {{The pebench authors}},
-  version = {%s},
-  url     = {%s}
-}"""
+OURS = (".html", ".json", ".svg", ".png")  # files of boards, which another call may not write
 SPACE = """---
 title: pebench leaderboard
 emoji: 📏
@@ -68,6 +64,7 @@ class Site(NamedTuple):
     alone: Callable[[str], Board]  # the board ranked on one task
     version: str
     url: str = ""  # where it will be served, empty where that is not known
+    offered: Mapping[str, Set[str]] = {}  # by version: the pages of tasks and costs that it has
 
 
 class Page:
@@ -114,28 +111,48 @@ def build(
     """Write the whole site of a profile into a folder, and count its pages, tables and badges.
 
     Each version of the profile lies in a folder of its name, where a link means the same for good. The newest one is
-    at the root as well. `url` is where the site will be served: previews of links need it. BoardError where there is
-    nothing to show, OSError where the folder cannot be written.
+    at the root as well. `url` is where the site will be served: previews of links need it. What an earlier call wrote
+    and this one does not is removed. BoardError where there is nothing to show, or the folder holds something else;
+    OSError where it cannot be written.
     """
+    before_it = written(out)
     newest = make_board(records, profile)
     boards = [newest]
     while before := version_before(boards[-1].profile, newest.profiles):
         boards.append(make_board(records, before))
     counts = Counter[str]()
-    for board in boards:
-        site = Site(board, partial(_alone, records, board.profile), version, url.rstrip("/"))
+    for n, board in enumerate(boards):
+        offered = {
+            each.profile: answering(each) for each in boards[n:]
+        }  # an address for good tells of no later version
+        site = Site(board, partial(_alone, records, board.profile), version, url.rstrip("/"), offered)
         pages = all_pages(site)
         counts.update(write(site, pages, out / board.profile, "../"))
         if board is newest:
             first = pages[0]
-            first.parts = [ways(board, "") if part == ways(board, "../") else part for part in first.parts]
+            first.parts = [ways(site, "") if part == ways(site, "../") else part for part in first.parts]
             write(site, pages, out, "")
             put(out / MISSING, document(site, missing(site), "").encode())
     for name, content in assets().items():
         put(out / "assets" / name, content)
     put(out / "README.md", SPACE.encode())
     put(out / ".nojekyll", b"")  # GitHub Pages serves the files as they are
+    kept = {path for path, at in written(out).items() if at != before_it.get(path)}
+    for path in before_it.keys() - kept:
+        path.unlink(missing_ok=True)
     return dict(counts)
+
+
+def written(folder: Path) -> dict[Path, int]:
+    """The files of a site in a folder, with the time of each. BoardError where it holds something else."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return {}
+    readme = folder / "README.md"
+    if not readme.is_file() or readme.read_bytes() != SPACE.encode():
+        raise BoardError(f"{folder} holds something else than a site; name a new folder")
+    return {
+        path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.suffix in OURS
+    }
 
 
 def _alone(records: Sequence[Path], profile: str, task: str) -> Board:
@@ -167,7 +184,7 @@ def write(site: Site, pages: Sequence["Page"], folder: Path, root: str) -> dict[
         put(folder / page.path, document(site, page, root).encode())
         tables |= page.data
     for name, table in tables.items():
-        text = json.dumps(table, indent=1, default=str) + "\n"
+        text = json.dumps(table, indent=1, default=str, allow_nan=False) + "\n"
         put(folder / "data" / f"{name}.json", text.encode())
     for entry in site.board.entries:
         put(folder / "badges" / f"{slug(entry.name)}.svg", badge(entry, site.board.profile).encode())
@@ -248,7 +265,7 @@ def document(site: Site, page: Page, root: str) -> str:
 <footer>pebench {html.escape(site.version)}, records of {html.escape(views.dates(site.board))}. Apache-2.0.
 <a href="{HOME}">Source</a>. Every table: <a href="{up}data/board.json">data/board.json</a> and its neighbours.
 <a href="{permanent}">Permanent address of this page</a>.
-<details><summary>Cite</summary><pre>{html.escape(CITE % (site.version, HOME))}</pre></details></footer>
+<details><summary>Cite</summary><pre>{html.escape(cited(site.version))}</pre></details></footer>
 {plotly}
 <script src="{top}assets/table.js"></script>
 <script src="{top}assets/link.js"></script>
@@ -286,7 +303,16 @@ def to_page(up: str) -> Callable[[str], str]:
 def ranking_table(page: Page, name: str, board: Board, families: Sequence[str] | None = None) -> None:
     """The ranking on a page."""
     data = rows.board_table(board, to_page(page.up), families=families, compare=f"{page.up}compare.html#")
-    page.table(name, data, to_frame(board).to_dict("records"))
+    page.table(
+        name,
+        data,
+        [dict(zip(row, map(known, row.values()), strict=True)) for row in to_frame(board).to_dict("records")],
+    )
+
+
+def known(value: Any) -> Any:
+    """A value of a table as JSON has it: None where a number is unknown."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def plain_table(page: Page, name: str, frame: pd.DataFrame, shown: rows.Data | None = None) -> None:
@@ -301,7 +327,7 @@ def overview(site: Site) -> Page:
     page.add("<details><summary>In short: what these records say</summary><ul>")
     page.add(*(f"<li>{coded(sentence)}</li>" for sentence in sentences.in_short(board)), "</ul></details>")
     page.add(
-        ways(board, "../"),
+        ways(site, "../"),
         f"<p class=facts>{html.escape(views.news(board, site.version))}</p>",
     )
     ranking_table(page, "overview", board)
@@ -320,26 +346,34 @@ def overview(site: Site) -> Page:
     return page
 
 
-def ways(board: Board, root: str) -> str:
+def ways(site: Site, root: str) -> str:
     """The questions as links; `root` leads to the site's root, where other versions lie."""
-    links = (f'<a href="{path}">{html.escape(text)}</a>' for text, path in questions(board, root))
+    links = (f'<a href="{path}">{html.escape(text)}</a>' for text, path in questions(site, root))
     return f'<div class="questions">{"".join(links)}</div>'
 
 
-def questions(board: Board, root: str) -> list[tuple[str, str]]:
-    """What visitors ask, and the page of this site that answers it."""
-    chain = [board.profile]
-    while before := version_before(chain[-1], board.profiles):
-        chain.append(before)
+def answering(board: Board) -> set[str]:
+    """The pages of tasks and of costs that a board has."""
+    return {f"tasks/{name}.html" for name in views.ranked_tasks(board)} | (
+        {"cost.html"} if priced(board) else set()
+    )
+
+
+def questions(site: Site, root: str) -> list[tuple[str, str]]:
+    """What visitors ask, and the page of this site that answers it. A question that no page answers is left out."""
+    board = site.board
 
     def where(asked: views.Question) -> str | None:
         profile = asked.query.get("profile", board.profile)
-        if profile not in chain:  # a version after this one, which a site of this profile has not
+        pages = site.offered.get(profile)
+        if pages is None:  # a version after this one, which a site of this profile has not
             return None
         start = "" if profile == board.profile else f"{root}{profile}/"
         if tasks := asked.query.get("tasks"):
             first = min(tasks, key=lambda task: [*views.RETRIEVAL, "language"].index(about.family(task)))
-            return f"{start}tasks/{first}.html"
+            return f"{start}tasks/{first}.html" if f"tasks/{first}.html" in pages else None
+        if asked.page == "cost" and "cost.html" not in pages:
+            return None
         if "sort" in asked.query:
             return f"{start}index.html#sort={asked.query['sort']}"
         return f"{start}{'index' if asked.page == 'overview' else asked.page}.html"

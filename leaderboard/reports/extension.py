@@ -61,7 +61,7 @@ PLANS = {
 # Facts of a machine that results depend on, and the tasks where they do.
 FACTS = {
     "precision": EXTENDING,
-    "kernels": EXTENDING,
+    "kind of kernels": EXTENDING,
     "processor": EXTENDING,
     "torch version": EXTENDING,
     "number of threads": (COST,),
@@ -445,6 +445,8 @@ def machine_notes(records: Sequence[Record]) -> list[str]:
     found = []
     for name, asked in FACTS.items():
         facts = {(method_of(r), r.task, r.seed): machine_fact(r, name) for r in records if r.task in asked}
+        if name == "kind of kernels":  # older records do not state it
+            facts = {run: fact for run, fact in facts.items() if fact != "None"}
         if len(kinds := sorted(set(facts.values()))) > 1:
             others = {
                 method
@@ -461,7 +463,7 @@ def machine_fact(record: Record, name: str) -> str:
     if name == "torch version":
         versions = record.provenance.get("versions")
         return str(versions.get("torch")) if isinstance(versions, dict) else "None"
-    key = {"processor": "cpu", "number of threads": "threads"}.get(name, name)
+    key = {"processor": "cpu", "number of threads": "threads", "kind of kernels": "kernels"}.get(name, name)
     return str(record.provenance.get(key))
 
 

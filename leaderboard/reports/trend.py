@@ -274,7 +274,6 @@ def published(*profiles: str) -> str:
         return f"No trend yet: {e}."
 
 
-SIZES = ("STANDARD_2", "LARGE")  # the published profiles that differ in size
 APART = 1.5  # least ratio of the parameters of two sizes
 
 

@@ -23,7 +23,7 @@ from pebench.leaderboard.about import PUBLISHED
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.printing import plain
 from pebench.leaderboard.ranking import LEVEL
-from pebench.leaderboard.reports import trend, trials
+from pebench.leaderboard.reports import rules, trend, trials
 from pebench.leaderboard.reports.published import (
     AMBIGUOUS,
     AT,
@@ -417,7 +417,7 @@ def _cause(board: Board, source_id: str, kind: str, orders: set[tuple[str, str]]
 def _sizes_of_rope_and_alibi() -> str:
     """How RoPE's lead on ALiBi in language at L changes between the published sizes; empty where they do not tell."""
     try:
-        found = trend.of_folder([PUBLISHED], trend.SIZES, "at_length")
+        found = trend.of_folder([PUBLISHED], rules.SIZES, "at_length")
     except trend.TrendError:
         return ""
     pairs = found.pairs

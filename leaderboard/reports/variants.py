@@ -72,7 +72,7 @@ def judged(board: Board) -> pd.DataFrame:
     of at_length and beyond: _difference, _low, _high, _p, _verdict.
     """
     keys = ["about", "first", "second"]
-    parts = {name: compared(board, quantity).set_index(keys) for name, quantity in PHASES.items()}
+    parts = {name: paired(board, quantity).set_index(keys) for name, quantity in PHASES.items()}
     corrected = holm(np.concatenate([frame["p"].to_numpy(float) for frame in parts.values()]))
     start = 0
     columns: dict[str, pd.Series] = {}
@@ -88,7 +88,7 @@ def judged(board: Board) -> pd.DataFrame:
     return made.rename(columns={"about": "change"})
 
 
-def compared(board: Board, quantity: Quantity) -> pd.DataFrame:
+def paired(board: Board, quantity: Quantity) -> pd.DataFrame:
     """The frame of `gaps` of all variants; two readings of one model are compared seed by seed.
 
     An extension of another training than its original's row says so in `about`.
@@ -101,9 +101,10 @@ def compared(board: Board, quantity: Quantity) -> pd.DataFrame:
         elif alike:
             phase = next(name for name, of in PHASES.items() if of == quantity)
             here = ranking.only(data, (data.names["phase"] == phase).to_numpy())
-            frame.loc[at, ["difference", "low", "high", "p", "seeds"]] = readings(
-                here, row["first"], row["second"]
-            )
+            difference, *sure, seeds = readings(here, row["first"], row["second"])
+            frame.loc[at, ["difference", "seeds"]] = difference, seeds
+            if np.isfinite(row["p"]):  # neither is a preview, or failed its certificate
+                frame.loc[at, ["low", "high", "p"]] = sure
     return frame
 
 

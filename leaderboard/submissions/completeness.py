@@ -108,4 +108,5 @@ def _same_question(a: Row, b: Row) -> bool:
     def close(x: float | None, y: float | None) -> bool:
         return x == y or (x is not None and y is not None and math.isclose(x, y, rel_tol=SAME))
 
-    return a.n == b.n and close(a.floor, b.floor) and close(a.ceiling, b.ceiling)
+    same = a.condition == b.condition  # a label tells no 8 from "8"
+    return same and a.n == b.n and close(a.floor, b.floor) and close(a.ceiling, b.ceiling)

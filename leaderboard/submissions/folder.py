@@ -19,12 +19,15 @@ RECORD = re.compile(r"records/[A-Z0-9_]+/[a-z0-9_]+/[a-z0-9_]+/[0-9]{1,4}-[0-9a-
 
 
 def expected_files(folder: Path, check: Check) -> list[str]:
-    """The paths of a submission's files below its folder, sorted; any other entry is a problem."""
+    """The paths of a submission's files below its folder, sorted; any other entry is a problem.
+
+    None where they are too many or too large: then nothing of them is read.
+    """
     found, total = [], 0
     for count, (path, entry) in enumerate(_walk(folder, PurePosixPath())):
         if count == FILES:
             check.problems.append(f"more than {FILES} files")
-            break
+            return []
         name, kind = str(path), entry.stat(follow_symlinks=False)
         expected = name == "card.json" or SOURCE.fullmatch(name) or RECORD.fullmatch(name)
         if not stat.S_ISREG(kind.st_mode):
@@ -38,6 +41,7 @@ def expected_files(folder: Path, check: Check) -> list[str]:
             found.append(name)
     if total > FOLDER_BYTES:
         check.problems.append(f"{total / MEGA:.0f} MB in all; at most {FOLDER_BYTES // MEGA}")
+        return []
     return sorted(found)
 
 

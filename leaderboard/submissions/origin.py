@@ -3,14 +3,30 @@
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from pebench.leaderboard.submissions.report import Check, clip, quote
 from pebench.suite.results.record import Record
-from pebench.suite.results.source import SourceError, decode, defined_names, parse, source_problems
+from pebench.suite.results.source import (
+    SourceError,
+    decode,
+    defined_names,
+    load_problems,
+    parse,
+    registered_names,
+    source_problems,
+)
 
+LONGEST = {
+    "family": 40,
+    "kernel": 40,
+    "formula": 4000,
+    "about": 10_000,
+}  # characters, of what a record's card says
+WORDS = re.compile(r"[a-z -]*")  # of a family, or a kernel
+FIRST = datetime(2025, 1, 1, tzinfo=UTC)  # no record is older
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -26,9 +42,12 @@ def read_source(path: str, data: bytes, card: Mapping[str, Any], check: Check) -
     except SourceError as e:
         check.problems.append(f"{path} {clip(str(e))}")
         return ""
-    check.problems += [f"{path} {problem}" for problem in source_problems(text, tree)]
+    problems = dict.fromkeys([*source_problems(text, tree), *load_problems(tree)])
+    check.problems += [f"{path} {problem}" for problem in problems]
     if (name := card.get("name", "")) and name not in defined_names(tree):
         check.problems.append(f"{path} defines no encoding {name!r}")
+    if others := sorted(registered_names(tree) - {name}):
+        check.problems.append(f"{path} registers {quote(others[0])} too; a submission is of one encoding")
     return text
 
 
@@ -56,9 +75,23 @@ def check_name(name: str, text: str, taken: Mapping[str, str], published: Iterab
     return check
 
 
-def check_sources(records: list[Record], text: str, sources: list[str]) -> Check:
-    """All records come from the submitted file: one card, and the source in it is the file."""
+def check_sources(records: list[Record], text: str, sources: list[str], card: Mapping[str, Any]) -> Check:
+    """All records come from the submitted file: one card, and the source in it is the file.
+
+    What that card says is shown as `card.json` is, and so is held to the same rules.
+    """
     check = Check("the records are of this source")
+    told = records[0].card if records else {}
+    for key in ("title", "paper"):
+        if told.get(key) != card.get(key) and records:
+            check.problems.append(
+                f"the records say {quote(told.get(key))} for `{key}`, and card.json {quote(card.get(key))}; correct "
+                "the file, and run `pebench submit` again"
+            )
+    for key, most in LONGEST.items():
+        value = told.get(key, "")
+        if not isinstance(value, str) or len(value) > most or (most < 100 and not WORDS.fullmatch(value)):
+            check.problems.append(f"`{key}` in the records is no text of at most {most} characters")
     for r in records:
         if r.card.get("source") != text or [r.card.get("file")] != sources:
             check.problems.append(
@@ -80,8 +113,15 @@ def check_commits(records: list[Record]) -> Check:
             check.problems.append(
                 f"{r.path}: of no commit{why}, or of changed files; run from a clean checkout"
             )
-        try:
-            datetime.fromisoformat(started if isinstance(started, str) else "")
-        except ValueError:
-            check.problems.append(f"{r.path}: does not say when it was run")
+        if not _possible(started):
+            check.problems.append(f"{r.path}: does not say when it was run, with a time zone")
     return check
+
+
+def _possible(started: object) -> bool:
+    """Whether this is a moment that has been, in ISO 8601; a day is allowed to clocks."""
+    try:
+        moment = datetime.fromisoformat(started if isinstance(started, str) else "")
+        return moment.tzinfo is not None and FIRST <= moment <= datetime.now(UTC) + timedelta(days=1)
+    except (ValueError, OverflowError):
+        return False

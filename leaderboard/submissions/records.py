@@ -38,7 +38,8 @@ def read_record(folder: Path, path: str, files: Check, check: Check) -> Record |
     except (RecordError, ValueError, OverflowError) as e:
         check.problems.append(f"{path}: {clip(str(e))}")
         return None
-    if wrong := next(_wrong_values({"card": record.card, "provenance": record.provenance}), ""):
+    values = {"card": record.card, "provenance": record.provenance, "reason": record.reason}
+    if wrong := next(_wrong_values(values), ""):
         check.problems.append(f"{path}: {wrong}")
         return None
     return record

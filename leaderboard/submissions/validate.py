@@ -75,7 +75,7 @@ def validate(
         check_name(name, text, taken, published),
         check_runs(records, name, profile, card.get("seeds"), rule),
         check_setups(records, rule),
-        check_sources(records, text, sources),
+        check_sources(records, text, sources, card),
         check_commits(records),
         check_numbers(records),
         check_certificate(records),

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from pebench.suite.results.cache import RECORDS
+
 WIDE = 160  # columns in a pipe, where nobody's window is the limit
 
 
@@ -41,7 +43,6 @@ def expanded(path: str | Path) -> Path:
 
 
 PATH: dict[str, Any] = {"parser": expanded, "metavar": "PATH"}
-FOLDERS = "PEBENCH_RECORDS"  # the variable of the records; where several are shown, divided as PATH is
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 ProfileName = Annotated[
     str | None,
@@ -53,7 +54,7 @@ ProfileName = Annotated[
     ),
 ]
 Records = Annotated[
-    Path, typer.Option(help="The folder of the records.", envvar=FOLDERS, show_default=True, **PATH)
+    Path, typer.Option(help="The folder of the records.", envvar=RECORDS, show_default=True, **PATH)
 ]
 Corpus = Annotated[
     Path | None,
@@ -118,10 +119,11 @@ AnyProfile = Annotated[
 def sources(records: list[Path] | None, beside: Published | None) -> list[Path]:
     """The folders to show: those that are named, the usual one, or, where there is none, the published results."""
     from pebench.leaderboard.about import PUBLISHED
+    from pebench.leaderboard.board import folder_named
 
     usual = Path("records")
     given = records or [
-        expanded(folder) for folder in os.environ.get(FOLDERS, "").split(os.pathsep) if folder
+        folder_named(folder) for folder in os.environ.get(RECORDS, "").split(os.pathsep) if folder
     ]
     found = list(given) or ([usual] if usual.is_dir() else [])
     if not found:

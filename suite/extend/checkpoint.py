@@ -178,7 +178,7 @@ def trained_length(config: dict[str, Any], scaling: dict[str, Any]) -> int:
     """The longest text of a model's training.
 
     With a linear scaling `max_position_embeddings` may be the length before it, as transformers advises, or the one
-    after it; two other keys, where they stand, say which.
+    after it. Two other keys say which, where they stand.
     """
     length = int(config["max_position_embeddings"])
     if scaling.get("rope_type", scaling.get("type")) != "linear":
@@ -240,11 +240,13 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files of a model's weights: those of its index, else model.safetensors, else all. ModelError without any.
+    """The files of a model's weights: model.safetensors, else what its index names, else all. ModelError without any.
 
     Beside them some models have the same weights once more, under other names: Mistral's consolidated.safetensors.
     """
-    index = folder / "model.safetensors.index.json"
+    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if whole.is_file():
+        return [whole]
     if index.is_file():
         try:
             names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
@@ -255,8 +257,7 @@ def weight_files(folder: Path) -> list[Path]:
         if missing := [name for name in names if not (folder / name).is_file()]:
             raise ModelError(f"{folder} lacks {missing[0]}, which its index names; fetch all files")
         return [folder / name for name in names]
-    whole = folder / "model.safetensors"
-    files = [whole] if whole.is_file() else sorted(folder.glob("*.safetensors"))
+    files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise ModelError(f"{folder} has no *.safetensors; other formats are not read")
     return files

@@ -27,7 +27,8 @@ from pebench.suite.extend.model import fastest
 from pebench.suite.extend.profiles import COST, LOSS, NONE, RETRIEVAL, TASKS, Track
 from pebench.suite.extend.searched import Found, Subject, find, needs_search, with_divisors
 from pebench.suite.extend.trial import method_named
-from pebench.suite.lm.native.build import SOURCES, served
+from pebench.suite.lm.native import stretch
+from pebench.suite.lm.native.build import SOURCES
 from pebench.suite.results.provenance import Provenance
 from pebench.suite.results.record import (
     RUNNING,
@@ -315,7 +316,7 @@ def provenance(run: Run, began: Began) -> Provenance:
         "device": "cpu",
         "threads": torch.get_num_threads(),
         "precision": "bfloat16" if fastest() == torch.bfloat16 else "float32",
-        **served(),
+        "kernels": "native" if stretch.kernels() else "pytorch",
         **began.commit,
         "command": command(run),
     }

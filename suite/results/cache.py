@@ -8,6 +8,8 @@ import stat
 import tempfile
 from pathlib import Path
 
+RECORDS = "PEBENCH_RECORDS"  # the variable of the records folder; where several are shown, divided as PATH is
+
 
 def cache_folder() -> Path:
     """$PEBENCH_CACHE, else the user's cache folder, else a temporary one; whether it can be written is not asked.

@@ -9,6 +9,7 @@ import torch.distributed as dist
 from pebench.encodings.registry import UnknownName, names, resolve
 from pebench.suite.experiment.profiles import Profile
 from pebench.suite.experiment.sharing import Sharing
+from pebench.suite.results.metrics import counted
 from pebench.suite.results.record import CERTIFICATE
 from pebench.tasks import TASKS
 from pebench.tasks.data import tokens
@@ -69,7 +70,7 @@ def demand_device(name: str, sharing: Sharing | None = None) -> None:
         raise EnvironmentProblem("no CUDA device is available here; run with --device cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise EnvironmentProblem(
-            f"no device {name!r}: PyTorch finds {torch.cuda.device_count()} GPUs, from cuda:0"
+            f"no device {name!r}: PyTorch finds {counted(torch.cuda.device_count(), 'GPU')}, from cuda:0"
         )
     if sharing and not dist.is_available():
         raise EnvironmentProblem("this PyTorch is built without torch.distributed; run without --ranks")

@@ -13,7 +13,7 @@ from pebench.suite.experiment.profiles import Profile
 from pebench.suite.proofs.hooks import demand_hooks
 from pebench.suite.results import card as cards
 from pebench.suite.results.metrics import counted
-from pebench.suite.results.record import AGAIN, CERTIFICATE, RecordError, read, to_json, write_whole
+from pebench.suite.results.record import AGAIN, CERTIFICATE, read, to_json, write_whole
 from pebench.suite.results.setup import Setup
 from pebench.suite.runs.cell import Cell
 from pebench.suite.runs.existing import existing, one_line
@@ -111,12 +111,7 @@ def pack(proposal: Proposal, records: Path, out: Path) -> list[str]:
             "wait for that, then run the same command"
         )
     stated = _stated(out, proposal)
-    try:
-        done = [read(records / cell.path, records) for cell in proposal.cells]
-    except RecordError as e:
-        raise SubmitError(
-            f"a record in {records} cannot be read ({e}); `pebench submit` runs it again"
-        ) from e
+    done = [read(records / cell.path, records) for cell in proposal.cells]
     text = done[0].card["source"]
     card = {
         "schema": cards.SCHEMA,

@@ -22,6 +22,7 @@ from streamlit.testing.v1 import AppTest
 from pebench.leaderboard import about, board
 from pebench.leaderboard.about import PUBLISHED
 from pebench.leaderboard.app import app, launch, links, rows, views, widgets
+from pebench.suite.results.cache import RECORDS
 from pebench.suite.results.record import write
 from tests.edited_tracks import LOSS, RETRIEVAL, edited, of_another
 from tests.leaderboard.test_board import HOSTILE, hostile
@@ -64,7 +65,7 @@ def one_page(name: str) -> None:
 
 
 def opened(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str) -> AppTest:
-    monkeypatch.setenv(launch.FOLDER_VARIABLE, str(folder))
+    monkeypatch.setenv(RECORDS, str(folder))
     page = AppTest.from_function(one_page, default_timeout=TIMEOUT, args=(name,)).run()
     assert not page.exception, page.exception
     return page
@@ -289,7 +290,7 @@ def test_a_board_without_scores_breaks_no_page(monkeypatch, unscored, name):
 
 
 def test_the_whole_app_starts_on_the_overview(monkeypatch, folder):
-    monkeypatch.setenv(launch.FOLDER_VARIABLE, str(folder))
+    monkeypatch.setenv(RECORDS, str(folder))
     page = AppTest.from_file(app.__file__, default_timeout=TIMEOUT).run()
     assert not page.exception
     assert page.title[0].value == "Positional encodings, ranked"
@@ -349,7 +350,7 @@ def test_a_choice_of_tasks_ranks_again(monkeypatch, folder):
 
 
 def test_a_task_is_told_with_an_item_and_ranked_alone(monkeypatch, folder):
-    monkeypatch.setenv(launch.FOLDER_VARIABLE, str(folder))
+    monkeypatch.setenv(RECORDS, str(folder))
     page = AppTest.from_function(one_page, default_timeout=TIMEOUT, args=("task",))
     page.query_params["task"] = "needle"
     page.run()
@@ -363,7 +364,7 @@ def test_a_task_is_told_with_an_item_and_ranked_alone(monkeypatch, folder):
 def test_ones_own_row_is_marked_beside_the_published_ones(monkeypatch, folder, tmp_path):
     monkeypatch.setattr(board, "PUBLISHED", folder)
     mine = write_sweep(tmp_path, {"mine": 6.1})
-    monkeypatch.setenv(launch.FOLDER_VARIABLE, os.pathsep.join([str(mine), "published"]))
+    monkeypatch.setenv(RECORDS, os.pathsep.join([str(mine), "published"]))
     page = AppTest.from_function(one_page, default_timeout=TIMEOUT, args=("overview",)).run()
     assert not page.exception
     assert {row["name"] for row in table_of(page)["rows"] if row["own"]} == {"mine"}
@@ -372,7 +373,7 @@ def test_ones_own_row_is_marked_beside_the_published_ones(monkeypatch, folder, t
 
 def test_an_app_that_others_can_reach_reads_no_other_folder(monkeypatch, folder, tmp_path):
     monkeypatch.setenv(launch.OPEN_VARIABLE, "1")
-    monkeypatch.setenv(launch.FOLDER_VARIABLE, str(folder))
+    monkeypatch.setenv(RECORDS, str(folder))
     page = AppTest.from_function(one_page, default_timeout=TIMEOUT, args=("overview",))
     page.query_params["records"] = str(write_sweep(tmp_path, {"secret": 1.0}))
     page.run()
@@ -401,7 +402,7 @@ def test_a_host_that_is_another_machine_s_is_not_called_a_port_in_use() -> None:
 
 
 def test_a_link_reproduces_a_view(monkeypatch, folder):
-    monkeypatch.setenv(launch.FOLDER_VARIABLE, str(folder))
+    monkeypatch.setenv(RECORDS, str(folder))
     page = AppTest.from_function(one_page, default_timeout=TIMEOUT, args=("encoding",))
     page.query_params["encoding"] = "fox"
     page.run()
@@ -442,7 +443,7 @@ WRONG = [  # page, what a link names that there is not, what is said instead
 
 @pytest.mark.parametrize(("name", "link", "words"), WRONG)
 def test_a_link_to_what_there_is_not_says_so_and_shows_nothing_else(monkeypatch, folder, name, link, words):
-    monkeypatch.setenv(launch.FOLDER_VARIABLE, str(folder))
+    monkeypatch.setenv(RECORDS, str(folder))
     page = AppTest.from_function(one_page, default_timeout=TIMEOUT, args=(name,))
     for key, value in link.items():
         page.query_params[key] = value
@@ -458,7 +459,7 @@ def test_a_link_to_what_there_is_not_says_so_and_shows_nothing_else(monkeypatch,
 def test_a_link_to_an_encoding_of_another_profile_names_that_profile(monkeypatch, tmp_path):
     folder = write_sweep(tmp_path, {"rope": 1.0, "fox": 2.0, "alibi": 3.0})
     write_sweep(tmp_path, {"rope": 1.0, "cope": 2.0}, profile="STANDARD")
-    monkeypatch.setenv(launch.FOLDER_VARIABLE, str(folder))
+    monkeypatch.setenv(RECORDS, str(folder))
     page = AppTest.from_function(one_page, default_timeout=TIMEOUT, args=("encoding",))
     page.query_params |= {"encoding": "cope", "profile": "QUICK"}
     page.run()
@@ -468,7 +469,7 @@ def test_a_link_to_an_encoding_of_another_profile_names_that_profile(monkeypatch
 
 @pytest.mark.parametrize("spelling", ["rope+fox", "rope fox", "ROPE+FOX"])
 def test_a_plus_may_have_become_a_space(monkeypatch, tmp_path, spelling):
-    monkeypatch.setenv(launch.FOLDER_VARIABLE, str(write_sweep(tmp_path, {"rope": 1.0, "rope+fox": 6.0})))
+    monkeypatch.setenv(RECORDS, str(write_sweep(tmp_path, {"rope": 1.0, "rope+fox": 6.0})))
     page = AppTest.from_function(one_page, default_timeout=TIMEOUT, args=("encoding",))
     page.query_params["encoding"] = spelling
     page.run()

@@ -21,6 +21,7 @@ from pebench.leaderboard.board import (
     Board,
     BoardError,
     board_of,
+    folder_named,
     make_board,
     newest_version,
     stamp,
@@ -425,6 +426,7 @@ def test_rich_markup_in_records_is_not_run(tmp_path):
 def test_csv_text_is_no_formula():
     frame = pd.DataFrame({"name": ["=cmd()", "rope", "-x"], "score": [-1.0, 2.0, 3.0]})
     assert safe_csv(frame).splitlines() == ["name,score", "'=cmd(),-1.0", "rope,2.0", "'-x,3.0"]
+    assert safe_csv(frame.astype({"name": "category"})) == safe_csv(frame)
 
 
 def test_markdown_is_escaped_and_a_table_row_stays_one():
@@ -805,3 +807,9 @@ def test_a_newer_version_opens_first_once_it_can_answer():
     assert opened(tasks=["copy"]) == "QUICK"
     assert opened(left_out="throughput") == "QUICK"
     assert newest_version("QUICK", columns([])) == "QUICK"
+
+
+@pytest.mark.parametrize("text", ["~there-is-no-such-user/x", "a\0b"])
+def test_a_name_that_is_no_path_is_told(text: str) -> None:
+    with pytest.raises(BoardError, match="is no folder"):
+        folder_named(text)

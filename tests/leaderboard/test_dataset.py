@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from httpx2 import ConnectError
+from huggingface_hub.utils import filter_repo_objects
 from typer.testing import CliRunner
 
 from pebench.leaderboard.about import EXTENDED
@@ -264,7 +265,7 @@ def test_the_card_names_every_table_column_and_metric(folder: Path) -> None:
     assert head.count("default: true") == 1
     assert "license: apache-2.0\n" in head
     assert "size_categories:\n- n<1K" in head
-    assert "@misc{pebench," in body
+    assert "@software{pebench," in body
     assert "| `exact` | share | higher |" in body
 
 
@@ -423,7 +424,10 @@ def test_a_site_goes_to_a_static_space(folder: Path, site: Path) -> None:
     publish.push("me/board", site, "the board", api=hub, space=True)  # type: ignore[arg-type]
     (_, repo), (_, given) = hub.calls
     assert (repo["repo_type"], repo["space_sdk"], given["repo_type"]) == ("space", "static", "space")
-    assert {"*.html", "tasks/*.html", "assets/*", "README.md"} <= set(given["allow_patterns"])
+    every = ["README.md", "index.html", "card.png", "QUICK/tasks/copy.html", "QUICK/data/board.json", "QUICK/card.png",
+             "QUICK/badges/rope.svg", "assets/plotly.min.js"]  # fmt: skip
+    sent = list(filter_repo_objects([*every, "notes.txt"], allow_patterns=given["allow_patterns"]))
+    assert sent == every
     assert "README.md" not in given["delete_patterns"]
     with pytest.raises(publish.PublishError, match="pebench site"):
         publish.push("me/board", folder, "a dataset", api=hub, space=True)  # type: ignore[arg-type]
@@ -468,3 +472,12 @@ def test_a_push_says_what_is_missing(folder: Path, tmp_path: Path, monkeypatch: 
     assert "write owner/name" in push("../../etc", folder)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert "offline mode is set" in push("me/x", folder)
+
+
+def test_a_folder_without_scores_is_a_dataset_too(tmp_path: Path) -> None:
+    records = [r for r in Sweep({"rope": 1.0}).records() if r.task == "certificate"]
+    rows = build(records, tmp_path / "out", "1.2.3")
+    assert rows["runs"] == 1
+    text = (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    assert "data/scores.parquet" not in text
+    assert "n<1K" in text

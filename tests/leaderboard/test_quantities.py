@@ -129,4 +129,4 @@ def test_rows_that_share_no_processor_with_the_others_are_named() -> None:
     for found, named in ((records, []), (apart, []), (alone, ["nope"])):
         board = board_of(found, "QUICK", {"QUICK": 1}, [])
         notes = [note for note in board.notes if "No other row was made" in note]
-        assert [note.partition("processor of ")[2].partition(":")[0] for note in notes] == named
+        assert [note.partition("precision of ")[2].partition(":")[0] for note in notes] == named

@@ -2,10 +2,12 @@
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
@@ -14,6 +16,7 @@ from pebench.leaderboard.app import views
 from pebench.leaderboard.board import BoardError, board_of, make_board
 from pebench.leaderboard.export import site
 from pebench.leaderboard.export.pictures import badge
+from pebench.suite.results.record import write
 from tests.leaderboard.test_board import hostile
 from tests.leaderboard.test_browser import FLAGS, chromium
 from tests.made_records import SKILL, Sweep, write_sweep
@@ -74,10 +77,17 @@ def test_hostile_text_is_only_text(out: Path) -> None:
             json.loads(script)
 
 
+def strict(file: Path) -> Any:
+    """JSON as browsers read it: without NaN."""
+
+    def never(name: str) -> None:
+        raise ValueError(f"{file}: {name}")
+
+    return json.loads(file.read_text(encoding="utf-8"), parse_constant=never)
+
+
 def test_every_table_is_json(out: Path, records: Path) -> None:
-    tables = {
-        file.stem: json.loads(file.read_text(encoding="utf-8")) for file in (out / "data").glob("*.json")
-    }
+    tables = {file.stem: strict(file) for file in (out / "data").glob("*.json")}
     assert {"board", "overview", "pairs", "task-needle", "cost-train_ratio", "rope-runs"} <= tables.keys()
     made = make_board(records)
     assert [e["name"] for e in tables["board"]["encodings"]] == [e.name for e in made.entries]
@@ -232,3 +242,33 @@ def test_the_site_works_from_a_disk(page: Page, out: Path) -> None:
     assert page.evaluate("document.querySelector('link[rel=canonical]').href").endswith("/QUICK/compare.html")
     page.goto((out / "compare.html").as_uri() + "#nobody&rope")
     expect(page.get_by_role("alert")).to_have_text("There is no encoding nobody on this board.")
+
+
+def test_a_site_links_to_no_page_of_a_version_that_lacks_it(tmp_path: Path) -> None:
+    for profile in ("QUICK", "QUICK_2"):
+        for record in Sweep({"rope": 1.0, "fox": 6.0}, seeds=2, profile=profile, tasks=["copy"]).records():
+            if record.task == "copy":
+                write(record, tmp_path / "records")
+    site.build([tmp_path / "records"], "QUICK_2", tmp_path / "out", "1.2.3")
+    text = (tmp_path / "out/index.html").read_text(encoding="utf-8")
+    for link in re.findall(r'<a href="(QUICK/[^"#]+)', text):
+        assert (tmp_path / "out" / link).exists(), link
+    assert "QUICK/tasks/needle.html" not in text
+
+
+def test_a_folder_of_something_else_stays_and_a_page_of_the_past_goes(tmp_path: Path) -> None:
+    records, out = write_sweep(tmp_path / "records", {"rope": 1.0, "fox": 6.0}, seeds=2), tmp_path / "out"
+    site.build([records], None, out, "1.2.3")
+    gone = [out / "encodings/fox.html", out / "QUICK/badges/fox.svg", out / "data/fox-runs.json"]
+    assert all(file.exists() for file in gone)
+    (out / "mine.txt").write_text("stays")
+    for file in records.rglob("fox"):
+        shutil.rmtree(file)
+    site.build([records], None, out, "1.2.4")
+    assert not any(file.exists() for file in gone)
+    assert (out / "encodings/rope.html").exists()
+    assert (out / "mine.txt").exists()
+    (out / "README.md").write_text("# Mine")
+    with pytest.raises(BoardError, match="something else"):
+        site.build([records], None, out, "1.2.4")
+    assert (out / "README.md").read_text() == "# Mine"

@@ -368,7 +368,7 @@ def test_the_command_refuses_a_model_of_symbols(tmp_path: Path, pebench: Pebench
     ("task", "begins"),
     [("language", True), ("language_ends", True), ("needle_text", True), ("needle", False)],
 )
-def test_who_was_trained_on_texts_that_begin(task: str, begins: bool) -> None:
+def test_models_of_texts_that_begin_say_so(task: str, begins: bool) -> None:
     about = describe(model("nope"), "nope", task, "STANDARD_2", 0, "ab" * 32, Corpus())
     assert about.begins is begins
 

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from pebench.leaderboard import about
 from pebench.leaderboard.app import links, views
 from pebench.leaderboard.app.screens.pictures import show_pictures
 from pebench.leaderboard.app.widgets import COLUMNS, download, open_board, show_frame, show_raw, shown_folders
@@ -19,6 +20,7 @@ def show() -> None:
     name = links.pick("Encoding", [entry.name for entry in board.entries], "encoding")
     entry = next(e for e in board.entries if e.name == name)
     card, parts = board.cards[name], views.one(board, name)
+    asked = "FILE.py:CLASS" if name in board.own else name
     links.demand("file", list(parts["runs"]["file"]), "record")
     st.title(plain(entry.title or name))
     st.caption(f"{plain(name)} · {plain(entry.family)} · kernel {plain(entry.kernel)} · {paper(entry.paper)}")
@@ -35,18 +37,20 @@ def show() -> None:
     costs = views.costs(entry)
     if len(costs):
         show_frame(costs, {"value": COLUMNS["value"]})
+    elif about.task(board.profile, "throughput"):
+        st.info(f"Not measured yet: `pebench run --profile {board.profile} -e {asked} -t throughput`.")
     else:
-        st.info(f"Not measured yet: `pebench run --profile {board.profile} -e {name} -t throughput`.")
+        st.info(f"{board.profile} measures no cost.")
     st.subheader("Certificate")
     claims = [claim for claim in ("relative", "norm_preserving") if card.get(claim) is True]
     st.caption(f"Claims: {plain(', '.join(claims)) or 'none'}. Each claim is among the checks.")
     if parts["certificate"].empty:
-        st.info(f"Not checked yet: `pebench run --profile {board.profile} -e {name} -t certificate`.")
+        st.info(f"Not checked yet: `pebench run --profile {board.profile} -e {asked} -t certificate`.")
     else:
         badges(parts["certificate"])
         with st.expander("What was measured"):
             show_frame(parts["certificate"], height="auto")
-    show_pictures(shown_folders(), board.profile, name)
+    show_pictures(shown_folders(), board.profile, name, asked)
     st.subheader("Source")
     with st.expander(plain(text(card, "file") or "no source in the records")):
         st.code(text(card, "source"), language="python")

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import streamlit as st
 
+from pebench.leaderboard import about
 from pebench.leaderboard.app import encoding_figures, links
 from pebench.leaderboard.app.widgets import draw
 from pebench.leaderboard.printing import plain
 
 
-def show_pictures(folders: Sequence[Path], profile: str, name: str) -> None:
-    """What an encoding does to logits, and where its trained models look."""
+def show_pictures(folders: Sequence[Path], profile: str, name: str, asked: str) -> None:
+    """What an encoding does to logits, and where its trained models look; `asked` is its name in a command."""
     st.subheader("Pictures")
     file = encoding_figures.newest(folders, profile, name)
     if file is None:
@@ -20,9 +21,11 @@ def show_pictures(folders: Sequence[Path], profile: str, name: str) -> None:
                 f"It has no model of its own: see {plain(name.partition('@')[0])}, whose model it extends."
             )
         else:
+            texts = [task.name for task in about.tasks(profile) if task.family == "language" and task.steps]
+            made = f": `pebench run --profile {profile} -e {asked} -t {texts[0]} --save`" if texts else ""
             st.info(
-                "No pictures in this folder. They are made beside a model when it is trained and saved: "
-                f"`pebench run --profile {profile} -e {name} -t language` where that run has no record yet."
+                f"No pictures in this folder. They are made beside a model when it is trained and saved{made}. A run "
+                "that has its record trains no model again."
             )
         return
     try:

@@ -44,12 +44,13 @@ function compare() {
   const show = () => {
     const [a, b] = [names.indexOf(first.value), names.indexOf(second.value)];
     const pair = a < b ? `${a} ${b}` : `${b} ${a}`, found = pairs[pair] ?? [], sign = a < b ? 1 : -1;
+    const turned = (x) => (x === null ? null : sign * x);
     const sentences = (verdicts[pair] ?? []).map((text) => Object.assign(document.createElement("li"), { textContent: text }));
     place.querySelector(".verdict").replaceChildren(...sentences);
     const rows = found.map(([task, difference, low, high, p, seeds]) => ({
       name: tasks[task], title: "", search: tasks[task], href: "#", group: "", p, seeds,
       "p-text": p === null ? "–" : p < 0.001 ? "< 0.001" : p.toFixed(3),
-      difference: { score: sign * difference, low: sign > 0 ? low : -high, high: sign > 0 ? high : -low },
+      difference: difference === null ? null : { score: turned(difference), low: turned(sign > 0 ? low : high), high: turned(sign > 0 ? high : low) },
     }));
     const table = place.querySelector("[data-pairs]");
     table.replaceChildren(Object.assign(document.createElement("div"), { className: "pebench-table" }));

@@ -41,6 +41,7 @@ ORDER = (
     "save",
     "retry",
 )  # of a run in a list
+SLOWEST = 3600.0  # seconds that a node may take for its facts; hashing a large text takes minutes
 PATIENCE = 120  # seconds that Slurm may take to answer, and a node to be free for its facts
 
 
@@ -133,7 +134,8 @@ def submit_runs(cells: list[Cell], folder: Path, options: Options, retry: bool, 
     jobs: list[str] = []
     earlier = {before[key_of(cell)].partition("_")[0] for cell in waiting}
     for waits, part in ((False, [c for c in missing if not c.base]), (True, [c for c in missing if c.base])):
-        first = {*jobs, *earlier} if waits else set[str]()
+        running = {job.partition("_")[0] for job in before.values()} if options.at_once else set[str]()
+        first = {*running, *jobs, *earlier} if waits else running
         for start in range(0, len(part), largest):
             orders = [
                 ordered(c, options.device, save or c in bases, retry, options.sharing)
@@ -152,6 +154,8 @@ def submit_runs(cells: list[Cell], folder: Path, options: Options, retry: bool, 
     status = ["--profile", cells[0].profile, "--tasks", tasks, "--records", os.fspath(folder)]
     for encoding in dict.fromkeys(cell.encoding for cell in cells):
         status += ["-e", encoding]
+    status += ["--seeds", f"{max(cell.seed for cell in cells) + 1}"]
+    status += ["--corpus", os.fspath(cells[0].corpus)] if cells[0].corpus else []
     return (
         f"{already}{counted(len(missing), 'run')} submitted as job {numbers}\n"
         f"`pebench status {shlex.join(status)}` shows them, `squeue --job={','.join(jobs)}` "
@@ -169,8 +173,7 @@ def key_of(cell: Cell) -> Key:
 
 def key_in(order: dict[str, Any]) -> Key:
     """The run of an order."""
-    names = ("encoding", "task", "profile", "seed", "corpus", "fingerprint")
-    encoding, task, profile, seed, corpus, fingerprint = (order[name] for name in names)
+    encoding, task, profile, seed, corpus, fingerprint = (order[name] for name in ORDER[:6])
     return encoding, task, profile, seed, corpus or "", fingerprint
 
 
@@ -276,8 +279,11 @@ def run_one(listing: Path, number: int, console: Console) -> int:
     node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
     console.print(f"{node} is left out: {'; '.join(faults)}", markup=False, highlight=False, soft_wrap=True)
     if "SLURM_ARRAY_JOB_ID" in os.environ:
-        with contextlib.suppress(OSError), (listing.parent / f"{node}.fault").open("x") as file:
-            file.write("; ".join(faults))  # not where it stands already, or the folder is the fault
+        try:
+            (listing.parent / f"{node}.fault").write_text("; ".join(faults))
+        except OSError as e:  # the folder is the fault: each other node would send the run on
+            console.print(f"the run is not submitted again: {e.strerror or e}")
+            return 3
         others = {node, *(name for name, _ in left_out(folder)), *excluded(listing)}
         job = submit(listing, [number], more=(f"--exclude={','.join(sorted(others))}",))
         console.print(f"the run is in the queue again, as job {job}")
@@ -307,7 +313,7 @@ def order_of(listing: Path, number: int) -> dict[str, Any]:
 def excluded(listing: Path) -> list[str]:
     """The nodes that the user's own options leave out; of two such options sbatch takes the last."""
     words: list[str] = json.loads(listing.read_text(encoding="utf-8"))["sbatch"]
-    given = [word.partition("=")[2] for word in words if word.startswith("--exclude=")]
+    given = [found[1] for word in words if (found := re.match(r"(?:--exclude[= ]|-x[= ]?)(.*)", word))]
     return [node for names in given[-1:] for node in re.findall(r"[^,\[]+(?:\[[^]]*])?", names)]
 
 
@@ -341,13 +347,14 @@ def states_of_nodes(
         )
         for name in names
     }  # fmt: skip
-    found = {}
+    found, end = {}, time.monotonic() + PATIENCE + SLOWEST
     for name, job in jobs.items():
         try:
-            out, errors = job.communicate(timeout=2 * PATIENCE)
+            out, errors = job.communicate(timeout=max(1.0, end - time.monotonic()))
         except subprocess.TimeoutExpired:
             job.kill()
-            found[name] = {"faults": [f"did not state its facts in {2 * PATIENCE} s"]}
+            job.communicate()
+            found[name] = {"faults": [f"did not state its facts in {SLOWEST:.0f} s"]}
             continue
         try:
             found[name] = {key: value for key, value in json.loads(out)[0].items() if key != "node"}

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pebench.suite.results.record import Record, from_json, to_json
+from pebench.suite.results.record import Record, Row, from_json, to_json
 from tests.spoiled import Spoiled, card, changed, demand_found, floors, found, one, problems, rows_of, values
 
 
@@ -24,6 +24,16 @@ def setup(f: Path, **other: Any) -> None:
     changed(f, "language", setup={**from_json(path.read_text()).setup, **other})
 
 
+def in_words(f: Path) -> tuple[Row, ...]:
+    """Lengths as texts: their labels are those of the numbers."""
+    return tuple(
+        replace(row, condition={k: f"{v}" for k, v in row.condition.items()})
+        if row.metric == "exact"
+        else row
+        for row in rows_of(f)
+    )
+
+
 SPOILED: Spoiled = {
     "a missing run": (lambda f: one(f, "needle").unlink(), "no record of my_idea needle SMOKE seed 0"),
     "a missing certificate": (lambda f: one(f, "certificate").unlink(), "there is none"),
@@ -35,6 +45,7 @@ SPOILED: Spoiled = {
         "has no result (failed)",
     ),
     "a lower floor": (lambda f: floors(f, 0.3), "is another question"),
+    "a length in words": (lambda f: changed(f, rows=in_words(f)), "is another question"),
     "more steps": (lambda f: setup(f, steps=10**6), "differs in: 'steps'"),
     "another text": (lambda f: setup(f, corpus={"name": "books-v1", "sha256": "0" * 64}), "'corpus'"),
     "one's own text": (lambda f: setup(f, corpus={"name": "user:x", "sha256": "0" * 64}), "'corpus'"),

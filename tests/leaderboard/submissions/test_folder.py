@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pebench.leaderboard.submissions.folder import strict_json
 from pebench.leaderboard.submissions.report import SubmissionError
 from pebench.suite.results.record import Record, RecordError
-from tests.spoiled import CODE, Spoiled, demand_found, found, one
+from tests.spoiled import CODE, Spoiled, demand_found, found, one, problems
 
 
 def symlink(f: Path) -> None:
@@ -44,8 +44,10 @@ def fifo(f: Path) -> None:
 
 
 SPOILED: Spoiled = {
-    "a huge source": (huge_source, "larger than 200 kB"),
-    "a huge record": (huge_file, "larger than 4096 kB"),
+    "a huge source": (huge_source, "1024 MB in all"),
+    "a huge record": (huge_file, "1024 MB in all"),
+    "a large source": (lambda f: (f / "my_idea.py").write_text("#" * 300_000), "larger than 200 kB"),
+    "a large record": (lambda f: one(f).write_text(" " * 5_000_000), "larger than 4096 kB"),
     "a link": (symlink, "is a link"),
     "a hard link": (hard_link, "is a hard link"),
     "a pipe": (fifo, "no regular file"),
@@ -74,3 +76,17 @@ def test_what_is_no_folder_is_refused(what: str, whole: Path, tmp_path: Path) ->
 def test_any_bytes_are_json_or_a_record_error(data: bytes) -> None:
     with contextlib.suppress(RecordError):
         strict_json(data)
+
+
+def test_too_many_files_are_not_read(
+    folder: Path, board: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pebench.leaderboard.submissions.folder.FILES", 3)
+    report = found(folder, board)
+    assert "more than 3 files" in problems(report)
+    assert report.records == []
+    monkeypatch.undo()
+    monkeypatch.setattr("pebench.leaderboard.submissions.folder.FOLDER_BYTES", 1000)
+    report = found(folder, board)
+    assert "MB in all" in problems(report)
+    assert report.records == []

@@ -1,10 +1,11 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pebench.leaderboard.submissions.validate import validate
-from pebench.suite.results.record import Record
+from pebench.suite.results.record import Record, from_json, to_json
 from tests.spoiled import (
     CODE,
     RULES,
@@ -18,6 +19,14 @@ from tests.spoiled import (
     source,
     their_card,
 )
+
+
+def their_cards(f: Path, **other: Any) -> None:
+    """Another card in all records."""
+    for path in (f / "records").rglob("*.json"):
+        record = from_json(path.read_text())
+        path.write_text(to_json(replace(record, card={**record.card, **other})))
+
 
 SPOILED: Spoiled = {
     "the name of another": (lambda f: card(f, name="rope"), "there is an encoding 'rope' already"),
@@ -33,6 +42,21 @@ SPOILED: Spoiled = {
     "the corpus": (lambda f: source(f, "from pebench.tasks.data.corpus import load\n"), "does not import"),
     "eval": (lambda f: source(f, "eval('1')\n"), "no use for `eval`"),
     "bidirectional source": (lambda f: source(f, "x = 1  # \u202e\n"), "U+202E"),
+    "code of the hub": (
+        lambda f: source(f, "import torch\ntorch.hub.load('x/y', 'm')\n"),
+        "loads by `torch.hub`",
+    ),
+    "two encodings": (
+        lambda f: source(
+            f, (f / "my_idea.py").read_text() + '\n@register("rope")\nclass R2(Encoding): pass\n'
+        ),
+        "registers 'rope' too",
+    ),
+    "a date to come": (lambda f: provenance(f, started="9999-12-31T00:00:00+00:00"), "does not say when"),
+    "a date of no zone": (lambda f: provenance(f, started="2026-01-02T03:04:05"), "does not say when"),
+    "another title": (lambda f: card(f, title="Best of all"), "and card.json 'Best of all'"),
+    "a family of markup": (lambda f: their_cards(f, family="<b>additive"), "`family` in the records"),
+    "an endless formula": (lambda f: their_cards(f, formula="x" * 5000), "`formula` in the records"),
     "changed code": (lambda f: provenance(f, dirty=True), "clean checkout"),
     "no commit": (lambda f: provenance(f, commit="$(rm -rf ~)"), "clean checkout"),
     "no date": (lambda f: provenance(f, started="yesterday"), "does not say when"),
