@@ -412,12 +412,12 @@ def stamp(*records: Path) -> int:
 
 def folder_named(text: str) -> Path:
     """The records folder that a person means: a path, or the word `published`. BoardError where it is no path."""
+    if "\0" in text:
+        raise BoardError(f"{text!r} is no folder: it holds a null byte")
     try:
-        path = PUBLISHED if text == "published" else Path(text).expanduser()
-        path.exists()
-    except (ValueError, RuntimeError) as e:  # a null byte; a user that there is not
+        return PUBLISHED if text == "published" else Path(text).expanduser()
+    except RuntimeError as e:  # a user that there is not
         raise BoardError(f"{text!r} is no folder: {e}") from e
-    return path
 
 
 def cached_board(

@@ -25,7 +25,8 @@ METHOD = f"""
    all encodings plus its standard error, by as much as their variances agree (Smyth, 2004). It never falls below the
    encoding's own. A preview gets that mean. Where every encoding has one seed there is no interval.
 8. **Test sampling.** A share of n answers is binomial. Bits per byte are a mean of n terms that vary as much as their
-   mean. All encodings and seeds answer the same test items, so more seeds do not reduce this part.
+   mean. The log of an error rate varies as its count of wrong reads, at most one of each sequence. All encodings and
+   seeds answer the same test items, so more seeds do not reduce this part.
 9. **Tiers.** The best encoding begins the first tier. From the best down, the first encoding that a paired t-test
    separates from its tier's leader begins the next tier. The test is at {ranking.LEVEL:.0%}, after Holm's
    correction over *all* pairs, because the leader is chosen after looking. The leader is the tier's best

@@ -251,10 +251,10 @@ def tabulate_pictures(
         Path | None,
         typer.Option(help="A trained model: adds what training changed.", **PATH),
     ] = None,
-    corpus: Corpus = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write it here; default: print it.", **PATH)
     ] = None,
+    corpus: Corpus = None,
 ) -> None:
     """Print an encoding's curves as a table: logit by distance, spectrum, learned frequencies, attention mass."""
     import torch

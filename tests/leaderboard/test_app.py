@@ -25,6 +25,7 @@ from pebench.leaderboard.app import app, launch, links, rows, views, widgets
 from pebench.suite.results.cache import RECORDS
 from pebench.suite.results.record import write
 from tests.edited_tracks import LOSS, RETRIEVAL, edited, of_another
+from tests.in_process import exit_code
 from tests.leaderboard.test_board import HOSTILE, hostile
 from tests.made_records import SKILL, STANDARD_TASKS, Sweep, checks, write_failure, write_sweep
 from tests.ports import unused_port
@@ -163,7 +164,8 @@ def test_two_sizes_make_a_page_of_the_trend(monkeypatch, tmp_path):
     page = opened(monkeypatch, tmp_path, "trend")
     told = said(page).replace("\\", "")
     assert (
-        "Sizes: QUICK 0.20 M parameters (seeds: 3; fp32), LARGE 1.00 M parameters (seeds: 3; fp32)." in told
+        "Sizes: QUICK 0.20 M parameters (seeds: 3; learning rate 0.002; fp32), LARGE 1.00 M parameters (seeds: 3; "
+        "learning rate 0.002; fp32)." in told
     )
     assert not page.info
     assert len(page.dataframe[0].value) == 11 * 10 // 2
@@ -296,15 +298,21 @@ def test_the_whole_app_starts_on_the_overview(monkeypatch, folder):
     assert page.title[0].value == "Positional encodings, ranked"
 
 
-def test_the_recipe_of_a_streamlit_space_shows_the_published_results(monkeypatch, folder, tmp_path):
+def test_the_recipe_of_a_space_shows_the_published_results(monkeypatch, folder):
     recipe = (Path(__file__).parents[2] / "docs" / "releasing.md").read_text(encoding="utf-8")
-    lines = re.search(r"`app.py` with the lines `(.*)` and `(.*)`", recipe)
-    assert lines is not None
-    (tmp_path / "app.py").write_text("\n".join(lines.groups()), encoding="utf-8")
-    for name, value in re.findall(r"`(PEBENCH_\w+)=(\w+)`", recipe):
-        monkeypatch.setenv(name, value)
+    variables = re.search(r"^ENV (.*)$", recipe, re.MULTILINE)
+    assert variables is not None
+    for part in variables[1].split():
+        monkeypatch.setenv(*part.split("="))
+    command = re.search(r"^CMD (.*)$", recipe, re.MULTILINE)
+    assert command is not None
+    given = {}
+    monkeypatch.setattr(launch, "run_app", lambda folders, port, browser, host: given.update(locals()) or 0)
+    assert exit_code(monkeypatch, *json.loads(command[1])[1:]) == 0
+    assert given["folders"] == [board.PUBLISHED]
+    assert (given["port"], given["browser"], given["host"]) == (7860, False, "0.0.0.0")
     monkeypatch.setattr(board, "PUBLISHED", folder)
-    page = AppTest.from_file(str(tmp_path / "app.py"), default_timeout=TIMEOUT).run()
+    page = AppTest.from_file(app.__file__, default_timeout=TIMEOUT).run()
     assert not page.exception
     assert len(names_of_main(page)) == 11
     assert "records" not in page.session_state  # no box for another folder

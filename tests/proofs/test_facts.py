@@ -31,7 +31,8 @@ def test_the_map_tells_what_tells_encodings_apart():
     assert told["t5_bias"] == (["distance"], ["add"], "none: a table or function of distances")
     assert told["drope"] == (["distance"], ["rotate", "scale", "schedule"], "SO(d) (GRAPE-M) x scalings")
     assert told["bipe"][:2] == (["position", "tokens"], ["place", "embed", "rotate"])
-    assert told["canon"] == (["distance", "neighbours"], ["rotate", "mix"], "SO(d) (GRAPE-M)")
+    none = "none: q and k change as no group acts"
+    assert told["canon"] == (["distance", "neighbours"], ["rotate", "transform", "mix"], none)
     assert told["output_gate"][:2] == (["distance", "content"], ["rotate", "gate"])
     assert told["swan_512"][1] == told["rnope_swa"][1] == ["rotate", "hide"]
     assert told["grape_ap"][2] == "path of unipotent factors (GRAPE-AP)"
