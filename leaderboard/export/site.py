@@ -42,9 +42,17 @@ MENU = {
     "submit.html": "Submit",
 }
 MISSING = "404.html"
-OURS = (".html", ".json", ".svg", ".png")  # files of boards, which another call may not write
-SPACE = """---
-title: pebench leaderboard
+PLACES = (
+    "*.html",
+    "card.png",
+    "badges/*.svg",
+    "data/*.json",
+    "encodings/*.html",
+    "tasks/*.html",
+)  # in the folder of a board
+NAME = "title: pebench leaderboard"
+SPACE = f"""---
+{NAME}
 emoji: 📏
 colorFrom: blue
 colorTo: gray
@@ -115,11 +123,12 @@ def build(
     and this one does not is removed. BoardError where there is nothing to show, or the folder holds something else;
     OSError where it cannot be written.
     """
-    before_it = written(out)
     newest = make_board(records, profile)
     boards = [newest]
     while before := version_before(boards[-1].profile, newest.profiles):
         boards.append(make_board(records, before))
+    clear(out)
+    put(out / "README.md", SPACE.encode())  # first: a call that is cut off is known by it
     counts = Counter[str]()
     for n, board in enumerate(boards):
         offered = {
@@ -135,24 +144,20 @@ def build(
             put(out / MISSING, document(site, missing(site), "").encode())
     for name, content in assets().items():
         put(out / "assets" / name, content)
-    put(out / "README.md", SPACE.encode())
     put(out / ".nojekyll", b"")  # GitHub Pages serves the files as they are
-    kept = {path for path, at in written(out).items() if at != before_it.get(path)}
-    for path in before_it.keys() - kept:
-        path.unlink(missing_ok=True)
     return dict(counts)
 
 
-def written(folder: Path) -> dict[Path, int]:
-    """The files of a site in a folder, with the time of each. BoardError where it holds something else."""
+def clear(folder: Path) -> None:
+    """Remove the pages, tables and pictures of an earlier site. BoardError where the folder holds something else."""
     if not folder.is_dir() or not any(folder.iterdir()):
-        return {}
+        return
     readme = folder / "README.md"
-    if not readme.is_file() or readme.read_bytes() != SPACE.encode():
+    if not readme.is_file() or NAME.encode() not in readme.read_bytes():
         raise BoardError(f"{folder} holds something else than a site; name a new folder")
-    return {
-        path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.suffix in OURS
-    }
+    for place in PLACES:
+        for path in [*folder.glob(place), *folder.glob(f"*/{place}")]:
+            path.unlink(missing_ok=True)
 
 
 def _alone(records: Sequence[Path], profile: str, task: str) -> Board:
