@@ -3,11 +3,11 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from pebench.encodings.base import Encoding, Shape
+from pebench.encodings.base import Encoding
 from pebench.encodings.learned_ape import LearnedAPE
+from pebench.encodings.parts import part
 from pebench.encodings.randomized import Drawn
 from pebench.encodings.registry import EncodingError, register
-from pebench.encodings.streams import build
 
 
 @register("random_floats")
@@ -27,15 +27,13 @@ class RandomFloats(Drawn):
     )
 
     span = 1
-    tiny = Shape(layers=1, heads=2, head_dim=8, train_length=8)
 
     @classmethod
     def over(cls, inner: type[Encoding]) -> type[Self]:
-        for part in build(inner, cls.tiny).modules():
-            if isinstance(part, LearnedAPE):
-                raise EncodingError(
-                    f"{part.title} have no vector between two positions; randomized draws whole ones"
-                )
+        if found := part(inner, LearnedAPE):
+            raise EncodingError(
+                f"{found.title} have no vector between two positions; randomized draws whole ones"
+            )
         return super().over(inner)
 
     def draw(self, count: int, device: torch.device) -> Tensor:

@@ -5,10 +5,10 @@ from torch import Tensor, nn
 
 from pebench.encodings.asentmax import ASEntmax
 from pebench.encodings.base import At, Columns, Encoding, Keys, Shape, visible
+from pebench.encodings.parts import part
 from pebench.encodings.registry import EncodingError, register
 from pebench.encodings.rope import RoPE
 from pebench.encodings.stick_breaking import StickBreaking
-from pebench.encodings.streams import build
 from pebench.encodings.tra import TRA
 from pebench.encodings.wrapper import Wrapper
 
@@ -29,7 +29,6 @@ class SSMax(Wrapper):
     relative = True
 
     inner_class = RoPE
-    tiny = Shape(layers=1, heads=2, head_dim=8, train_length=8)
 
     def __init__(self, shape: Shape):
         super().__init__(shape)
@@ -38,11 +37,8 @@ class SSMax(Wrapper):
 
     @classmethod
     def over(cls, inner: type[Encoding]) -> type[Self]:
-        for part in build(inner, cls.tiny).modules():
-            if isinstance(part, StickBreaking | TRA | ASEntmax):
-                raise EncodingError(
-                    f"{part.title} has no softmax that ssmax could scale; drop one of the two"
-                )
+        if found := part(inner, StickBreaking, TRA, ASEntmax):
+            raise EncodingError(f"{found.title} has no softmax that ssmax could scale; drop one of the two")
         return super().over(inner)
 
     def factor(self, at: At) -> Tensor:

@@ -111,6 +111,15 @@ def _ended(quantity: str, numbers: Sequence[float | None]) -> dict[str, float | 
 _QUANTITIES = ("at_length", "beyond", "learns", "keeps")
 
 
+def objects(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a frame as JSON objects, without NaN."""
+
+    def known(value: Any) -> Any:
+        return None if pd.api.types.is_scalar(value) and pd.isna(value) else value
+
+    return [{name: known(value) for name, value in row.items()} for row in frame.to_dict("records")]
+
+
 def to_csv(board: Board) -> str:
     """The board as CSV; text that a spreadsheet would run as a formula is quoted with an apostrophe."""
     frame = to_frame(board)

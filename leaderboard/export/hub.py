@@ -9,17 +9,13 @@ from httpx2 import HTTPError
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
+from pebench.leaderboard.export.places import PLACES
+
 REPO = re.compile(r"[A-Za-z0-9][\w.\-]{0,95}/[A-Za-z0-9][\w.\-]{0,95}")
 PARTS = ("README.md", "croissant.json", "data/*.parquet")
-SITE = ("README.md", "*.html", "assets/*", "badges/*.svg", "data/*.json", "encodings/*.html", "tasks/*.html")
-SENT = (
-    "README.md",
-    "*.html",
-    "*.json",
-    "*.svg",
-    "*.png",
-    "assets/*",
-)  # `*` holds folders too: those of versions
+SITE = ("README.md", "assets/*", *PLACES)
+# `*` matches folders too, so the pages of all versions are sent.
+SENT = ("README.md", "*.html", "*.json", "*.svg", "*.png", "assets/*")
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 

@@ -5,7 +5,6 @@ Every page has a permanent address, every table lies beside it as JSON, and all 
 
 import html
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -23,7 +22,8 @@ from pebench.leaderboard.board import Board, BoardError, Entry, make_board, vers
 from pebench.leaderboard.export.citation import HOME, cited
 from pebench.leaderboard.export.formulas import mathml
 from pebench.leaderboard.export.pictures import badge, social_card
-from pebench.leaderboard.printing import to_frame, to_json, unranked
+from pebench.leaderboard.export.places import PLACES
+from pebench.leaderboard.printing import objects, to_frame, to_json, unranked
 from pebench.leaderboard.reports import claims, sentences
 from pebench.leaderboard.reports.method import METHOD
 from pebench.leaderboard.reports.published import FILE, read
@@ -42,14 +42,6 @@ MENU = {
     "submit.html": "Submit",
 }
 MISSING = "404.html"
-PLACES = (
-    "*.html",
-    "card.png",
-    "badges/*.svg",
-    "data/*.json",
-    "encodings/*.html",
-    "tasks/*.html",
-)  # in the folder of a board
 NAME = "title: pebench leaderboard"
 SPACE = f"""---
 {NAME}
@@ -308,16 +300,7 @@ def to_page(up: str) -> Callable[[str], str]:
 def ranking_table(page: Page, name: str, board: Board, families: Sequence[str] | None = None) -> None:
     """The ranking on a page."""
     data = rows.board_table(board, to_page(page.up), families=families, compare=f"{page.up}compare.html#")
-    page.table(
-        name,
-        data,
-        [dict(zip(row, map(known, row.values()), strict=True)) for row in to_frame(board).to_dict("records")],
-    )
-
-
-def known(value: Any) -> Any:
-    """A value of a table as JSON has it: None where a number is unknown."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    page.table(name, data, objects(to_frame(board)))
 
 
 def plain_table(page: Page, name: str, frame: pd.DataFrame, shown: rows.Data | None = None) -> None:

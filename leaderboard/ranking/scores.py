@@ -140,11 +140,11 @@ def sampling_error(rows: pd.DataFrame) -> Array:
     """Standard error of each normalised score given its n answers.
 
     A share is binomial, with half an answer added to each side so that 0 and 1 are not certain (Jeffreys). The log of
-    an error rate varies as its count of wrong reads, of which one in each of the n sequences is independent. Any other
-    value is a mean of n terms whose deviation is taken to be as large as the mean. That is exact for an exponential,
-    and nearly so for the surprisal of bytes. All encodings answer the same test items, so the errors of a pair are
-    alike and cancel in part. They are taken as independent, which is cautious. All seeds do too: more of them make
-    this error no smaller.
+    an error rate varies as its count of wrong reads. One wrong read of each of the n sequences is independent. Any
+    other value is a mean of n terms whose deviation is taken to be as large as the mean. That is exact for an
+    exponential, and nearly so for the surprisal of bytes. All encodings answer the same test items, so the errors of a
+    pair are alike and cancel in part. They are taken as independent, which is cautious. All seeds do too: more of them
+    make this error no smaller.
     """
     value, n, ceiling = (rows[name].to_numpy(float) for name in ("value", "n", "ceiling"))
     p = (value.clip(0, 1) * n + 0.5) / (n + 1)

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from pebench.leaderboard.about import EXTENDED, PUBLISHED
 from pebench.leaderboard.board import BoardError, reading
+from pebench.leaderboard.printing import objects
 from pebench.suite.results.metrics import EXTENDING, counted
 from pebench.suite.results.record import Record, Unreadable, newest
 
@@ -499,21 +500,13 @@ def to_json(tracks: Sequence[Track], unreadable: Sequence[Unreadable]) -> dict[s
                 "train_length": t.trained,
                 "notes": t.notes,
                 "methods": [asdict(line) for line in t.lines],
-                "losses": _objects(losses_by_method(t)),
-                "retrieval": _objects(retrieval_by_length(t)),
+                "losses": objects(losses_by_method(t)),
+                "retrieval": objects(retrieval_by_length(t)),
             }
             for t in tracks
         ],
         "unreadable": [{"path": str(u.path), "reason": u.reason} for u in unreadable],
     }
-
-
-def _objects(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a frame as JSON objects, without NaN."""
-    return [
-        {name: None if pd.isna(value) else value for name, value in row.items()}
-        for row in frame.to_dict("records")
-    ]
 
 
 def losses_by_method(track: Track) -> pd.DataFrame:

@@ -426,8 +426,8 @@ def _sizes_of_rope_and_alibi() -> str:
         return ""
     line = next(row.itertuples())
     gaps = ", ".join(
-        f"{gap:+.3f} with {n / 1e6:.2f} M parameters"
-        for gap, n in zip(line.differences, found.parameters, strict=True)
+        f"{gap:+.3f} with {n / 1e6:.2f} M parameters (seeds: {seeds})"
+        for gap, n, seeds in zip(line.differences, found.parameters, found.seeds, strict=True)
     )
     return (
         f"`rope` minus `alibi` in `language_ends` at L: {gaps}; per doubling of the parameters, with a learning rate "

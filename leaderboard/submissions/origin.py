@@ -19,13 +19,13 @@ from pebench.suite.results.source import (
     source_problems,
 )
 
-LONGEST = {
-    "family": 40,
-    "kernel": 40,
-    "formula": 4000,
-    "about": 10_000,
-}  # characters, of what a record's card says
-WORDS = re.compile(r"[a-z -]*")  # of a family, or a kernel
+# What a record's card may say of an encoding, beside its title and paper.
+SAID = {
+    "family": re.compile(r"[a-z -]{0,40}"),
+    "kernel": re.compile(r"[a-z -]{0,40}"),
+    "formula": re.compile(r".{0,4000}", re.DOTALL),
+    "about": re.compile(r".{0,10000}", re.DOTALL),
+}
 FIRST = datetime(2025, 1, 1, tzinfo=UTC)  # no record is older
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -88,10 +88,12 @@ def check_sources(records: list[Record], text: str, sources: list[str], card: Ma
                 f"the records say {quote(told.get(key))} for `{key}`, and card.json {quote(card.get(key))}; correct "
                 "the file, and run `pebench submit` again"
             )
-    for key, most in LONGEST.items():
+    for key, fits in SAID.items():
         value = told.get(key, "")
-        if not isinstance(value, str) or len(value) > most or (most < 100 and not WORDS.fullmatch(value)):
-            check.problems.append(f"`{key}` in the records is no text of at most {most} characters")
+        if not isinstance(value, str) or not fits.fullmatch(value):
+            check.problems.append(
+                f"`{key}` in the records is no text, too long, or holds other signs than words"
+            )
     for r in records:
         if r.card.get("source") != text or [r.card.get("file")] != sources:
             check.problems.append(

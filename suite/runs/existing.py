@@ -5,7 +5,7 @@ from typing import Protocol
 
 from rich.console import Console
 
-from pebench.suite.results.record import NewerSchema, Record, RecordError, read
+from pebench.suite.results.record import AGAIN, NewerSchema, Record, RecordError, read
 
 
 class Run(Protocol):
@@ -22,6 +22,11 @@ def one_line(text: object) -> str:
     'sizes differ: 3 and 4'
     """
     return " ".join(str(text).split())
+
+
+def due(record: Record | None, retry: bool = False) -> bool:
+    """Whether a run with this record is to be made: it has none, or failed and is to be tried again."""
+    return record is None or (retry and record.outcome in AGAIN)
 
 
 def readable(run: Run, folder: Path) -> Record | None:

@@ -26,7 +26,7 @@ from pebench.suite.runs import machine
 from pebench.suite.runs.cell import Cell, locked
 from pebench.suite.runs.engine import Ended, Engine, Fault, Lost, Node, Running, SweepError
 from pebench.suite.runs.engines.local import HERE, Limits, Local
-from pebench.suite.runs.existing import existing, one_line
+from pebench.suite.runs.existing import due, existing, one_line
 from pebench.tasks.data.system import Lock
 
 POLL = 0.1  # seconds
@@ -230,7 +230,7 @@ class Sweep:
     def wanted(self, cell: Cell) -> bool:
         """Whether the cell is to be run: it has no record, or its record failed and `retry` is set."""
         record = existing(cell, self.folder)
-        if record is None or (self.retry and record.outcome in AGAIN):
+        if record is None or due(record, self.retry):
             return True
         self.outcomes["kept" if record.outcome not in AGAIN else record.outcome] += 1
         self.remember(record)
@@ -406,9 +406,12 @@ def sweep(
     """
     memory, ranks = int(0.9 * machine.memory()), sharing.ranks if sharing else 1
     device = options.get("device", "cpu")
-    own = 1 if options.get("engine") else machine.runs_at_once(device)
-    if sharing and device.startswith("cuda") and not options.get("engine"):
+    if options.get("engine"):
+        own = 1
+    elif sharing and device.startswith("cuda"):
         own = machine.gpus()  # each rank has one of its own
+    else:
+        own = machine.runs_at_once(device)
     at_once = jobs or max(1, own // ranks)
     return Sweep(chosen, folder, at_once, profile.timeout, memory, sharing=sharing, **options)
 

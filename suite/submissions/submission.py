@@ -13,10 +13,10 @@ from pebench.suite.experiment.profiles import Profile
 from pebench.suite.proofs.hooks import demand_hooks
 from pebench.suite.results import card as cards
 from pebench.suite.results.metrics import counted
-from pebench.suite.results.record import AGAIN, CERTIFICATE, read, to_json, write_whole
+from pebench.suite.results.record import AGAIN, CERTIFICATE, to_json, write_whole
 from pebench.suite.results.setup import Setup
 from pebench.suite.runs.cell import Cell
-from pebench.suite.runs.existing import existing, one_line
+from pebench.suite.runs.existing import due, existing, one_line
 from pebench.suite.runs.runner import cells
 
 
@@ -56,8 +56,7 @@ def propose(encoding: str, profile: Profile, seeds: int | None = None) -> Propos
 
 def missing(proposal: Proposal, folder: Path, retry: bool = False) -> list[Cell]:
     """The runs that have no record yet, with `retry` also those that failed."""
-    records = {cell: existing(cell, folder) for cell in proposal.cells}
-    return [cell for cell, r in records.items() if r is None or (retry and r.outcome in AGAIN)]
+    return [cell for cell in proposal.cells if due(existing(cell, folder), retry)]
 
 
 def demand_alike(proposal: Proposal, folder: Path) -> None:
@@ -84,7 +83,8 @@ def holds(certificate: Cell, folder: Path) -> bool:
         raise SubmitError("another sweep is making the certificate; wait for it, then run the same command")
     if record.outcome in AGAIN:
         raise SubmitError(
-            f"the certificate {record.outcome}: {one_line(record.reason)}; the same command with --retry makes it again"
+            f"the certificate ended as {record.outcome!r} ({one_line(record.reason)}); the same command with --retry "
+            "makes it again"
         )
     return bool(record.rows) and all(row.value == 1 for row in record.rows)
 
@@ -105,13 +105,14 @@ def pack(proposal: Proposal, records: Path, out: Path) -> list[str]:
     What the user has filled in an earlier card.json stays. SubmitError where a run has no record, or where
     the folder is another submission's.
     """
-    if todo := missing(proposal, records):
+    found = {cell: existing(cell, records) for cell in proposal.cells}
+    done = [record for record in found.values() if record]
+    if todo := [cell for cell, record in found.items() if record is None]:
         raise SubmitError(
             f"{counted(len(todo), 'run')} without a record, first: {todo[0].title}; another sweep may be making it: "
             "wait for that, then run the same command"
         )
     stated = _stated(out, proposal)
-    done = [read(records / cell.path, records) for cell in proposal.cells]
     text = done[0].card["source"]
     card = {
         "schema": cards.SCHEMA,

@@ -411,8 +411,8 @@ def test_a_push_makes_the_repository_and_uploads_what_belongs_in_it(folder: Path
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
     """A folder with the parts of a site."""
-    for part in ("README.md", "index.html", "assets/a.js", "badges/rope.svg", "data/board.json", "encodings/rope.html",
-                 "tasks/copy.html"):  # fmt: skip
+    for part in ("README.md", "index.html", "card.png", "assets/a.js", "badges/rope.svg", "data/board.json",
+                 "encodings/rope.html", "tasks/copy.html"):  # fmt: skip
         (tmp_path / part).parent.mkdir(exist_ok=True)
         (tmp_path / part).write_text("x")
     return tmp_path

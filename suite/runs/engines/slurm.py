@@ -24,7 +24,7 @@ from pebench.suite.results.processes import environment
 from pebench.suite.results.record import AGAIN, CERTIFICATE, RUNNING, make_folder, write_whole
 from pebench.suite.runs.cell import Cell
 from pebench.suite.runs.engine import SweepError
-from pebench.suite.runs.existing import existing
+from pebench.suite.runs.existing import due, existing
 from pebench.suite.runs.preflight import state
 from pebench.suite.runs.runner import sweep
 
@@ -118,8 +118,7 @@ def submit_runs(cells: list[Cell], folder: Path, options: Options, retry: bool, 
     """
     folder = folder.resolve()
     words = options.words()
-    records = {cell: existing(cell, folder) for cell in cells}
-    missing = [c for c, r in records.items() if r is None or (retry and r.outcome in AGAIN)]
+    missing = [cell for cell in cells if due(existing(cell, folder), retry)]
     if not missing:
         return f"{counted(len(cells), 'run')} in {folder}: nothing is missing"
     largest, before = array_size(), queued(folder)
