@@ -1,10 +1,12 @@
 """Texts and questions: windows of held-out books, and numbers hidden in them.
 
 Books are of the test split: no method was searched on them. The pretrained model may have read them in its
-training, and all methods share that. Windows do not overlap.
+training, and all methods share that. Windows do not overlap. Each length has one text with all its needles, so that it
+is read once for all questions.
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -33,18 +35,36 @@ KEYS = (
     ),
     *("Tunis", "Vienna", "Warsaw", "Zagreb", "Athens"),
 )
+THINGS = (  # each of a sentence of its own
+    "password of the old safe",
+    "telephone number of the bakery",
+    "licence plate of the red car",
+    "serial number of the telescope",
+    "price of the silver watch",
+    "population of the island",
+    "height of the tallest tower",
+    "depth of the frozen lake",
+    "code of the garden gate",
+    "weight of the bronze statue",
+    "distance to the lighthouse",
+    "length of the longest tunnel",
+    "age of the fallen meteorite",
+    "capacity of the concert hall",
+    "salary of the night watchman",
+    "temperature of the blast furnace",
+)
 DIGITS = 5
-NEEDLES = 4  # keys with one value, where several are hidden
-DEPTHS = (0.1, 0.3, 0.5, 0.7, 0.9)  # of single needles: text and length take turns
+NEEDLES = 4  # keys with one value
+DEPTHS = tuple((n + 0.5) / len(THINGS) for n in range(len(THINGS)))  # of single needles
 SEVERAL = (0.125, 0.375, 0.625, 0.875)  # of the four keys
 SAME = (0.25, 0.5, 0.75)  # of the values of one key
-WRONG = 3  # answers beside the right one in a forced choice
+WRONG = 3  # answers beside the right one in a forced choice: other needles' of its kind
 SNAP = 64  # tokens within which a needle moves back to the end of a sentence
-ROOM = 256  # tokens kept for needles, question and answer
+ROOM = 448  # tokens kept for needles, question and answer
 
 
 class Item(NamedTuple):
-    """A question about a text. `answers` must all be said within the room of the first greedy tokens."""
+    """A question about a text. Its answers are right if they are the first numbers that are said, in any order."""
 
     condition: Condition
     text: Tensor  # with its needles, without the question
@@ -81,53 +101,70 @@ def books_of(checkpoint: Checkpoint, corpus: Path | None) -> tuple[Tensor, ...]:
 
 
 def items(checkpoint: Checkpoint, window: Tensor, lengths: list[int], number: int) -> Iterator[Item]:
-    """The questions of text `number`, the longest first, so that each shares most with what was read before."""
-    by_length = sorted(enumerate(lengths), key=lambda each: -each[1])
-    for place, length in by_length:
+    """The questions of text `number`, the longest first."""
+    for length in sorted(lengths, reverse=True):
         rng = torch.Generator().manual_seed(stream(number, f"extend {length}"))
-        hay = window[: length - ROOM]
-        yield from single(checkpoint, hay, length, DEPTHS[(number + place) % len(DEPTHS)], rng)
-        yield from several(checkpoint, hay, length, rng)
+        yield from questions(checkpoint, window[: length - ROOM], length, rng)
 
 
-def single(
-    checkpoint: Checkpoint, hay: Tensor, length: int, depth: float, rng: torch.Generator
-) -> Iterator[Item]:
-    """One needle at a depth."""
-    key, (value, *wrong) = keys(1, rng)[0], numbers(1 + WRONG, rng)
-    text = hidden(checkpoint, hay, [(depth, said(key, value))])
-    condition: Condition = {"length": length, "kind": "single", "depth": depth}
-    yield Item(condition, text, ask(key), (value,), tuple(wrong))
+def questions(checkpoint: Checkpoint, hay: Tensor, length: int, rng: torch.Generator) -> Iterator[Item]:
+    """All questions about one text: single needles, each of four keys, all four, and the three values of a fifth.
 
-
-def several(checkpoint: Checkpoint, hay: Tensor, length: int, rng: torch.Generator) -> Iterator[Item]:
-    """Needles of four keys and three values of a fifth in one text: each key is asked for, then all, then the fifth."""
+    A single needle is a sentence of its own form. The sentences of the five keys are alike.
+    """
+    things = [THINGS[i] for i in torch.randperm(len(THINGS), generator=rng).tolist()]
     *names, last = keys(NEEDLES + 1, rng)
-    values = numbers(NEEDLES + len(SAME), rng)
-    own, same = values[:NEEDLES], values[NEEDLES:]
-    facts = [(depth, said(*pair)) for depth, *pair in zip(SEVERAL, names, own, strict=True)]
+    sizes = (len(THINGS), NEEDLES, len(SAME))
+    values = iter(numbers(sum(sizes), rng))
+    single, own, same = (list(itertools.islice(values, size)) for size in sizes)
+    facts = [(depth, stated(*pair)) for depth, *pair in zip(DEPTHS, things, single, strict=True)]
+    facts += [(depth, said(*pair)) for depth, *pair in zip(SEVERAL, names, own, strict=True)]
     facts += [(depth, said(last, value)) for depth, value in zip(SAME, same, strict=True)]
     text = hidden(checkpoint, hay, facts)
-    for depth, key, value in zip(SEVERAL, names, own, strict=True):
-        condition: Condition = {"length": length, "kind": "multi_key", "depth": depth}
-        yield Item(condition, text, ask(key), (value,), tuple(v for v in own if v != value))
+    for kind, depths, asked, right in (
+        ("single", DEPTHS, map(ask_thing, things), single),
+        ("multi_key", SEVERAL, map(ask, names), own),
+    ):
+        for n, (depth, question, value) in enumerate(zip(depths, asked, right, strict=True)):
+            condition: Condition = {"length": length, "kind": kind, "depth": depth}
+            wrong = tuple(right[(n + each) % len(right)] for each in range(1, WRONG + 1))
+            yield Item(condition, text, question, (value,), wrong)
     whole = f"{', '.join(names[:-1])}, and {names[-1]}"
     yield Item({"length": length, "kind": "multi_query"}, text, ask_all(whole), tuple(own))
     yield Item({"length": length, "kind": "multi_value"}, text, ask_all(last), tuple(same))
 
 
+def room(checkpoint: Checkpoint) -> int:
+    """How many tokens needles, the longest question and its answers take at most, about."""
+    value = "0" * DIGITS
+    sentences = [stated(thing, value) for thing in THINGS]
+    sentences += [said(key, value) for key in KEYS[: NEEDLES + len(SAME)]]
+    question = ask_all(", ".join(KEYS[:NEEDLES]))
+    return sum(len(checkpoint.encode(text)) for text in (*sentences, question)) + NEEDLES * (DIGITS + 3)
+
+
+def stated(thing: str, value: str) -> str:
+    """The sentence of a single needle."""
+    return f" The {thing} is {value}."
+
+
+def ask_thing(thing: str) -> str:
+    """What the text is continued with, to be answered by a single needle's number."""
+    return f"\n\nWhat is the {thing}?\nThe {thing} is"
+
+
 def said(key: str, value: str) -> str:
-    """The sentence of a needle."""
+    """The sentence of a key."""
     return f" One of the special magic numbers for {key} is: {value}."
 
 
 def ask(key: str) -> str:
-    """What the text is continued with, to be answered by one number."""
+    """The same for the number of a key."""
     return f"\n\nWhat is the special magic number for {key}?\nThe special magic number for {key} is:"
 
 
 def ask_all(keys: str) -> str:
-    """The same for several numbers."""
+    """The same for the numbers of several keys, or for all of one."""
     return (
         f"\n\nWhat are all the special magic numbers for {keys}?\nThe special magic numbers for {keys} are:"
     )

@@ -18,7 +18,7 @@ from pebench.suite.extend.model import CHUNK, Model, Reader
 from pebench.suite.extend.profiles import LOSS, NONE, RETRIEVAL, Track
 from pebench.suite.results.record import ANSWER, Answer, Row
 
-TIMINGS = 3  # of each kind, the two models in turn
+TIMINGS = 9  # of each kind, the two models in turn
 DECODED = 8  # tokens
 
 
@@ -99,21 +99,31 @@ class Session:
         return self.base.losses(states[:-1], text[1:])
 
     def answered(self, item: Item, number: int) -> tuple[list[Row], list[Answer]]:
-        """What greedy decoding says to a question, and how much likelier the right answer is than wrong ones."""
+        """What greedy decoding says to a question, and how much likelier the right answer is than wrong ones.
+
+        The first numbers of five digits and more count, as many as were asked for.
+        """
         reader = self.reading(int(item.condition["length"]))
-        ask = torch.tensor(self.checkpoint.encode(item.question), dtype=torch.long)
-        text = torch.cat([item.text, ask])
-        if len(text) + item.asked > int(item.condition["length"]):
-            raise AssertionError(f"{len(text)} tokens and {item.asked} to answer with: ROOM is too small")
-        words = self.checkpoint.tokenizer.decode(reader.greedy(text, item.asked))
-        right = [bool(re.search(rf"(?<!\d){answer}(?!\d)", words)) for answer in item.answers]
+        question = torch.tensor(self.checkpoint.encode(item.question), dtype=torch.long)
+        if len(item.text) + len(question) + item.asked > int(item.condition["length"]):
+            raise AssertionError(
+                f"{len(item.text)} tokens and a question of {len(question)}: ROOM is too small"
+            )
+        words = self.checkpoint.tokenizer.decode(reader.greedy(item.text, question, item.asked))
+        said = re.findall(rf"\d{{{DIGITS},}}", words)[
+            : len(item.answers)
+        ]  # further ones would be further tries
+        right = [answer in said for answer in item.answers]
         floor = 0.1 ** (DIGITS * len(right))
         rows = [
             Row("exact", float(all(right)), 1, item.condition, floor, 1.0),
             Row("found", sum(right) / len(right), len(right), item.condition),
         ]
         if item.wrong:
-            chances = [self.likelihood(reader, text, number) for number in (*item.answers, *item.wrong)]
+            chances = [
+                reader.likelihood(item.text, question, self.tokens_of(number))
+                for number in (*item.answers, *item.wrong)
+            ]
             rows.append(Row("margin", chances[0] - max(chances[1:]), 1, item.condition))
         answer = Answer(
             condition=item.condition,
@@ -125,9 +135,9 @@ class Session:
         )
         return rows, [answer]
 
-    def likelihood(self, reader: Reader, text: Tensor, number: str) -> float:
-        """ln p of a number after a question."""
-        return reader.likelihood(text, torch.tensor(self.checkpoint.encode(f" {number}"), dtype=torch.long))
+    def tokens_of(self, number: str) -> Tensor:
+        """The tokens of a number after a question."""
+        return torch.tensor(self.checkpoint.encode(f" {number}"), dtype=torch.long)
 
     def costs(self) -> list[Row]:
         """Time of reading a chunk and of decoding at the end of the longest text, over the unextended model's.
@@ -135,7 +145,7 @@ class Session:
         The cache is filled with what a short text left in it, many times over: times depend on lengths alone. The two
         models take turns, and the median of the ratios in processor time counts.
         """
-        length = max(self.lengths())
+        self.reader, length = None, max(self.lengths())  # without what was read before
         models = [self.extended(self.factor(length)), self.base]
         readers = [filled(model, length - CHUNK - DECODED) for model in models]
         times = [[timed(reader) for reader in readers] for _ in range(TIMINGS)]

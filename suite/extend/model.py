@@ -52,11 +52,12 @@ class Model:
     def __init__(self, checkpoint: Checkpoint, encoding: Encoding, dtype: torch.dtype | None = None):
         self.checkpoint, self.about, self.encoding = checkpoint, checkpoint.about, encoding
         self.dtype = dtype or fastest()
+        embedding = checkpoint.weights["model.embed_tokens.weight"]
         self.weights = {
             name: x.float() if name.endswith("norm.weight") else x.to(self.dtype)
             for name, x in checkpoint.weights.items()
+            if not name.startswith(("model.embed_tokens", "lm_head"))
         }
-        embedding = checkpoint.weights["model.embed_tokens.weight"]
         self.embedding = embedding
         self.head = checkpoint.weights.get("lm_head.weight", embedding).float()
 
@@ -140,7 +141,8 @@ class Model:
 class Reader:
     """Reads texts one after another; the beginning that a text shares with the one before is not computed again.
 
-    Only whole chunks are kept, whose places do not depend on what was read before: rounding is the same in any order.
+    Only whole chunks of a text are kept, and what is asked behind it is a chunk of its own. So places of chunks do not
+    depend on what was read before: rounding is the same in any order.
     """
 
     def __init__(self, model: Model):
@@ -149,11 +151,7 @@ class Reader:
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """The last hidden states of this text (T,): of those tokens that were not in the cache, the last at least."""
-        return self.read(tokens, len(tokens) - 1)
-
-    def read(self, tokens: Tensor, kept: int) -> Tensor:
-        """The same, of all tokens from `kept` on at least."""
-        shared = min(self.shared(tokens), kept) // CHUNK * CHUNK
+        shared = min(self.shared(tokens), len(tokens) - 1) // CHUNK * CHUNK
         if not self.cache.rewinds:  # also with nothing shared: its sums are of the text before
             self.cache, shared = self.model.cache(), 0
         self.cache.length, self.held = shared, tokens[:shared]
@@ -171,17 +169,23 @@ class Reader:
         """Keep the first n tokens, where there are more."""
         self.held = self.held[:n]
 
-    def greedy(self, tokens: Tensor, n: int) -> list[int]:
-        """The n likeliest tokens after this text, one by one through the cache."""
-        states, said = self(tokens), list[int]()
+    def behind(self, text: Tensor, rest: Tensor) -> Tensor:
+        """The last hidden states (N, D) of the tokens `rest` (N,) behind a text; the text stays in the cache."""
+        if not (self.cache.rewinds and torch.equal(self.held, text)):
+            self(text)
+        self.cache.length = len(text)
+        return self.model.read(rest, self.cache)
+
+    def greedy(self, text: Tensor, question: Tensor, n: int) -> list[int]:
+        """The n likeliest tokens after a question about this text, one by one through the cache."""
+        states, said = self.behind(text, question), list[int]()
         for _ in range(n):
             said.append(int(self.model.logits(states[-1:]).argmax()))
             if len(said) < n:
                 states = self.model.read(torch.tensor(said[-1:]), self.cache)
         return said
 
-    def likelihood(self, tokens: Tensor, answer: Tensor) -> float:
-        """ln p of an answer after this text."""
-        states = self.read(torch.cat([tokens, answer]), len(tokens) - 1)
-        self.rewind(len(tokens))
-        return -float(self.model.losses(states[-len(answer) - 1 : -1], answer).sum())
+    def likelihood(self, text: Tensor, question: Tensor, answer: Tensor) -> float:
+        """ln p of an answer after a question about this text."""
+        states = self.behind(text, torch.cat([question, answer[:-1]]))
+        return -float(self.model.losses(states[-len(answer) :], answer).sum())

@@ -21,7 +21,7 @@ from pebench.encodings.registry import loaded_text, source, source_text
 from pebench.suite.experiment.clock import clock
 from pebench.suite.extend import smollm2
 from pebench.suite.extend.checkpoint import Checkpoint, ModelError, PretrainedRoPE, short_name
-from pebench.suite.extend.items import DIGITS, KEYS, NEEDLES, ROOM, SAME, ask_all, said, windows
+from pebench.suite.extend.items import ROOM, SNAP, room, windows
 from pebench.suite.extend.measure import Session
 from pebench.suite.extend.model import fastest
 from pebench.suite.extend.profiles import COST, LOSS, NONE, RETRIEVAL, TASKS, Track
@@ -148,15 +148,12 @@ def demand_texts(checkpoint: Checkpoint, track: Track, corpus: Path | None) -> N
 
 def demand_room(checkpoint: Checkpoint, track: Track) -> None:
     """ModelError where needles, question and answer do not fit the room that a text keeps for them."""
-    if (shortest := round(checkpoint.about.trained * min(track.lengths))) < 2 * ROOM:
+    if (shortest := round(checkpoint.about.trained * min(track.lengths))) < ROOM + SNAP:
         raise ModelError(
             f"{track.name} hides numbers in texts of {shortest} tokens, and {ROOM} of them are kept for numbers, "
             f"question and answer; use a model of longer texts, or measure --tasks {LOSS},{COST}"
         )
-    needle, question = said(KEYS[0], "0" * DIGITS), ask_all(", ".join(KEYS[:NEEDLES]))
-    needles, answers = NEEDLES + len(SAME), NEEDLES * (DIGITS + 3)
-    needed = needles * len(checkpoint.encode(needle)) + len(checkpoint.encode(question)) + answers
-    if needed > ROOM:
+    if (needed := room(checkpoint)) > ROOM:
         raise ModelError(
             f"the tokenizer of {checkpoint.folder} takes {needed} tokens for hidden numbers and their question, and a "
             f"text keeps {ROOM}; use a model with a vocabulary of words"

@@ -172,14 +172,36 @@ def test_likelihood_and_greedy_decoding_are_those_of_whole_texts(pair, small):
     with torch.no_grad():
         logs = theirs(torch.cat([text, answer])[None]).logits[0].log_softmax(-1)
     expected = logs[54:59].gather(1, answer[:, None]).sum().item()
+    before, question = text.split([40, 15])
     for _ in range(2):
-        assert reader.likelihood(text, answer) == pytest.approx(expected, abs=1e-3)
-    said, so_far = reader.greedy(text, 6), text
+        assert reader.likelihood(before, question, answer) == pytest.approx(expected, abs=1e-3)
+    said, so_far = reader.greedy(before, question, 6), text
     for token in said:
         with torch.no_grad():
             assert token == int(theirs(so_far[None]).logits[0, -1].argmax())
         so_far = torch.cat([so_far, torch.tensor([token])])
-    assert reader.likelihood(text, answer) == pytest.approx(expected, abs=1e-3)
+    assert reader.likelihood(before, question, answer) == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("encoding", ["rope", "rope+kv_shift"])
+def test_questions_about_a_text_read_it_once_where_its_state_can_be_taken_back(
+    pair, small, monkeypatch, encoding
+):
+    inner = build(resolve(encoding)[1], pair[0].about.shape).eval()
+    reader, read_so_far = Reader(Model(pair[0], inner, torch.float32)), list[int]()
+    text, *questions = tiny.tokens(80, 5).split([50, 12, 18])
+    expected = [
+        reader.model.read(torch.cat([text, rest]), reader.model.cache())[50:]
+        for rest in (*questions, questions[0])
+    ]
+    read = Model.read
+    monkeypatch.setattr(
+        Model, "read", lambda self, part, cache: read_so_far.append(len(part)) or read(self, part, cache)
+    )
+    for rest, right in zip((*questions, questions[0]), expected, strict=True):
+        torch.testing.assert_close(reader.behind(text, rest), right, rtol=0, atol=1e-4)
+    again = [] if encoding == "rope" else [50]
+    assert read_so_far == [50, 12, *again, 18, *again, 12]
 
 
 def test_no_matrix_of_tokens_by_tokens_is_made(pair, monkeypatch):
@@ -346,7 +368,7 @@ def changed_tokenizer(folder, how):
     file = folder / "tokenizer.json"
     tokenizer = Tokenizer.from_file(str(file))
     if how == "larger":
-        tokenizer.add_tokens([f"another {n}" for n in range(421 - tokenizer.get_vocab_size())])
+        tokenizer.add_tokens([f"another {n}" for n in range(tiny.VOCAB + 1 - tokenizer.get_vocab_size())])
     if how == "digits":
         tokenizer.decoder = decoders.WordPiece()
     if how == "cut":
@@ -359,7 +381,7 @@ def changed_tokenizer(folder, how):
 @pytest.mark.parametrize(
     ("how", "says"),
     [
-        ("larger", "421 tokens, and the model 420"),
+        ("larger", f"{tiny.VOCAB + 1} tokens, and the model {tiny.VOCAB}"),
         ("digits", "reads '12345' back as"),
         ("broken", "cannot be read"),
     ],

@@ -1,6 +1,7 @@
 """The track from the command to the board, on a tiny model: resumed, shared, interrupted, compared."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -148,7 +149,7 @@ def test_methods_are_paired_by_text_and_question(records):
         assert pi.loss[phase].difference_low < pi.loss[phase].difference < pi.loss[phase].difference_high
         assert none.loss[phase].difference is None
     assert pi.loss["at_length"].n == 2 * 1023
-    assert pi.retrieval["beyond"].n == 2 * 7
+    assert pi.retrieval["beyond"].n == 2 * 22
     assert 0.2 < pi.costs["prefill_ratio"] < 5
 
 
@@ -238,23 +239,33 @@ def test_what_is_hidden_is_where_it_should_be(folder, corpus):
     checkpoint = load_checkpoint(folder)
     window = asked.windows(checkpoint, 2048, corpus)[0]
     found = list(asked.items(checkpoint, window, [512, 2048], 0))
-    assert len(found) == 14
+    assert len(found) == 2 * 22
     for item in found:
-        text = checkpoint.tokenizer.decode(item.text.tolist())
-        length = item.condition["length"]
+        text, length = checkpoint.tokenizer.decode(item.text.tolist()), item.condition["length"]
         assert length - asked.ROOM < len(item.text) <= length
-        facts = [
-            text.index(asked.said(key, n))
-            for n in item.answers
-            for key in asked.KEYS
-            if asked.said(key, n) in text
-        ]
-        assert len(facts) == len(item.answers)
+        told = [asked.said(key, n) for n in item.answers for key in asked.KEYS]
+        told += [asked.stated(thing, n) for n in item.answers for thing in asked.THINGS]
+        here = [sentence for sentence in told if sentence in text]
+        assert len(here) == len(item.answers)
+        subjects = {
+            re.sub(r"\d", "", sentence).split(" is")[0].split("for ")[-1].strip(" The") for sentence in here
+        }
+        assert any(subject in item.question for subject in subjects)
         if "depth" in item.condition:
             place = text.index(item.answers[0]) / len(text)
-            assert abs(place - item.condition["depth"]) < 150 / 512
+            assert abs(place - item.condition["depth"]) < (150 / 2048 if length == 2048 else 0.25)
         assert not set(item.answers) & set(item.wrong)
-        assert text.count("magic numbers") == {"single": 1}.get(item.condition["kind"], 7)
+        assert all(number in text for number in item.wrong)
+        assert text.count("magic numbers") == 7
+        assert sum(thing in text for thing in asked.THINGS) == len(asked.THINGS)
+
+
+def test_the_texts_of_a_length_are_one_text(folder, corpus):
+    checkpoint = load_checkpoint(folder)
+    found = list(asked.items(checkpoint, asked.windows(checkpoint, 2048, corpus)[0], [1024, 2048], 0))
+    by_length = [(item.condition["length"], tuple(item.text.tolist())) for item in found]
+    assert [length for length, _ in by_length] == [2048] * 22 + [1024] * 22
+    assert len(set(by_length)) == 2
 
 
 def test_answers_are_scored_by_the_numbers_that_are_said(folder, corpus, track, monkeypatch):
@@ -269,10 +280,12 @@ def test_answers_are_scored_by_the_numbers_that_are_said(folder, corpus, track, 
         (" and ".join(several.answers), 1.0, 1.0),
         (several.answers[2], 0.0, 0.25),
         (f"1{several.answers[0]}, {several.answers[1]}2", 0.0, 0.0),
+        (f"1, 2, 3, 4: {', '.join(reversed(several.answers))}", 1.0, 1.0),
+        (f"11111, 22222, 33333, {', '.join(several.answers)}", 0.0, 0.25),
         ("nothing", 0.0, 0.0),
     ):
         monkeypatch.setattr(
-            measure.Reader, "greedy", lambda self, text, n, said=said: checkpoint.encode(said)
+            measure.Reader, "greedy", lambda self, text, question, n, said=said: checkpoint.encode(said)
         )
         rows, (answer,) = session.answered(several, 0)
         assert [(row.metric, row.value) for row in rows] == [("exact", exact), ("found", found)]
@@ -414,13 +427,13 @@ def test_a_tokenizer_of_bytes_has_no_room_and_says_so(folder):
     signs = {sign: n for n, sign in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     checkpoint.__dict__["tokenizer"] = Tokenizer(models.BPE(signs, []))
     checkpoint.tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    with pytest.raises(ModelError, match="a text keeps 256"):
+    with pytest.raises(ModelError, match="a text keeps 448"):
         demand_room(checkpoint, TINY)
 
 
 def test_texts_without_room_for_hidden_numbers_say_so(folder, corpus):
     short = replace(TINY, lengths=(1 / 4, 2))
-    with pytest.raises(ModelError, match="texts of 256 tokens, and 256 of them are kept"):
+    with pytest.raises(ModelError, match="texts of 256 tokens, and 448 of them are kept"):
         runs(load_checkpoint(folder), short, ["none"], [], corpus)
     assert len(runs(load_checkpoint(folder), short, ["none"], [LOSS], corpus)) == 2
 

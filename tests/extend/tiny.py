@@ -12,7 +12,7 @@ from pebench.suite.extend import items as asked
 from pebench.suite.extend.checkpoint import Checkpoint, load_checkpoint
 from pebench.suite.extend.searched import needs_search, with_divisors
 
-VOCAB = 420
+VOCAB = 520
 
 
 def config(**changed) -> LlamaConfig:
@@ -49,6 +49,11 @@ def write(folder: Path, **changed) -> LlamaForCausalLM:
         words(key)
         for key in asked.KEYS
         for words in (lambda key: asked.said(key, "0"), asked.ask, asked.ask_all)
+    ]
+    known += [
+        words(thing)
+        for thing in asked.THINGS
+        for words in (lambda thing: asked.stated(thing, "0"), asked.ask_thing)
     ]
     tokenizer.train_from_iterator(known, trainer)
     tokenizer.decoder = decoders.ByteLevel()
