@@ -4,6 +4,7 @@ Its rows are methods, no encodings, so it has no ranks. Loss and retrieval, at t
 four quantities, each with its interval and its difference from the unextended model on the same texts.
 """
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -28,6 +29,7 @@ COSTS = ("prefill_ratio", "decode_ratio", "prefill_speed", "decode_speed", "cach
 PHASES = ("at_length", "beyond")
 LEVEL = 0.95
 DRAWS = 4000
+FEW_DRAWS = 1000  # of an interval among hundreds
 FEWEST = 2  # texts from which there is an interval
 BASE = "none"
 REMEDY = "make some with `pebench extend --profile EXTEND_QUICK`"
@@ -370,7 +372,7 @@ def over_texts(values: pd.Series) -> float:
     return float(values.groupby(level="text").mean().mean())
 
 
-def resampled(values: pd.Series, least: float) -> tuple[float | None, float | None]:
+def resampled(values: pd.Series, least: float, draws: int = DRAWS) -> tuple[float | None, float | None]:
     """The ends of the 95 % interval over texts, and over questions within them, no lower than `least` or above 1.
 
     None with fewer than two texts, or where all values are equal.
@@ -383,8 +385,8 @@ def resampled(values: pd.Series, least: float) -> tuple[float | None, float | No
     if n < FEWEST or values.nunique() < 2:  # equal values show no variance, and no certainty either
         return None, None
     rng = np.random.default_rng(0)
-    means = np.stack([rng.choice(text, (DRAWS, len(text))).mean(axis=1) for text in texts], axis=1)
-    drawn = np.take_along_axis(means, rng.integers(n, size=(DRAWS, n)), axis=1).mean(axis=1)
+    means = np.stack([rng.choice(text, (draws, len(text))).mean(axis=1) for text in texts], axis=1)
+    drawn = np.take_along_axis(means, rng.integers(n, size=(draws, n)), axis=1).mean(axis=1)
     middle = np.mean([text.mean() for text in texts])
     stretched = middle + (drawn - middle) * np.sqrt(n / (n - 1))
     low, high = np.quantile(stretched, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).clip(least, 1.0)
@@ -522,10 +524,67 @@ def retrieval_by_length(track: Track) -> pd.DataFrame:
     return grouped.agg(value="mean", n="count").reset_index()
 
 
+def found_by_length(track: Track, kind: str = "single") -> pd.DataFrame:
+    """The share of one kind of questions that is answered, in words with its interval: lengths by methods."""
+    rows = track.answers[(track.answers["metric"] == "exact") & (track.answers["kind"] == kind)]
+    found = {
+        line.method: {
+            f"{length:,}": shown(retrieval_quantity(part, line.method), "{:.2f}")
+            for length, part in rows.groupby("length")
+        }
+        for line in track.lines
+    }
+    return pd.DataFrame.from_dict(found, orient="index").rename_axis("method").reset_index()
+
+
+class Telling(NamedTuple):
+    """What a board's questions tell apart."""
+
+    width: float  # half of an interval, the median over pairs of methods and lengths
+    pairs: int  # of methods, at all lengths together
+    texts: int  # at most
+    questions: int  # of a text at a length, at most
+
+
+def telling(track: Track) -> Telling | None:
+    """How far two methods' shares of answered questions must lie apart at one length; None where none has an interval.
+
+    Half of the 95 % interval of a paired difference, as in `resampled`. Pairs that never differ have none.
+    """
+    exact = track.answers[track.answers["metric"] == "exact"]
+    widths = list[float]()
+    for _, rows in exact.groupby("length"):
+        items = rows.set_index(["method", "text", "kind", "depth"])["value"].unstack("method")
+        for one, other in itertools.combinations(items, 2):
+            low, high = resampled((items[one] - items[other]).dropna(), -1.0, FEW_DRAWS)
+            if low is not None and high is not None:
+                widths.append((high - low) / 2)
+    if not widths:
+        return None
+    counts = exact.groupby(["method", "length", "text"]).size()
+    texts = exact.groupby("method")["text"].nunique()
+    return Telling(float(np.median(widths)), len(widths), int(texts.max()), int(counts.max()))
+
+
+def told_apart(track: Track) -> list[str]:
+    """The same as a sentence; none where there is nothing to say."""
+    found = telling(track)
+    if found is None:
+        return []
+    return [
+        f"At one length, half of the 95 % interval of a difference in found is {found.width:.2f}: the median of "
+        f"{found.pairs:,} pairs of methods at one length. These are of at most {found.texts} texts with "
+        f"{found.questions} questions."
+    ]
+
+
 def published() -> str:
-    """The boards of all published profiles of the track as Markdown."""
+    """The boards of all published profiles of the track as Markdown, with what they tell apart."""
     boards = [make_tracks([EXTENDED], profile)[0] for profile in profiles([EXTENDED])]
-    return "\n\n".join(to_markdown(tracks) for tracks in boards)
+    return "\n\n".join(
+        "\n\n".join([to_markdown(tracks), *(said for each in tracks for said in told_apart(each))])
+        for tracks in boards
+    )
 
 
 COLUMNS = (
@@ -597,11 +656,22 @@ def heading(track: Track) -> str:
     return f"{track.profile}: {title(track)}, trained on texts of L = {track.trained:,} tokens"
 
 
+FOUND = "Single needles found, by length in tokens"
 LEGEND = (
     "Loss in nats a token, found: questions with every number right; 95 % intervals over texts, and over questions. "
     "Prefill and decode: processor time over the unextended model's at the longest text. Ordered by the difference in "
     "loss beyond L; methods without one stand last, by loss."
 )
+
+
+def by_length(found: pd.DataFrame) -> Table:
+    """What was found at each length, for a terminal."""
+    table = Table(box=None, header_style="bold", pad_edge=False, title=FOUND, title_justify="left")
+    for column in found:
+        table.add_column(column, justify="left" if column == "method" else "right")
+    for row in found.itertuples(index=False):
+        table.add_row(*row)
+    return table
 
 
 def print_tracks(tracks: Sequence[Track], screen: Console) -> None:
@@ -615,6 +685,9 @@ def print_tracks(tracks: Sequence[Track], screen: Console) -> None:
         for line in each.lines:
             table.add_row(*cells(line))
         screen.print(table)
+        found = found_by_length(each)
+        if len(found.columns) > 1:
+            screen.print(by_length(found))
         for note in each.notes:
             screen.print(note, markup=False, highlight=False)
     screen.print(LEGEND, markup=False, highlight=False)
@@ -624,18 +697,18 @@ def to_markdown(tracks: Sequence[Track]) -> str:
     """The boards as Markdown."""
     lines = list[str]()
     for each in tracks:
-        lines += [
-            f"**{heading(each)}**",
-            "",
-            f"| {' | '.join(COLUMNS)} |",
-            "|---" * len(COLUMNS) + "|",
-        ]
-        lines += [
-            f"| {' | '.join(cell.replace('_', chr(92) + '_') for cell in cells(line))} |"
-            for line in each.lines
-        ]
+        lines += [f"**{heading(each)}**", "", *as_rows(COLUMNS, [cells(line) for line in each.lines])]
+        found = found_by_length(each)
+        if len(found.columns) > 1:
+            lines += ["", f"**{FOUND}**", "", *as_rows(list(found), found.itertuples(index=False))]
         lines += ["", *(f"{note}\n" for note in each.notes)]
     return "\n".join([*lines, LEGEND])
+
+
+def as_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table in Markdown."""
+    body = [f"| {' | '.join(cell.replace('_', chr(92) + '_') for cell in row)} |" for row in rows]
+    return [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", *body]
 
 
 def to_frame(tracks: Sequence[Track]) -> pd.DataFrame:

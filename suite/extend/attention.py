@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pebench.encodings.base import NOTHING, At, Encoding, Keys, visible
+from pebench.encodings.base import NOTHING, At, Encoding, Keys
 from pebench.encodings.extension import Regrouped
 from pebench.encodings.wrapper import Wrapper
 from pebench.suite.lm.native.stretch import serves, stretch
@@ -29,6 +29,14 @@ class Part(NamedTuple):
     stop: int
     mask: Tensor | None = None  # (T, stop - start) float32: 0 where seen in this view, else -inf
     causal: bool = False  # the keys are those of the chunk itself
+
+
+class Behind(NamedTuple):
+    """Keys behind a text of `text` tokens, several continuations of it side by side."""
+
+    text: int
+    places: Tensor  # (S,), in the text with its continuation
+    seen: Tensor  # bool (T, S): whether a query sees one
 
 
 def grouping(encoding: Encoding) -> Regrouped | None:
@@ -51,15 +59,20 @@ def in_parts(encoding: Encoding) -> bool:
     return not any(encoding.defines(hook) for hook in HOOKS)
 
 
-def parts_of(encoding: Encoding, order: Tensor) -> list[Part]:
-    """The parts in which the queries (T,) at these places see all keys up to the last of them."""
+def parts_of(encoding: Encoding, order: Tensor, behind: Behind | None = None) -> list[Part]:
+    """The parts in which queries (T,) at these places see all keys up to the last of them, themselves included.
+
+    With `behind` keys do not lie in one line: those of a text come first, and see `Behind` for the others.
+    """
     start, stop = int(order[0]), int(order[-1]) + 1
-    method = grouping(encoding)
+    method, text = grouping(encoding), behind.text if behind else stop
     if method is None:
+        if behind:
+            return [Part(0, 0, text), *masked(0, text, behind.seen)]
         own = Part(0, start, stop, causal=True)
         return [Part(0, 0, start), own] if start else [own]
     found = list[Part]()
-    for part in looked_at(method, order, stop):
+    for part in looked_at(method, order, text):
         last = found[-1] if found else None
         if (
             last
@@ -71,28 +84,38 @@ def parts_of(encoding: Encoding, order: Tensor) -> list[Part]:
             found[-1] = last._replace(stop=part.stop)
         else:
             found.append(part)
+    if behind:
+        found += in_views(method, order, behind.places, text, behind.seen)
     return found
 
 
 def looked_at(method: Regrouped, order: Tensor, stop: int) -> Iterator[Part]:
-    """The parts within each block of keys."""
-    at = At(0, NOTHING, NOTHING, order, order, {})
+    """The parts within each block of the keys up to `stop`."""
     for first in range(0, stop, BLOCK):
         places = torch.arange(first, min(stop, first + BLOCK))
-        keys = Keys(places, places)
-        shown, hidden = visible(at, keys), method.hidden(at, keys)
-        shown = shown if hidden is None else shown & ~hidden
-        view = method.chosen(at, keys).masked_fill(~shown, -1)
-        low, high = int(view.min()), int(view.max())
-        if low == high:
-            if low >= 0:
-                yield Part(low, first, first + len(places))
-            continue
-        for number in range(max(0, low), high + 1):
-            mine = view == number
-            if bool(mine.any()):
-                mask = torch.zeros(mine.shape).masked_fill(~mine, -torch.inf)
-                yield Part(number, first, first + len(places), mask)
+        yield from in_views(method, order, places, first, places <= order[:, None])
+
+
+def in_views(method: Regrouped, order: Tensor, places: Tensor, first: int, seen: Tensor) -> Iterator[Part]:
+    """The parts of the keys (S,) at these places, of which queries (T,) see `seen` (T, S); `first` is their first."""
+    at, keys = At(0, NOTHING, NOTHING, order, order, {}), Keys(places, places)
+    hidden = method.hidden(at, keys)
+    shown = seen if hidden is None else seen & ~hidden
+    view = method.chosen(at, keys).masked_fill(~shown, -1)
+    low, high = int(view.min()), int(view.max())
+    if low == high:
+        if low >= 0:
+            yield Part(low, first, first + len(places))
+        return
+    for number in range(max(0, low), high + 1):
+        mine = view == number
+        if bool(mine.any()):
+            yield from masked(number, first, mine)
+
+
+def masked(view: int, first: int, seen: Tensor) -> list[Part]:
+    """The part of keys of which each query sees its own: bool (T, S)."""
+    return [Part(view, first, first + seen.shape[1], torch.zeros(seen.shape).masked_fill(~seen, -torch.inf))]
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, parts: list[Part], views: int, scale: float) -> Tensor:

@@ -11,7 +11,8 @@ from pebench.encodings.extension import claims, extended
 from pebench.encodings.streams import build
 from pebench.encodings.wrapper import Wrapper
 from pebench.suite.extend.attention import in_parts
-from pebench.suite.extend.model import Model
+from pebench.suite.extend.branches import Branches
+from pebench.suite.extend.model import Model, Reader
 from pebench.suite.extend.trial import ABOUT, FACTOR, tried
 from pebench.suite.proofs.certificate import Check
 
@@ -66,6 +67,11 @@ def checks(method: str, model: Model, text: Tensor, whole: Tensor) -> Iterator[C
             largest(whole, defined(model, text)),
             "`suite/extend/attention.py` against `Regrouped.weights` or the hooks",
         )
+    yield compared(
+        "reads continuations side by side as alone",
+        beside(model, text, whole),
+        "two continuations of a text were read in one chunk; `chosen` must follow from the places that are passed",
+    )
     yield within(method, model, text)
     finite = finite_at(model.encoding, MILLION)
     yield Check(
@@ -118,6 +124,24 @@ def in_pieces(model: Model, text: Tensor, size: int) -> Tensor:
     """The states of the text, read so many tokens at a time."""
     cache = model.cache()
     return torch.cat([model.read(part, cache) for part in text.split(size)])
+
+
+def beside(model: Model, text: Tensor, whole: Tensor) -> float:
+    """The error of the text's end that is read beside another continuation of its beginning."""
+    start, size = text.split([len(text) - 24, 24])
+    other, branches = size.flip(0), Branches(Reader(model), start)
+    parts = [(branches.add(), each) for each in (other, size)]
+    first, second = (
+        torch.cat(found) for found in zip(*(branches.read(some) for some in halves(parts)), strict=True)
+    )
+    alone = model.read(torch.cat([start, other]), model.cache())[len(start) :]
+    return max(largest(first, alone), largest(second, whole[len(start) :]))
+
+
+def halves(parts: list[tuple[int, Tensor]]) -> Iterator[list[tuple[int, Tensor]]]:
+    """Each part's first half, then each one's second."""
+    for half in (0, 1):
+        yield [(branch, tokens.chunk(2)[half]) for branch, tokens in parts]
 
 
 def defined(model: Model, text: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """What one method scores on one text, and what it costs. Rows come in steps, so that a run can be continued."""
 
+import itertools
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from pebench.encodings.base import Encoding
 from pebench.encodings.extension import claims, extended, methods
+from pebench.suite.extend.branches import Branches
 from pebench.suite.extend.checkpoint import Checkpoint
 from pebench.suite.extend.items import DIGITS, Item, items, windows
 from pebench.suite.extend.model import CHUNK, Model, Reader
@@ -66,8 +68,10 @@ class Session:
         if task == LOSS:
             yield Step("loss", lambda: (self.losses(self.window(number)), []))
         elif task == RETRIEVAL:
-            for n, item in enumerate(items(self.checkpoint, self.window(number), self.lengths(), number)):
-                yield Step(f"item {n}", lambda item=item, n=n: self.answered(item, n))  # type: ignore[misc]
+            every = enumerate(items(self.checkpoint, self.window(number), self.lengths(), number))
+            for length, some in itertools.groupby(every, lambda each: each[1].condition["length"]):
+                asked = list(some)
+                yield Step(f"{length} tokens", lambda asked=asked: self.answered(asked))  # type: ignore[misc]
         else:
             yield Step("cost", lambda: (self.costs(), []))
 
@@ -98,46 +102,71 @@ class Session:
         states = reader(text)
         return self.base.losses(states[:-1], text[1:])
 
-    def answered(self, item: Item, number: int) -> tuple[list[Row], list[Answer]]:
-        """What greedy decoding says to a question, and how much likelier the right answer is than wrong ones.
+    def answered(self, asked: Sequence[tuple[int, Item]]) -> tuple[list[Row], list[Answer]]:
+        """What greedy decoding says to questions about one text, and how much likelier right answers are than wrong.
 
-        The first numbers of five digits and more count, as many as were asked for.
+        `asked` numbers them. They are read side by side. The first numbers of five digits and more count, as many as
+        were asked for.
         """
-        reader = self.reading(int(item.condition["length"]))
-        question = torch.tensor(self.checkpoint.encode(item.question), dtype=torch.long)
-        if len(item.text) + len(question) + item.asked > int(item.condition["length"]):
+        items = [item for _, item in asked]
+        text, length = items[0].text, int(items[0].condition["length"])
+        questions = [self.tokens(item.question) for item in items]
+        if len(text) + max(len(q) + item.asked for q, item in zip(questions, items, strict=True)) > length:
             raise AssertionError(
-                f"{len(item.text)} tokens and a question of {len(question)}: ROOM is too small"
+                f"{len(text)} of {length} tokens: ROOM is too small for questions and answers"
             )
-        words = self.checkpoint.tokenizer.decode(reader.greedy(item.text, question, item.asked))
-        said = re.findall(rf"\d{{{DIGITS},}}", words)[
-            : len(item.answers)
-        ]  # further ones would be further tries
-        right = [answer in said for answer in item.answers]
-        floor = 0.1 ** (DIGITS * len(right))
-        rows = [
-            Row("exact", float(all(right)), 1, item.condition, floor, 1.0),
-            Row("found", sum(right) / len(right), len(right), item.condition),
-        ]
-        if item.wrong:
-            chances = [
-                reader.likelihood(item.text, question, self.tokens_of(number))
-                for number in (*item.answers, *item.wrong)
+        branches = Branches(self.reading(length), text)
+        numbers = [branches.add() for _ in items]
+        last = [states[-1] for states in branches.read(list(zip(numbers, questions, strict=True)))]
+        margins = self.margins(branches, numbers, last, items)
+        said = branches.greedy(numbers, last, [item.asked for item in items])
+        rows, answers = list[Row](), list[Answer]()
+        for (number, item), tokens, margin in zip(asked, said, margins, strict=True):
+            words = self.checkpoint.tokenizer.decode(tokens)
+            told = re.findall(rf"\d{{{DIGITS},}}", words)[
+                : len(item.answers)
+            ]  # further ones would be further tries
+            right = [answer in told for answer in item.answers]
+            floor = 0.1 ** (DIGITS * len(right))
+            rows += [
+                Row("exact", float(all(right)), 1, item.condition, floor, 1.0),
+                Row("found", sum(right) / len(right), len(right), item.condition),
             ]
-            rows.append(Row("margin", chances[0] - max(chances[1:]), 1, item.condition))
-        answer = Answer(
-            condition=item.condition,
-            item=number,
-            asked=item.question.strip()[:ANSWER],
-            answer=" ".join(item.answers)[:ANSWER],
-            said=words.strip()[:ANSWER],
-            right=all(right),
-        )
-        return rows, [answer]
+            if margin is not None:
+                rows.append(Row("margin", margin, 1, item.condition))
+            answers.append(
+                Answer(
+                    condition=item.condition,
+                    item=number,
+                    asked=item.question.strip()[:ANSWER],
+                    answer=" ".join(item.answers)[:ANSWER],
+                    said=words.strip()[:ANSWER],
+                    right=all(right),
+                )
+            )
+        return rows, answers
 
-    def tokens_of(self, number: str) -> Tensor:
-        """The tokens of a number after a question."""
-        return torch.tensor(self.checkpoint.encode(f" {number}"), dtype=torch.long)
+    def margins(
+        self, branches: Branches, numbers: Sequence[int], last: Sequence[Tensor], items: Sequence[Item]
+    ) -> list[float | None]:
+        """By how much ln p of the right answer is above the likeliest wrong one's; None where none is wrong."""
+        choices = [
+            (n, value) for n, item in enumerate(items) if item.wrong for value in (*item.answers, *item.wrong)
+        ]
+        chances = branches.likelihoods(
+            [numbers[n] for n, _ in choices],
+            [last[n] for n, _ in choices],
+            [self.tokens(f" {v}") for _, v in choices],
+        )
+        found = list[float | None]([None] * len(items))
+        for n, some in itertools.groupby(zip(choices, chances, strict=True), lambda each: each[0][0]):
+            right, *wrong = (chance for _, chance in some)
+            found[n] = right - max(wrong)
+        return found
+
+    def tokens(self, words: str) -> Tensor:
+        """The tokens (N,) of some words."""
+        return torch.tensor(self.checkpoint.encode(words), dtype=torch.long)
 
     def costs(self) -> list[Row]:
         """Time of reading a chunk and of decoding at the end of the longest text, over the unextended model's.

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import linear, rms_norm, silu
 
 from pebench.encodings.base import NOTHING, At, Encoding, Keys, Memory
-from pebench.suite.extend.attention import attend, grouping, in_parts, parts_of
+from pebench.suite.extend.attention import Behind, attend, grouping, in_parts, parts_of
 from pebench.suite.extend.checkpoint import Checkpoint
 from pebench.suite.lm.attention import LayerCache, layer
 from pebench.suite.lm.precision import fast_bf16
@@ -77,15 +77,18 @@ class Model:
         parts = [self.chunk(part, cache) for part in tokens.split(CHUNK)]
         return torch.cat(parts)
 
-    def chunk(self, tokens: Tensor, cache: Cache) -> Tensor:
-        """The same for tokens that are read at once."""
+    def chunk(self, tokens: Tensor, cache: Cache, behind: Behind | None = None) -> Tensor:
+        """The same for tokens that are read at once.
+
+        With `behind` they continue one text side by side, and the last places of it are theirs.
+        """
         about, encoding = self.about, self.encoding
         start, stop = cache.length, cache.length + len(tokens)
-        order = torch.arange(start, stop)
+        order = behind.places[-len(tokens) :] if behind else torch.arange(start, stop)
         plain = in_parts(encoding)
         if plain:
             method = grouping(encoding)
-            views, seen = (len(method.views()) if method else 1), parts_of(encoding, order)
+            views, seen = (len(method.views()) if method else 1), parts_of(encoding, order, behind)
         pos = order if plain else encoding.positions(order, tokens[None], cache.memory)
         x = self.embedding[tokens][None].float()
         for n, memory in enumerate(cache.layers):
@@ -171,21 +174,11 @@ class Reader:
 
     def behind(self, text: Tensor, rest: Tensor) -> Tensor:
         """The last hidden states (N, D) of the tokens `rest` (N,) behind a text; the text stays in the cache."""
+        self.hold(text)
+        return self.model.read(rest, self.cache)
+
+    def hold(self, text: Tensor) -> None:
+        """Make a text the last that was read; what was read behind it is forgotten."""
         if not (self.cache.rewinds and torch.equal(self.held, text)):
             self(text)
         self.cache.length = len(text)
-        return self.model.read(rest, self.cache)
-
-    def greedy(self, text: Tensor, question: Tensor, n: int) -> list[int]:
-        """The n likeliest tokens after a question about this text, one by one through the cache."""
-        states, said = self.behind(text, question), list[int]()
-        for _ in range(n):
-            said.append(int(self.model.logits(states[-1:]).argmax()))
-            if len(said) < n:
-                states = self.model.read(torch.tensor(said[-1:]), self.cache)
-        return said
-
-    def likelihood(self, text: Tensor, question: Tensor, answer: Tensor) -> float:
-        """ln p of an answer after a question about this text."""
-        states = self.behind(text, torch.cat([question, answer[:-1]]))
-        return -float(self.model.losses(states[-len(answer) :], answer).sum())

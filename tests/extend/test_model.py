@@ -11,7 +11,9 @@ from pebench.encodings.extension import Regrouped, View, extended, methods, same
 from pebench.encodings.registry import resolve
 from pebench.encodings.streams import build
 from pebench.suite.extend import attention, model, smollm2
+from pebench.suite.extend import branches as side_by_side
 from pebench.suite.extend.attention import in_parts
+from pebench.suite.extend.branches import Branches
 from pebench.suite.extend.checkpoint import ModelError, frequencies, load_checkpoint, short_name
 from pebench.suite.extend.model import Model, Reader
 from tests.extend import tiny
@@ -27,7 +29,8 @@ def pair(tmp_path_factory):
 @pytest.fixture
 def small(monkeypatch):
     """Chunks and blocks of a few tokens, so that a short text has many."""
-    monkeypatch.setattr(model, "CHUNK", 24)
+    for module in (model, side_by_side):
+        monkeypatch.setattr(module, "CHUNK", 24)
     monkeypatch.setattr(attention, "BLOCK", 16)
 
 
@@ -163,24 +166,98 @@ def test_running_state_ends_with_its_text(pair, small):
         )
 
 
-def test_likelihood_and_greedy_decoding_are_those_of_whole_texts(pair, small):
+QUESTIONS = (7, 12, 9)  # tokens
+SAID = (4, 6, 1)
+
+
+def continuations(seed=5):
+    """Questions, and two answers to each."""
+    questions = [tiny.tokens(n, seed + n) for n in QUESTIONS]
+    return questions, [[tiny.tokens(n, seed + 40 + n) for n in (1, 5)] for _ in questions]
+
+
+def test_questions_side_by_side_are_answered_as_in_whole_texts(pair, small):
     checkpoint, theirs = pair
-    reader, text, answer = (
-        Reader(Model(checkpoint, checkpoint.rope(), torch.float32)),
-        *tiny.tokens(60).split([55, 5]),
-    )
-    with torch.no_grad():
-        logs = theirs(torch.cat([text, answer])[None]).logits[0].log_softmax(-1)
-    expected = logs[54:59].gather(1, answer[:, None]).sum().item()
-    before, question = text.split([40, 15])
-    for _ in range(2):
-        assert reader.likelihood(before, question, answer) == pytest.approx(expected, abs=1e-3)
-    said, so_far = reader.greedy(before, question, 6), text
-    for token in said:
+    text = tiny.tokens(60)
+    questions, answers = continuations()
+    branches = Branches(Reader(Model(checkpoint, checkpoint.rope(), torch.float32)), text)
+    assert branches.together
+    numbers = [branches.add() for _ in questions]
+    last = [states[-1] for states in branches.read(list(zip(numbers, questions, strict=True)))]
+
+    def logs(*parts):
         with torch.no_grad():
-            assert token == int(theirs(so_far[None]).logits[0, -1].argmax())
-        so_far = torch.cat([so_far, torch.tensor([token])])
-    assert reader.likelihood(before, question, answer) == pytest.approx(expected, abs=1e-3)
+            return theirs(torch.cat(parts)[None]).logits[0].log_softmax(-1)
+
+    pairs = [(n, answer) for n, some in enumerate(answers) for answer in some]
+    for _ in range(2):  # what was read in between changes nothing
+        found = branches.likelihoods(
+            [numbers[n] for n, _ in pairs], [last[n] for n, _ in pairs], [answer for _, answer in pairs]
+        )
+        for (n, answer), chance in zip(pairs, found, strict=True):
+            before = len(text) + len(questions[n])
+            rows = logs(text, questions[n], answer)[before - 1 : -1]
+            assert chance == pytest.approx(rows.gather(1, answer[:, None]).sum().item(), abs=1e-3)
+    for question, said, count in zip(questions, branches.greedy(numbers, last, SAID), SAID, strict=True):
+        assert len(said) == count
+        for n, token in enumerate(said):
+            assert token == int(logs(text, question, torch.tensor(said[:n], dtype=torch.long))[-1].argmax())
+
+
+@pytest.mark.parametrize("method", ["none", *METHODS])
+def test_branches_are_read_as_texts_of_their_own_by_each_method(pair, small, method):
+    checkpoint, text = pair[0], tiny.tokens(90)
+    encoding = checkpoint.rope() if method == "none" else tiny.extended(checkpoint, method, 4.0)
+    questions, answers = continuations()
+    branches = Branches(Reader(Model(checkpoint, encoding, torch.float32)), text)
+    assert branches.together
+    first = [branches.add() for _ in questions]
+    again = [(branch, some[0]) for branch, some in zip(first, answers, strict=True)]
+    for round in range(3):
+        parts = list(zip(first, questions, strict=True)) if round == 0 else again
+        if round == 1:
+            parts = [(branches.add(branch), some[1]) for branch, some in zip(first, answers, strict=True)]
+        for (branch, tokens), states in zip(parts, branches.read(parts), strict=True):
+            whole = torch.cat([text, branches.tokens[branch]])
+            expected = branches.reader.model.read(whole, branches.reader.model.cache())[-len(tokens) :]
+            torch.testing.assert_close(states, expected, rtol=0, atol=2e-4)
+
+
+def test_branches_that_cannot_be_read_together_are_read_one_by_one(pair, small):
+    """Also where an answer has one token, so that nothing is read behind the question."""
+    encoding = build(resolve("rope+kv_shift")[1], pair[0].about.shape).eval()
+    for parameter in encoding.parameters():
+        torch.nn.init.ones_(parameter)
+    text = tiny.tokens(50)
+    questions, answers = continuations()
+    branches = Branches(Reader(Model(pair[0], encoding, torch.float32)), text)
+    numbers = [branches.add() for _ in questions]
+    last = [states[-1] for states in branches.read(list(zip(numbers, questions, strict=True)))]
+    assert not branches.together
+
+    def logits(*parts):
+        return read(pair[0], encoding, torch.cat([text, *parts]))
+
+    for question, state in zip(questions, last, strict=True):
+        torch.testing.assert_close(branches.reader.model.logits(state[None])[0], logits(question)[-1])
+    for some in zip(*answers, strict=True):  # of one token, and of five
+        found = branches.likelihoods(numbers, last, some)
+        for question, answer, chance in zip(questions, some, found, strict=True):
+            rows = logits(question, answer)[-len(answer) - 1 : -1].log_softmax(-1)
+            assert chance == pytest.approx(rows.gather(1, answer[:, None]).sum().item(), abs=1e-3)
+    for question, said in zip(questions, branches.greedy(numbers, last, SAID), strict=True):
+        for n, token in enumerate(said):
+            assert token == int(logits(question, torch.tensor(said[:n], dtype=torch.long))[-1].argmax())
+
+
+def test_answers_of_one_token_alone_need_no_reading(pair):
+    branches = Branches(Reader(Model(pair[0], pair[0].rope(), torch.float32)), tiny.tokens(20))
+    (number,) = [branches.add()]
+    (states,) = branches.read([(number, tiny.tokens(5, 1))])
+    (chance,) = branches.likelihoods([number], [states[-1]], [torch.tensor([7])])
+    assert chance == pytest.approx(
+        branches.reader.model.logits(states[-1:]).log_softmax(-1)[0, 7].item(), abs=1e-4
+    )
 
 
 @pytest.mark.parametrize("encoding", ["rope", "rope+kv_shift"])

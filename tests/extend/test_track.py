@@ -18,6 +18,7 @@ from pebench.leaderboard.reports import extension
 from pebench.suite.cli import app
 from pebench.suite.extend import items as asked
 from pebench.suite.extend import measure
+from pebench.suite.extend import model as reading
 from pebench.suite.extend import run as running
 from pebench.suite.extend.checkpoint import ModelError, load_checkpoint
 from pebench.suite.extend.measure import Session
@@ -271,11 +272,8 @@ def test_the_texts_of_a_length_are_one_text(folder, corpus):
 def test_answers_are_scored_by_the_numbers_that_are_said(folder, corpus, track, monkeypatch):
     checkpoint = load_checkpoint(folder)
     session = Session(checkpoint, "none", track, corpus)
-    several = next(
-        i
-        for i in asked.items(checkpoint, session.window(0), [1024], 0)
-        if i.condition["kind"] == "multi_query"
-    )
+    every = enumerate(asked.items(checkpoint, session.window(0), [1024], 0))
+    number, several = next((n, i) for n, i in every if i.condition["kind"] == "multi_query")
     for said, exact, found in (
         (" and ".join(several.answers), 1.0, 1.0),
         (several.answers[2], 0.0, 0.25),
@@ -284,26 +282,45 @@ def test_answers_are_scored_by_the_numbers_that_are_said(folder, corpus, track, 
         (f"11111, 22222, 33333, {', '.join(several.answers)}", 0.0, 0.25),
         ("nothing", 0.0, 0.0),
     ):
-        monkeypatch.setattr(
-            measure.Reader, "greedy", lambda self, text, question, n, said=said: checkpoint.encode(said)
-        )
-        rows, (answer,) = session.answered(several, 0)
+        monkeypatch.setattr(measure.Branches, "greedy", lambda *_, said=said: [checkpoint.encode(said)])
+        rows, (answer,) = session.answered([(number, several)])
         assert [(row.metric, row.value) for row in rows] == [("exact", exact), ("found", found)]
         assert answer["right"] == (exact == 1)
+        assert answer["item"] == number
+
+
+def test_the_margin_is_over_the_likeliest_wrong_answer(folder, corpus, track, monkeypatch):
+    monkeypatch.setattr(reading, "fastest", lambda: torch.float32)
+    checkpoint = load_checkpoint(folder)
+    session = Session(checkpoint, "pi", track, corpus)
+    some = list(enumerate(asked.items(checkpoint, session.window(0), [1024], 0)))[14:22]
+    rows = session.answered(some)[0]
+    margins = {row.condition["depth"]: row.value for row in rows if row.metric == "margin"}
+    assert len(margins) == 6  # two single needles and four keys
+    model = session.extended(2.0)
+    for _, item in some[:6]:
+        chances = []
+        for number in (*item.answers, *item.wrong):
+            answer = session.tokens(f" {number}")
+            text = torch.cat([item.text, session.tokens(item.question), answer])
+            states = model.read(text, model.cache())[-len(answer) - 1 : -1]
+            chances.append(-float(model.losses(states, answer).sum()))
+        assert margins[item.condition["depth"]] == pytest.approx(chances[0] - max(chances[1:]), abs=1e-3)
 
 
 INTERRUPTED = """
 import signal, sys, time
 from pebench.suite.extend import measure
+from pebench.suite.extend import model as reading
 from pebench.suite.extend.profiles import TRACKS, Track
 from pebench.suite import cli
 TRACKS["EXTEND_TINY"] = Track("EXTEND_TINY", "tests", ("none", "pi"), 2, (0.5, 1, 2), (0.5, 1, 1.5, 2))
 step = measure.Session.answered
-def slow(self, item, number):
-    if number == 3:
+def slow(self, asked):
+    if asked[0][1].condition["length"] == 512:
         print("waiting", flush=True)
         time.sleep(60)
-    return step(self, item, number)
+    return step(self, asked)
 measure.Session.answered = slow
 sys.argv = ["pebench", *sys.argv[1:]]
 cli.main()
@@ -314,7 +331,7 @@ ONE = ("-m", "none", "-t", RETRIEVAL)
 
 
 def stuck(folder, corpus, records):
-    """A process of the command that stands still after three items."""
+    """A process of the command that stands still after two lengths."""
     return subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED, *words(folder, corpus, records), *ONE],
         stdout=subprocess.PIPE,
@@ -325,14 +342,14 @@ def stuck(folder, corpus, records):
 
 
 def continued(folder, corpus, records, place):
-    """The record of the run that stood still after three items, continued; `records` has it whole."""
+    """The record of the run that stood still after two lengths, continued; `records` has it whole."""
     (kept,) = (place / RUNNING).rglob("*.steps")
-    assert len(json.loads(kept.read_text())["steps"]) == 3
+    assert len(json.loads(kept.read_text())["steps"]) == 2
     assert extend(folder, corpus, place, *ONE).exit_code == 0
     made = next(r for r in read_all(place)[0] if r.seed == 0)
     whole = next(r for r in read_all(records)[0] if (r.encoding, r.task, r.seed) == ("rope", RETRIEVAL, 0))
     assert made.rows == whole.rows
-    assert made.provenance["resumed_steps"] == 3
+    assert made.provenance["resumed_steps"] == 2
     assert not list((place / RUNNING).rglob("*.steps"))
 
 

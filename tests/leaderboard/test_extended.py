@@ -179,3 +179,41 @@ def test_a_record_without_its_model_has_no_board_and_harms_none():
     broken = replace(edited("ntk"), setup={"task_family": "extension"})
     assert [line.method for line in tracked(edited("none"), broken).lines] == ["none"]
     assert len(extension.latest([edited("none"), broken])) == 2
+
+
+def right_at(method: str, text: int, *lengths: int) -> Record:
+    """Answers that are right at these lengths and wrong at others."""
+    return edited(method, text, RETRIEVAL, lambda row: float(row.condition["length"] in lengths))
+
+
+def test_what_is_found_is_told_by_length():
+    track = tracked(
+        *(right_at("none", text, 2048) for text in (0, 1)),
+        right_at("yarn", 0, 2048, 8192, 16384),
+        right_at("yarn", 1, 2048, 8192),
+        edited("ntk", 0),
+    )
+    found = extension.found_by_length(track).set_index("method")
+    assert list(found) == ["2,048", "8,192", "16,384"]
+    assert list(found.loc["none"]) == ["1.00", "0.00", "0.00"]  # equal values show no interval
+    assert list(found.loc["yarn"]) == ["1.00", "1.00", "0.50 (0.00 to 1.00)"]
+    assert list(found.loc["ntk"]) == ["-", "-", "-"]
+    assert "| yarn | 1.00 | 1.00 | 0.50 (0.00 to 1.00) |" in extension.to_markdown([track])
+    alone = tracked(edited("ntk", 0))
+    assert list(extension.found_by_length(alone)) == ["method"]
+    assert extension.FOUND not in extension.to_markdown([alone])
+
+
+def test_what_questions_tell_apart_is_half_of_an_interval():
+    assert extension.telling(tracked(edited("none", 0), edited("ntk", 0))) is None
+    one = tracked(right_at("none", 0, 2048), right_at("yarn", 0, 2048, 8192))
+    assert extension.told_apart(one) == []  # one text has no interval
+    wrong = [right_at(method, text) for method in ("none", "ntk") for text in (0, 1)]
+    yarn = [right_at("yarn", 0, 8192), right_at("yarn", 1)]  # right on one text of two: any share is possible
+    track = tracked(*wrong, *yarn)
+    assert extension.telling(track) == extension.Telling(
+        width=pytest.approx(0.6036, abs=1e-3), pairs=2, texts=2, questions=22
+    )
+    (said,) = extension.told_apart(track)
+    assert "2 pairs of methods at one length" in said
+    assert "2 texts with 22 questions" in said

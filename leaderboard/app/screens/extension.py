@@ -9,6 +9,9 @@ from pebench.leaderboard.board import BoardError
 from pebench.leaderboard.printing import plain
 from pebench.leaderboard.reports import extension
 
+SHARES = ("exact", "found")  # metrics between 0 and 1
+FIRST = 4  # methods whose maps are drawn at first
+MAP_WIDTH = 260
 KINDS = ("single", "multi_key", "multi_query", "multi_value")
 
 
@@ -63,12 +66,36 @@ def retrieval(track: extension.Track) -> None:
         return
     st.header("Hidden numbers")
     kind = links.pick("Needles", KINDS, "kind")
+    found = extension.found_by_length(track, kind)
+    if len(found.columns) > 1:
+        show_frame(found)
+        st.caption(
+            "The share of questions with every number right, by length in tokens, with 95 % intervals."
+        )
     metrics = sorted(every.loc[every["kind"] == kind, "metric"].unique())
     metric = links.pick("Measured by", metrics, "measure")
     frame = every[(every["kind"] == kind) & (every["metric"] == metric)]
+    if frame["depth"].notna().any() and metric in SHARES:
+        maps(track, frame)
     frame = frame.pivot_table(index=["method", "depth"], columns="length", values="value", dropna=False)
     shown = frame.dropna(how="all").reset_index()
     shown.columns = [str(column) for column in shown.columns]
     show_frame(shown)
     st.caption("Rows are methods and depths (0 the beginning of the text), columns lengths in tokens.")
     download(shown, "extension-retrieval")
+
+
+def maps(track: extension.Track, frame: pd.DataFrame) -> None:
+    """Heat maps of length and depth, a method each."""
+    there = set(frame["method"])
+    methods = [line.method for line in track.lines if line.method in there]
+    chosen = links.pick_many("Methods", methods, "methods", what="method", default=methods[:FIRST])
+    rows = frame.assign(place=frame["depth"].map("depth {:.2f}".format)).sort_values("depth")
+    with st.container(horizontal=True):
+        for method in chosen:
+            draw(
+                figures.heat_map(rows[rows["method"] == method], method),
+                f"extension-map-{method}",
+                width=MAP_WIDTH,
+            )
+    st.caption("Depth 0 is the beginning of the text. Each field is the mean over texts.")
