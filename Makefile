@@ -6,7 +6,7 @@ RECORDS ?= records
 # Else each of the hundreds of processes that the tests start would compile pebench, and rewrite the tests, anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: leaderboard test test-walks test-engines app docs lint lock browser engines clean
+.PHONY: leaderboard test test-walks test-slow test-engines app docs lint lock browser engines clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make app           browse the results in the browser"
 	@echo "make test          set up, check style and types, run all quick tests"
 	@echo "make test-walks    run the longer walks of users: whole loops of commands, every page in a browser (minutes)"
+	@echo "make test-slow     run what trains or measures for long: submissions from nothing, rates of error (an hour)"
 	@echo "make engines       install what the tests of clusters and of GPU kernels need: Ray, Slurm, Triton, fla-core"
 	@echo "make test-engines  run the tests of clusters, of several ranks and of GPU kernels (minutes)"
 	@echo "make docs          build the documentation into build/site, without a network"
@@ -36,6 +37,10 @@ test: lint browser
 test-walks: $(VENV)/ready browser
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal -m walks
 
+# Whole submissions, the rates of error of the statistics, memory at long lengths.
+test-slow: $(VENV)/ready
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal -m slow
+
 # Sweeps on a Ray cluster and a one-machine Slurm, models on several ranks, GPU kernels under an interpreter: one by one.
 test-engines: engines
 	$(BIN)/python -m pytest -m engines -rs
@@ -54,7 +59,8 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "pebench needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) -V 2>&1);" \
 	         "try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 3; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || \
+	  { echo "no environment could be made; on Debian: apt-get install python3-venv"; exit 3; }
 	@$(BIN)/pip install --quiet "$$(grep '^torch==' requirements.lock)" && \
 	  $(BIN)/pip install --quiet -r requirements.lock && \
 	  $(BIN)/pip install --quiet --no-deps --no-build-isolation -e . || \

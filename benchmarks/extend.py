@@ -151,9 +151,11 @@ def main(
     else:
         typer.echo("llama.cpp is left out: it needs --gguf FILE and the package llama-cpp-python")
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in readers}
-    for _ in range(rounds):
+    for number in range(rounds + 1):
         for name, reader in readers.items():
-            times[name].append((seconds(reader.prefill, text), seconds(reader.decode, text)))
+            both = seconds(reader.prefill, text), seconds(reader.decode, text)
+            if number:  # the first round warms up
+                times[name].append(both)
     weights = sum(x.numel() for name, x in checkpoint.weights.items() if "layers" in name)
     work, limits = multiplications(checkpoint.about, weights, tokens), {n: limit(d) for n, d in kinds.items()}
     typer.echo(f"{processor()}, one thread, {tokens} tokens, median processor time of {rounds} rounds")

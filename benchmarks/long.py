@@ -8,7 +8,6 @@ process's peak, and the peak less its memory before the first token.
 """
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import typer
 
 from pebench.encodings.registry import names, resolve
 from pebench.suite.lm.model import LM, Size
+from pebench.suite.runs.machine import peak_memory
 
 TOKENS = 16384
 SIZE = Size(layers=2, width=64, heads=4, vocab=64)
@@ -26,8 +26,7 @@ SIZE = Size(layers=2, width=64, heads=4, vocab=64)
 
 def held() -> float:
     """The most memory that this process has held (GiB)."""
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kilobytes * (1 if sys.platform == "darwin" else 1024) / 2**30
+    return (peak_memory(torch.device("cpu")) or 0) / 2**30
 
 
 def measure(name: str, kind: str) -> dict[str, float]:

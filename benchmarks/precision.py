@@ -12,6 +12,7 @@ float16 is what the native step multiplies in where the processor has AVX512_FP1
 import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Annotated
 from unittest.mock import patch
 
 import torch
@@ -74,7 +75,7 @@ def passed(encoding: str, task: Task, profile: str, seed: int, kind: str) -> flo
 
 def main(
     encodings: str = "rope,fox,grape_ap",
-    seeds: int = 3,
+    seeds: Annotated[int, typer.Option(min=2, help="A deviation needs two.")] = 3,
     profile: str = "STANDARD",
     kind: str = "float16",
     gates: str = "",
@@ -94,9 +95,8 @@ def main(
                 flush=True,
             )
         mean, deviation = statistics.mean(differences), statistics.stdev(exact)
-        print(
-            f"{encoding}: mean difference {mean:+.4f}, {abs(mean) / deviation:.2f} of the seeds' {deviation:.4f}"
-        )
+        share = f"{abs(mean) / deviation:.2f}" if deviation else "-"
+        print(f"{encoding}: mean difference {mean:+.4f}, {share} of the seeds' {deviation:.4f}")
     for name in filter(None, gates.split(",")):
         task = make(name)
         assert isinstance(task, Task), f"{name} trains nothing"

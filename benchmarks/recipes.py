@@ -121,6 +121,9 @@ class Muon:
         if not (math.isfinite(loss) and math.isfinite(norm)):
             torch.set_rng_state(state)  # the same random numbers again, in float32
             loss, norm = self.scaled(data, False)
+        if not (math.isfinite(loss) and math.isfinite(norm)):  # as AdamW: nothing changes
+            flat.gradients.zero_()
+            return loss, norm
         flat.gradients.mul_(min(1.0, self.clip / (norm + 1e-6)))
         for shape, every in self.shapes.items():
             gradient = torch.stack([one.gradients() for one in every])

@@ -14,7 +14,7 @@ for check in checks:
     if not check.passed:
         print(f"{check.name}: {check.detail}")
 
-# SMOKE takes seconds, and its scores mean nothing. QUICK takes minutes.
+# SMOKE takes seconds, and its scores mean nothing. QUICK_2 takes minutes.
 records = pebench.run(["rope", f"{FILE}:OwnDistance"], profile="SMOKE", tasks=["copy"], folder=FOLDER)
 for record in records:
     scores = [row.score for row in record.rows if row.score is not None]

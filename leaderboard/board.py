@@ -192,7 +192,9 @@ def make_board(
     profiles = dict(Counter(every.texts("profile")).most_common())
     profile = profile or newest_version(next(name for count in counts for name, _ in count), every)
     if profile not in profiles:
-        raise BoardError(f"no records of profile {profile!r}; {hint(profile, profiles)}; {REMEDY}")
+        known = profile in about.document()["profiles"]
+        remedy = f"; make some with `pebench run --profile {profile}`" if known else ""
+        raise BoardError(f"no records of profile {profile!r}; {hint(profile, profiles)}{remedy}")
     parts = [part.where(part.column("profile") == profile) for part in parts]
     mine, both = own_encodings(places, parts)
     chosen: list[Columns] = []

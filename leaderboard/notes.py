@@ -228,8 +228,8 @@ def _entry_notes(entries: "list[Entry]") -> list[str]:
     notes = []
     if partial := [e for e in entries if e.partial]:
         notes.append(
-            f"*: some conditions are missing, and the score averages the others: {_names(partial)}. A rank uses "
-            "shared conditions only."
+            f"* behind a score: some conditions are missing, and the score averages the others: "
+            f"{_names(partial)}. A rank uses shared conditions only."
         )
     if untested := [e for e in entries if e.certificate == "missing"]:
         notes.append(f"No certificate yet: {_names(untested)}.")

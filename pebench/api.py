@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from pebench.suite.results.record import Record
 
 
-def load(profile: str = "STANDARD") -> "pd.DataFrame":
-    """The published ranking of a profile: one row an encoding, best first.
+def load(profile: str | None = None) -> "pd.DataFrame":
+    """The published ranking: one row an encoding, best first.
 
-    An installed package holds the published records too. BoardError where a profile has none.
+    Without a profile it is the one that `pebench board` shows. An installed package holds the published records too.
+    BoardError where a profile has none.
     """
     from pebench.leaderboard.about import PUBLISHED
 
@@ -36,7 +37,8 @@ def records(folder: str | Path = "records") -> "list[Record]":
 def board(folder: str | Path = "records", profile: str | None = None) -> "pd.DataFrame":
     """The ranking of the records in a folder: one row an encoding, best first.
 
-    Without a profile it is the one with most records. BoardError where there is nothing to rank.
+    Without a profile it is the one with most records, or its newer version where that is measured widely. BoardError
+    where there is nothing to rank.
     """
     from pebench.leaderboard.board import make_board
     from pebench.leaderboard.printing import to_frame
@@ -68,7 +70,7 @@ def check(encoding: "str | type[Encoding]") -> "list[Check]":
 
 def run(
     encoding: str | Sequence[str],
-    profile: str = "QUICK",
+    profile: str | None = None,
     tasks: str | Sequence[str] = (),
     seeds: int | Sequence[int] | None = None,
     folder: str | Path = "records",
@@ -80,7 +82,8 @@ def run(
     """Train and measure encodings in worker processes, as `pebench run` does; returns their records.
 
     A run that has its record is not made again, and an interrupted call continues where it stopped.
-    `encoding` is one name or file.py:Class, or several. `tasks` is empty for all of the profile. `seeds` is a number
+    `encoding` is one name or file.py:Class, or several. `profile` is the command's where it is None. `tasks` is empty
+    for all of the profile. `seeds` is a number
     of seeds, or the seeds themselves; None takes the profile's. Progress is printed to the terminal or below the
     notebook's cell.
 
@@ -88,6 +91,7 @@ def run(
     """
     from rich.console import Console
 
+    from pebench.leaderboard.about import USUAL
     from pebench.suite.experiment.profiles import profile_named
     from pebench.suite.runs import runner
     from pebench.suite.runs.selection import chosen, demand_data, demand_device
@@ -98,7 +102,7 @@ def run(
         )
     if not encoding:
         raise ValueError("encoding names nothing; give 'rope', 'file.py:Class', or several in a list")
-    settings = profile_named(profile)
+    settings = profile_named(profile or USUAL)
     specs, wanted = chosen(settings, listed("encoding", encoding), listed("tasks", tasks))
     numbers = seeds_of(settings.seeds if seeds is None else seeds)
     demand_device(device)

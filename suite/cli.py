@@ -19,7 +19,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="A benchmark of positional encodings for causal Transformer language models.",
-    epilog="Start with `pebench ls encodings`, `pebench run --profile SMOKE` and `pebench board`.",
+    epilog="Start with `pebench ls encodings`, `pebench data prepare`, `pebench run` and `pebench board`.",
 )
 data = typer.Typer(no_args_is_help=True, help="The real text that tasks are made of.")
 

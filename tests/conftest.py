@@ -5,11 +5,24 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import settings
 
 from pebench.tasks.data import corpus, tokens
 from pebench.tasks.data.wheels import CorpusError
 from pebench.tasks.lm_eval import questions
 
+# Of the user's own: where records lie, how git signs, and that output is for a terminal (as GitHub's runners say).
+KEPT = ("PEBENCH_CACHE", "PEBENCH_KILLS")
+for name in list(os.environ):
+    if (name.startswith(("PEBENCH_", "GIT_")) and name not in KEPT) or name in ("FORCE_COLOR", "PY_COLORS"):
+        del os.environ[name]
+os.environ |= {
+    "_TYPER_FORCE_DISABLE_TERMINAL": "1",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+}
+settings.register_profile("busy", deadline=None)  # three workers on two cores
+settings.load_profile("busy")
 torch.set_num_threads(1)
 gc.disable()  # a fifth of the time of the imports
 if not torch.cuda.is_available():

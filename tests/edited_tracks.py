@@ -17,7 +17,8 @@ __all__ = ["COST", "LOSS", "RETRIEVAL", "edited", "line_of", "of_another", "trac
 @functools.cache
 def published(task: str) -> Record:
     """A published record of the unextended model."""
-    return next(r for r in read_all(EXTENDED)[0] if (r.encoding, r.task, r.seed) == ("rope", task, 0))
+    wanted = ("EXTEND_QUICK", "rope", task, 0)
+    return next(r for r in read_all(EXTENDED)[0] if (r.profile, r.encoding, r.task, r.seed) == wanted)
 
 
 def edited(

@@ -1,6 +1,8 @@
 """The suite on a GPU: skipped where there is none."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,10 +11,12 @@ from typer.testing import CliRunner
 
 from pebench.encodings.registry import names, resolve
 from pebench.suite.cli import app
-from pebench.suite.experiment.training import Recipe, train
+from pebench.suite.experiment import graphs
+from pebench.suite.experiment.training import AdamW, Recipe, batch, stepper, train
 from pebench.suite.lm.model import LM, Size
 from pebench.suite.results.record import read_all
 from pebench.tasks import make
+from pebench.tasks.base import Batch
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available(),
@@ -76,6 +80,32 @@ def test_training_in_bfloat16_stays_finite_and_is_the_same_bits_again(name: str)
     first, again = weights(), weights()
     assert all(p.isfinite().all() for p in first.values())
     assert all(torch.equal(first[key], again[key]) for key in first)
+
+
+@pytest.mark.parametrize("name", ["rope", "grape_ap", "randomized"])
+def test_steps_of_a_graph_are_steps_without_one(name: str) -> None:
+    """Several batches of one shape: what a graph reads must be copied into it each time."""
+    task, recipe = make("copy"), Recipe(length=6, steps=12, tokens=256)
+
+    def weights(way: Callable[..., Any]) -> tuple[dict[str, torch.Tensor], int]:
+        lm = LM(SIZE, resolve(name)[1], train_length=16, seed=0).cuda()
+        opt, recorded = AdamW(lm, recipe), 0
+        with way(lm, opt, recipe.clip) as take:
+            for step in range(recipe.steps):
+                torch.manual_seed(step)
+                take(
+                    Batch(*(x.cuda() for x in batch(task, recipe, 0, step))),
+                    0.003 * (step + 1) / recipe.steps,
+                )
+            owner = getattr(take, "__self__", None)
+            if isinstance(owner, graphs.Graphs):
+                recorded = sum(each is not None for each in owner.recorded.values())
+        return lm.state_dict(), recorded
+
+    (mine, recorded), (plain, _) = weights(graphs.stepper), weights(stepper)
+    assert (recorded > 0) is (name != "randomized")  # which draws random numbers
+    for key, p in plain.items():
+        torch.testing.assert_close(mine[key], p, rtol=1e-3, atol=1e-4)
 
 
 def test_a_sweep(tmp_path: Path, books: None) -> None:

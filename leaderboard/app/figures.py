@@ -229,7 +229,7 @@ def heat_map(frame: pd.DataFrame, title: str) -> go.Figure:
 def cost_quality(frame: pd.DataFrame, cost_title: str) -> go.Figure:
     """Cost against score with intervals, families as colours, and the Pareto front (views.cost_quality).
 
-    Named are the front and rope; hollow is what has no rank.
+    Named are the front and rope; hollow is what has no rank, or lacks conditions.
     """
     figure = go.Figure()
     front = frame[frame["front"]]
@@ -266,7 +266,13 @@ def cost_quality(frame: pd.DataFrame, cost_title: str) -> go.Figure:
         )
     if not frame["comparable"].all():
         entry = {"color": GREY, "symbol": "circle-open", "size": 10}
-        figure.add_scatter(x=[None], y=[None], mode="markers", name="hollow: no rank", marker=entry)
+        figure.add_scatter(
+            x=[None],
+            y=[None],
+            mode="markers",
+            name="hollow: no rank, or conditions are missing",
+            marker=entry,
+        )
     # The names stand left of all marks: on the front nothing is cheaper and as good, so no mark lies on their lines.
     named = frame[frame["front"] | (frame["encoding"] == "rope")].sort_values("score")
     low, high = (math.log10(frame["cost"].agg(end)) for end in ("min", "max"))
@@ -334,6 +340,9 @@ def agreement(side: Side) -> go.Figure:
     return laid_out(figure, 380, showlegend=False)
 
 
+JUDGED = {"above chance": "", "not above chance": "-open"}  # how a mark is filled
+
+
 def answers(frame: pd.DataFrame, looks: Looks) -> go.Figure:
     """Accuracy against bits per byte of the right answer (views.forced_choice), with the line of chance."""
     figure = go.Figure()
@@ -345,13 +354,13 @@ def answers(frame: pd.DataFrame, looks: Looks) -> go.Figure:
             name=row.encoding,
             marker={
                 "color": looks.colour(row.encoding),
-                "symbol": looks.symbol(row.encoding) + ("" if row.verdict == "above chance" else "-open"),
+                "symbol": looks.symbol(row.encoding) + JUDGED.get(row.verdict, "-open-dot"),
                 "size": 11,
             },
         )
     figure.add_hline(y=frame["chance"].mean(), line={"dash": "dot", "color": GREY})
     figure.update_xaxes(title="bits per byte of the right answer (lower is better)")
-    figure.update_yaxes(title="accuracy (hollow: at chance)")
+    figure.update_yaxes(title="accuracy (filled: above chance, hollow: not above, with a dot: not judged)")
     return laid_out(figure, 420, showlegend=True)
 
 

@@ -75,7 +75,7 @@ def board_table(
     shown once.
     """
     kept = None if chosen is None else set(overview(board, chosen)["name"])
-    shown = [f for f in (families or first_families(board)) if f in board.task_families]
+    shown = [f for f in dict.fromkeys(families or first_families(board)) if f in board.task_families]
     shown = shown if len(board.task_families) > 1 else []
     rows, shade, tier = [], False, None
     for e in board.entries:
@@ -164,7 +164,7 @@ def frame_table(
     rows = [
         {
             "name": str(n),
-            "search": " ".join(map(str, row)).lower(),
+            "search": " ".join(str(cell) for cell in row if cell is not None).lower(),
             "group": "",
             **dict(zip(cells, row, strict=True)),
         }

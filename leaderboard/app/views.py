@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from pebench.leaderboard import about, ranking, table
-from pebench.leaderboard.board import COSTS, Board, Entry, Overall, version_after, version_before
+from pebench.leaderboard.board import COSTS, Board, Entry, Interval, Overall, version_after, version_before
 from pebench.leaderboard.printing import plain, to_frame
 from pebench.leaderboard.reports.quantities import train_lengths
 from pebench.leaderboard.reports.trend import APART, Trend
@@ -42,7 +42,7 @@ class Filter:
 def overview(board: Board, chosen: Filter) -> pd.DataFrame:
     """One row per encoding that passes the filter, best first."""
     frame = to_frame(board)
-    text = (frame["name"] + " " + frame["title"]).str.lower()
+    text = (frame["name"] + " " + frame["title"] + " " + frame["family"]).str.lower()
     keep = text.map(lambda t: all(word in t for word in chosen.search.lower().split()))
     if chosen.families:
         keep &= frame["family"].isin(chosen.families)
@@ -86,10 +86,20 @@ def questions(board: Board) -> list[Question]:
     finding = [task for task in tasks if about.family(task) in RETRIEVAL]
     language = [task for task in tasks if about.family(task) == "language"]
     return [
-        *([Question("Which finds things in long texts?", "overview", {"tasks": finding})] if finding else []),
+        *(
+            [Question("Which finds things in long texts?", "overview", {"tasks": finding, "sort": "score"})]
+            if finding
+            else []
+        ),
         *needle_question(board),
-        Question("Which keeps its score beyond the training length?", "overview", {"sort": "keeps"}),
-        *([Question("Which models language best?", "overview", {"tasks": language})] if language else []),
+        Question(
+            "Which keeps its score beyond the training length?", "overview", {"tasks": "", "sort": "keeps"}
+        ),
+        *(
+            [Question("Which models language best?", "overview", {"tasks": language, "sort": "score"})]
+            if language
+            else []
+        ),
         Question("Is A better than B?", "compare", {}),
         *costs_question(board),
         Question("How does mine compare?", "submit", {}),
@@ -168,13 +178,17 @@ def measured_what(board: Board) -> str:
     )
 
 
-def scale(board: Board, task: str = "") -> str:
-    """The line above a figure: "STANDARD, copy: 0.12 million parameters, 1 to 3 seeds"."""
+def scale(board: Board, task: str = "", seeds: "pd.Series[int] | None" = None) -> str:
+    """The line above a figure: "STANDARD, copy: 0.12 million parameters, 1 to 3 seeds".
+
+    `seeds` are the drawn points', where not all runs are drawn.
+    """
     runs = board.runs[board.runs["outcome"] == "measured"]
     runs = runs[runs["task"] == task] if task else runs[runs["task"].isin(ranked_tasks(board))]
     if runs.empty:
         return board.profile
-    seeds = runs.groupby(["task", "encoding"])["seed"].nunique()
+    if seeds is None:
+        seeds = runs.groupby(["task", "encoding"])["seed"].nunique()
     least, most = int(seeds.min()), int(seeds.max())
     counts = counted(most, "seed") if least == most else f"{least} to {most} seeds"
     parameters = runs["parameters"].dropna()
@@ -256,9 +270,11 @@ def kinds(found: Validity) -> pd.DataFrame:
                 "agree": kind.all.agree,
                 "contradict": kind.all.contradict,
                 "not separated": kind.all.not_separated,
+                "without a test": kind.all.preview,
                 "tau": kind.all.tau,
                 "low": kind.all.low,
                 "high": kind.all.high,
+                "smallest difference": kind.smallest_difference,
             }
             for kind in found.kinds
         ]
@@ -316,12 +332,20 @@ def quantities(entry: Entry) -> pd.DataFrame:
                 "low": part.low,
                 "high": part.high,
                 "p_best": part.p_best,
-                "unit": unit,
+                "unit": f"{unit}{qualified(part)}",
             }
             for name, (part, unit) in found.items()
             if part is not None
         ]
     )
+
+
+def qualified(part: Overall | Interval) -> str:
+    """What a quantity lacks, in words."""
+    if not isinstance(part, Overall):
+        return ""
+    bound = ", at least" if part.bound else ""
+    return bound + (f", {part.tasks} of {part.of} tasks" if part.tasks < part.of else "")
 
 
 def costs(entry: Entry) -> pd.DataFrame:
@@ -571,7 +595,7 @@ def forced_choice(board: Board) -> pd.DataFrame:
     right = board.scores[board.scores["metric"] == "accuracy"]
     bits = board.scores.loc[board.scores["metric"] == "bits_per_byte", [*keys, "value"]]
     both = right.merge(bits.rename(columns={"value": "bits"}), on=keys, how="left")
-    both["questions"] = both["questions"].fillna("")
+    both["questions"] = both["questions"].astype(object).fillna("")
     frame = both.groupby(["questions", "length", "encoding"], as_index=False).agg(
         asked=("n", "max"),
         accuracy=("value", "mean"),
@@ -580,7 +604,9 @@ def forced_choice(board: Board) -> pd.DataFrame:
         seeds=("seed", "nunique"),
     )
     sure = 1.645 * (frame["chance"] * (1 - frame["chance"]) / frame["asked"]) ** 0.5
-    above = (frame["accuracy"] - frame["chance"] > sure).map({True: "above chance", False: "at chance"})
+    above = (frame["accuracy"] - frame["chance"] > sure).map(
+        {True: "above chance", False: "not above chance"}
+    )
     judged = frame["chance"].notna() & (frame["seeds"] >= ranking.FEWEST)
     frame.insert(5, "verdict", above.where(judged, ""))
     return frame.sort_values(["questions", "length", "bits_per_byte"], ignore_index=True)

@@ -7,7 +7,7 @@ nothing is ever shown as HTML.
 import functools
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlencode
@@ -21,13 +21,14 @@ from pebench.leaderboard.app.launch import DEFAULT_FOLDER, OPEN_VARIABLE
 from pebench.leaderboard.app.links import PAGES
 from pebench.leaderboard.board import Board, BoardError, cached_board, folder_named, stamp, told_of
 from pebench.leaderboard.printing import plain, safe_csv
-from pebench.leaderboard.reports import sentences
+from pebench.leaderboard.reports import extension, sentences
 from pebench.leaderboard.reports.published import FILE, read
 from pebench.leaderboard.reports.trend import Trend, of_folder
 from pebench.leaderboard.reports.validity import Validity
 from pebench.leaderboard.reports.validity import validity as make_validity
 from pebench.suite.results.cache import RECORDS
 from pebench.suite.results.metrics import METRICS
+from pebench.suite.results.record import Unreadable
 
 ORDERS = ("ascending", "descending")
 HOME = Path(__file__).parent
@@ -51,41 +52,11 @@ HEAD_START = 1.2
 NUMBER = st.column_config.NumberColumn
 NAME = st.column_config.TextColumn("encoding", pinned=True, width=170)  # the longest name
 COLUMNS: dict[str, Any] = {
-    "rank": NUMBER("rank", format="%d", help="Encodings of one tier share it."),
-    "tier": NUMBER("tier", format="%d", help="Nothing in a tier is separable from its leader."),
-    "name": NAME,
     "encoding": NAME,
-    "title": st.column_config.TextColumn("title", width="medium"),
     "score": NUMBER("score", format="%.3f", help="0: without reading the input, 1: an oracle."),
     "low": NUMBER("low", format="%.3f", help="Lower end of the 95 % interval."),
     "high": NUMBER("high", format="%.3f", help="Upper end of the 95 % interval."),
-    "at_length": NUMBER("at L", format="%.3f", help="Score at the training length alone."),
-    "beyond": NUMBER("beyond", format="%.3f", help="Score beyond the training length alone."),
-    "preview": st.column_config.CheckboxColumn(
-        "preview", help="Fewer than two seeds in some task: a score and no place."
-    ),
-    "p_best_tasks": NUMBER(
-        "by tasks", format="%.2f", help="P(best) over other tasks of the same families, too."
-    ),
     "p_best": NUMBER("P(best)", format="%.2f", help="Share of bootstrap draws in which it is the best."),
-    "coverage": NUMBER("coverage", format="percent", help="Share of the conditions that were measured."),
-    "learned": NUMBER(
-        "learned",
-        format="percent",
-        help="Share of the tasks learned at the training length, mean over seeds.",
-    ),
-    "verified": NUMBER(
-        "verified",
-        format="percent",
-        help="Share of the records run again: equal, or within seed spread on another processor.",
-    ),
-    "reads_content": st.column_config.CheckboxColumn(
-        "sees content", help="The effect of positions depends on the content."
-    ),
-    "parameters": NUMBER("parameters", format="%d", help="Of the encoding itself."),
-    "train_ratio": NUMBER("train", format="%.2f x", help="Time of a training step over RoPE's."),
-    "prefill_ratio": NUMBER("prefill", format="%.2f x", help="Time of a forward pass over RoPE's."),
-    "decode_ratio": NUMBER("decode", format="%.2f x", help="Time of one cached token over RoPE's."),
     "cost": NUMBER("cost", format="%.4g"),
     "value": NUMBER("value", format="%.4g"),
     "difference": NUMBER("difference", format="%.3f"),
@@ -93,14 +64,13 @@ COLUMNS: dict[str, Any] = {
         "separated", help="The p-value, corrected for all pairs (Holm), is below 0.05."
     ),
     "seeds_needed": NUMBER("seeds needed", format="%d"),
-    "p": NUMBER("p", format="%.2g", help="Two-sided p-value of a paired t-test."),
+    "p": NUMBER("p", format="%.2g", help="Two-sided p-value of Welch's t-test, of single pairs."),
     "tau": NUMBER("tau", format="%.2f", help="Kendall's: 1 the same order, -1 the opposite."),
     "accuracy": NUMBER(
         "accuracy", format="%.3f", help="Share of questions in which the right answer is the likeliest."
     ),
     "chance": NUMBER("chance", format="%.3f", help="The accuracy of guessing."),
     "bits_per_byte": NUMBER("bits per byte", format="%.3f", help="Of the right answer."),
-    "cache_bytes": NUMBER("cache B/token", format="%.0f"),
 }
 
 
@@ -213,7 +183,7 @@ def ways(asked: Sequence[views.Question], profile: str) -> None:
         return
     with st.container(horizontal=True, gap="small"):
         for one in asked:
-            st.page_link(PAGES[one.page], label=one.words, query_params={"profile": profile, **one.query})
+            st.page_link(PAGES[one.page], label=one.words, query_params={**here(profile), **one.query})
 
 
 def validity(board: Board) -> Validity:
@@ -227,6 +197,19 @@ def _validity(folders: tuple[str, ...], profile: str, changed: int) -> Validity:
     return make_validity(cached_board(folders, profile, (), changed), read(FILE))
 
 
+def tracks_of(profile: str) -> tuple[list[extension.Track], list[Unreadable]]:
+    """The boards of a profile of EXTEND in the folders of the board. BoardError where there is none."""
+    folders, changed = st.session_state[links.SOURCES]
+    return _tracks_of(folders, profile, changed)
+
+
+@functools.lru_cache(maxsize=8)
+def _tracks_of(
+    folders: tuple[str, ...], profile: str, changed: int
+) -> tuple[list[extension.Track], list[Unreadable]]:
+    return extension.make_tracks([folder_named(folder) for folder in folders], profile)
+
+
 def trend(quantity: str) -> Trend:
     """The trend over the sizes in the folders of the board. TrendError where there is one size."""
     folders, changed = st.session_state[links.SOURCES]
@@ -238,9 +221,22 @@ def _trend(folders: tuple[str, ...], quantity: str, changed: int) -> Trend:
     return of_folder([folder_named(folder) for folder in folders], (), quantity)
 
 
+def here(profile: str | None = None) -> dict[str, str]:
+    """What a link to another page needs to show the same records: the profile, and the folder unless it is usual."""
+    usual, state = os.environ.get(RECORDS, DEFAULT_FOLDER), st.session_state
+    shown, folder = profile or state.get("profile"), state.get("records") or usual
+    return {**({"profile": shown} if shown else {}), **({"records": folder} if folder != usual else {})}
+
+
 def page_address(page: str, profile: str) -> Callable[[str], str]:
     """The address of a page about an encoding or task, by its name."""
-    return lambda name: f"{page}?{urlencode({page: name, 'profile': profile})}"
+    where = here(profile)
+    return lambda name: f"{page}?{urlencode({page: name, **where})}"
+
+
+def searched(key: str) -> str:
+    """What a table (show_table) is searched for."""
+    return str(st.session_state.get(f"{key}-view", {}).get("search", ""))
 
 
 def show_table(data: dict[str, Any], key: str) -> None:
@@ -270,12 +266,11 @@ def show_table(data: dict[str, Any], key: str) -> None:
     links.noted("order", view["descending"], [ORDERS[view["descending"]]])
     if view["search"]:
         links.noted("search", view["search"], [view["search"]])
-    profile = {"profile": state["profile"]} if "profile" in state else {}
     if chosen.get("open") and PAGES:
-        st.switch_page(PAGES["encoding"], query_params={"encoding": chosen["open"], **profile})
+        st.switch_page(PAGES["encoding"], query_params={"encoding": chosen["open"], **here()})
     if chosen.get("compare") and PAGES:
         first, *others = chosen["compare"]
-        st.switch_page(PAGES["compare"], query_params={"first": first, "others": others, **profile})
+        st.switch_page(PAGES["compare"], query_params={"first": first, "others": others, **here()})
 
 
 def show_frame(
@@ -283,14 +278,19 @@ def show_frame(
     columns: dict[str, Any] | None = None,
     height: Literal["content", "auto"] = "content",
     wide: Collection[str] = (),
+    intervals: Mapping[str, tuple[str, str]] | None = None,
+    key: str | None = None,
 ) -> None:
-    """A frame as a table: all its text is seen, printed too. `wide` columns are hidden on a phone."""
-    show_plain({**rows.frame_table(frame, columns, wide), "tall": height == "auto"})
+    """A frame as a table: all its text is seen, printed too. `wide` columns are hidden on a phone.
+
+    `intervals` as in `rows.frame_table`. A `key` tells it from an equal table of the page.
+    """
+    show_plain({**rows.frame_table(frame, columns, wide, intervals), "tall": height == "auto"}, key)
 
 
-def show_plain(data: dict[str, Any]) -> None:
+def show_plain(data: dict[str, Any], key: str | None = None) -> None:
     """A table of rows.py whose rows lead nowhere."""
-    TABLE(data={**data, "turn": 0})
+    TABLE(data={**data, "turn": 0}, key=key)
 
 
 def show_raw(frame: pd.DataFrame, columns: dict[str, Any] | None = None) -> None:
@@ -303,7 +303,7 @@ def nothing() -> None:
 
 
 def download(frame: pd.DataFrame, name: str) -> None:
-    """A button that saves what one sees."""
+    """A button that saves a table."""
     st.download_button("Download as CSV", safe_csv(frame), f"{name}.csv", "text/csv", key=f"csv-{name}")
 
 
@@ -332,10 +332,10 @@ def draw(figure: Any, key: str, width: int | Literal["stretch"] = "stretch", *, 
     st.plotly_chart(figure, key=f"figure-{key}", config=picture, width=width)
 
 
-def chosen_encodings(board: Board, key: str, count: int = 5) -> list[str]:
+def chosen_encodings(board: Board, key: str) -> list[str]:
     """The encodings to draw; starts with the best few."""
     names = [entry.name for entry in board.entries]
-    return links.pick_many("Encodings", names, key, what="encoding", default=views.few(board, count))
+    return links.pick_many("Encodings", names, key, what="encoding", default=views.few(board))
 
 
 def records_of(names: Iterable[str]) -> None:
@@ -345,7 +345,7 @@ def records_of(names: Iterable[str]) -> None:
     st.caption("The records behind these numbers:")
     with st.container(horizontal=True, gap="small"):
         for name in dict.fromkeys(names):
-            st.page_link(PAGES["encoding"], label=plain(name), query_params={"encoding": name})
+            st.page_link(PAGES["encoding"], label=plain(name), query_params={"encoding": name, **here()})
 
 
 def chosen_metric(board: Board, along: str, key: str) -> tuple[str, str] | None:

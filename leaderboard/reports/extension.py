@@ -24,6 +24,7 @@ from pebench.suite.results.metrics import EXTENDING, counted
 from pebench.suite.results.record import Record, Unreadable, newest
 
 LOSS, RETRIEVAL, COST = EXTENDING
+QUICK = "EXTEND_QUICK"
 PREFIX = "EXTEND"  # of the names of its profiles
 COSTS = ("prefill_ratio", "decode_ratio", "prefill_speed", "decode_speed", "cache_bytes")
 PHASES = ("at_length", "beyond")
@@ -32,7 +33,7 @@ DRAWS = 4000
 FEW_DRAWS = 1000  # of an interval among hundreds
 FEWEST = 2  # texts from which there is an interval
 BASE = "none"
-REMEDY = "make some with `pebench extend --profile EXTEND_QUICK`"
+REMEDY = "make some with `pebench extend --profile {}`"
 
 
 class Plan(NamedTuple):
@@ -149,7 +150,9 @@ def profiles(folders: Sequence[Path]) -> list[str]:
     read = [reading(folder) for folder in places(folders)]
     found = {r.profile for part in read for r in part.records if r.task in EXTENDING}
     if not found:
-        raise BoardError(f"no records of this track in {', '.join(map(str, folders))}; {REMEDY}")
+        raise BoardError(
+            f"no records of this track in {', '.join(map(str, folders))}; {REMEDY.format(QUICK)}"
+        )
     return sorted(found)
 
 
@@ -162,7 +165,8 @@ def make_tracks(folders: Sequence[Path], profile: str) -> tuple[list[Track], lis
     unreadable = [file for part in read for file in part.unreadable]
     mine = [r for part in read for r in part.records if r.profile == profile.upper() and r.task in EXTENDING]
     if not mine:
-        raise BoardError(f"no records of {profile.upper()} in {', '.join(map(str, folders))}; {REMEDY}")
+        remedy = REMEDY.format(profile.upper() if profile.upper() in PLANS else QUICK)
+        raise BoardError(f"no records of {profile.upper()} in {', '.join(map(str, folders))}; {remedy}")
     return tracks_of(mine, profile), unreadable
 
 
@@ -592,6 +596,35 @@ COLUMNS = (
     *("found up to L", "found beyond L", "found minus none's, beyond L"),
     *("prefill", "decode", "bytes/token", "texts: loss, found"),
 )
+
+
+TIMES = COLUMNS[7:9]
+ENDS = {  # of each interval in `numbers`
+    name: (f"{name}, low", f"{name}, high") for name in (*COLUMNS[1:7],)
+}
+
+
+def numbers(track: Track) -> pd.DataFrame:
+    """The same as `cells` as numbers; the ends of intervals stand in columns of their own (ENDS)."""
+    rows = []
+    for line in track.lines:
+        row: dict[str, Any] = {"method": line.method}
+        loss, found = line.loss, line.retrieval
+        parts = [
+            *((loss.get(phase), "") for phase in PHASES),
+            (loss.get("beyond"), "difference"),
+            *((found.get(phase), "") for phase in PHASES),
+            (found.get("beyond"), "difference"),
+        ]
+        for (name, ends), (quantity, part) in zip(ENDS.items(), parts, strict=True):
+            fields = (part or "value", *(f"{part}_{end}".lstrip("_") for end in ("low", "high")))
+            row |= dict(zip((name, *ends), (getattr(quantity, each, None) for each in fields), strict=True))
+        row |= dict(
+            zip(COLUMNS[7:10], (line.costs.get(name) for name in (*COSTS[:2], COSTS[-1])), strict=True)
+        )
+        rows.append(row | {COLUMNS[-1]: cells(line)[-1]})
+    numeric = [name for name in rows[0] if name not in (COLUMNS[0], COLUMNS[-1])]
+    return pd.DataFrame(rows).astype(dict.fromkeys(numeric, float))
 
 
 def cells(line: Line) -> tuple[str, ...]:

@@ -42,5 +42,5 @@ METHOD = f"""
 13. **Influence.** Equal weights are not equal influence: families with larger differences decide more. The board's
     notes print each family's share of the variance. Other orders: `pebench board --order`.
 14. **Processors.** Another kind of processor rounds differently and trains another model from the same seed. A record
-    is *verified* if it came out equal on the same kind, or within seed spread on another.
+    is *verified* if it came out equal or within tolerance, or, on another kind, within seed spread.
 """

@@ -57,7 +57,7 @@ def to_markdown(path: Path = FILE) -> str:
             "|---" * 10 + "|",
             *over,
             "",
-            f"Not complete: {lacking(whole) or 'none'}.",
+            f"Not complete: {lacking(whole) or 'none'}. Rows beyond these stages stand in the last table alone.",
             "",
             "| task | optimiser | batch | change at L | change beyond L | encodings moved at L | beyond L |",
             "|---" * 7 + "|",

@@ -57,7 +57,7 @@ def scope(board: Board) -> str:
 
 
 def decays_keep_more(board: Board) -> str:
-    """Beyond L every decaying bias is above every rotation."""
+    """Beyond L each of some decaying biases is above each of some rotations."""
     quantity = Quantity(ALL, BEYOND)
     sure = {entry.name for entry in board.entries if not entry.preview}
     decaying, rotating = ([name for name in names if name in sure] for names in (DECAYS, ROTATIONS))
@@ -70,9 +70,9 @@ def decays_keep_more(board: Board) -> str:
     mean = measured(board, quantity).mean
     decays, rotations = (", ".join(f"`{n}` {mean[n]:.2f}" for n in names) for names in (decaying, rotating))
     return (
-        f"Beyond L, averaged over {quantities.scope(board, BEYOND)}, biases that decay with distance "
-        f"keep more than rotations: {decays}, against {rotations}. Each of the {len(pairs)} pairs is separated "
-        f"(Holm, 5 %; {_seeds(gaps)})."
+        f"Beyond L, averaged over {quantities.scope(board, BEYOND)}, {len(decaying)} biases that decay with "
+        f"distance score higher than {len(rotating)} rotations: {decays}, against {rotations}. Each of the "
+        f"{len(pairs)} pairs is separated (Holm, 5 %; {_seeds(gaps)})."
     )
 
 

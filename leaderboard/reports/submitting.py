@@ -7,10 +7,11 @@ SUBMIT = f"""
 1. **Write it.** `pebench new my_idea` writes `my_idea.py`, a working encoding. Change its formula.
 2. **Check it.** `pebench check my_idea.py` proves in seconds, before any training, that the encoding is correct. The
    future is hidden. Cached decoding equals the full forward. Every parameter learns. Each claim of the class holds.
-3. **Commit it.** A record names the commit of the code that made it. Records of uncommitted code are refused, and so
-   are records from before the file's last change. New runs then need a new folder: `--records NEW_FOLDER`.
-4. **Try it.** `pebench run --profile {USUAL} -e rope,alibi,my_idea.py` trains and measures it beside two others, in
-   minutes. After Ctrl-C a second call continues.
+3. **Commit it.** Work in a clone of your fork. A record names the commit of that checkout and holds the text of your
+   file. Refused are records from a checkout with changed files, and records from before your file's last change. New
+   runs then need a new folder: `--records NEW_FOLDER`.
+4. **Try it.** `pebench data prepare` fetches the text, once. `pebench run --profile {USUAL} -e rope,alibi,my_idea.py`
+   trains and measures it beside two others, in minutes. After Ctrl-C a second call continues.
 5. **Join the published board.** `pebench run --profile {SHOWN} -e my_idea.py` makes three seeds of seven tasks. A seed
    takes 12 to 20 minutes of one core at the speed of most encodings, and twice as long at PaTH's.
 6. **Look.** `pebench board --profile {SHOWN} --beside published` marks your row beside the published ones, and so does

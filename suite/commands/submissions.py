@@ -180,7 +180,9 @@ def reproduce_record(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a record again and say: equal, within seed spread (on another kind of machine), or different (exit code 1).
+    """Run a record again and say what came out; a different result ends with exit code 1.
+
+    Verdicts: equal, within tolerance (times; another library), within seed spread (another kind of machine), different.
 
     Another kind of processor rounds differently and trains another model from the same seed. There the numbers may
     differ as between two seeds.

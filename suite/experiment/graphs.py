@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim.adamw import adamw
 
-from pebench.suite.experiment.training import AdamW, Step, plain_step
+from pebench.suite.experiment.training import AdamW, Step
 from pebench.suite.lm.model import LM
 from pebench.suite.lm.precision import precision
 from pebench.tasks.base import IGNORE, Batch
 
-SHAPES = 4  # of batches, each of which has a graph of its own; others take plain steps
+SHAPES = 4  # of batches, each of which has a graph of its own; others take the same step without one
 WARM = 3  # passes before a graph is recorded: libraries choose and allocate in the first ones
 
 
@@ -45,9 +45,12 @@ class Graphs:
         if shape not in self.recorded and len(self.recorded) < SHAPES:
             self.recorded[shape] = record(self.lm, self.opt, self.clip, data)
         recorded = self.recorded.get(shape)
-        if recorded is None:
-            return plain_step(self.lm, self.opt, self.clip, data, rate)
-        return recorded.step(data, rate)
+        if recorded is not None:
+            return recorded.step(data, rate)
+        # The same computation: which shapes have a graph depends on where a training was resumed.
+        at = torch.tensor(rate, device=data.tokens.device)
+        value, norm = whole_step(self.lm, self.opt, self.clip, data.tokens, data.targets, at)
+        return value.item(), norm.item()
 
 
 class Recorded:
@@ -83,7 +86,10 @@ def record(lm: LM, opt: AdamW, clip: float, data: Batch) -> Recorded | None:
 
 
 def repeats(lm: LM, data: Batch) -> bool:
-    """Whether passes over a batch leave the random streams as they were; on a stream of their own, as graphs want."""
+    """Whether passes over a batch leave the random streams as they were; on a stream of their own, as graphs want.
+
+    The random streams are set back.
+    """
     device = data.tokens.device
     before = states(device)
     if device.type == "cuda":
@@ -94,7 +100,11 @@ def repeats(lm: LM, data: Batch) -> bool:
         torch.cuda.current_stream(device).wait_stream(side)
     else:
         passes(lm, data)
-    return all(torch.equal(a, b) for a, b in zip(before, states(device), strict=True))
+    alike = all(torch.equal(a, b) for a, b in zip(before, states(device), strict=True))
+    torch.set_rng_state(before[0])
+    for state in before[1:]:
+        torch.cuda.set_rng_state(state, device)
+    return alike
 
 
 def passes(lm: LM, data: Batch) -> None:

@@ -7,6 +7,7 @@ import torch
 
 from pebench.encodings.base import Encoding
 from pebench.encodings.streams import stream
+from pebench.suite.experiment import graphs
 from pebench.suite.experiment.profiles import Plan
 from pebench.suite.experiment.training import AdamW, stepper
 from pebench.suite.lm.model import LM
@@ -23,7 +24,8 @@ class Timed:
     def __init__(self, encoding: type[Encoding], plan: Plan, device: torch.device):
         self.plan, self.device, self.held = plan, device, ExitStack()
         self.lm = LM(plan.size(VOCAB), encoding, plan.recipe.length, seed=0).to(device)
-        self.step = self.held.enter_context(stepper(self.lm, AdamW(self.lm, plan.recipe), plan.recipe.clip))
+        of = graphs.stepper if device.type == "cuda" else stepper  # as runs.cell trains
+        self.step = self.held.enter_context(of(self.lm, AdamW(self.lm, plan.recipe), plan.recipe.clip))
 
     def bytes(self, rows: int, length: int) -> torch.Tensor:
         """Random tokens (rows, length), the same for every encoding."""
@@ -79,11 +81,12 @@ class Timed:
 
     @torch.no_grad()
     def cache_bytes(self, length: int) -> float:
-        """Bytes of keys and values that the cache holds for each token, over all layers."""
+        """Bytes of keys, values and columns that the cache holds for each token, over all layers."""
         self.lm.eval()
         cache = self.lm.cache()
         self.lm(self.bytes(1, length), cache)
-        kept = [part for layer in cache.layers for part in (layer.k, layer.v) if part is not None]
+        parts = (part for layer in cache.layers for part in (layer.k, layer.v, layer.columns))
+        kept = [part for part in parts if part is not None]
         return float(
             sum(part.shape[0] * part.shape[1] * part.shape[3] * part.element_size() for part in kept)
         )

@@ -2,7 +2,7 @@
 
 Rotations by fixed frequencies are part of the step in C, and a layer with nothing else runs no hook. Other hooks run in
 PyTorch, and autograd goes over them alone. The attention kernel that they ask for is called outside autograd, by
-`Recorder`, forward and backward.
+`Reading`, forward and backward.
 """
 
 import ctypes
@@ -168,12 +168,22 @@ class Reading:
         place.call.gh = None if self.gh is None else self.gh.data_ptr()
 
 
+def constant_spectrum(encoding: Encoding) -> bool:
+    """Whether a `Rotary` has one spectrum for all heads that nothing learns, as the step in C has it."""
+    frequencies = getattr(encoding, "frequencies", None)
+    return (
+        isinstance(frequencies, Tensor)
+        and not frequencies.requires_grad
+        and frequencies.shape == (encoding.shape.head_dim // 2,)
+    )
+
+
 class Middle:
     """The encoding of a model in a step: what is done in each layer, between `begin` and `end`."""
 
     def __init__(self, lm: LM):
         self.lm, self.encoding, kind = lm, lm.encoding, type(lm.encoding)
-        self.rotary = kind.qk is Rotary.qk
+        self.rotary = kind.qk is Rotary.qk and constant_spectrum(lm.encoding)
         others = any(map(kind.defines, declared.HOOKS[2:])) or kind.defines("positions")
         self.silent = (self.rotary or not kind.defines("qk")) and not others
         self.embeds = kind.defines("embed") or "embed" in vars(lm.encoding)

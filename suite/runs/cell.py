@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import functools
 import platform
 import shutil
 import sys
@@ -16,6 +17,7 @@ import torch
 
 from pebench.encodings import registry
 from pebench.encodings.base import Encoding
+from pebench.suite import lm as lm_package
 from pebench.suite.experiment import graphs
 from pebench.suite.experiment.clock import clock
 from pebench.suite.experiment.measure import Tick, examine, timings
@@ -46,6 +48,7 @@ from pebench.suite.results.setup import Corpus, Setup
 from pebench.suite.runs.checkpoint import CheckpointError, Config, config, describe, load, save
 from pebench.suite.runs.fingerprint import encoding_code, fingerprint, shared_code
 from pebench.suite.runs.machine import commit, hardware, peak_memory, processor
+from pebench.suite.runs.meaning import digest
 from pebench.tasks import TASKS, make
 from pebench.tasks.base import Task
 from pebench.tasks.data import tokens
@@ -55,6 +58,7 @@ from pebench.tasks.language_tokens import TokenTask
 from pebench.tasks.throughput import Throughput
 
 SAVED = ("language", "language_tokens")  # tasks whose models are saved unasked
+ENGINE = ("middle", "step", "precision")  # of suite/lm, beside its folders native and gpu
 RANKS = ".ranks"  # ends the name of the folder in which ranks keep the state of their training
 ASKS = {
     "harness": "language",
@@ -378,14 +382,22 @@ def forget(cell: Cell, folder: Path, device: torch.device) -> None:
 def resume(cell: Cell, folder: Path, device: torch.device) -> Resume:
     """The state of this cell's training.
 
-    It belongs to this code, the kernels that serve, machine and torch: others would end in other bits.
+    It belongs to this code, the engine, the kernels that serve, machine and torch: others would end in other bits.
     """
     kernels = serving() if device.type == "cpu" else ""  # a GPU needs none, so none are compiled for it
     run = (
         *(cell.fingerprint(), kernels, cell.encoding, cell.seed, torch.__version__, processor()),
-        *(hardware(device), torch.get_num_threads()),
+        *(hardware(device), torch.get_num_threads(), engine()),
     )
     return Resume(folder / cell.place.with_suffix(".state"), repr(run))
+
+
+@functools.cache
+def engine() -> str:
+    """SHA-256 of the training engine's Python, which no fingerprint counts."""
+    home = Path(lm_package.__file__).parent
+    files = [*home.glob("native/*.py"), *home.glob("gpu/*.py"), *(home / f"{name}.py" for name in ENGINE)]
+    return digest(*(file.read_text(encoding="utf-8") for file in sorted([*files, Path(graphs.__file__)])))
 
 
 def certificate(name: str, cls: type[Encoding]) -> tuple[list[Row], RunFacts]:

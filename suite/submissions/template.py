@@ -16,9 +16,9 @@ from pebench.encodings.tuned import Tuned
 class {cls}(Tuned):
     """RoPE with one learned clock speed per head. Change this into your encoding.
 
-    The other hooks are `positions`, `embed`, `columns`, `bias`, `weights`, `values` and `output`; their docstrings in
-    pebench.encodings.base say what each receives and returns. Positions are always passed in: never guess them from a
-    shape.
+    The other hooks are `positions`, `embed`, `columns`, `bias` or `by_distance`, `sight`, `weights`, `form`, `values`
+    and `output`; their docstrings in pebench.encodings.base say what each receives and returns. Positions are always
+    passed in: never guess them from a shape.
     """
 
     title = "{title}"

@@ -111,6 +111,7 @@ def test_wrong_use_says_what_to_do(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)  # else `--device cuda` starts a sweep
     assert exit_code(monkeypatch, *words) == code
     assert says in " ".join(capsys.readouterr().err.split())
 

@@ -9,6 +9,7 @@ from pebench.encodings import registry
 from pebench.encodings.base import At, Shape, rope_frequencies, rotate
 from pebench.encodings.darope import DaRoPE
 from pebench.encodings.extension import (
+    CLAIMS,
     METHODS,
     Regrouped,
     Retuned,
@@ -322,6 +323,7 @@ def test_a_file_adds_a_method(tmp_path):
             load_method(str(other))
     finally:
         METHODS.pop("halved_here", None)
+        CLAIMS.pop("halved_here", None)
 
 
 @pytest.mark.parametrize("name", ["Halved", "2x", "", "a+b", "lambda"])

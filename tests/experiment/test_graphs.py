@@ -42,7 +42,25 @@ def test_a_step_that_is_not_finite_changes_nothing() -> None:
 def test_what_draws_random_numbers_is_not_recorded() -> None:
     for name, drawn in (("rope", False), ("randomized", True)):
         lm, _, (data, *_) = made(name)
+        before = torch.get_rng_state()
         assert graphs.repeats(lm.train(), data) is not drawn
+        assert torch.equal(torch.get_rng_state(), before)  # a resumed training draws the same numbers
+
+
+def test_a_step_without_a_graph_is_the_whole_step_too() -> None:
+    """Which shapes have a graph depends on where a training was resumed."""
+    (lm, opt, batches), (other, other_opt, _) = made("randomized"), made("randomized")
+    steps = graphs.Graphs(lm.train(), opt, 1.0)
+    other.train()
+    for n, data in enumerate(batches):
+        torch.manual_seed(n)
+        found = steps.step(data, 0.003)
+        torch.manual_seed(n)
+        value, norm = graphs.whole_step(other, other_opt, 1.0, data.tokens, data.targets, torch.tensor(0.003))
+        assert found == (value.item(), norm.item())
+    assert set(steps.recorded.values()) == {None}
+    for p, q in zip(lm.parameters(), other.parameters(), strict=True):
+        assert torch.equal(p, q)
 
 
 def test_runs_at_a_time_follow_from_a_gpus_memory(monkeypatch: pytest.MonkeyPatch) -> None:

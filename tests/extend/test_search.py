@@ -310,7 +310,10 @@ def test_a_published_result_is_used(found, tmp_path, monkeypatch):
 
 
 def test_published_results_can_be_read():
-    for file in searched.PUBLISHED.glob("*.json"):
+    files = list(searched.PUBLISHED.glob("longrope2_*.json"))
+    if not files:
+        pytest.skip("no search is published")
+    for file in files:
         assert read(file).subject.factor in (EXTEND.farthest, EXTEND_QUICK.farthest)
 
 

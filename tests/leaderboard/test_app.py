@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -169,8 +170,46 @@ def test_two_sizes_make_a_page_of_the_trend(monkeypatch, tmp_path):
     )
     assert not page.info
     assert len(page.dataframe[0].value) == 11 * 10 // 2
-    page.multiselect(key="encodings").set_value(["rope"]).run()
+    page.multiselect(key="pairs").set_value(["rope"]).run()
     assert len(page.dataframe[0].value) == 10
+
+
+def test_an_encoding_without_a_score_is_told_in_the_comparison(monkeypatch, tmp_path):
+    """The overview lets a visitor tick it."""
+    every = Sweep({"rope": 1.0, "fox": 6.0, "alibi": 3.0}).records()
+    for record in every:
+        if record.encoding != "alibi" or record.task == "certificate":
+            write(record, tmp_path)
+    monkeypatch.setenv(RECORDS, str(tmp_path))
+    page = AppTest.from_function(one_page, default_timeout=TIMEOUT, args=("compare",))
+    page.query_params["first"] = "rope"
+    page.query_params["others"] = "alibi"
+    page.run()
+    assert not page.exception
+    assert not page.error
+    assert "alibi has no score yet" in page.info[0].value
+
+
+def test_a_comparison_with_itself_leaves_the_others(monkeypatch, folder):
+    page = opened(monkeypatch, folder, "compare")
+    page.multiselect(key="others").set_value(["rope", "fox"]).run()
+    page.selectbox(key="first").set_value("rope").run()
+    assert not page.exception
+    assert page.multiselect(key="others").value == ["rope", "fox"]
+    assert not page.error
+
+
+def test_a_family_of_two_tasks_has_one_column(folder):
+    made = board.make_board(folder)
+    keys = [
+        c["key"] for c in rows.board_table(made, str, families=["needle", "copying", "needle"])["columns"]
+    ]
+    assert len(keys) == len(set(keys))
+
+
+def test_a_search_for_nothing_finds_no_missing_number():
+    data = rows.frame_table(pd.DataFrame({"method": ["ntk", "none"], "value": [None, 1.0]}))
+    assert ["none" in row["search"] for row in data["rows"]] == [False, True]
 
 
 def test_a_page_that_would_be_empty_is_left_out_of_the_menu(monkeypatch, folder, tmp_path):
@@ -183,7 +222,8 @@ def test_a_page_that_would_be_empty_is_left_out_of_the_menu(monkeypatch, folder,
 def test_the_questions_name_only_tasks_that_the_board_has(folder, tmp_path):
     whole = board.make_board(folder)
     asked = {q.words: q.query for q in views.questions(whole)}
-    assert asked["Which finds things in long texts?"] == {"tasks": ["needle"]}
+    assert asked["Which finds things in long texts?"] == {"tasks": ["needle"], "sort": "score"}
+    assert asked["Which keeps its score beyond the training length?"] == {"tasks": "", "sort": "keeps"}
     assert not views.needle_question(whole)
     copy_alone = board.make_board(write_sweep(tmp_path, {"rope": 1.0, "fox": 6.0}, tasks=["copy"]))
     words = [q.words for q in views.questions(copy_alone)]
@@ -395,9 +435,14 @@ def test_an_app_that_others_can_reach_reads_no_other_folder(monkeypatch, folder,
     ("host", "reached"),
     [("127.0.0.1", False), ("localhost", False), ("::1", False), ("0.0.0.0", True), ("::", True)],
 )
-def test_it_knows_who_can_reach_it(host, reached):
+def test_it_knows_who_can_reach_it(host, reached, monkeypatch):
     assert launch.is_open(host) == reached
     assert launch.options(8501, host)["server.address"] == host
+
+    def unknown(*_, **__):
+        raise socket.gaierror("Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
     with pytest.raises(launch.LaunchError, match=r"no address.*0\.0\.0\.0"):
         launch.is_open("no.such.host.invalid")
     with pytest.raises(launch.LaunchError, match=r"no address.*0\.0\.0\.0"):

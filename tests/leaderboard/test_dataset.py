@@ -86,7 +86,7 @@ def test_the_columns_are_those_that_are_written_down(
 
 
 def test_methods_on_a_pretrained_model_have_a_table_and_no_rank(tmp_path: Path) -> None:
-    methods = newest(read_all(EXTENDED)[0])
+    methods = newest(r for r in read_all(EXTENDED)[0] if r.profile == "EXTEND_QUICK")
     build([*RECORDS, *methods], tmp_path, "0.1.0")
     rows = pq.read_table(tmp_path / "data/extended.parquet").to_pylist()
     lines = {line.method: line for line in make_tracks([EXTENDED], "EXTEND_QUICK")[0][0].lines}
@@ -406,6 +406,18 @@ def test_a_push_makes_the_repository_and_uploads_what_belongs_in_it(folder: Path
     assert given["repo_type"] == "dataset"
     assert given["folder_path"] == folder
     assert given["allow_patterns"] == ["README.md", "croissant.json", "data/*.parquet"]
+
+
+@pytest.mark.usefixtures("online")
+def test_private_results_stay_private(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = Hub()
+    monkeypatch.setattr(publish, "HfApi", lambda: hub)
+    monkeypatch.setenv("HF_TOKEN", "hf_x")
+    words = ["push", "me/mine", "--folder", str(folder), "--private", "--message", "mine alone"]
+    sent = CliRunner().invoke(app, words)
+    assert sent.exit_code == 0, sent.output
+    (_, repo), (_, given) = hub.calls
+    assert (repo["repo_id"], repo["private"], given["commit_message"]) == ("me/mine", True, "mine alone")
 
 
 @pytest.fixture

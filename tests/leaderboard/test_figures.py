@@ -168,7 +168,13 @@ def test_the_front_and_rope_are_named_and_what_has_no_rank_is_hollow() -> None:
         assert (label.xanchor, label.ayref) == ("right", "y")
         assert drawn.layout.margin.l >= 8 * len(label.text)
     legend = [trace.name for trace in drawn.data if trace.showlegend is not False]
-    assert legend == ["Pareto front", "absolute", "additive", "multiplicative", "hollow: no rank"]
+    assert legend == [
+        "Pareto front",
+        "absolute",
+        "additive",
+        "multiplicative",
+        "hollow: no rank, or conditions are missing",
+    ]
     traces = {trace.legendgroup: trace for trace in drawn.data if trace.showlegend is False}
     assert traces["absolute"].marker.symbol == ("cross-open",)
     assert "-open" not in "".join(traces["additive"].marker.symbol)

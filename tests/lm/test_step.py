@@ -15,11 +15,14 @@ from torch.utils.hooks import RemovableHandle
 from pebench.encodings import registry
 from pebench.encodings.alibi import ALiBi
 from pebench.encodings.base import At, Columns, Encoding, Shape
+from pebench.encodings.drope import DroPE
 from pebench.encodings.fox import FoX
 from pebench.encodings.grape_a import GrapeAQK
 from pebench.encodings.grape_ap import GrapeAP
 from pebench.encodings.nope import NoPE
+from pebench.encodings.rope import RoPE
 from pebench.encodings.t5_bias import T5Bias
+from pebench.encodings.turning import Turning
 from pebench.suite.experiment.training import AdamW, Recipe, loss, plain_step, stepper, train
 from pebench.suite.lm import precision, step
 from pebench.suite.lm.middle import Middle
@@ -267,15 +270,71 @@ class Read(NoPE):
         return y + at.v * at.x.mean()
 
 
+class LearnedFrequencies(RoPE):
+    def __init__(self, shape: Shape):
+        super().__init__(shape)
+        frequencies = self.frequencies
+        del self.frequencies
+        self.frequencies = nn.Parameter(frequencies)
+
+
+class OwnFrequencies(RoPE):
+    """A spectrum for each head."""
+
+    def __init__(self, shape: Shape):
+        super().__init__(shape)
+        self.frequencies = self.frequencies * torch.arange(1.0, shape.heads + 1)[:, None, None]
+
+
+class OwnFactor(DroPE):
+    """Sharpened at all lengths, by a learned factor."""
+
+    def __init__(self, shape: Shape):
+        super().__init__(shape)
+        self.sharpness = nn.Parameter(torch.tensor(1.5))
+
+    def factor(self, at: At) -> Tensor:
+        return self.sharpness * torch.ones(len(at.order), 1)
+
+
 @pytest.mark.parametrize(
     "kind",
-    [LearnedSlopes, SlowerGates, SharedGates, Doubled, Values, Turned, Halved, Wider, WideValues, Read],
+    [
+        *(LearnedSlopes, SlowerGates, SharedGates, Doubled, Values, Turned, Halved, Wider, WideValues, Read),
+        *(LearnedFrequencies, OwnFrequencies, OwnFactor),
+    ],
     ids=lambda kind: kind.__name__,
 )
 def test_an_encoding_that_changes_a_hook_or_a_shape_goes_by_its_hooks(kind: type[Encoding]) -> None:
     size = Size(2, 32, 2, 19)
     lm, batch = LM(size, kind, 64, 0), data(size, 3, 11)
     assert Middle(lm).by_hooks
+    assert_alike(gradients(lm, batch), defined(lm, batch), 1e-4)
+
+
+class OneAngle(Turning):
+    """A learned angle that is the same at all places; PyTorch spreads it over them."""
+
+    def __init__(self, shape: Shape):
+        super().__init__(shape)
+        self.turn = nn.Parameter(torch.linspace(0.1, 1.0, shape.head_dim // 2)[None])
+
+    def angle(self, at: At) -> Tensor:
+        return self.turn
+
+
+class AngleOfValues(Turning):
+    """Each token turns as far as its values say."""
+
+    def angle(self, at: At) -> Tensor:
+        return at.v.mean(dim=1, keepdim=True)[..., : at.v.shape[-1] // 2].cumsum(-2)
+
+
+@pytest.mark.parametrize("kind", [OneAngle, AngleOfValues], ids=lambda kind: kind.__name__)
+def test_angles_of_any_kind_are_turned_by_in_the_step(kind: type[Encoding]) -> None:
+    size = Size(2, 32, 2, 19)
+    lm, batch = LM(size, kind, 64, 0), data(size, 3, 11)
+    assert isinstance(Middle(lm).declarer, type(declared.Turns))
     assert_alike(gradients(lm, batch), defined(lm, batch), 1e-4)
 
 

@@ -144,11 +144,11 @@ def test_a_record_in_a_place_of_another_is_refused(tmp_path: Path) -> None:
 
 
 @given(st.floats(-1, 2), st.floats(0, 1), st.floats(0, 1))
-def test_scores_lie_between_floor_and_ceiling(value: float, floor: float, ceiling: float) -> None:
+def test_a_score_is_0_at_the_floor_and_1_at_the_ceiling(value: float, floor: float, ceiling: float) -> None:
     if floor != ceiling:
         score = Row("exact", value, 1, {}, floor, ceiling).score
         assert score is not None
-        assert score >= 0
+        assert score == pytest.approx(max(0.0, (value - floor) / (ceiling - floor)))
 
 
 def test_lower_is_better_where_the_ceiling_is_below_the_floor() -> None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -69,8 +70,9 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
     for name in ("munge", "state", "spool", "log"):
         (folder / name).mkdir(parents=True)
     for above in (folder, *folder.parents):  # munged runs as a user of its own, and looks at the modes
-        if above.stat().st_uid == os.getuid() and above != Path("/tmp") and above != Path("/"):
-            above.chmod(0o755)
+        if above == Path(tempfile.gettempdir()):  # what lies above is the system's
+            break
+        above.chmod(0o755)
     key = folder / "munge" / "key"
     key.write_bytes(secrets.token_bytes(128))
     key.chmod(0o600)

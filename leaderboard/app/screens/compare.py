@@ -1,11 +1,28 @@
 """One encoding against others, task by task."""
 
+from collections.abc import Collection
+
 import streamlit as st
 
 from pebench.leaderboard.app import figures, links, views
-from pebench.leaderboard.app.widgets import COLUMNS, download, draw, open_board, records_of, show_frame
+from pebench.leaderboard.app.links import PAGES
+from pebench.leaderboard.app.widgets import COLUMNS, download, draw, here, open_board, records_of, show_frame
+from pebench.leaderboard.board import Board
 from pebench.leaderboard.printing import plain
 from pebench.leaderboard.reports.verdicts import verdict
+
+
+def without_score(board: Board, names: Collection[str]) -> None:
+    """End the page where the address asks for encodings without a score, as there is nothing to compare."""
+    asked = {name for key in ("first", "others") for name in links.asked(key)}
+    found = [e for e in board.entries if e.name in asked and e.name not in names]
+    if not found:
+        return
+    for entry in found:
+        st.info(plain(f"{entry.name} has no score yet: {entry.reason}."))
+    if PAGES:
+        st.page_link(PAGES["compare"], label="Compare others", query_params=here(board.profile))
+    st.stop()
 
 
 def show() -> None:
@@ -16,9 +33,11 @@ def show() -> None:
     if len(best) < 2:
         st.info("A comparison needs two encodings with results.")
         return
+    without_score(board, names)
     first = links.pick("Is this encoding", best, "first", what="encoding")
-    rest = [name for name in best if name != first]
-    others = links.pick_many("better than", rest, "others", what="encoding", default=rest[:1])
+    usual = [name for name in best if name != first][:1]
+    chosen = links.pick_many("better than", best, "others", what="encoding", default=usual)
+    others = [name for name in chosen if name != first]
     frame = views.compare(board, first, others)
     if frame.empty:
         st.info("Choose at least one encoding to compare with.")

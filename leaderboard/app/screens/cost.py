@@ -35,12 +35,12 @@ def show() -> None:
     frame = views.cost_quality(board, cost)
     draw(figures.cost_quality(frame, views.better(cost)), "cost", measured=views.scale(board))
     st.caption(
-        "On the front: no other encoding has both a better score and a lower cost. Hollow: no rank. Cost is never "
-        "part of the score."
+        "On the front: no other encoding has both a better score and a lower cost. Hollow: no rank, or "
+        "conditions are missing. Cost is never part of the score."
     )
     titles = {
         "cost": NUMBER(f"{METRICS[cost].title} ({METRICS[cost].unit})", format="%.4g"),
-        "comparable": st.column_config.CheckboxColumn("ranked", help="Has a rank, and every condition."),
+        "comparable": st.column_config.CheckboxColumn("comparable", help="Has a rank, and every condition."),
         "front": st.column_config.CheckboxColumn("on the front"),
     }
     order = ["encoding", "cost", "score", "front", "low", "high", "comparable", "family"]

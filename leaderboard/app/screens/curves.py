@@ -41,7 +41,7 @@ def show() -> None:
             frame, "length", length_unit(task), views.better(metric), figures.Looks(names), trained_to
         ),
         "curves",
-        measured=views.scale(board, task),
+        measured=views.scale(board, task, frame["seeds"]),
     )
     st.caption(
         "Lines are means over seeds, bars reach from the lowest to the highest seed. No point: not measured."
@@ -54,7 +54,7 @@ def show() -> None:
     st.subheader("Effective length")
     st.caption(
         "The longest length up to which the score stays at least 0.5; 0: not even at the shortest. Each task counts "
-        "its own: digits of a sum, items to sort, tokens of a text."
+        "its own: digits of a sum, items to sort, tokens of a text. The longest that was measured is a lower bound."
     )
     lengths = views.effective_lengths(board)
     units = {name: NUMBER(name, help=f"In {length_unit(name)}.") for name in lengths.columns[1:]}

@@ -65,8 +65,9 @@ def show() -> None:
     st.code(run["command"], language=None)
     show_frame(views.run_facts(parts["runs"], file), height="auto")
     with st.expander("Every number of this record"):
-        show_raw(parts["scores"][parts["scores"]["file"] == file].drop(columns="file"))
-    download(parts["scores"], f"{name}-scores")
+        scores = parts["scores"][parts["scores"]["file"] == file].drop(columns="file")
+        show_raw(scores)
+        download(scores, f"{name}-scores")
 
 
 def standing(entry: Any) -> None:

@@ -4,12 +4,27 @@ import pandas as pd
 import streamlit as st
 
 from pebench.leaderboard.app import figures, links
-from pebench.leaderboard.app.widgets import board_or_reason, download, draw, show_frame, shown_folders
+from pebench.leaderboard.app.widgets import (
+    NUMBER,
+    board_or_reason,
+    download,
+    draw,
+    show_frame,
+    shown_folders,
+    tracks_of,
+)
 from pebench.leaderboard.board import BoardError
 from pebench.leaderboard.printing import plain
 from pebench.leaderboard.reports import extension
 
 SHARES = ("exact", "found")  # metrics between 0 and 1
+FORMATS = {
+    **{name: NUMBER(name, format="%.3f") for name in ("loss up to L", "loss beyond L")},
+    **{name: NUMBER(name, format="%.2f") for name in ("found up to L", "found beyond L", *extension.TIMES)},
+    "minus none's, beyond L": NUMBER("minus none's, beyond L", format="%+.3f"),
+    "found minus none's, beyond L": NUMBER("found minus none's, beyond L", format="%+.2f"),
+    "bytes/token": NUMBER("bytes/token", format="%d"),
+}
 FIRST = 4  # methods whose maps are drawn at first
 MAP_WIDTH = 260
 KINDS = ("single", "multi_key", "multi_query", "multi_value")
@@ -18,23 +33,25 @@ KINDS = ("single", "multi_key", "multi_query", "multi_value")
 def show() -> None:
     st.title("Extended contexts")
     board = board_or_reason()  # a folder of this track alone has none
-    folders = shown_folders()
     try:
-        profile = links.pick("Profile of the track", extension.profiles(folders), "track")
-        tracks, _ = extension.make_tracks(folders, profile)
+        profile = links.pick("Profile of the track", extension.profiles(shown_folders()), "track")
+        tracks, unreadable = tracks_of(profile)
     except BoardError as e:
         if isinstance(board, str):
             st.error(plain(board))
         else:
             st.info(plain(str(e)))
         return
+    if isinstance(board, str):  # no board has told of them
+        for file in unreadable:
+            st.warning(f"Unreadable and left out: {plain(str(file.path))}: {plain(file.reason)}")
     names = {extension.label(each): each for each in tracks}
     track = names[links.pick("Model", list(names), "model")]
     st.markdown(plain(extension.heading(track)))
     for note in track.notes:
         st.warning(plain(note))
     st.caption(plain(extension.LEGEND))
-    show_frame(pd.DataFrame([extension.cells(line) for line in track.lines], columns=extension.COLUMNS))
+    show_frame(extension.numbers(track), FORMATS, intervals=extension.ENDS)
     download(extension.to_frame([track]), "extension")
     losses(track)
     retrieval(track)
@@ -46,10 +63,10 @@ def losses(track: extension.Track) -> None:
     if frame.empty:
         return
     st.header("Loss by position")
-    frame = frame.rename(columns={"method": "encoding"})
-    looks = figures.Looks(frame["encoding"].unique())
+    drawn = frame.rename(columns={"method": "encoding"})
+    looks = figures.Looks(drawn["encoding"].unique())
     draw(
-        figures.curves(frame, "length", "tokens", "loss, nats a token", looks, track.trained),
+        figures.curves(drawn, "length", "tokens", "loss, nats a token", looks, track.trained),
         "extension-loss",
     )
     st.caption(

@@ -11,19 +11,21 @@ def show() -> None:
     board = open_board()
     frame = views.forced_choice(board)
     if frame.empty:
-        st.info("This profile asks no questions: it has none of the tasks `harness` and `harness_grape`.")
+        st.info(
+            "These records have no answers to questions of lm-eval: they come from `harness` and its like."
+        )
         return
     st.caption(
-        "lm-eval asks the model that `language` trained which of several answers is the likeliest. `length` is the "
-        "most bytes that the model reads. Small models are often at chance. Bits per byte of the right answer "
-        "separate them earlier."
+        "lm-eval asks a trained language model which of several answers is the likeliest. `length` is the most that it "
+        "reads, in bytes, or in tokens where it was trained on tokens. Small models are often at chance. Bits per byte "
+        "of the right answer separate them earlier."
     )
     kinds = list(dict.fromkeys(frame["questions"]))
     kind = links.pick("Questions", kinds, "questions", what="question set")
     shown = frame[frame["questions"] == kind]
     reaches = sorted(set(shown["length"]))
     reach = links.pick(
-        "Bytes read at most",
+        "Longest text, in bytes or tokens",
         reaches,
         "reach",
         slug="{:g}".format,

@@ -43,7 +43,8 @@ def sure(board: Board) -> None:
         "which a difference this large is found in 80 % of boards. Empty: separated already, or more than 1000."
     )
     table = ranking.behind_leader(board.ranking)
-    show_frame(table, COLUMNS, "auto")
+    holm = NUMBER("p", format="%.2g", help="Two-sided p-value, corrected for all pairs (Holm).")
+    show_frame(table, {**COLUMNS, "p": holm}, "auto")
     download(table, "leader")
 
 

@@ -1,5 +1,7 @@
 """The first screen: what was measured, the questions that the board answers, and the ranking."""
 
+from dataclasses import replace
+
 import streamlit as st
 
 from pebench.leaderboard import about
@@ -12,6 +14,7 @@ from pebench.leaderboard.app.widgets import (
     narrowed,
     open_board,
     page_address,
+    searched,
     show_table,
     ways,
 )
@@ -35,7 +38,7 @@ def show() -> None:
     show_table(rows.board_table(board, page_address("encoding", board.profile), filters, families), "board")
     with short.expander("In short: what these records say"):  # after the table, as it takes seconds
         st.markdown("\n".join(f"- {sentence}" for sentence in in_short(whole)))
-    table = views.overview(board, filters)
+    table = views.overview(board, replace(filters, search=searched("board")))
     if table.empty:
         st.info("No encoding passes these filters.")
         return

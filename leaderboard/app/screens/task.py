@@ -11,6 +11,7 @@ from pebench.leaderboard.app.widgets import (
     narrowed,
     open_board,
     page_address,
+    searched,
     show_frame,
     show_table,
     validity,
@@ -62,7 +63,7 @@ def items(board: Board, name: str, trained: int) -> None:
             if said.empty:
                 st.caption(f"The records of {plain(board.profile)} keep no answers to this item.")
             else:
-                show_frame(said)
+                show_frame(said, key=f"answers-{item.multiple}")
                 download(said, f"{name}-answers-{item.multiple}")
     if board.answers.empty and (others := views.answering(board, name, kept_answers())):
         st.caption("What encodings answered in tasks of the same family:")
@@ -78,7 +79,7 @@ def ranking(board: Board, name: str) -> None:
         rows.board_table(alone, page_address("encoding", board.profile)),
         "task-board",
     )
-    download(views.overview(alone, views.Filter()), f"{name}-ranking")
+    download(views.overview(alone, views.Filter(search=searched("task-board"))), f"{name}-ranking")
 
 
 def curve(board: Board, name: str) -> None:
@@ -103,7 +104,7 @@ def curve(board: Board, name: str) -> None:
             views.train_length(board, name),
         ),
         f"task-{name}",
-        measured=views.scale(board, name),
+        measured=views.scale(board, name, frame["seeds"]),
     )
     st.caption(
         f"{METRICS[metrics[0]].title}: means over the seeds that learned the task; bars reach to the extremes."

@@ -15,6 +15,7 @@ from pebench.leaderboard.app.widgets import (
 )
 from pebench.leaderboard.printing import plain
 from pebench.leaderboard.reports.trend import FAILS, STANDS, UNKNOWN, TrendError
+from pebench.suite.results.metrics import counted
 
 VERDICTS = (STANDS, FAILS, UNKNOWN)
 QUANTITIES = {"score": "all lengths", "at_length": "at L", "beyond": "beyond L"}
@@ -40,12 +41,18 @@ def show() -> None:
     )
     frame = views.trend_lines(found)
     chosen = links.pick_many("Verdicts", VERDICTS, "verdict", widget=st.pills, selection_mode="multi")
-    encodings = links.pick_many("Encodings", views.compared(found), "encodings", what="encoding")
+    encodings = links.pick_many("Encodings", views.compared(found), "pairs", what="encoding")
     frame = views.chosen_lines(frame, chosen, encodings)
     if frame.empty:
         st.info("No pair passes these choices.")
         return
-    draw(figures.trend(views.largest_gaps(frame, found.profiles), found), "trend")
+    drawn = views.largest_gaps(frame, found.profiles)
+    if len(drawn):
+        draw(figures.trend(drawn, found), "trend")
+    if len(drawn) < len(frame):
+        st.caption(
+            f"Drawn are {len(drawn)} of {counted(len(frame), 'pair')}: the largest differences, known at every size."
+        )
     numbers = {name: NUMBER(name, format="%+.3f") for name in (*found.profiles, "slope", "low", "high")}
     show_raw(frame, COLUMNS | numbers)
     download(frame, "trend")

@@ -1,22 +1,23 @@
 """Whether the board orders encodings as published tables do."""
 
-import pandas as pd
 import streamlit as st
 
-from pebench.leaderboard.app import figures
-from pebench.leaderboard.app.widgets import NUMBER, download, draw, open_board, show_frame, shown_folders
-from pebench.leaderboard.board import Board, BoardError
-from pebench.leaderboard.printing import plain
-from pebench.leaderboard.reports import agreement, extension, published
-from pebench.leaderboard.reports.validity import (
-    KIND_HEADER,
-    all_notes,
-    best_columns,
-    column_frame,
-    contradiction_frame,
-    kind_rows,
+from pebench.leaderboard.app import figures, views
+from pebench.leaderboard.app.widgets import (
+    NUMBER,
+    download,
+    draw,
+    open_board,
+    show_frame,
+    shown_folders,
+    tracks_of,
     validity,
 )
+from pebench.leaderboard.board import Board, BoardError
+from pebench.leaderboard.printing import plain
+from pebench.leaderboard.reports import agreement, extension
+from pebench.leaderboard.reports.validity import all_notes, best_columns, column_frame, contradiction_frame
+from pebench.suite.results.metrics import counted
 
 ABOUT = """
 Each published table is held against the nearest column of this board: the same task where the board has it, else a
@@ -27,15 +28,7 @@ the share in the opposite one: +1 is the same order, -1 the opposite. Its interv
 none. *smallest difference* is what would be found at 5 % with a power of 80 %, the median over pairs.
 """
 FIRST = (  # the answer, then its counts
-    *(
-        "published quantity",
-        "compared with",
-        "tau",
-        "95 % over sources",
-        "agree",
-        "contradict",
-        "not separated",
-    ),
+    *("published quantity", "compared with", "tau", "low", "high", "agree", "contradict", "not separated"),
     *("without a test", "sources", "tables", "smallest difference"),
 )
 TAU = {name: NUMBER(name, format="%+.2f") for name in ("tau", "low", "high")}
@@ -44,15 +37,18 @@ TAU = {name: NUMBER(name, format="%+.2f") for name in ("tau", "low", "high")}
 def show() -> None:
     st.title("Published orders")
     board = open_board()
-    found = validity(board, published.read())
+    found = validity(board)
     st.markdown(ABOUT)
     if not found.kinds:
         st.info("This board has no pair of encodings that a published table separates.")
         return
-    st.caption(f"Models of {found.models}; {found.tables} published tables of {found.sources} sources.")
-    kinds = pd.DataFrame(kind_rows(found), columns=KIND_HEADER)[list(FIRST)]
-    kinds["compared with"] = kinds["compared with"].str.replace("`", "")
-    show_frame(kinds)
+    st.caption(
+        f"Models of {found.models}. Of {counted(found.tables, 'published table')} {found.compared} have a pair of "
+        f"encodings with two seeds here; they are of {counted(found.total.sources, 'source')}."
+    )
+    kinds = views.kinds(found).rename(columns={"ours": "compared with"})
+    order = [name for name in FIRST if name in kinds]
+    show_frame(kinds[order], TAU, intervals={"tau": ("low", "high")})
     download(kinds, "validity")
     st.subheader("Which column predicts published orders?")
     st.markdown(best_columns(found))
@@ -72,9 +68,8 @@ def show() -> None:
 
 def extended(board: Board) -> None:
     """Methods of context extension here and on a pretrained model."""
-    places = shown_folders()
     try:
-        tracks = [t for name in extension.profiles(places) for t in extension.make_tracks(places, name)[0]]
+        tracks = [t for name in extension.profiles(shown_folders()) for t in tracks_of(name)[0]]
     except BoardError:  # no records of the track
         return
     st.subheader("Do methods of context extension order alike on a pretrained model?")

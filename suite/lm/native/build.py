@@ -47,7 +47,7 @@ def found() -> Found:
             return Found(loaded(folder() / "native"))
         except (OSError, subprocess.SubprocessError) as e:
             reason = reason or words(e)
-    print(f"pebench: no native kernels, training is up to twice as slow: {reason}", file=sys.stderr)
+    print(f"pebench: no native kernels, training is two to three times as slow: {reason}", file=sys.stderr)
     return Found(None, reason)
 
 
@@ -77,7 +77,7 @@ def loaded(folder: Path) -> ctypes.CDLL:
     if compiler is None:
         raise FileNotFoundError("no C compiler (cc, gcc or clang) was found")
     name = key(compiler)
-    for path in folder.glob(f"{name}-*.so"):
+    for path in sorted(folder.glob(f"{name}-*.so")):
         # A library cut short kills the process that loads it, so its bytes are read first.
         if path.stem == f"{name}-{digest(path)}":
             with contextlib.suppress(OSError):
@@ -91,11 +91,13 @@ def digest(path: Path) -> str:
 
 
 def key(compiler: str) -> str:
-    """What a compiled library depends on: source, flags, compiler, and the processor that -march=native means."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(errors="replace").splitlines() if info.exists() else []
-    machine = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
-    said = "\0".join([compiler, *FLAGS, platform.machine(), machine])
+    """What a compiled library depends on: source, flags, compiler, and the processor that -march=native means.
+
+    The compiler says its version and the processor's features in its macros.
+    """
+    macros = [compiler, "-march=native", "-dM", "-E", "-x", "c", os.devnull]
+    told = subprocess.run(macros, check=True, capture_output=True, text=True, timeout=60).stdout
+    said = "\0".join([compiler, *FLAGS, platform.machine(), told])
     source = b"".join(path.read_bytes() for path in SOURCES)
     return hashlib.sha256(source + said.encode()).hexdigest()[:16]
 

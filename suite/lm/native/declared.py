@@ -307,13 +307,17 @@ class Turns(Declarer):
         others = set(HOOKS) - {"positions", "qk"}
         return (
             kind.qk in TURNED
+            and (kind.qk is not DroPE.qk or kind.factor is DroPE.factor)
             and not {*HOOKS, "angle", "factor"} & vars(encoding).keys()
             and not any(map(kind.defines, others))
         )
 
     def begin(self, order: Tensor, pos: Tensor, progress: Tensor) -> None:
         self.where = order, pos
-        self.progress, self.kept = progress, list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]]()
+        self.progress, self.kept = (
+            progress,
+            list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None]](),
+        )
 
     def forth(self, layer: int) -> list[Step]:
         return [functools.partial(self.turn, layer)]
@@ -323,14 +327,16 @@ class Turns(Declarer):
 
     def turn(self, layer: int) -> None:
         """Rotate q and k."""
-        leaf, call = self.h[layer].data.requires_grad_(), self.calls[layer]
+        leaf, leaf_v = (side[layer].data.requires_grad_() for side in (self.h, self.v))
+        call = self.calls[layer]
         with torch.enable_grad():
-            at = At(layer, leaf, self.v[layer], *self.where, {}, self.progress)
+            at = At(layer, leaf, leaf_v, *self.where, {}, self.progress)
             angle = self.angle(self.encoding, at)
+            angle = angle.expand(torch.broadcast_shapes(angle.shape, (call.tokens, leaf_v.shape[-1] // 2)))
         full = angle.detach()[(None,) * (4 - angle.dim())].contiguous()
         cosine, sine = full.cos(), full.sin()
         factor = sharpened(self.encoding, at) if isinstance(self.encoding, DroPE) else None
-        self.kept.append((leaf, angle, cosine, sine, factor))
+        self.kept.append((leaf, leaf_v, angle, cosine, sine, factor))
         call.of_query, call.of_key = full.shape[:2]
         call.left, call.right = cosine.data_ptr(), sine.data_ptr()
         function("turn")(call)
@@ -339,7 +345,7 @@ class Turns(Declarer):
 
     def turn_back(self, layer: int) -> None:
         """Rotate their gradients back; the gradient of the normalised input."""
-        leaf, angle, cosine, _, factor = self.kept.pop()
+        leaf, leaf_v, angle, cosine, _, factor = self.kept.pop()
         if factor is not None:
             self.gq[layer].mul_(factor)
         g, call = torch.zeros_like(cosine), self.calls[layer]
@@ -347,6 +353,8 @@ class Turns(Declarer):
         function("turn_back")(call)
         if angle.requires_grad:
             angle.backward(g.view_as(angle))
+        if leaf_v.grad is not None:
+            self.gv[layer].add_(leaf_v.grad)
         if leaf.grad is None:
             self.gh[layer].zero_()
         else:
