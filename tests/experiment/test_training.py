@@ -17,8 +17,9 @@ from pebench.encodings.nope import NoPE
 from pebench.encodings.registry import names, resolve
 from pebench.suite.experiment import training
 from pebench.suite.experiment.measure import examine
-from pebench.suite.experiment.profiles import Plan
+from pebench.suite.experiment.profiles import PROFILES, Plan
 from pebench.suite.experiment.resume import Resume
+from pebench.suite.experiment.speed import Timed
 from pebench.suite.experiment.training import AdamW, Diverged, Recipe, batch, loss, rate, train
 from pebench.suite.lm import precision
 from pebench.suite.lm.model import LM, Size
@@ -329,3 +330,16 @@ def test_a_stepper_of_ones_own_takes_every_step_of_a_training() -> None:
     assert taken == [RECIPE.learning_rate * rate(step, RECIPE) for step in range(RECIPE.steps)]
     for name, p in usual.state_dict().items():
         assert torch.equal(p, other.state_dict()[name])
+
+
+@pytest.mark.parametrize(("name", "columns"), [("rope", 0), ("alibi", 0), ("grape_ap", 1)])
+def test_the_cache_of_a_timed_model_counts_columns(name, columns):
+    """Of encodings with their own weights they lie beside the keys; else they widen them."""
+    plan = PROFILES["SMOKE"].plans["throughput"]
+    timed = Timed(resolve(name)[1], plan, torch.device("cpu"))
+    found = timed.cache_bytes(16)
+    with torch.no_grad():
+        timed.lm(timed.bytes(1, 16), cache := timed.lm.cache())
+    sides = [[x for x in (layer.k, layer.v, layer.columns) if x is not None] for layer in cache.layers]
+    assert all(len(side) == 2 + columns for side in sides)
+    assert found == sum(x[0, :, 0].numel() * x.element_size() for side in sides for x in side)

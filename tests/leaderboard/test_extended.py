@@ -217,3 +217,19 @@ def test_what_questions_tell_apart_is_half_of_an_interval():
     (said,) = extension.told_apart(track)
     assert "2 pairs of methods at one length" in said
     assert "2 texts with 22 questions" in said
+
+
+def test_the_numbers_of_a_board_are_those_of_its_words():
+    track = tracked(*(r for method in ("none", "ntk") for r in whole(method)))
+    numbers = extension.numbers(track).set_index("method")
+    assert list(numbers.index) == [line.method for line in track.lines]
+    ntk = line_of(track, "ntk")
+    assert numbers.loc["ntk", "loss beyond L"] == ntk.loss["beyond"].value
+    assert numbers.loc["ntk", "minus none's, beyond L"] == ntk.loss["beyond"].difference
+    assert numbers.loc["ntk", "found up to L, low"] == ntk.retrieval["at_length"].low
+    assert numbers.loc["ntk", "prefill"] == ntk.costs["prefill_ratio"]
+    assert numbers["minus none's, beyond L"].isna()["none"]
+    assert set(numbers.columns) == {
+        *extension.COLUMNS[1:],
+        *(e for ends in extension.ENDS.values() for e in ends),
+    }

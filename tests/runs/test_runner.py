@@ -27,6 +27,7 @@ from pebench.suite.lm import precision
 from pebench.suite.lm.native import build, ops
 from pebench.suite.lm.step import NativeStep
 from pebench.suite.results.record import CERTIFICATE, SCHEMA, NewerSchema, Record, Row, read_all, write
+from pebench.suite.runs import cell as cell_module
 from pebench.suite.runs import machine, runner
 from pebench.suite.runs.cell import Cell, locked, run
 from pebench.suite.runs.checkpoint import config
@@ -648,3 +649,14 @@ def test_an_engine_of_other_machines_asks_for_no_gpu_here(tmp_path: Path) -> Non
     engine = local.Local(tmp_path, 1, "cpu", local.Limits(60, 2**30))
     made = runner.sweep(SMOKE, [], tmp_path, device="cuda", engine=engine)
     assert made.jobs == 1
+
+
+def test_the_state_of_a_training_belongs_to_its_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine of another source may round differently: its half of a training would not be the same bits."""
+    job, device = Cell("nope", "copy", "SMOKE", 0), torch.device("cpu")
+    before = cell_module.resume(job, tmp_path, device).run
+    assert cell_module.resume(job, tmp_path, device).run == before
+    monkeypatch.setattr(cell_module, "engine", lambda: "another")
+    assert cell_module.resume(job, tmp_path, device).run != before
