@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pebench.leaderboard.reports import extension
+from pebench.leaderboard.reports import expected, extension
 from pebench.suite.results.record import Record, Row
 from tests.edited_tracks import COST, LOSS, RETRIEVAL, edited, line_of, of_another, tracked
 
@@ -233,3 +233,38 @@ def test_the_numbers_of_a_board_are_those_of_its_words():
         *extension.COLUMNS[1:],
         *(e for ends in extension.ENDS.values() for e in ends),
     }
+
+
+def test_what_papers_say_is_judged_by_paired_intervals():
+    def losses(method: str, *values: float) -> list[Record]:
+        return [edited(method, text, value=lambda row, v=v: v) for text, v in enumerate(values)]
+
+    track = tracked(
+        *losses("none", 5.0, 6.0, 7.0),
+        *losses("yarn", 3.0, 4.1, 5.0),
+        *losses("ntk", 2.9, 4.0, 4.95),
+        *losses("rerope", 4.0, 7.0, 6.9),
+        *losses("streaming", 1.0),
+    )
+    found = {(j.order.better, j.order.worse): j for j in expected.orders(track)}
+    assert found["yarn", "none"].verdict == expected.HOLDS
+    assert found["yarn", "none"].gap == pytest.approx((2.0 + 1.9 + 2.0) / 3)
+    assert found["yarn", "ntk"].verdict == expected.CONTRADICTED
+    assert found["rerope", "none"].verdict == expected.OPEN
+    assert ("streaming", "none") not in found  # one text
+    assert ("ntk", "pi") not in found
+    assert (
+        "| yarn before ntk | loss beyond L | -0.083 (-0.155 to -0.012) | 3 | contradicted |"
+        in expected.to_markdown(track)
+    )
+    assert expected.to_markdown(tracked(*losses("none", 5.0))) == ""
+
+
+def test_found_numbers_of_two_methods_are_paired_by_question():
+    track = tracked(
+        *(right_at("self_extend", text, 16384) for text in (0, 1)),
+        *(right_at(method, text) for method in ("none", "streaming") for text in (0, 1)),
+    )
+    (first, second) = [j for j in expected.orders(track) if j.order.better == "self_extend"]
+    assert (first.gap, first.verdict) == (1.0, expected.OPEN)  # equal differences show no variance
+    assert second.gap == 1.0
