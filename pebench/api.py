@@ -83,9 +83,8 @@ def run(
 
     A run that has its record is not made again, and an interrupted call continues where it stopped.
     `encoding` is one name or file.py:Class, or several. `profile` is the command's where it is None. `tasks` is empty
-    for all of the profile. `seeds` is a number
-    of seeds, or the seeds themselves; None takes the profile's. Progress is printed to the terminal or below the
-    notebook's cell.
+    for all of the profile. `seeds` is a number of seeds, or the seeds themselves; None takes the profile's. Progress is
+    printed to the terminal or below the notebook's cell.
 
     UnknownName, EncodingError, CorpusError, EnvironmentProblem or ValueError say what to change before anything runs.
     """

@@ -17,6 +17,7 @@ from pebench.leaderboard.reports.trend import to_frame as trend_frame
 from pebench.leaderboard.reports.validity import Validity
 from pebench.suite.results.metrics import METRICS, counted
 
+FEW = 5
 SPREAD = {
     "value": ("value", "mean"),
     "low": ("value", "min"),
@@ -365,10 +366,10 @@ def _millions(least: float, most: float) -> str:
     return f"{low} million" if low == high else f"{low} to {high} million"
 
 
-def few(board: Board, count: int = 5) -> list[str]:
+def few(board: Board) -> list[str]:
     """The encodings that a crowded page starts with: the best, and rope, which everybody knows."""
     names = [entry.name for entry in board.entries]
-    best = names[:count]
+    best = names[:FEW]
     return [*best, "rope"] if "rope" in names and "rope" not in best else best
 
 

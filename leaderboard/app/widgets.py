@@ -32,6 +32,7 @@ from pebench.suite.results.record import Unreadable
 
 ORDERS = ("ascending", "descending")
 HOME = Path(__file__).parent
+MAP_WIDTH = 260  # pixels of a heat map, several of which stand in a line
 TABLE = st.components.v2.component(
     "pebench.table",
     html='<div class="pebench-table"></div>',
@@ -199,8 +200,8 @@ def _validity(folders: tuple[str, ...], profile: str, changed: int) -> Validity:
 
 def tracks_of(profile: str) -> tuple[list[extension.Track], list[Unreadable]]:
     """The boards of a profile of EXTEND in the folders of the board. BoardError where there is none."""
-    folders, changed = st.session_state[links.SOURCES]
-    return _tracks_of(folders, profile, changed)
+    folders, _ = st.session_state[links.SOURCES]
+    return _tracks_of(folders, profile, stamp(*extension.places(shown_folders())))
 
 
 @functools.lru_cache(maxsize=8)

@@ -13,11 +13,14 @@ from pebench.leaderboard.about import EXTENDED
 from pebench.leaderboard.reports.extension import (
     BASE,
     FEWEST,
+    PHASES,
     Track,
+    answers_by_method,
     as_rows,
     heading,
     in_phase,
     make_tracks,
+    means_by_method,
     over_texts,
     profiles,
     resampled,
@@ -26,9 +29,9 @@ from pebench.leaderboard.reports.extension import (
 )
 
 HOLDS, CONTRADICTED, OPEN = "holds", "contradicted", "not separated"
-LOSS, FOUND = "loss", "found"
-STYLES = {LOSS: "{:+.3f}", FOUND: "{:+.2f}"}
-AT, BEYOND = "at_length", "beyond"
+LOSSES, FOUND = "loss", "found"
+STYLES = {LOSSES: "{:+.3f}", FOUND: "{:+.2f}"}
+AT, BEYOND = PHASES
 
 
 class Order(NamedTuple):
@@ -47,18 +50,22 @@ class Order(NamedTuple):
 
 
 ORDERS = (
-    Order("yarn", BASE, LOSS, BEYOND, "arXiv:2309.00071: extends without fine-tuning"),
-    Order(
-        "yarn", "ntk", LOSS, BEYOND, "arXiv:2309.00071: Dynamic YaRN beside Dynamic NTK, without fine-tuning"
-    ),
-    Order("ntk", "pi", LOSS, BEYOND, "bloc97, 2023: without fine-tuning"),
-    Order(BASE, "pi", LOSS, AT, "arXiv:2306.15595: interpolation is fine-tuned"),
-    Order(BASE, "dropped", LOSS, AT, "arXiv:2512.12167: a short training follows the drop"),
+    Order("yarn", BASE, LOSSES, BEYOND, "arXiv:2309.00071: extends without fine-tuning"),
+    Order("yarn", "ntk", LOSSES, BEYOND, "arXiv:2309.00071, of the dynamic forms; here both have one factor"),
+    Order("ntk", "pi", LOSSES, BEYOND, "bloc97, 2023: without fine-tuning"),
+    Order(BASE, "pi", LOSSES, AT, "implied by arXiv:2306.15595: interpolation is fine-tuned"),
+    Order(BASE, "dropped", LOSSES, AT, "implied by arXiv:2512.12167: a short training follows the drop"),
     Order("self_extend", BASE, FOUND, BEYOND, "arXiv:2401.01325: passkeys without tuning"),
     Order("dual_chunk", BASE, FOUND, BEYOND, "arXiv:2402.17463: passkeys without training"),
-    Order("rerope", BASE, LOSS, BEYOND, "Su, 2023: without fine-tuning"),
-    Order("streaming", BASE, LOSS, BEYOND, "arXiv:2309.17453: stable beyond the training length"),
-    Order("self_extend", "streaming", FOUND, BEYOND, "arXiv:2309.17453: what left the window is not seen"),
+    Order("rerope", BASE, LOSSES, BEYOND, "Su, 2023: without fine-tuning"),
+    Order("streaming", BASE, LOSSES, BEYOND, "arXiv:2309.17453: stable beyond the training length"),
+    Order(
+        "self_extend",
+        "streaming",
+        FOUND,
+        BEYOND,
+        "implied by arXiv:2309.17453: what left the window is not seen",
+    ),
 )
 
 
@@ -68,7 +75,7 @@ class Judged:
 
     order: Order
     gap: float
-    low: float | None  # None with one text
+    low: float | None  # None with one text, or where all differences are equal
     high: float | None
     texts: int
 
@@ -82,11 +89,11 @@ class Judged:
 
 def judged(track: Track, order: Order) -> Judged | None:
     """An order on a board; None where a method was not measured on a text that the other one read."""
-    gaps = loss_gaps(track, order) if order.quantity == LOSS else found_gaps(track, order)
+    gaps = loss_gaps(track, order) if order.quantity == LOSSES else found_gaps(track, order)
     if gaps is None or gaps.empty:
         return None
     texts = gaps.index.get_level_values("text").nunique()
-    if order.quantity == LOSS:
+    if order.quantity == LOSSES:
         low, high = student(gaps)
         return Judged(order, float(gaps.mean()), low, high, texts)
     low, high = resampled(gaps, -1.0)
@@ -95,9 +102,7 @@ def judged(track: Track, order: Order) -> Judged | None:
 
 def loss_gaps(track: Track, order: Order) -> "pd.Series[float] | None":
     """The worse method's mean loss minus the better one's, by text; None where one is not measured."""
-    rows = track.losses[in_phase(track.losses, order.phase, track.trained)]
-    sums = rows.assign(sum=rows["value"] * rows["n"]).groupby(["method", "text"])[["sum", "n"]].sum()
-    means = (sums["sum"] / sums["n"]).unstack("method")
+    means = means_by_method(track.losses[in_phase(track.losses, order.phase, track.trained)])
     if not {order.better, order.worse} <= set(means):
         return None
     return (means[order.worse] - means[order.better]).dropna()
@@ -105,9 +110,8 @@ def loss_gaps(track: Track, order: Order) -> "pd.Series[float] | None":
 
 def found_gaps(track: Track, order: Order) -> "pd.Series[float] | None":
     """The better method's answers (1 right, 0 wrong) minus the worse one's; None where one is not measured."""
-    rows = track.answers[(track.answers["metric"] == "exact")]
-    rows = rows[in_phase(rows, order.phase, track.trained)]
-    items = rows.set_index(["method", "text", "length", "kind", "depth"])["value"].unstack("method")
+    rows = track.answers[track.answers["metric"] == "exact"]
+    items = answers_by_method(rows[in_phase(rows, order.phase, track.trained)])
     if not {order.better, order.worse} <= set(items):
         return None
     return (items[order.better] - items[order.worse]).dropna()

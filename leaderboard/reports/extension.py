@@ -305,10 +305,20 @@ def loss_quantities(losses: pd.DataFrame, method: str, trained: int) -> dict[str
     }
 
 
+def means_by_method(losses: pd.DataFrame) -> pd.DataFrame:
+    """The mean loss of each text (rows) and method (columns)."""
+    sums = losses.assign(sum=losses["value"] * losses["n"]).groupby(["method", "text"])[["sum", "n"]].sum()
+    return (sums["sum"] / sums["n"]).unstack("method")
+
+
+def answers_by_method(exact: pd.DataFrame) -> pd.DataFrame:
+    """Each question (rows: text, length, kind, depth) and method (columns): 1 where it is answered right, else 0."""
+    return exact.set_index(["method", "text", "length", "kind", "depth"])["value"].unstack("method")
+
+
 def loss_quantity(losses: pd.DataFrame, method: str) -> Quantity | None:
     """The mean over texts, with Student's interval over texts."""
-    by_text = losses.assign(sum=losses["value"] * losses["n"]).groupby(["method", "text"])[["sum", "n"]].sum()
-    means = (by_text["sum"] / by_text["n"]).unstack("method")
+    means = means_by_method(losses)
     if method not in means:
         return None
     own = means[method].dropna()
@@ -320,7 +330,7 @@ def loss_quantity(losses: pd.DataFrame, method: str) -> Quantity | None:
         low=low,
         high=high,
         texts=len(own),
-        n=int(by_text["n"].unstack("method")[method].sum()),
+        n=int(losses.loc[losses["method"] == method, "n"].sum()),
         difference=float(paired.mean()) if len(paired) else None,
         difference_low=difference_low,
         difference_high=difference_high,
@@ -350,8 +360,7 @@ def retrieval_quantities(answers: pd.DataFrame, method: str, trained: int) -> di
 
 def retrieval_quantity(exact: pd.DataFrame, method: str) -> Quantity | None:
     """The mean over texts of the mean over questions, with an interval over both."""
-    index = ["text", "length", "kind", "depth"]
-    items = exact.set_index(["method", *index])["value"].unstack("method")
+    items = answers_by_method(exact)
     if method not in items:
         return None
     own = items[method].dropna()
@@ -558,7 +567,7 @@ def telling(track: Track) -> Telling | None:
     exact = track.answers[track.answers["metric"] == "exact"]
     widths = list[float]()
     for _, rows in exact.groupby("length"):
-        items = rows.set_index(["method", "text", "kind", "depth"])["value"].unstack("method")
+        items = answers_by_method(rows)
         for one, other in itertools.combinations(items, 2):
             low, high = resampled((items[one] - items[other]).dropna(), -1.0, FEW_DRAWS)
             if low is not None and high is not None:
@@ -576,8 +585,8 @@ def told_apart(track: Track) -> list[str]:
     if found is None:
         return []
     return [
-        f"At one length, half of the 95 % interval of a difference in found is {found.width:.2f}: the median of "
-        f"{found.pairs:,} pairs of methods at one length. These are of at most {found.texts} texts with "
+        f"Half of the 95 % interval of a difference between two methods' found numbers at one length is "
+        f"{found.width:.2f}. It is the median of {counted(found.pairs, 'pair')}, of at most {found.texts} texts with "
         f"{found.questions} questions."
     ]
 
@@ -600,7 +609,7 @@ COLUMNS = (
 
 TIMES = COLUMNS[7:9]
 ENDS = {  # of each interval in `numbers`
-    name: (f"{name}, low", f"{name}, high") for name in (*COLUMNS[1:7],)
+    name: (f"{name}, low", f"{name}, high") for name in COLUMNS[1:7]
 }
 
 

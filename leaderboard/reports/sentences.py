@@ -56,8 +56,8 @@ def scope(board: Board) -> str:
     )
 
 
-def decays_keep_more(board: Board) -> str:
-    """Beyond L each of some decaying biases is above each of some rotations."""
+def decays_score_higher(board: Board) -> str:
+    """Beyond L the decaying biases score higher than the rotations that are named."""
     quantity = Quantity(ALL, BEYOND)
     sure = {entry.name for entry in board.entries if not entry.preview}
     decaying, rotating = ([name for name in names if name in sure] for names in (DECAYS, ROTATIONS))
@@ -204,7 +204,7 @@ def _tau(found: Agreement) -> str:
 
 SENTENCES: tuple[Callable[[Board], str], ...] = (
     scope,
-    decays_keep_more,
+    decays_score_higher,
     against_alibi,
     half_without_positions,
     rotation_beside_decay,

@@ -8,7 +8,7 @@ SUBMIT = f"""
 2. **Check it.** `pebench check my_idea.py` proves in seconds, before any training, that the encoding is correct. The
    future is hidden. Cached decoding equals the full forward. Every parameter learns. Each claim of the class holds.
 3. **Commit it.** Work in a clone of your fork. A record names the commit of that checkout and holds the text of your
-   file. Refused are records from a checkout with changed files, and records from before your file's last change. New
+   file. Records from a checkout with changed files are refused. So are records from before your file's last change. New
    runs then need a new folder: `--records NEW_FOLDER`.
 4. **Try it.** `pebench data prepare` fetches the text, once. `pebench run --profile {USUAL} -e rope,alibi,my_idea.py`
    trains and measures it beside two others, in minutes. After Ctrl-C a second call continues.

@@ -42,6 +42,16 @@ def expanded(path: str | Path) -> Path:
     return Path(os.path.expanduser(path))
 
 
+def one_folder(path: str | Path) -> Path:
+    """The folder that a command writes records into. BadParameter where PEBENCH_RECORDS names several, or published."""
+    text = os.fspath(path)
+    if text == os.environ.get(RECORDS) and (os.pathsep in text or text == "published"):
+        raise typer.BadParameter(
+            f"{RECORDS}={text} is for commands that show results; name one folder with --records"
+        )
+    return expanded(path)
+
+
 PATH: dict[str, Any] = {"parser": expanded, "metavar": "PATH"}
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 ProfileName = Annotated[
@@ -51,10 +61,17 @@ ProfileName = Annotated[
         "-p",
         help="Which profile: `pebench ls profiles`. Default: the newest quick profile with published results.",
         show_default=False,
+        callback=lambda option: filled(option),
     ),
 ]
 Records = Annotated[
-    Path, typer.Option(help="The folder of the records.", envvar=RECORDS, show_default=True, **PATH)
+    Path,
+    typer.Option(
+        help="The folder of the records.",
+        envvar=RECORDS,
+        show_default=True,
+        **{**PATH, "parser": one_folder},
+    ),
 ]
 Corpus = Annotated[
     Path | None,
@@ -98,6 +115,13 @@ Beside = Annotated[
 ]
 
 
+def filled(option: str | None) -> str | None:
+    """An option that may be left out, but not be empty."""
+    if option is not None:
+        refuse_empty(option)
+    return option
+
+
 def usual(profile: str | None) -> str:
     """The profile that is named, else the usual one."""
     from pebench.leaderboard.about import USUAL
@@ -112,6 +136,7 @@ AnyProfile = Annotated[
         "-p",
         help="The profile to show. Default: the profile with most records. Its newest version comes first once ten "
         "encodings have two seeds of every task there, and costs.",
+        callback=lambda option: filled(option),
     ),
 ]
 

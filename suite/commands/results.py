@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from pebench.suite.commands.common import (
+    PATH,
     AnyProfile,
     AsJson,
     Beside,
@@ -173,7 +174,9 @@ def compare_with_published(
     profile: AnyProfile = None,
     published: Annotated[
         Path | None,
-        typer.Option(help="Your own CSV of tables instead of ours; columns as in leaderboard/published.csv."),
+        typer.Option(
+            help="Your own CSV of tables instead of ours; columns as in leaderboard/published.csv.", **PATH
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

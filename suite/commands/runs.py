@@ -116,7 +116,7 @@ def run(
     device_named(device)
     if engine is Machines.local:
         demand_device(device, sharing)
-        demand_data(wanted, corpus)
+        demand_data(wanted, corpus, plan.plans)
     numbers = [seed] if seed is not None else list(range(seeds or plan.seeds))
     every = cells(plan, chosen_specs, wanted, numbers, corpus.resolve() if corpus else None)
     screen = console()

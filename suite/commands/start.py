@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 import sys
 from contextlib import AbstractContextManager, nullcontext, suppress
 from enum import StrEnum
@@ -17,6 +18,7 @@ from pebench.suite.commands.common import (
     AsJson,
     Corpus,
     console,
+    filled,
     uncollected,
 )
 
@@ -149,12 +151,9 @@ def new(
             file.write(text)
     except FileExistsError:
         raise TemplateError(f"{path} exists; choose another name or remove it") from None
-    proof = f"pebench check --extension {path}:{cls}" if extension else f"pebench check {path}:{cls}"
-    tried = (
-        f"pebench extend -m none,{path}:{cls}"
-        if extension
-        else f"pebench run --profile {USUAL} -e {path}:{cls}"
-    )
+    spec = shlex.quote(f"{path}:{cls}")
+    proof = f"pebench check --extension {spec}" if extension else f"pebench check {spec}"
+    tried = f"pebench extend -m none -m {spec}" if extension else f"pebench run --profile {USUAL} -e {spec}"
     typer.echo(f"wrote {path}\nnext: {proof}\n      {tried}")
 
 
@@ -332,7 +331,8 @@ def tokenise(
     source: Annotated[
         str,
         typer.Argument(
-            help="A dataset of the Hub (HuggingFaceFW/fineweb-edu), or a file or folder of parquet, JSON lines or .txt."
+            help="A dataset of the Hub (HuggingFaceFW/fineweb-edu), or a file or folder of parquet, JSON lines, .txt.",
+            callback=filled,
         ),
     ],
     out: Annotated[Path, typer.Option(help="The folder of the shards.", **PATH)],

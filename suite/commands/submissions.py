@@ -46,7 +46,7 @@ def submit(
     from pebench.suite.experiment.profiles import profile_named
     from pebench.suite.results.metrics import counted
     from pebench.suite.results.record import CERTIFICATE
-    from pebench.suite.runs.machine import commit, cores
+    from pebench.suite.runs.machine import commit, runs_at_once
     from pebench.suite.runs.runner import duration, estimate, sweep
     from pebench.suite.runs.selection import demand_data, demand_device
     from pebench.suite.submissions import submission
@@ -61,7 +61,7 @@ def submit(
     typer.echo(
         f"{plan.name}: profile {plan.profile.name}, {counted(plan.seeds, 'seed')}, "
         f"{counted(len(plan.cells), 'run')}, {len(todo)} to make"
-        + (f"; about {duration(seconds / (jobs or cores()))}" if todo else "")
+        + (f"; about {duration(seconds / min(jobs or runs_at_once(device), len(todo)))}" if todo else "")
         + (f", without (no record tells the time): {', '.join(unknown)}" if unknown else "")
     )
     if todo and commit().get("dirty") is not False:
@@ -92,7 +92,13 @@ def standing(records: Path) -> "list[Record]":
     from pebench.suite.results.record import read_all
 
     folders = {folder.resolve() for folder in (records, PUBLISHED) if folder.is_dir()}
-    return [record for folder in sorted(folders) for record in read_all(folder)[0]]
+    found = []
+    for folder in sorted(folders):
+        readable, unreadable = read_all(folder)
+        found += readable
+        for file in unreadable:
+            typer.echo(f"left out: {file.path}: {file.reason}", err=True)
+    return found
 
 
 def judged(folder: Path, among: "list[Record]") -> "Report":

@@ -67,11 +67,11 @@ def checks(method: str, model: Model, text: Tensor, whole: Tensor) -> Iterator[C
             largest(whole, defined(model, text)),
             "`suite/extend/attention.py` against `Regrouped.weights` or the hooks",
         )
-    yield compared(
-        "reads continuations side by side as alone",
-        beside(model, text, whole),
-        "two continuations of a text were read in one chunk; `chosen` must follow from the places that are passed",
-    )
+        yield compared(
+            "reads continuations side by side as alone",
+            beside(model, text, whole),
+            "two continuations of a text were read in one chunk; `chosen` must follow from the places that are passed",
+        )
     yield within(method, model, text)
     finite = finite_at(model.encoding, MILLION)
     yield Check(
@@ -128,9 +128,9 @@ def in_pieces(model: Model, text: Tensor, size: int) -> Tensor:
 
 def beside(model: Model, text: Tensor, whole: Tensor) -> float:
     """The error of the text's end that is read beside another continuation of its beginning."""
-    start, size = text.split([len(text) - 24, 24])
-    other, branches = size.flip(0), Branches(Reader(model), start)
-    parts = [(branches.add(), each) for each in (other, size)]
+    start, end = text.split([len(text) - 24, 24])
+    other, branches = end.flip(0), Branches(Reader(model), start)
+    parts = [(branches.add(), each) for each in (other, end)]
     first, second = (
         torch.cat(found) for found in zip(*(branches.read(some) for some in halves(parts)), strict=True)
     )

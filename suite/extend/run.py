@@ -156,7 +156,7 @@ def demand_room(checkpoint: Checkpoint, track: Track) -> None:
     if (needed := room(checkpoint)) > ROOM:
         raise ModelError(
             f"the tokenizer of {checkpoint.folder} takes {needed} tokens for hidden numbers and their question, and a "
-            f"text keeps {ROOM}; use a model with a vocabulary of words"
+            f"text keeps {ROOM}; measure --tasks {LOSS},{COST}, or use a model with a larger vocabulary"
         )
 
 

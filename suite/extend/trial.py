@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pebench.encodings.extension import (
     Extended,
+    Regrouped,
     Retuned,
     Windowed,
     extended,
@@ -31,6 +32,15 @@ HIDDEN = 96  # the feed-forward width
 FACTOR = 4.0
 SAID = ("title", "paper", "formula")  # what a record's card holds of a class
 PLACES = ("positions", "embed")  # hooks that the keys of a pretrained model do not know
+UNREAD: dict[Any, tuple[str, ...]] = {
+    Retuned: ("qk", "columns", "bias", "weights", "values", "output"),  # its frequencies alone are used
+    Regrouped: (
+        "columns",
+        "bias",
+        "values",
+        "output",
+    ),  # attention in parts has its views, and what is hidden
+}
 _SUM = re.compile(r"(?P<file>.*\.py(?::\w+)?)(?P<rest>(?:\+\w+)*)", re.DOTALL)
 
 
@@ -88,8 +98,20 @@ def demand_class(cls: Any, searched: bool) -> None:
                 f"{cls.__name__} defines `{hook}`, and a pretrained model's keys stand at their order; place them by "
                 "`views` of a Regrouped"
             )
+    demand_hooks_that_run(cls)
     if issubclass(cls, Retuned) and not searched:
         demand_change(cls)
+
+
+def demand_hooks_that_run(cls: type[Extended]) -> None:
+    """EncodingError where a class overrides a hook that no reading would call."""
+    for parent, unread in UNREAD.items():
+        for hook in unread if issubclass(cls, parent) else ():
+            if getattr(cls, hook) is not getattr(parent, hook):
+                raise EncodingError(
+                    f"{cls.__name__} overrides `{hook}`, which a {parent.__name__} is read without; derive it from "
+                    "Extended"
+                )
 
 
 def demand_change(cls: type[Retuned]) -> None:

@@ -75,5 +75,6 @@ def hint(name: str, known: Iterable[str]) -> str:
     ("did you mean 'rope'?", 'there are: alibi, rope')
     """
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
+    alike = {each.casefold(): each for each in known}
+    near = difflib.get_close_matches(name.casefold(), alike, n=1)
+    return f"did you mean {alike[near[0]]!r}?" if near else f"there are: {', '.join(known)}"

@@ -177,6 +177,8 @@ class Record:
                 name == "fingerprint" or value is not None
             ):
                 raise RecordError(f"{name} {value!r} is not 16 to 64 hexadecimal digits")
+        if not isinstance(self.reason, str):
+            raise RecordError(f"reason {self.reason!r} is no text")
         if self.outcome not in OUTCOMES:
             raise RecordError(f"outcome {self.outcome!r} is none of {', '.join(OUTCOMES)}")
         if (self.outcome == "measured") != bool(self.rows) or bool(self.rows) == bool(self.reason):
@@ -253,7 +255,7 @@ _DECODER = json.JSONDecoder(parse_constant=_no_constant)
 def _migrated(data: dict[str, Any]) -> dict[str, Any]:
     """Bring older schemas up to date, one step at a time."""
     schema = data.get("schema")
-    if not isinstance(schema, int) or schema < 1:
+    if type(schema) is not int or schema < 1:
         raise RecordError(f"schema {schema!r} is not a version number")
     if schema > SCHEMA:
         raise NewerSchema(f"schema {schema} is newer than this pebench knows ({SCHEMA}); upgrade pebench")
@@ -276,6 +278,8 @@ def write_whole(path: Path, data: bytes) -> None:
 
     Its mode follows the umask. In a folder that a group shares, the group may write new files.
     """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder, and a file is to be written", os.fspath(path))
     make_folder(path.parent)
     for attempt in (1, 2):
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

@@ -2,10 +2,12 @@
 
 import contextlib
 import datetime
+import errno
 import functools
 import platform
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -47,7 +49,7 @@ from pebench.suite.results.record import (
 from pebench.suite.results.setup import Corpus, Setup
 from pebench.suite.runs.checkpoint import CheckpointError, Config, config, describe, load, save
 from pebench.suite.runs.fingerprint import encoding_code, fingerprint, shared_code
-from pebench.suite.runs.machine import commit, hardware, peak_memory, processor
+from pebench.suite.runs.machine import commit, disk_faults, hardware, peak_memory, processor
 from pebench.suite.runs.meaning import digest
 from pebench.tasks import TASKS, make
 from pebench.tasks.base import Task
@@ -401,8 +403,10 @@ def engine() -> str:
 
 
 def certificate(name: str, cls: type[Encoding]) -> tuple[list[Row], RunFacts]:
-    """The certificate as rows, and the facts of it that badges show."""
+    """The certificate as rows, and the facts of it that badges show. OSError where a check had no room on the disk."""
     checks = certify(name, cls)
+    if not all(check.passed for check in checks) and (full := disk_faults(Path(tempfile.gettempdir()))):
+        raise OSError(errno.ENOSPC, f"a check may have failed for want of room: {full[0]}")
     rows = [Row("pass", float(c.passed), 1, {"check": c.name, "detail": c.measured}) for c in checks]
     return rows, {"badges": {"kernel": cls.kernel(), **{k: v for c in checks for k, v in c.facts.items()}}}
 

@@ -165,7 +165,7 @@ def parsed(path: Path, metadata: dict[str, str] | None) -> Config:
 
 def found(path: Path, about: Config, encoding: str | None) -> type[Encoding]:
     """The class of the checkpoint's encoding."""
-    if encoding is None and ".py" in about.spec:
+    if not encoding and ".py" in about.spec:
         raise CheckpointError(
             f"the encoding of {path} is in a file of its own, {about.spec!r}, and a checkpoint starts no code: "
             "name that file with --encoding FILE.py:Class"

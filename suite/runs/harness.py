@@ -251,14 +251,15 @@ def measure(
         for name in names:
             if name not in known:
                 raise UnknownName("harness task", name, known)
-        for name in names:
-            for title, task in loaded(manager, name, online).items():
-                cut = lm.cut
-                results = evaluate(lm, {"tasks": {title: task}}, limit=limit, bootstrap_iters=0)
-                asked = results["n-samples"][title]["effective"]
-                yield Measured(
-                    title.removeprefix(PREFIX), asked, lm.cut - cut, scores(title, task, results, asked)
-                )
+        # All of them first: a task whose data are missing must not cost what others took hours to measure.
+        found = [each for name in names for each in loaded(manager, name, online).items()]
+        for title, task in found:
+            cut = lm.cut
+            results = evaluate(lm, {"tasks": {title: task}}, limit=limit, bootstrap_iters=0)
+            asked = results["n-samples"][title]["effective"]
+            yield Measured(
+                title.removeprefix(PREFIX), asked, lm.cut - cut, scores(title, task, results, asked)
+            )
 
 
 def loaded(manager: TaskManager, name: str, online: bool) -> dict[str, Task]:

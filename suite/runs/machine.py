@@ -12,8 +12,10 @@ import math
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +26,8 @@ from pebench.suite.results.provenance import Commit
 
 ROOT = Path(__file__).resolve().parents[2]  # of the source
 PATIENCE = 30  # seconds that git may take
+LEAST_DISK = 64 * 2**20  # bytes that a run may write: its record, its model, its state
+LEAST_MEMORY = 512 * 2**20  # bytes that PyTorch and the smallest run need
 GPU_SHARE = 4 * 2**30  # bytes of a GPU for one small model and its process; an estimate, never measured
 
 
@@ -112,10 +116,32 @@ def memory(root: Path = Path("/")) -> int:
     return int(min([psutil.virtual_memory().total, *(limit for limit in limits if limit)]))
 
 
+def disk_faults(folder: Path) -> list[str]:
+    """Why runs cannot write here."""
+    try:
+        free = shutil.disk_usage(folder).free
+        if free < LEAST_DISK:
+            return [f"{free / 2**20:.0f} MiB free in {folder}, fewer than {LEAST_DISK / 2**20:.0f}"]
+        with tempfile.NamedTemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+            file.flush()
+    except OSError as e:
+        return [f"cannot write to {folder}: {e.strerror or e}"]
+    return []
+
+
+def usable_memory() -> int:
+    """The bytes that runs may take together: the rest is the driver's."""
+    return int(0.9 * memory())
+
+
 def runs_at_once(device: str) -> int:
-    """How many runs fit a machine: one for each processor, on a GPU at most one for each 4 GiB of its free memory."""
+    """How many runs fit a machine: one for each processor with its least memory.
+
+    On a GPU it is at most one for each 4 GiB of the GPU's free memory.
+    """
     if not device.startswith("cuda"):
-        return cores()
+        return max(1, min(cores(), usable_memory() // LEAST_MEMORY))
     free, _ = torch.cuda.mem_get_info(device)
     return max(1, min(cores(), free // GPU_SHARE))
 

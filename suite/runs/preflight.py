@@ -1,6 +1,5 @@
 """Facts that a node states before it gets runs, and the faults for which it gets none."""
 
-import shutil
 import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,12 +12,9 @@ from pebench.encodings.registry import EncodingError, UnknownName
 from pebench.suite.lm.native.build import served, serving
 from pebench.suite.lm.step import multiplies_in
 from pebench.suite.runs.cell import Cell
-from pebench.suite.runs.machine import cores, hardware, memory, processor
+from pebench.suite.runs.machine import LEAST_MEMORY, cores, disk_faults, hardware, memory, processor
 from pebench.suite.runs.selection import demand_data
 from pebench.tasks.data.wheels import CorpusError
-
-LEAST_DISK = 64 * 2**20  # bytes that a run may write: its record, its model, its state
-LEAST_MEMORY = 512 * 2**20  # bytes that PyTorch and the smallest run need
 
 
 def kinds(cells: Iterable[Cell]) -> list[Cell]:
@@ -87,20 +83,6 @@ def code_faults(asked: list[tuple[Cell, str]]) -> list[str]:
         more = f" and {len(other) - 1} more" if len(other) > 1 else ""
         said.append(f"other code, text or plan than the sweep's: {other[0]}{more}")
     return [*said, *missing[:1]]
-
-
-def disk_faults(folder: Path) -> list[str]:
-    """Why runs cannot write here."""
-    try:
-        free = shutil.disk_usage(folder).free
-        if free < LEAST_DISK:
-            return [f"{free / 2**20:.0f} MiB free in {folder}, fewer than {LEAST_DISK / 2**20:.0f}"]
-        with tempfile.NamedTemporaryFile(dir=folder) as file:
-            file.write(bytes(4096))
-            file.flush()
-    except OSError as e:
-        return [f"cannot write to {folder}: {e.strerror or e}"]
-    return []
 
 
 def kind_of(facts: dict[str, Any]) -> tuple[str, str]:

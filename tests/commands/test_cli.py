@@ -101,6 +101,12 @@ def test_other_listings(
         (["app", "--port", "70000"], 2, "--port"),
         (["site", "out", "--url", "example.org"], 2, "https://example.org/board"),
         (["sing"], 2, "No such command"),
+        (["run", "--profile", ""], 2, "names nothing"),
+        (["board", "--profile", ""], 2, "names nothing"),
+        (["data", "tokenise", "", "--out", "shards"], 2, "names nothing"),
+        (["prove", "-o", "."], 3, "is a folder"),
+        (["ls", "ROPE"], 2, "encodings"),
+        (["check", "ROPE"], 2, "did you mean 'rope'?"),
     ],
 )
 def test_wrong_use_says_what_to_do(
@@ -380,3 +386,15 @@ def test_a_title_is_no_markup(
     file.write_text(text.replace("    paper =", '    title = "a [/b] [log]"\n    paper =', 1))
     assert exit_code(monkeypatch, "show", f"{file}") == 0
     assert "a [/b] [log]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("several", [f"a{os.pathsep}b", "published"])
+def test_records_are_written_into_one_folder(
+    several: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`board` shows several folders by this variable; a folder of that name would never be shown."""
+    monkeypatch.setenv("PEBENCH_RECORDS", several)
+    monkeypatch.chdir(tmp_path)
+    assert exit_code(monkeypatch, "run", "--profile", "SMOKE", "-e", "rope", "-t", "copy") == 2
+    assert "name one folder with --records" in re.sub(r"[\s│]+", " ", capsys.readouterr().err)
+    assert not list(tmp_path.iterdir())

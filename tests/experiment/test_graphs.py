@@ -72,3 +72,11 @@ def test_runs_at_a_time_follow_from_a_gpus_memory(monkeypatch: pytest.MonkeyPatc
     assert machine.runs_at_once("cuda:1") == 2
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**20, 80 * 2**30))
     assert machine.runs_at_once("cuda") == 1
+
+
+def test_runs_at_a_time_follow_from_memory_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "cores", lambda: 64)
+    monkeypatch.setattr(machine, "memory", lambda root=None: 4 * 2**30)
+    assert machine.runs_at_once("cpu") == 7
+    monkeypatch.setattr(machine, "memory", lambda root=None: 2**28)
+    assert machine.runs_at_once("cpu") == 1

@@ -22,6 +22,7 @@ from pebench.suite.cli import app
 from pebench.suite.extend.certificate import certify_method
 from pebench.suite.extend.profiles import EXTEND_QUICK
 from pebench.suite.extend.run import named
+from pebench.suite.extend.trial import method_named
 from tests.walks import some
 
 QUICK = (
@@ -206,3 +207,26 @@ def test_methods_are_listed():
     rows = json.loads(CliRunner().invoke(app, ["ls", "extensions", "--json"]).stdout)
     assert {row["name"] for row in rows} == set(methods())
     assert {row["name"] for row in rows if row["trained length"]} == {"logn", "ntk_dynamic", "streaming"}
+
+
+@pytest.mark.parametrize(
+    ("parent", "hook"), [("PI", "values"), ("PI", "qk"), ("DualChunk", "output"), ("DualChunk", "bias")]
+)
+def test_a_hook_that_no_reading_would_call_is_refused(parent, hook, tmp_path, own_methods):
+    """It would read as its parent does, and a board would show two names for one method."""
+    file = tmp_path / "mine.py"
+    file.write_text(
+        f"""
+from pebench.encodings.extension import {parent}, method
+
+
+@method("mine_here")
+class Mine({parent}):
+    title = "mine"
+
+    def {hook}(self, *given):
+        return super().{hook}(*given)
+"""
+    )
+    with pytest.raises(EncodingError, match=f"Mine overrides `{hook}`"):
+        method_named(f"{file}:Mine")

@@ -31,7 +31,7 @@ def board() -> Board:
 
 
 def test_what_holds_is_said_with_lengths_and_seeds(board: Board) -> None:
-    said = sentences.decays_keep_more(board)
+    said = sentences.decays_score_higher(board)
     assert said.startswith("Beyond L, averaged over all tasks")
     assert "12 pairs" in said
     assert "3 seeds" in said
@@ -40,12 +40,12 @@ def test_what_holds_is_said_with_lengths_and_seeds(board: Board) -> None:
 
 def test_a_sentence_falls_with_its_data(board: Board) -> None:
     assert (
-        sentences.decays_keep_more(made(KEEPING | LOSING | {"p_rope": 9.0})) == ""
+        sentences.decays_score_higher(made(KEEPING | LOSING | {"p_rope": 9.0})) == ""
     )  # one rotation keeps all
     rest = {n: s for n, s in (KEEPING | LOSING).items() if n != "fox"}
-    assert "`fox`" not in sentences.decays_keep_more(made(rest))
+    assert "`fox`" not in sentences.decays_score_higher(made(rest))
     lone = {n: s for n, s in rest.items() if n not in ("rope", "p_rope")}
-    assert sentences.decays_keep_more(made(lone)) == ""  # of one rotation alone nothing is said
+    assert sentences.decays_score_higher(made(lone)) == ""  # of one rotation alone nothing is said
     assert sentences.half_without_positions(board)
     assert sentences.half_without_positions(made(KEEPING | LOSING | {"nape": 4.0})) == ""
     assert "lower beyond L" in sentences.rotation_beside_decay(board)

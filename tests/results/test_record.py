@@ -18,6 +18,7 @@ from pebench.suite.results.record import (
     read_all,
     to_json,
     write,
+    write_whole,
 )
 
 ROW = Row("exact", 0.5, 64, {"length": 16}, 0.0, 1.0)
@@ -218,3 +219,20 @@ def test_an_answer_that_is_none_is_refused(change: dict[str, object], says: str)
 def test_a_record_without_rows_has_no_answers() -> None:
     with pytest.raises(RecordError, match="has no answers"):
         replace(RECORD, rows=(), outcome="failed", reason="why", answers=(ANSWER,))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"), [("reason", 5, "is no text"), ("schema", True, "is not a version number")]
+)
+def test_fields_of_another_kind_are_refused(field: str, value: object, says: str) -> None:
+    data = json.loads(to_json(Record("rope", "copy", "QUICK", 0, "0" * 16, outcome="failed", reason="why")))
+    with pytest.raises(RecordError, match=says):
+        from_json(json.dumps({**data, field: value}))
+
+
+def test_a_file_is_not_written_over_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for place in (Path(), tmp_path):
+        with pytest.raises(IsADirectoryError, match="is a folder"):
+            write_whole(place, b"x")
+    assert not list(tmp_path.iterdir())

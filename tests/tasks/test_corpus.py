@@ -1,6 +1,7 @@
 import doctest
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -445,3 +446,39 @@ def test_a_folder_of_ones_own_text_is_read_through_links_once(tmp_path):
         (near / name).symlink_to(target)
     assert identity(near) != before
     assert [name for name, _ in corpus._own_texts(near)] == ["0.txt", "a/1.txt"]
+
+
+def test_a_hidden_link_hides_no_folder(tmp_path):
+    text = "words of a text\n" * 20_000
+    for n in range(3):
+        (tmp_path / "v2" / f"{n}.txt").parent.mkdir(exist_ok=True)
+        (tmp_path / "v2" / f"{n}.txt").write_text(text + str(n))
+    (tmp_path / ".current").symlink_to(tmp_path / "v2")
+    alone = identity(tmp_path)
+    (tmp_path / ".current").unlink()
+    assert identity(tmp_path) == alone
+
+
+def test_a_file_name_that_is_no_text_is_named_by_its_bytes(tmp_path):
+    for n, name in enumerate((b"caf\xe9.txt", b"b.txt", b"c.txt")):
+        try:
+            Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name))).write_text(f"{n} words\n" * 20_000)
+        except OSError:
+            pytest.skip("this file system takes no such name")
+    assert len(identity(tmp_path)["sha256"]) == 64
+
+
+def test_a_folder_that_cannot_be_read_is_told(tmp_path, monkeypatch):
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "inside" / "a.txt").write_text("words\n" * 200_000)
+    (tmp_path / "closed").mkdir()
+    scan = os.scandir
+
+    def refusing(path):  # root may read any folder
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(CorpusError, match=r"closed cannot be read \(Permission denied\)"):
+        identity(tmp_path)

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from pebench.suite import cli
 from pebench.tasks.data import tokens
 from pebench.tasks.data.corpus import CorpusError
+from pebench.tasks.data.system import Lock
 from pebench.tasks.data.tokens import END_OF_TEXT, Source, Tokens, held_out, identity, tokenise, tokenizer
 from tests.in_process import exit_code
 
@@ -201,3 +202,41 @@ def test_the_command_says_what_is_wrong_with_its_words(
     found = cli.explained(done.exception) if isinstance(done.exception, Exception) else done.exit_code
     assert found == code
     assert said in " ".join(f"{done.output} {done.exception}".replace("│", " ").split())
+
+
+def test_a_document_without_text_is_no_word(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["one", None, "two"]}), tmp_path / "a.parquet")
+    tokenise(Source(str(tmp_path)), tmp_path / "out")
+    assert tokenizer().decode([t for t in read(tmp_path / "out", "train") if t != END_OF_TEXT]) == "onetwo"
+    pq.write_table(pa.table({"n": [1, 2]}), tmp_path / "a.parquet")
+    with pytest.raises(CorpusError, match="the column 'n' holds int, no text; name another one with --text"):
+        tokenise(Source(str(tmp_path / "a.parquet"), text="n"), tmp_path / "numbers")
+
+
+def test_a_folder_is_written_by_one_process(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("words")
+    out = tmp_path / "out"
+    out.mkdir()
+    lock = Lock(out / "tokens.lock")
+    assert lock.acquire()
+    # Of another process: this one may take its own lock twice.
+    code = f"from pebench.tasks.data.tokens import *; tokenise(Source({str(tmp_path)!r}), Path({str(out)!r}))"
+    refused = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    lock.release()
+    assert "another process is writing" in refused.stderr
+    assert not (out / "tokens.json").exists()
+
+
+def test_a_finished_folder_opens_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.txt").write_text("words of a text")
+    monkeypatch.chdir(tmp_path)
+    first = tokenise(Source("a.txt"), tmp_path / "out")
+    monkeypatch.setattr(tokens, "stream", lambda source: pytest.fail("it was opened"))
+    assert (
+        tokenise(Source(str(tmp_path / "a.txt")), tmp_path / "out") == first
+    )  # the same file by another path
+    other = tmp_path / "other"
+    other.mkdir()
+    monkeypatch.chdir(other)
+    with pytest.raises(CorpusError, match="shards of another source"):
+        tokenise(Source("a.txt"), tmp_path / "out")

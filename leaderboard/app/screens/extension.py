@@ -5,6 +5,7 @@ import streamlit as st
 
 from pebench.leaderboard.app import figures, links
 from pebench.leaderboard.app.widgets import (
+    MAP_WIDTH,
     NUMBER,
     board_or_reason,
     download,
@@ -26,7 +27,6 @@ FORMATS = {
     "bytes/token": NUMBER("bytes/token", format="%d"),
 }
 FIRST = 4  # methods whose maps are drawn at first
-MAP_WIDTH = 260
 KINDS = ("single", "multi_key", "multi_query", "multi_value")
 
 

@@ -12,7 +12,7 @@ def show() -> None:
     frame = views.forced_choice(board)
     if frame.empty:
         st.info(
-            "These records have no answers to questions of lm-eval: they come from `harness` and its like."
+            "These records have no answers to questions of lm-eval. The tasks `harness` and its like ask them."
         )
         return
     st.caption(

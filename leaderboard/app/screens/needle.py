@@ -4,6 +4,7 @@ import streamlit as st
 
 from pebench.leaderboard.app import figures, views
 from pebench.leaderboard.app.widgets import (
+    MAP_WIDTH,
     chosen_encodings,
     chosen_metric,
     download,
@@ -12,8 +13,6 @@ from pebench.leaderboard.app.widgets import (
     records_of,
     ways,
 )
-
-MAP_WIDTH = 260
 
 
 def show() -> None:

@@ -51,7 +51,8 @@ def show() -> None:
         draw(figures.trend(drawn, found), "trend")
     if len(drawn) < len(frame):
         st.caption(
-            f"Drawn are {len(drawn)} of {counted(len(frame), 'pair')}: the largest differences, known at every size."
+            f"The figure has {len(drawn)} of {counted(len(frame), 'pair')}: the largest differences, known at every "
+            "size."
         )
     numbers = {name: NUMBER(name, format="%+.3f") for name in (*found.profiles, "slope", "low", "high")}
     show_raw(frame, COLUMNS | numbers)

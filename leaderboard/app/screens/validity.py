@@ -47,8 +47,7 @@ def show() -> None:
         f"encodings with two seeds here; they are of {counted(found.total.sources, 'source')}."
     )
     kinds = views.kinds(found).rename(columns={"ours": "compared with"})
-    order = [name for name in FIRST if name in kinds]
-    show_frame(kinds[order], TAU, intervals={"tau": ("low", "high")})
+    show_frame(kinds[list(FIRST)], TAU, intervals={"tau": ("low", "high")})
     download(kinds, "validity")
     st.subheader("Which column predicts published orders?")
     st.markdown(best_columns(found))
