@@ -11,6 +11,7 @@ import subprocess
 import sys
 import termios
 import time
+import urllib.parse
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
@@ -769,3 +770,18 @@ def test_pictures_of_a_saved_model_are_on_its_page(monkeypatch, tmp_path):
     assert not page.exception
     assert "is no table of pictures" in said(page)
     assert not page.get("plotly_chart")
+
+
+def test_a_link_leads_to_the_same_records(monkeypatch, folder, tmp_path):
+    """In a new tab the other page would show the usual folder and profile."""
+    monkeypatch.setenv(RECORDS, str(folder))
+    other = write_sweep(tmp_path / "other", {"rope": 1.0, "fox": 6.0})
+    page = AppTest.from_function(one_page, default_timeout=TIMEOUT, args=("overview",))
+    page.query_params["records"] = str(other)
+    page.run()
+    assert not page.exception
+    (row, *_) = table_of(page)["rows"]
+    assert f"records={urllib.parse.quote_plus(str(other))}" in row["href"]
+    assert "profile=QUICK" in row["href"]
+    usual = opened(monkeypatch, folder, "overview")
+    assert "records=" not in table_of(usual)["rows"][0]["href"]

@@ -215,7 +215,7 @@ def test_what_questions_tell_apart_is_half_of_an_interval():
         width=pytest.approx(0.6036, abs=1e-3), pairs=2, texts=2, questions=22
     )
     (said,) = extension.told_apart(track)
-    assert "2 pairs of methods at one length" in said
+    assert "It is the median of 2 pairs" in said
     assert "2 texts with 22 questions" in said
 
 

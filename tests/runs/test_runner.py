@@ -660,3 +660,17 @@ def test_the_state_of_a_training_belongs_to_its_engine(
     assert cell_module.resume(job, tmp_path, device).run == before
     monkeypatch.setattr(cell_module, "engine", lambda: "another")
     assert cell_module.resume(job, tmp_path, device).run != before
+
+
+@pytest.mark.parametrize(
+    "name", ["lm/step.py", "lm/native/declared.py", "lm/gpu/walk.py", "experiment/graphs.py"]
+)
+def test_the_engine_is_each_of_its_files(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, before = Path.read_text, cell_module.engine.__wrapped__()
+    assert cell_module.engine.__wrapped__() == before
+
+    def changed(self, *args, **options):
+        return whole(self, *args, **options) + "\n# changed" * self.as_posix().endswith(f"suite/{name}")
+
+    monkeypatch.setattr(Path, "read_text", changed)
+    assert cell_module.engine.__wrapped__() != before
