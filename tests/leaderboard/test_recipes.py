@@ -38,7 +38,8 @@ def test_chosen_recipes_have_rows(tmp_path):
         "| copy | muon | 512 | 1000 | 1 cosine | 3 of 6 | 500 | 5 | 0.90 | 0.30 |"
     ]
     assert lacking == (
-        "Not complete: batch 512 (`copy` with adamw); batch 1024 (all); batch 512 and twice the steps (all)."
+        "Not complete: batch 512 (`copy` with adamw); batch 1024 (all); batch 512 and twice the steps (all). "
+        "Rows beyond these stages stand in the last table alone."
     )
     assert each.splitlines()[2:] == [
         "| copy | nope | muon | 512 | 1000 | 0.90 | 0 of 3 | - | - | 12: 0.90, 24: 0.50, 96: 0.10 |",
