@@ -59,7 +59,7 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "pebench needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) -V 2>&1);" \
 	         "try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 3; }
-	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || \
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || \
 	  { echo "no environment could be made; on Debian: apt-get install python3-venv"; exit 3; }
 	@$(BIN)/pip install --quiet "$$(grep '^torch==' requirements.lock)" && \
 	  $(BIN)/pip install --quiet -r requirements.lock && \
