@@ -229,7 +229,7 @@ def heat_map(frame: pd.DataFrame, title: str) -> go.Figure:
 def cost_quality(frame: pd.DataFrame, cost_title: str) -> go.Figure:
     """Cost against score with intervals, families as colours, and the Pareto front (views.cost_quality).
 
-    Named are the front and rope; hollow is what has no rank, or lacks conditions.
+    The front and rope are named. A hollow mark has no rank, or lacks conditions.
     """
     figure = go.Figure()
     front = frame[frame["front"]]

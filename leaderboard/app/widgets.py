@@ -32,7 +32,7 @@ from pebench.suite.results.record import Unreadable
 
 ORDERS = ("ascending", "descending")
 HOME = Path(__file__).parent
-MAP_WIDTH = 260  # pixels of a heat map, several of which stand in a line
+MAP_WIDTH = 260  # pixels of a heat map; several stand in a line
 TABLE = st.components.v2.component(
     "pebench.table",
     html='<div class="pebench-table"></div>',

@@ -1,3 +1,3 @@
-"""The files of a board in the folder of a site, as patterns: what is written, cleared and demanded."""
+"""The files of a site's board, as patterns. A site writes and clears them, and a push demands them."""
 
 PLACES = ("*.html", "card.png", "badges/*.svg", "data/*.json", "encodings/*.html", "tasks/*.html")

@@ -89,7 +89,7 @@ class Judged:
 
 def judged(track: Track, order: Order) -> Judged | None:
     """An order on a board; None where a method was not measured on a text that the other one read."""
-    gaps = loss_gaps(track, order) if order.quantity == LOSSES else found_gaps(track, order)
+    gaps = gaps_of(track, order)
     if gaps is None or gaps.empty:
         return None
     texts = gaps.index.get_level_values("text").nunique()
@@ -100,21 +100,14 @@ def judged(track: Track, order: Order) -> Judged | None:
     return Judged(order, over_texts(gaps), low, high, texts)
 
 
-def loss_gaps(track: Track, order: Order) -> "pd.Series[float] | None":
-    """The worse method's mean loss minus the better one's, by text; None where one is not measured."""
-    means = means_by_method(track.losses[in_phase(track.losses, order.phase, track.trained)])
-    if not {order.better, order.worse} <= set(means):
+def gaps_of(track: Track, order: Order) -> "pd.Series[float] | None":
+    """By how much the better method is better, by text (losses) or question (found); None where one is not measured."""
+    rows = track.losses if order.quantity == LOSSES else track.answers[track.answers["metric"] == "exact"]
+    rows = rows[in_phase(rows, order.phase, track.trained)]
+    values = -means_by_method(rows) if order.quantity == LOSSES else answers_by_method(rows)
+    if not {order.better, order.worse} <= set(values):
         return None
-    return (means[order.worse] - means[order.better]).dropna()
-
-
-def found_gaps(track: Track, order: Order) -> "pd.Series[float] | None":
-    """The better method's answers (1 right, 0 wrong) minus the worse one's; None where one is not measured."""
-    rows = track.answers[track.answers["metric"] == "exact"]
-    items = answers_by_method(rows[in_phase(rows, order.phase, track.trained)])
-    if not {order.better, order.worse} <= set(items):
-        return None
-    return (items[order.better] - items[order.worse]).dropna()
+    return (values[order.better] - values[order.worse]).dropna()
 
 
 def orders(track: Track) -> list[Judged]:

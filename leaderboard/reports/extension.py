@@ -542,7 +542,7 @@ def found_by_length(track: Track, kind: str = "single") -> pd.DataFrame:
     rows = track.answers[(track.answers["metric"] == "exact") & (track.answers["kind"] == kind)]
     found = {
         line.method: {
-            f"{length:,}": shown(retrieval_quantity(part, line.method), "{:.2f}")
+            f"{length:,}": spanned(*level(retrieval_quantity(part, line.method)), "{:.2f}")
             for length, part in rows.groupby("length")
         }
         for line in track.lines
@@ -608,29 +608,41 @@ COLUMNS = (
 
 
 TIMES = COLUMNS[7:9]
-ENDS = {  # of each interval in `numbers`
-    name: (f"{name}, low", f"{name}, high") for name in COLUMNS[1:7]
-}
+ENDS = {name: (f"{name}, low", f"{name}, high") for name in COLUMNS[1:7]}  # of each interval in `numbers`
+STYLES = ("{:.3f}", "{:.3f}", "{:+.3f}", "{:.2f}", "{:.2f}", "{:+.2f}")  # of the same in `cells`
+Span = tuple[float | None, float | None, float | None]  # a number and the ends of its interval
+
+
+def spans(line: Line) -> list[Span]:
+    """The intervals of a method, in the order of the columns."""
+    return [
+        span
+        for part in (line.loss, line.retrieval)
+        for span in (*(level(part.get(phase)) for phase in PHASES), difference(part.get("beyond")))
+    ]
+
+
+def level(quantity: Quantity | None) -> Span:
+    """A value with its interval."""
+    return (quantity.value, quantity.low, quantity.high) if quantity else (None, None, None)
+
+
+def difference(quantity: Quantity | None) -> Span:
+    """A difference from the unextended model with its interval."""
+    if quantity is None:
+        return None, None, None
+    return quantity.difference, quantity.difference_low, quantity.difference_high
 
 
 def numbers(track: Track) -> pd.DataFrame:
     """The same as `cells` as numbers; the ends of intervals stand in columns of their own (ENDS)."""
     rows = []
     for line in track.lines:
-        row: dict[str, Any] = {"method": line.method}
-        loss, found = line.loss, line.retrieval
-        parts = [
-            *((loss.get(phase), "") for phase in PHASES),
-            (loss.get("beyond"), "difference"),
-            *((found.get(phase), "") for phase in PHASES),
-            (found.get("beyond"), "difference"),
-        ]
-        for (name, ends), (quantity, part) in zip(ENDS.items(), parts, strict=True):
-            fields = (part or "value", *(f"{part}_{end}".lstrip("_") for end in ("low", "high")))
-            row |= dict(zip((name, *ends), (getattr(quantity, each, None) for each in fields), strict=True))
-        row |= dict(
-            zip(COLUMNS[7:10], (line.costs.get(name) for name in (*COSTS[:2], COSTS[-1])), strict=True)
-        )
+        row: dict[str, Any] = {COLUMNS[0]: line.method}
+        for (name, ends), span in zip(ENDS.items(), spans(line), strict=True):
+            row |= dict(zip((name, *ends), span, strict=True))
+        for name, cost in zip(COLUMNS[7:10], (*COSTS[:2], COSTS[-1]), strict=True):
+            row[name] = line.costs.get(cost)
         rows.append(row | {COLUMNS[-1]: cells(line)[-1]})
     numeric = [name for name in rows[0] if name not in (COLUMNS[0], COLUMNS[-1])]
     return pd.DataFrame(rows).astype(dict.fromkeys(numeric, float))
@@ -638,16 +650,12 @@ def numbers(track: Track) -> pd.DataFrame:
 
 def cells(line: Line) -> tuple[str, ...]:
     """A method as the texts of a table's row."""
-    loss, found = line.loss, line.retrieval
     return (
         line.method,
-        *(shown(loss.get(phase), "{:.3f}") for phase in PHASES),
-        differing(loss.get("beyond"), "{:+.3f}"),
-        *(shown(found.get(phase), "{:.2f}") for phase in PHASES),
-        differing(found.get("beyond"), "{:+.2f}"),
+        *(spanned(*span, style) for span, style in zip(spans(line), STYLES, strict=True)),
         *(f"{line.costs[name]:.2f}x" if name in line.costs else "-" for name in COSTS[:2]),
         f"{line.costs['cache_bytes']:,.0f}" if "cache_bytes" in line.costs else "-",
-        ", ".join(counted_texts(part) for part in (loss, found)),
+        ", ".join(counted_texts(part) for part in (line.loss, line.retrieval)),
     )
 
 
@@ -659,24 +667,14 @@ def counted_texts(part: dict[str, Quantity]) -> str:
     return f"{texts} ({paired} paired)" if 0 < paired < texts else str(texts)
 
 
-def shown(quantity: Quantity | None, style: str) -> str:
-    """A value with its interval."""
-    return "-" if quantity is None else spanned(quantity.value, quantity.low, quantity.high, style)
-
-
-def differing(quantity: Quantity | None, style: str) -> str:
-    """A difference from the unextended model with its interval."""
-    if quantity is None or quantity.difference is None:
-        return "-"
-    return spanned(quantity.difference, quantity.difference_low, quantity.difference_high, style)
-
-
-def spanned(value: float, low: float | None, high: float | None, style: str) -> str:
+def spanned(value: float | None, low: float | None, high: float | None, style: str) -> str:
     """A number and its interval, where there is one.
 
-    >>> spanned(0.5, 0.4, 0.6, "{:.1f}"), spanned(0.5, None, None, "{:.1f}")
-    ('0.5 (0.4 to 0.6)', '0.5')
+    >>> spanned(0.5, 0.4, 0.6, "{:.1f}"), spanned(0.5, None, None, "{:.1f}"), spanned(None, None, None, "{:.1f}")
+    ('0.5 (0.4 to 0.6)', '0.5', '-')
     """
+    if value is None:
+        return "-"
     both = "" if low is None or high is None else f" ({style.format(low)} to {style.format(high)})"
     return f"{style.format(value)}{both}"
 
@@ -706,12 +704,12 @@ LEGEND = (
 )
 
 
-def by_length(found: pd.DataFrame) -> Table:
-    """What was found at each length, for a terminal."""
-    table = Table(box=None, header_style="bold", pad_edge=False, title=FOUND, title_justify="left")
-    for column in found:
+def printed(title: str, columns: Iterable[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A table for a terminal: methods, and what is known of each."""
+    table = Table(box=None, header_style="bold", pad_edge=False, title=title, title_justify="left")
+    for column in columns:
         table.add_column(column, justify="left" if column == "method" else "right")
-    for row in found.itertuples(index=False):
+    for row in rows:
         table.add_row(*row)
     return table
 
@@ -719,17 +717,10 @@ def by_length(found: pd.DataFrame) -> Table:
 def print_tracks(tracks: Sequence[Track], screen: Console) -> None:
     """Print the boards."""
     for each in tracks:
-        table = Table(
-            box=None, header_style="bold", pad_edge=False, title=heading(each), title_justify="left"
-        )
-        for column in COLUMNS:
-            table.add_column(column, justify="left" if column == "method" else "right")
-        for line in each.lines:
-            table.add_row(*cells(line))
-        screen.print(table)
+        screen.print(printed(heading(each), COLUMNS, map(cells, each.lines)))
         found = found_by_length(each)
         if len(found.columns) > 1:
-            screen.print(by_length(found))
+            screen.print(printed(FOUND, found, found.itertuples(index=False)))
         for note in each.notes:
             screen.print(note, markup=False, highlight=False)
     screen.print(LEGEND, markup=False, highlight=False)

@@ -52,6 +52,19 @@ def one_folder(path: str | Path) -> Path:
     return expanded(path)
 
 
+def refuse_empty(option: str) -> None:
+    """An option that names nothing would mean everything: often a variable of the shell that is not set."""
+    if not option.replace(",", "").strip():
+        raise typer.BadParameter(f"{option!r} names nothing; leave the option out to mean all")
+
+
+def filled(option: str | None) -> str | None:
+    """An option that may be left out, but not be empty."""
+    if option is not None:
+        refuse_empty(option)
+    return option
+
+
 PATH: dict[str, Any] = {"parser": expanded, "metavar": "PATH"}
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 ProfileName = Annotated[
@@ -61,7 +74,7 @@ ProfileName = Annotated[
         "-p",
         help="Which profile: `pebench ls profiles`. Default: the newest quick profile with published results.",
         show_default=False,
-        callback=lambda option: filled(option),
+        callback=filled,
     ),
 ]
 Records = Annotated[
@@ -115,13 +128,6 @@ Beside = Annotated[
 ]
 
 
-def filled(option: str | None) -> str | None:
-    """An option that may be left out, but not be empty."""
-    if option is not None:
-        refuse_empty(option)
-    return option
-
-
 def usual(profile: str | None) -> str:
     """The profile that is named, else the usual one."""
     from pebench.leaderboard.about import USUAL
@@ -136,7 +142,7 @@ AnyProfile = Annotated[
         "-p",
         help="The profile to show. Default: the profile with most records. Its newest version comes first once ten "
         "encodings have two seeds of every task there, and costs.",
-        callback=lambda option: filled(option),
+        callback=filled,
     ),
 ]
 
@@ -171,12 +177,6 @@ def listed(options: list[str] | None) -> list[str]:
         refuse_empty(option)
     parts = [part for option in options or [] for part in map(str.strip, option.split(","))]
     return list(dict.fromkeys(filter(None, parts)))
-
-
-def refuse_empty(option: str) -> None:
-    """An option that names nothing would mean everything: often a variable of the shell that is not set."""
-    if not option.replace(",", "").strip():
-        raise typer.BadParameter(f"{option!r} names nothing; leave the option out to mean all")
 
 
 def specs(options: list[str] | None) -> list[str]:

@@ -135,13 +135,18 @@ def usable_memory() -> int:
     return int(0.9 * memory())
 
 
+def runs_in_memory() -> int:
+    """How many runs the memory holds."""
+    return max(1, usable_memory() // LEAST_MEMORY)
+
+
 def runs_at_once(device: str) -> int:
     """How many runs fit a machine: one for each processor with its least memory.
 
     On a GPU it is at most one for each 4 GiB of the GPU's free memory.
     """
     if not device.startswith("cuda"):
-        return max(1, min(cores(), usable_memory() // LEAST_MEMORY))
+        return min(cores(), runs_in_memory())
     free, _ = torch.cuda.mem_get_info(device)
     return max(1, min(cores(), free // GPU_SHARE))
 

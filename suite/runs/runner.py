@@ -417,8 +417,7 @@ def sweep(
     else:
         own = machine.runs_at_once(device)
     at_once = jobs or max(1, own // ranks)
-    most = max(1, memory // machine.LEAST_MEMORY)
-    if not options.get("engine") and min(at_once, len(chosen)) > most:
+    if not options.get("engine") and min(at_once, len(chosen)) > (most := machine.runs_in_memory()):
         raise SweepError(
             f"{at_once} runs at a time need {at_once * machine.LEAST_MEMORY / 2**30:.1f} GiB of memory, and "
             f"{memory / 2**30:.1f} are there; give --jobs {most} or fewer"

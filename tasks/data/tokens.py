@@ -133,7 +133,7 @@ def stream(source: Source) -> Any:
     """The documents of a source as a `datasets` stream, which has a state. CorpusError where it cannot be opened."""
     from datasets import load_dataset
 
-    path = Path(os.path.expanduser(source.path))
+    path = local(source)
     if path.exists():
         kind, files = files_of(path)
         options = {"sample_by": "document"} if kind == "text" else {}
@@ -176,9 +176,14 @@ def tokenise(
         lock.release()
 
 
+def local(source: Source) -> Path:
+    """Where a source lies, if it lies here."""
+    return Path(os.path.expanduser(source.path))
+
+
 def settled(source: Source) -> Source:
     """A source whose local path is the same from any working directory."""
-    path = Path(os.path.expanduser(source.path))
+    path = local(source)
     return source._replace(path=os.fspath(path.resolve())) if path.exists() else source
 
 
