@@ -36,13 +36,17 @@ def begun(check: CheckFunction, name: str, cls: type[Encoding]) -> Callable[[], 
         return lambda: run_check(check, name, cls, 0)
     fork = multiprocessing.get_context("fork")
     ours, theirs = fork.Pipe(duplex=False)
-    # A Ctrl-C during the fork would print a traceback from the hooks that Python runs in the new process.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # A Ctrl-C inside the hooks that Python runs at a fork is printed and lost, and a thread of torch may take the signal
+    # from a mask: the handler notes it, and it counts after the fork.
+    noted: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: noted.append(number))
     try:
         fork.Process(target=tell, args=(theirs, check, name, cls), daemon=True).start()
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, before)
     theirs.close()
+    if noted:
+        signal.raise_signal(signal.SIGINT)
 
     def result() -> Check:
         try:

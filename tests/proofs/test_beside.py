@@ -43,6 +43,33 @@ def test_a_certificate_made_by_two_processes_is_the_same_and_outlives_one_of_the
     done = subprocess.run([sys.executable, "-P", "-c", ALIKE], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
+# Another thread takes the signal, as one of torch's does: a mask of the main thread does not hold it back.
+INTERRUPTED = """
+import os, signal, time
+import torch
+from pebench.encodings.rope import RoPE
+from pebench.suite.proofs import beside, certificate
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.01)
+
+torch.set_num_threads(2)
+torch.ones(1000, 1000) @ torch.ones(1000, 1000)  # starts torch's threads
+assert len(os.listdir("/proc/self/task")) > 1
+os.register_at_fork(after_in_parent=interrupt)
+try:
+    beside.begun(certificate.says_what_it_is, "rope", RoPE)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.skipif(not FORKS, reason="this system does not fork")
+def test_ctrl_c_during_the_fork_counts_once_it_is_made() -> None:
+    done = subprocess.run([sys.executable, "-P", "-c", INTERRUPTED], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
+
 
 @pytest.mark.skipif(not FORKS, reason="this system does not fork")
 def test_ctrl_c_ends_both_processes_in_silence() -> None:
