@@ -34,28 +34,34 @@ def begun(check: CheckFunction, name: str, cls: type[Encoding]) -> Callable[[], 
     """Start this check in a forked process; a call waits for its result."""
     if not FORKS or threading.active_count() > 1:
         return lambda: run_check(check, name, cls, 0)
-    fork = multiprocessing.get_context("fork")
-    ours, theirs = fork.Pipe(duplex=False)
-    # A Ctrl-C inside the hooks that Python runs at a fork is printed and lost, and a thread of torch may take the signal
-    # from a mask: the handler notes it, and it counts after the fork.
+    # A Ctrl-C inside a hook of the fork or a pipe's __del__ is printed and lost, and a mask leaves it to torch's
+    # threads: the handler notes it, and it counts afterwards.
     noted: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, frame: noted.append(number))
     try:
-        fork.Process(target=tell, args=(theirs, check, name, cls), daemon=True).start()
+        told_by = forked(check, name, cls)
     finally:
         signal.signal(signal.SIGINT, before)
-    theirs.close()
     if noted:
         signal.raise_signal(signal.SIGINT)
 
     def result() -> Check:
         try:
-            told: Check = ours.recv()
+            told: Check = told_by.recv()
         except EOFError:
             return run_check(check, name, cls, 0)
         return told
 
     return result
+
+
+def forked(check: CheckFunction, name: str, cls: type[Encoding]) -> Connection:
+    """The end of a pipe that the check's result comes through."""
+    fork = multiprocessing.get_context("fork")
+    ours, theirs = fork.Pipe(duplex=False)
+    fork.Process(target=tell, args=(theirs, check, name, cls), daemon=True).start()
+    theirs.close()
+    return ours
 
 
 def tell(pipe: Connection, check: CheckFunction, name: str, cls: type[Encoding]) -> None:
