@@ -43,6 +43,7 @@ def test_a_certificate_made_by_two_processes_is_the_same_and_outlives_one_of_the
     done = subprocess.run([sys.executable, "-P", "-c", ALIKE], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
+
 # Another thread takes the signal, as one of torch's does: a mask of the main thread does not hold it back.
 INTERRUPTED = """
 import os, signal, time
