@@ -58,6 +58,13 @@ def refuse_empty(option: str) -> None:
         raise typer.BadParameter(f"{option!r} names nothing; leave the option out to mean all")
 
 
+def refuse_two_forms(**asked: bool) -> None:
+    """Output has one form. BadParameter where several are asked for, such as `json` and `csv`."""
+    forms = [f"--{form}" for form, wanted in asked.items() if wanted]
+    if len(forms) > 1:
+        raise typer.BadParameter(f"{' and '.join(forms)} are different forms of the output; give one")
+
+
 def filled(option: str | None) -> str | None:
     """An option that may be left out, but not be empty."""
     if option is not None:

@@ -15,6 +15,7 @@ from pebench.suite.commands.common import (
     Shown,
     console,
     listed,
+    refuse_two_forms,
     sources,
 )
 
@@ -43,6 +44,7 @@ def board(
     from pebench.leaderboard.printing import ordered, print_board, to_csv, to_json, to_markdown
     from pebench.leaderboard.reports import extension
 
+    refuse_two_forms(json=as_json, csv=as_csv, markdown=as_markdown)
     if extension.is_track(profile):
         if tasks or order != "mean":
             raise typer.BadParameter(f"{profile} has no ranks: leave out --tasks and --order")
@@ -160,6 +162,7 @@ def show_trend(
     from pebench.leaderboard.printing import safe_csv
     from pebench.leaderboard.reports.trend import of_folder, to_frame, to_json, to_markdown
 
+    refuse_two_forms(json=as_json, csv=as_csv)
     found = of_folder(sources(records, beside), [profile.upper() for profile in listed(profiles)], quantity)
     if as_json:
         typer.echo(json.dumps(to_json(found), indent=1))

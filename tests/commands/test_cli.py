@@ -266,6 +266,24 @@ def test_output_into_a_closed_pipe_is_quiet() -> None:
     assert result.stderr == ""
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "board --json --csv",
+        "board --csv --markdown",
+        "board --profile EXTEND --json --csv",
+        "trend --json --csv",
+    ],
+)
+def test_one_form_of_the_output_is_given(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert exit_code(monkeypatch, *command.split()) == 2
+    said = capsys.readouterr()
+    assert "are different forms of the output; give one" in " ".join(said.err.replace("│", "").split())
+    assert said.out == ""
+
+
 def test_published_tables_of_ones_own_are_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
