@@ -48,7 +48,7 @@ def unpacked(data: bytes, folder: Path) -> Path:
                 count += 1
         (new / COUNT).write_text(str(count), encoding="utf-8")
         with contextlib.suppress(OSError):  # another process may be as far as this one
-            if not whole(folder) and folder.exists():
+            if folder.exists() and not whole(folder):  # in this order: another's comes whole, by one rename
                 folder.rename(Path(making, "old"))
             new.rename(folder)
         if not whole(folder):

@@ -58,7 +58,7 @@ class Swallows(NoPE):
         hoard = []
         while True:
             hoard.append(torch.ones(2**24))
-            time.sleep(0.01)
+            time.sleep(0.05)  # what watches it comes once in a while
 
 
 class Dies(NoPE):

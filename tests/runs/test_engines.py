@@ -5,11 +5,14 @@ import importlib.util
 import io
 import json
 import os
+import platform
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -29,7 +32,7 @@ from pebench.suite.results.record import Record, RecordError, Row, read_all, to_
 from pebench.suite.runs import machine, preflight
 from pebench.suite.runs.cell import Cell
 from pebench.suite.runs.engine import Ended, Fault, Lost, Node, SweepError
-from pebench.suite.runs.engines import forkserver, ray
+from pebench.suite.runs.engines import forkserver, parcel, ray
 from pebench.suite.runs.engines import slurm as slurm_engine
 from pebench.suite.runs.engines.parcel import Parcel, Sent, deliver, make
 from pebench.suite.runs.engines.ray import Ray
@@ -152,15 +155,21 @@ def test_the_driver_keeps_up_with_a_hundred_nodes_and_its_memory_does_not_grow(t
     chosen = many(1200)
     swept(engine, chosen[:200], tmp_path)
     engine.started.clear()
+    known = records_alive()
     before, start = psutil.Process().memory_info().rss, time.process_time()
     outcomes, _ = swept(engine, chosen, tmp_path)
     seconds = time.process_time() - start
     assert outcomes == {"kept": 200, "measured": 1000}
     assert 1000 / seconds > 50
     assert psutil.Process().memory_info().rss - before < 40 * 2**20
-    gc.collect()
-    assert sum(isinstance(each, Record) for each in gc.get_objects()) < 100  # none of them is kept
+    assert records_alive() - known < 100  # none of them is kept
     assert {node for node, _ in engine.started} == set(engine.names)
+
+
+def records_alive() -> int:
+    """How many this process holds: other tests' boards keep some."""
+    gc.collect()
+    return sum(isinstance(each, Record) for each in gc.get_objects())
 
 
 def test_a_measured_record_stays_when_another_machine_sends_one(tmp_path: Path) -> None:
@@ -201,9 +210,26 @@ def test_an_encoding_of_a_file_travels_as_text(tmp_path: Path) -> None:
 
 
 def test_a_node_with_other_code_answers_with_a_fault() -> None:
-    parcel = Parcel(Sent("nope"), "copy", "SMOKE", 0, None, "0" * 64, {}, False, "cpu", 60, 1)
-    answers = list(make(parcel))
+    order = Parcel(Sent("nope"), "copy", "SMOKE", 0, None, "0" * 64, {}, False, "cpu", 60, 1)
+    answers = list(make(order))
     assert answers == [Fault("other code, text or plan than the sweep's")]
+
+
+def test_folders_of_dead_processes_are_removed_and_another_container_s_stay(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", os.fspath(tmp_path))
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    mine, own = parcel.own_folders(), os.getpid()
+    with monkeypatch.context() as patch:
+        patch.setattr(platform, "node", lambda: "elsewhere")
+        other = parcel.own_folders()
+    for name in (f"{mine}{dead.pid}-a", f"{mine}{own}-a", f"{other}{dead.pid}-a", "pebench-run-mine"):
+        (tmp_path / name / "r").mkdir(parents=True)
+    parcel.forget_dead()
+    assert not (tmp_path / f"{mine}{dead.pid}-a").exists()
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_a_node_states_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -741,20 +767,28 @@ def test_runs_in_the_queue_are_not_submitted_again(monkeypatch: pytest.MonkeyPat
     assert "nothing else is missing" in slurm_engine.submit_runs(chosen, tmp_path, options, False, False)
 
 
-def test_a_refused_array_names_those_before_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [SweepError("sbatch: QOSMaxSubmitJobPerUserLimit"), KeyboardInterrupt()])
+def test_an_array_that_is_not_submitted_names_those_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    how: BaseException,
+) -> None:
     made: list[tuple[str, ...]] = []
 
     def answer(*words: str, timeout: float = 1) -> str:
         if words[0] == "sbatch":
             if made:
-                raise SweepError("sbatch: QOSMaxSubmitJobPerUserLimit")
+                raise how
             made.append(words)
             return "12"
         return "MaxArraySize = 3"
 
     monkeypatch.setattr(slurm_engine, "slurm", answer)
-    with pytest.raises(SweepError, match=r"QOSMax.*scancel 12.*submits the rest"):
+    with pytest.raises(type(how)) as told:
         slurm_engine.submit_runs(many(3), tmp_path, slurm_engine.Options(), False, False)
+    said = str(told.value) or capsys.readouterr().err
+    assert re.search(r"(QOSMax|interrupted).*scancel 12.*submits the rest", said)
 
 
 def test_a_limit_of_runs_holds_over_all_arrays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The server that forks workers: each is what a process of its own would be, and nothing outlives its client."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -37,6 +38,7 @@ def close(*workers: Worker) -> None:
 
 
 def test_a_worker_is_a_process_as_if_it_were_started_alone(server: Server, log: Path, tmp_path: Path) -> None:
+    gc.collect()  # of other tests
     before = os.listdir("/proc/self/fd")
     with log.open("w") as errors:
         worker = server.fork(errors, local.surroundings())

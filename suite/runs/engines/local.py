@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -125,10 +126,13 @@ class Job:
         self.close()
 
     def stop(self) -> None:
-        """Kill its processes."""
+        """Kill its processes, and a compiler that one of them waits for: they are a session of their own."""
+        alive = self.process.poll() is None
         with contextlib.suppress(psutil.Error):
             ranks = self.ranks()
-            self.process.kill()
+            if alive:
+                with contextlib.suppress(OSError, AttributeError):  # Windows has no groups
+                    os.killpg(self.process.pid, signal.SIGKILL)
             for rank in ranks:
                 with contextlib.suppress(psutil.Error):
                     rank.kill()

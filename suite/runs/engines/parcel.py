@@ -1,6 +1,7 @@
 """A run on its way to a node that shares no disk with us: the order and its files go, the record comes back."""
 
 import hashlib
+import platform
 import shutil
 import tempfile
 import time
@@ -20,7 +21,7 @@ from pebench.suite.runs.engines.local import HERE, Limits, Local
 from pebench.suite.runs.existing import existing
 from pebench.suite.runs.machine import memory
 
-FOLDERS = "pebench-run-"  # of runs on a node; the id of the process that owns it follows
+FOLDERS = "pebench-run-"  # of runs on a node; whose it is follows
 EVERY = 1.0  # seconds between two words on how far a run is
 POLL = 0.05  # seconds
 LOG = 2**16  # bytes of a log that travel
@@ -85,7 +86,7 @@ def make(parcel: Parcel) -> Iterator[Answer]:
     """On a node: make the run in a folder of its own, and say how far it is until the last answer."""
     forget_dead()
     try:
-        with tempfile.TemporaryDirectory(prefix=f"{FOLDERS}{psutil.Process().pid}-") as place:
+        with tempfile.TemporaryDirectory(prefix=f"{own_folders()}{psutil.Process().pid}-") as place:
             yield from made(parcel, Path(place))
     except OSError as e:
         yield Fault(f"cannot write: {e}")
@@ -131,10 +132,18 @@ def made(parcel: Parcel, folder: Path) -> Iterator[Answer]:
 
 def forget_dead() -> None:
     """Remove the folders of processes that were killed on this machine."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDERS}*"):
-        pid = folder.name.removeprefix(FOLDERS).partition("-")[0]
+    own = own_folders()
+    for folder in Path(tempfile.gettempdir()).glob(f"{own}*"):
+        pid = folder.name.removeprefix(own).partition("-")[0]
         if pid.isdigit() and not psutil.pid_exists(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def own_folders() -> str:
+    """How the folders of this machine begin: containers that share a disk have other processes by the same ids."""
+    space = Path("/proc/self/ns/pid")
+    number = space.stat().st_ino if space.exists() else 0
+    return f"{FOLDERS}{hashlib.sha256(f'{platform.node()} {number}'.encode()).hexdigest()[:8]}-"
 
 
 def deliver(cell: Cell, files: dict[str, bytes], sent: dict[str, bytes], folder: Path) -> Record:

@@ -146,9 +146,13 @@ def submit_runs(cells: list[Cell], folder: Path, options: Options, retry: bool, 
                 jobs.append(
                     submit(write_list(folder, orders, words), range(len(orders)), options.at_once, after)
                 )
-            except SweepError as e:
+            except (SweepError, KeyboardInterrupt) as e:
                 made = f"; submitted before: `scancel {' '.join(jobs)}` stops it" if jobs else ""
-                raise SweepError(f"{e}{made}; the same command submits the rest") from e
+                rest = f"{made}; the same command submits the rest"
+                if isinstance(e, KeyboardInterrupt):
+                    print(f"pebench: interrupted{rest}", file=sys.stderr)
+                    raise
+                raise SweepError(f"{e}{rest}") from e
     numbers, tasks = " ".join(jobs), ",".join(dict.fromkeys(cell.task for cell in cells))
     status = ["--profile", cells[0].profile, "--tasks", tasks, "--records", os.fspath(folder)]
     for encoding in dict.fromkeys(cell.encoding for cell in cells):
