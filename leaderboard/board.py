@@ -71,6 +71,16 @@ class Quantity(Interval):
 
 
 @dataclass(frozen=True)
+class Standing:
+    """The value that another order is by, with its 95 % interval over seeds and test items."""
+
+    value: float
+    low: float | None  # None where no encoding has two seeds
+    high: float | None
+    p_best: float | None
+
+
+@dataclass(frozen=True)
 class Overall:
     """A mean over families and tasks, and its 95 % interval over seeds."""
 
@@ -80,7 +90,12 @@ class Overall:
     p_best: float | None  # None, too, without a rank, or where some task is missing
     tasks: int  # that it is the mean of
     of: int  # tasks of the profile
-    bound: bool  # the value is a lower bound: half of the score still holds at the longest length of some run
+    cut: float  # share of the runs in which half of the score still holds at the longest length
+
+    @property
+    def bound(self) -> bool:
+        """Whether the value is a lower bound."""
+        return self.cut > 0
 
     @property
     def marks(self) -> str:
@@ -111,6 +126,7 @@ class Entry:
     p_best: float | None  # by other seeds and test items
     p_best_tasks: float | None  # by other tasks of the same families, too
     places: dict[str, int]  # in each of ranking.ORDERS, where every condition is covered
+    standings: dict[str, Standing]  # in each other order than the mean's
     coverage: float  # weight of the conditions that were measured
     seeds: int  # in the task where it has fewest
     families: dict[str, Interval]  # by task family
@@ -295,7 +311,15 @@ def placeless(entry: Entry, why: str) -> Entry:
     parts = {name: getattr(entry, name) for name in ("at_length", "beyond", "learns", "keeps")}
     unsure = {name: part and replace(part, p_best=None) for name, part in parts.items()}
     return replace(
-        entry, rank=None, tier=None, p_best=None, p_best_tasks=None, places={}, reason=why, **unsure
+        entry,
+        rank=None,
+        tier=None,
+        p_best=None,
+        p_best_tasks=None,
+        places={},
+        standings={},
+        reason=why,
+        **unsure,
     )
 
 
@@ -484,6 +508,7 @@ def board_of_columns(
         learns=_overall(learned.learns, gated),
         keeps=_overall(learned.keeps, gated),
         places=ranking.places(result),
+        standings=ranking.aggregates(result),
         blocked=blocked,
         costs=_costs(scores),
         cards=cards,
@@ -544,7 +569,7 @@ def _overall(frame: pd.DataFrame, of: int) -> dict[str, Overall]:
             _none(row.p_best, float),
             int(row.tasks),
             of,
-            bool(row.bound),
+            float(row.cut),
         )
         for row in frame[frame["task"] == ALL].itertuples()
     }
@@ -575,6 +600,7 @@ class _Facts:
     learns: dict[str, Overall]
     keeps: dict[str, Overall]
     places: pd.DataFrame
+    standings: dict[str, pd.DataFrame]
     blocked: dict[str, str]
     costs: dict[str, dict[str, float]]
     cards: dict[str, dict[str, Any]]
@@ -606,6 +632,11 @@ class _Facts:
             p_best=_none(row.get("p_best"), float),
             p_best_tasks=_none(row.get("p_best_tasks"), float),
             places=self.places.loc[name].astype(int).to_dict() if name in self.places.index else {},
+            standings={
+                order: Standing(*(_none(frame.at[name, part], float) for part in frame))
+                for order, frame in self.standings.items()
+                if name in frame.index
+            },
             coverage=float(row.get("coverage", 0.0)),
             seeds=int(row.get("seeds", 0)),
             families={p.task_family: _interval(p.score, p.low, p.high) for p in self.families[name]},

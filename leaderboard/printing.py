@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pebench.leaderboard import ranking
-from pebench.leaderboard.board import COSTS, Board, BoardError
+from pebench.leaderboard.board import COSTS, Board, BoardError, Entry
 
 ORDERS = {
     "mean": "the mean of the families' scores",
@@ -23,7 +23,8 @@ ORDERS = {
 def ordered(board: Board, order: str) -> Board:
     """The board with its ranked rows in another order, and a note that says so. BoardError for an unknown one.
 
-    Tiers and ranks stay as by the mean: only the mean is tested. Rows without a place in the order follow.
+    Tiers and ranks stay as by the mean: only its differences are tested in pairs. Rows without a place in the order
+    follow.
     """
     if order not in ORDERS:
         raise BoardError(f"no order {order!r}; there are: {', '.join(ORDERS)}")
@@ -31,7 +32,7 @@ def ordered(board: Board, order: str) -> Board:
         return board
     last = len(board.entries) + 1
     entries = sorted(board.entries, key=lambda e: (e.rank is None, e.places.get(order, last)))
-    note = f"Order of the rows: {ORDERS[order]}. Tiers and ranks follow the mean score."
+    note = f"Order of the rows, and P(best): {ORDERS[order]}. Tiers and ranks follow the mean score."
     return replace(board, entries=entries, notes=[note, *board.notes], order=order)
 
 
@@ -71,6 +72,7 @@ def to_frame(board: Board) -> pd.DataFrame:
             "no_commit",
             "verified_as",
             "places",
+            "standings",
             "at_length",
             "beyond",
             "learns",
@@ -83,20 +85,27 @@ def to_frame(board: Board) -> pd.DataFrame:
             )
         for quantity, part in (("learns", e.learns), ("keeps", e.keeps)):
             row |= _ended(quantity, (part.value, part.low, part.high, part.p_best) if part else (None,) * 4)
+            row[f"{quantity}_tasks"] = part.tasks if part else None
+        row["keeps_cut"] = e.keeps.cut if e.keeps else None
+        for order in ranking.ORDERS[1:]:
+            stands = e.standings.get(order)
+            numbers = (stands.value, stands.low, stands.high, stands.p_best) if stands else (None,) * 4
+            row |= _ended(order.replace("-", "_"), numbers)
         row |= {f"place_{order.replace('-', '_')}": e.places.get(order) for order in ranking.ORDERS}
         for family in board.task_families:
             row[family] = e.families[family].score if family in e.families else None
         row["learned"] = sum(e.gates.values()) / len(e.gates) if e.gates else None
         row |= {metric: e.costs.get(metric) for metric in COSTS}
         rows.append(row)
-    whole = ("rank", "tier", "parameters", *(c for c in rows[0] if c.startswith("place_")))
+    counts = ("rank", "tier", "parameters", "learns_tasks", "keeps_tasks")
+    whole = (*counts, *(c for c in rows[0] if c.startswith("place_")))
     known = (
         "score",
         "low",
         "high",
         "p_best",
         "p_best_tasks",
-        *(c for c in rows[0] if c.startswith(_QUANTITIES)),
+        *(c for c in rows[0] if c.startswith(_QUANTITIES) and c not in counts),
     )
     return pd.DataFrame(rows).astype(dict.fromkeys(whole, "Int64") | dict.fromkeys(known, "float64"))
 
@@ -108,7 +117,7 @@ def _ended(quantity: str, numbers: Sequence[float | None]) -> dict[str, float | 
     )
 
 
-_QUANTITIES = ("at_length", "beyond", "learns", "keeps")
+_QUANTITIES = ("at_length", "beyond", "learns", "keeps", "standardised", "median_rank")
 
 
 def objects(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -166,14 +175,15 @@ def unranked(board: Board) -> list[tuple[str, str]]:
 def _printed(board: Board) -> tuple[list[str], list[list[str]]]:
     """The header and the cells of the printed table; with one seed there is no interval and no P(best).
 
-    The number of seeds is shown where it is not the same for all, the place where the order is not the mean's.
+    The number of seeds is shown where it is not the same for all. Another order than the mean's shows its places and
+    values, and P(best) is by it.
     """
     one_seed = board.ranking.one_seed
     unequal = len({e.seeds for e in board.entries if e.seeds}) > 1
     by_tasks = any(e.p_best_tasks is not None for e in board.entries)
     another = board.order != ranking.ORDERS[0]
     header = [
-        *(["place"] if another else []),
+        *(["place", board.order] if another else []),
         *("tier", "encoding", "score", *([] if one_seed else ["95 %"]), "at L", "beyond", "keeps"),
         *(["seeds"] if unequal else []),
         *([] if one_seed else ["P(best)"]),
@@ -185,7 +195,7 @@ def _printed(board: Board) -> tuple[list[str], list[list[str]]]:
         parts = (e.families.get(family) for family in board.task_families)
         rows.append(
             [
-                *([str(e.places.get(board.order, "-"))] if another else []),
+                *([str(e.places.get(board.order, "-")), _standing(e, board.order)] if another else []),
                 str(e.tier) if e.tier else "preview" if e.preview else "-",
                 f"{e.name} (own)" if e.name in board.own else e.name,
                 _share(e.score) + "*" * e.partial,
@@ -193,7 +203,7 @@ def _printed(board: Board) -> tuple[list[str], list[list[str]]]:
                 *(_share(found.score if found else None) for found in (e.at_length, e.beyond)),
                 f"{e.keeps.value:.1f}{e.keeps.marks}" if e.keeps else "-",
                 *([str(e.seeds)] if unequal else []),
-                *([] if one_seed else [_share(e.p_best)]),
+                *([] if one_seed else [_share(_p_best(e, board.order))]),
                 *([_share(e.p_best_tasks)] if by_tasks else []),
                 *(_share(part.score) + "*" * e.partial if part else "-" for part in parts),
                 f"{e.coverage:.0%}",
@@ -202,6 +212,21 @@ def _printed(board: Board) -> tuple[list[str], list[list[str]]]:
             ]
         )
     return header, rows
+
+
+def _standing(entry: Entry, order: str) -> str:
+    """The value that another order is by, with its interval."""
+    found = entry.standings.get(order)
+    if found is None:
+        return "-"
+    ends = "" if found.low is None or found.high is None else f" ({found.low:.2f} to {found.high:.2f})"
+    return f"{found.value:.2f}{ends}"
+
+
+def _p_best(entry: Entry, order: str) -> float | None:
+    if order == ranking.ORDERS[0]:
+        return entry.p_best
+    return entry.standings[order].p_best if order in entry.standings else None
 
 
 def _share(value: float | None) -> str:

@@ -341,11 +341,31 @@ def quantities(entry: Entry) -> pd.DataFrame:
     )
 
 
+STANDINGS = {"standardised": "standardised", "median-rank": "median rank"}
+
+
+def standings(board: Board) -> pd.DataFrame:
+    """Each encoding that has a place, in the orders of STANDINGS: the value, its ends and P(best), by column."""
+    rows = []
+    for e in board.entries:
+        row: dict[str, Any] = {"encoding": e.name}
+        for order, name in STANDINGS.items():
+            if found := e.standings.get(order):
+                row |= {
+                    name: found.value,
+                    f"{name} low": found.low,
+                    f"{name} high": found.high,
+                    f"{name} P(best)": found.p_best,
+                }
+        rows += [row] if len(row) > 1 else []
+    return pd.DataFrame(rows)
+
+
 def qualified(part: Overall | Interval) -> str:
     """What a quantity lacks, in words."""
     if not isinstance(part, Overall):
         return ""
-    bound = ", at least" if part.bound else ""
+    bound = f", at least: {part.cut:.0%} of the runs keep half to the longest length" if part.bound else ""
     return bound + (f", {part.tasks} of {part.of} tasks" if part.tasks < part.of else "")
 
 

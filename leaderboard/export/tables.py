@@ -19,7 +19,7 @@ from pebench.leaderboard import table
 from pebench.leaderboard.board import REMEDY, Board, board_of_columns, newest_version, of_profile
 from pebench.leaderboard.columns import Columns, columns
 from pebench.leaderboard.printing import to_frame
-from pebench.leaderboard.reports.extension import is_track, pretrained, tracks_of
+from pebench.leaderboard.reports.extension import ALL, KINDS, is_track, pretrained, tracks_of
 from pebench.leaderboard.reports.extension import to_frame as to_track_frame
 from pebench.leaderboard.reports.published import FILE, read
 from pebench.leaderboard.reports.validity import validity
@@ -52,7 +52,7 @@ KEY = (
 )
 ENDS = (
     *(("", ""), ("_low", "; lower end of 95 %"), ("_high", "; upper end of 95 %")),
-    ("_p_best", "; share of draws in which it has the largest"),
+    ("_p_best", "; share of draws in which it is the best"),
 )
 INTERVALS = tuple(
     (f"{name}{end}", NUMBER, f"{words}{what}")
@@ -62,6 +62,11 @@ INTERVALS = tuple(
         ("beyond", "the same beyond the training length"),
         ("learns", "share of the runs that pass the gate of their task, mean over families"),
         ("keeps", "octaves of the training length with half of the score there, in tasks that it learns"),
+        (
+            "standardised",
+            "scores over their standard deviation between encodings, mean over families, centred",
+        ),
+        ("median_rank", "median over tasks of the rank within a task"),
     )
     for end, what in ENDS
     if (name, end) != ("score", "_p_best")  # that one is p_best
@@ -76,6 +81,22 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("family", TEXT, "how it brings positions into attention"),
         *INTERVALS,
         ("p_best", NUMBER, "share of bootstrap draws in which it is the best"),
+        ("p_best_tasks", NUMBER, "the same, with tasks drawn anew too"),
+        ("learns_tasks", INTEGER, "tasks that learns is the mean of"),
+        ("keeps_tasks", INTEGER, "tasks that keeps is the mean of"),
+        (
+            "keeps_cut",
+            NUMBER,
+            "share of runs that keep half to the longest length: keeps is then a lower bound",
+        ),
+        *(
+            (f"place_{order}", INTEGER, f"in the order by {words}; null without a place")
+            for order, words in (
+                ("mean", "the score"),
+                ("standardised", "standardised scores"),
+                ("median_rank", "median rank"),
+            )
+        ),
         ("learned", NUMBER, "share of the tasks learned at the training length"),
         ("train_ratio", NUMBER, "time of a training step over RoPE's"),
         ("prefill_ratio", NUMBER, "time of a forward pass over RoPE's"),
@@ -156,7 +177,11 @@ SCHEMAS |= {
         *(column for column in KEY if column[0] != "task_family"),
         ("condition", TEXT, "under which it was asked, as text"),
         ("item", INTEGER, "number of the test item under this condition, from 0"),
-        ("asked", TEXT, "what the model reads, `_` for each part of the answer"),
+        (
+            "asked",
+            TEXT,
+            "what the model reads, `_` for each part of the answer; the middle of a long one is left out",
+        ),
         ("answer", TEXT, "the right answer"),
         ("said", TEXT, "what the model answered"),
         ("right", BOOLEAN, "whether that is the right answer"),
@@ -201,11 +226,25 @@ SCHEMAS |= {
                 ("_difference_texts", INTEGER, "; texts of the difference"),
             )
         ),
+        *(
+            (f"{kind}_{metric}_{phase}{part}", NUMBER, f"{words}, {kind} questions, {where}{about}")
+            for kind in (*KINDS, ALL)
+            for metric, words in (
+                ("exact", "share of answers with every number right"),
+                ("found", "share of the numbers found"),
+                ("choice", "share of questions whose right number is likelier than three others"),
+            )
+            for phase, where in (("at_length", "up to the training length"), ("beyond", "beyond it"))
+            for part, about in (("", ""), ("_low", "; lower end of 95 %"), ("_high", "; upper end of 95 %"))
+            # `retrieval` is of all kinds; where several numbers are asked, there is no choice
+            if (kind, metric) not in ((ALL, "exact"), ("multi_query", "choice"), ("multi_value", "choice"))
+        ),
         ("prefill_ratio", NUMBER, "processor time of reading 512 tokens over the unextended model's"),
         ("decode_ratio", NUMBER, "processor time of a cached token over the unextended model's"),
         ("prefill_speed", NUMBER, "tokens a second of processor time"),
         ("decode_speed", NUMBER, "tokens a second of processor time"),
         ("cache_bytes", NUMBER, "bytes that the cache holds for a token"),
+        ("cache_ratio", NUMBER, "the same over the unextended model's"),
     ),
 }
 DEFAULT = "leaderboard"  # what a viewer shows first

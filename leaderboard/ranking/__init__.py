@@ -41,8 +41,8 @@ encoding with fewer is a preview: it has a score and no place. P(best) is the sh
 `resampling`, tasks as a sample. Tasks are drawn anew within families; a separated pair whose difference changes sign
 within 95 % of these draws does not survive another choice of tasks.
 
-`orders`, other aggregates. Standardised scores, median rank, mean rank and others, and each family's share of the
-variance between scores.
+`orders`, other aggregates. Standardised scores and median rank, both with intervals and P(best), mean rank and others,
+and each family's share of the variance between scores.
 """
 
 from pebench.leaderboard.ranking.comparisons import FEWEST as FEWEST
@@ -54,6 +54,7 @@ from pebench.leaderboard.ranking.comparisons import one_model as one_model
 from pebench.leaderboard.ranking.comparisons import pairs as pairs
 from pebench.leaderboard.ranking.comparisons import seeds_needed as seeds_needed
 from pebench.leaderboard.ranking.orders import ORDERS as ORDERS
+from pebench.leaderboard.ranking.orders import aggregates as aggregates
 from pebench.leaderboard.ranking.orders import agreement as agreement
 from pebench.leaderboard.ranking.orders import cliques as cliques
 from pebench.leaderboard.ranking.orders import critical_difference as critical_difference

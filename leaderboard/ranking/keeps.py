@@ -15,7 +15,7 @@ from pebench.leaderboard.ranking.scores import Array, Mask
 from pebench.leaderboard.ranking.variances import DRAWS, LEVEL
 
 ALL = "all"  # in the place of a task: the mean over families, then tasks
-COLUMNS = ["encoding", "task", "value", "low", "high", "p_best", "tasks", "bound"]
+COLUMNS = ["encoding", "task", "value", "low", "high", "p_best", "tasks", "cut"]
 RUNS = ["encoding", "task", "task_family", "seed", "learned", "keeps", "held"]
 
 
@@ -26,7 +26,8 @@ class Learning(NamedTuple):
     """Tables with COLUMNS: a line for each encoding and task, and one for ALL.
 
     low and high are NaN with fewer than two seeds in some task. `tasks` counts those that the value is the mean of.
-    `bound`: the value is a lower bound, because half of the score still holds at the longest length of some run.
+    `cut`: the share of the runs in which half of the score still holds at the longest length. Above 0 the value is a
+    lower bound.
     """
 
     learns: pd.DataFrame  # share of the runs that pass the gate
@@ -39,9 +40,10 @@ def learning(
     """Both quantities of a board, of `table.score_table` and `table.run_table`.
 
     The share of passing runs is a binomial with Jeffreys' prior, octaves are t-distributed over seeds. An interval
-    reaches to its value, where all runs pass or none does (Brown, Cai and DasGupta, 2001). P(best) is the
-    share of draws with the largest value, among the ranked encodings (None: all) that have a value with an interval
-    in every task.
+    reaches to its value, where all runs pass or none does (Brown, Cai and DasGupta, 2001). P(best) is the share of
+    draws with the largest value, among the ranked encodings (None: all) that have a value with an interval in every
+    task. Of passing runs there is none where these have unlike numbers of seeds: the prior alone would favour those
+    with more.
     """
     found, most = of_runs(scores, runs), longest(scores, runs)
     rng = np.random.default_rng(seed)
@@ -136,10 +138,12 @@ def _over_seeds(
     share = np.where(np.isfinite(mean), weight, 0.0)
     share = share / share.sum(axis=1, keepdims=True)
     held = (
-        runs.groupby(["encoding", "task"])["held"].any().unstack("task").reindex(index=names, columns=tasks)
+        runs.groupby(["encoding", "task"])["held"].sum().unstack("task").reindex(index=names, columns=tasks)
     )
-    bound = held.eq(True).to_numpy()
+    held = held.fillna(0).to_numpy(float)
     placed = np.array([ranked is None or name in ranked for name in names], bool)
+    if column == "learned" and len(np.unique(count[placed][np.isfinite(count[placed])])) > 1:
+        placed &= False
     drawn = np.zeros((len(names), DRAWS))  # NaN where a task that counts has no interval
     parts = []
     for t, task in enumerate(tasks):
@@ -149,12 +153,15 @@ def _over_seeds(
         drawn[has] += share[has, t, None] * part
         ones = np.ones(has.sum(), int)
         present = [names[e] for e in np.flatnonzero(has)]
-        parts.append(_lines(present, task, mean[has, t], part, ones, bound[has, t], placed[has]))
+        parts.append(
+            _lines(present, task, mean[has, t], part, ones, held[has, t] / count[has, t], placed[has])
+        )
     tasks_of = np.isfinite(mean).sum(axis=1)
-    whole = (share * np.nan_to_num(mean)).sum(axis=1)
+    whole = (share * np.nan_to_num(mean)).sum(axis=1).clip(0.0, 1.0 if column == "learned" else None)
+    cut = held.sum(axis=1) / np.nansum(count, axis=1)
     return pd.concat(
         [
-            _lines(names, ALL, whole, drawn, tasks_of, bound.any(axis=1), placed & (tasks_of == len(tasks))),
+            _lines(names, ALL, whole, drawn, tasks_of, cut, placed & (tasks_of == len(tasks))),
             *parts,
         ],
         ignore_index=True,
@@ -193,7 +200,7 @@ _MIDDLES = (np.arange(DRAWS) + 0.5) / DRAWS
 
 
 def _lines(
-    names: list[str], task: str, value: Array, sample: Array, tasks: Count, bound: Mask, compared: Mask
+    names: list[str], task: str, value: Array, sample: Array, tasks: Count, cut: Array, compared: Mask
 ) -> pd.DataFrame:
     """The lines of one task; P(best) among the compared encodings with draws."""
     known = np.isfinite(sample).all(axis=1)
@@ -218,6 +225,6 @@ def _lines(
             "high": high,
             "p_best": p_best,
             "tasks": tasks,
-            "bound": bound,
+            "cut": cut,
         }
     )

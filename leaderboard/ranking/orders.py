@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from pebench.leaderboard.ranking.ranks import WHOLE, Ranking
-from pebench.leaderboard.ranking.variances import LEVEL
+from pebench.leaderboard.ranking.scores import shares
+from pebench.leaderboard.ranking.variances import LEVEL, draws
 
 MEAN, STANDARDISED, MEDIAN_RANK = ORDERS = ("mean", "standardised", "median-rank")
 
@@ -33,14 +34,68 @@ def places(r: Ranking) -> pd.DataFrame:
     """
     order = whole(r).set_index("encoding")
     ranks = task_scores(r).loc[order.index].rank(ascending=False)
-    families = family_scores(r).loc[order.index]
-    sd = families.std().replace(0.0, np.nan)
     keys = {
         MEAN: order["advantage"],
-        STANDARDISED: ((families - families.mean()) / sd).fillna(0.0).mean(axis=1),
+        STANDARDISED: standardised(family_scores(r).loc[order.index]),
         MEDIAN_RANK: -(ranks.median(axis=1) + 1e-6 * ranks.mean(axis=1)),
     }
     return _placed(keys)
+
+
+def standardised(families: pd.DataFrame) -> pd.Series:
+    """The mean over families (columns) of the score over its standard deviation between encodings (index), centred."""
+    sd = families.std().replace(0.0, np.nan)
+    return ((families - families.mean()) / sd).fillna(0.0).mean(axis=1)
+
+
+def aggregates(r: Ranking, seed: int = 0) -> dict[str, pd.DataFrame]:
+    """By STANDARDISED and MEDIAN_RANK: value, low, high and p_best of each wholly covered, ranked encoding (index).
+
+    The interval holds 95 % of the draws of seeds and test items (`variances.draws`); standard deviations between
+    encodings stay as they are. P(best) is the share of draws in which an encoding comes first; a tie is shared. Both
+    are NaN where no encoding has two seeds.
+    """
+    names = whole(r)["encoding"].tolist()
+    chosen = np.isin(r.data.encodings, names)
+    index = pd.Index(np.array(r.data.encodings, object)[chosen], name="encoding")
+    if not len(index):
+        return {}
+    rng = np.random.default_rng(seed)
+    errors = np.array([draws(part, chosen, rng) for part in r.parts])  # (T, E, draws)
+    kinds = r.data.names.groupby("task", observed=True)["task_family"].first().astype(str)
+    families = family_scores(r).loc[index]
+    sd = families.std().replace(0.0, np.nan)
+    weight = shares(r.data, np.ones(len(r.data.names), bool))[chosen] / sd[kinds[r.data.tasks]].to_numpy()
+    value = standardised(families).to_numpy()
+    moved = value[:, None] + np.einsum("et,ted->ed", np.nan_to_num(weight), errors)
+    scores = np.array([part.mean[chosen] for part in r.parts])
+    drawn = _ranks(scores[:, :, None] + errors)
+    medians = np.median(drawn, axis=0)
+    by_task = task_scores(r).loc[index].rank(ascending=False)
+    found = {
+        STANDARDISED: (value, moved, moved),
+        MEDIAN_RANK: (by_task.median(axis=1).to_numpy(), medians, -(medians + 1e-6 * drawn.mean(axis=0))),
+    }
+    return {name: _aggregate(index, *parts, r.one_seed) for name, parts in found.items()}
+
+
+def _ranks(scores: np.ndarray) -> np.ndarray:
+    """Ranks from 1 for the best of (T, E, draws) along E."""
+    order = (-scores).argsort(axis=1)
+    return 1.0 + order.argsort(axis=1)
+
+
+def _aggregate(
+    index: pd.Index, value: np.ndarray, sample: np.ndarray, key: np.ndarray, one_seed: bool
+) -> pd.DataFrame:
+    """The values with the intervals of their draws (E, draws), and P(best) by the largest key (E, draws)."""
+    low, high = np.quantile(sample, [LEVEL / 2, 1 - LEVEL / 2], axis=1)
+    first = key == key.max(axis=0)
+    p_best = (first / first.sum(axis=0)).mean(axis=1)
+    frame = pd.DataFrame({"value": value, "low": low, "high": high, "p_best": p_best}, index=index)
+    if one_seed:
+        frame[["low", "high", "p_best"]] = np.nan
+    return frame
 
 
 def family_scores(r: Ranking) -> pd.DataFrame:

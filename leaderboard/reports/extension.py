@@ -1,13 +1,13 @@
 """The board of the track EXTEND: methods of context extension on a pretrained model.
 
 Its rows are methods, no encodings, so it has no ranks. Loss and retrieval, at the training length and beyond it, are
-four quantities, each with its interval and its difference from the unextended model on the same texts.
+four quantities, each with its interval and its difference from the unextended model on the same texts. Intervals of
+losses are Student's over texts, and those of found numbers as in `shares`.
 """
 
-import itertools
 import json
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,24 +16,36 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
+from scipy import special
 
 from pebench.leaderboard.about import EXTENDED, PUBLISHED
 from pebench.leaderboard.board import BoardError, reading
 from pebench.leaderboard.printing import objects
+from pebench.leaderboard.ranking import LEVEL
+from pebench.leaderboard.reports.shares import FEWEST, Share, differences, shares
 from pebench.suite.results.metrics import EXTENDING, counted
 from pebench.suite.results.record import Record, Unreadable, newest
 
 LOSS, RETRIEVAL, COST = EXTENDING
 QUICK = "EXTEND_QUICK"
 PREFIX = "EXTEND"  # of the names of its profiles
-COSTS = ("prefill_ratio", "decode_ratio", "prefill_speed", "decode_speed", "cache_bytes")
+CACHE, CACHE_RATIO = "cache_bytes", "cache_ratio"
+COSTS = ("prefill_ratio", "decode_ratio", "prefill_speed", "decode_speed", CACHE)
 PHASES = ("at_length", "beyond")
-LEVEL = 0.95
-DRAWS = 4000
-FEW_DRAWS = 1000  # of an interval among hundreds
-FEWEST = 2  # texts from which there is an interval
+KINDS = ("single", "multi_key", "multi_query", "multi_value")
+ALL = "all"  # kinds together
+MEASURES = {
+    "exact": "exact",
+    "found": "found",
+    "margin": "choice",
+}  # metrics, and what by_kind calls their shares
+FAR = 0.15  # between two methods at a length: what the track is to tell apart
 BASE = "none"
+FULL = "EXTEND"
 REMEDY = "make some with `pebench extend --profile {}`"
+
+
+Span = tuple[float | None, float | None, float | None]  # a number and the ends of its interval
 
 
 class Plan(NamedTuple):
@@ -244,19 +256,28 @@ def track(profile: str, model: str, sha256: str, records: Iterable[Record]) -> T
     trained = int(records[0].setup["train_length"])
     titles = {method_of(r): str(r.card.get("title", "")) for r in records}
     costs = {method_of(r): {row.metric: row.value for row in r.rows} for r in records if r.task == COST}
+    found = found_by_phase(answers, trained)
     lines = [
         Line(
             method,
             titles[method],
             loss_quantities(losses, method, trained),
-            retrieval_quantities(answers, method, trained),
-            {name: costs[method][name] for name in COSTS if name in costs.get(method, {})},
+            quantities_of(found, method),
+            costs_of(costs.get(method, {}), costs.get(BASE, {})),
         )
         for method in titles
     ]
     lines.sort(key=lambda line: line.place)
     said = [*notes(records, lines, PLANS.get(profile)), *level_notes(losses, answers)]
     return Track(profile, model, sha256, trained, lines, losses, answers, said, shown_corpus(records[0]))
+
+
+def costs_of(own: Mapping[str, float], base: Mapping[str, float]) -> dict[str, float]:
+    """What of COSTS was measured, and the cache over the unextended model's."""
+    found = {name: own[name] for name in COSTS if name in own}
+    if CACHE in own and base.get(CACHE):
+        found[CACHE_RATIO] = own[CACHE] / base[CACHE]
+    return found
 
 
 def shown_corpus(record: Record) -> str:
@@ -311,11 +332,6 @@ def means_by_method(losses: pd.DataFrame) -> pd.DataFrame:
     return (sums["sum"] / sums["n"]).unstack("method")
 
 
-def answers_by_method(exact: pd.DataFrame) -> pd.DataFrame:
-    """Each question (rows: text, length, kind, depth) and method (columns): 1 where it is answered right, else 0."""
-    return exact.set_index(["method", "text", "length", "kind", "depth"])["value"].unstack("method")
-
-
 def loss_quantity(losses: pd.DataFrame, method: str) -> Quantity | None:
     """The mean over texts, with Student's interval over texts."""
     means = means_by_method(losses)
@@ -340,70 +356,68 @@ def loss_quantity(losses: pd.DataFrame, method: str) -> Quantity | None:
 
 def student(values: pd.Series) -> tuple[float | None, float | None]:
     """The ends of Student's 95 % interval of a mean; None with fewer than two values."""
-    if len(values) < FEWEST:
+    n = len(values)
+    if n < FEWEST:
         return None, None
-    from scipy import stats  # a second to import, which no other board needs
-
-    half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * stats.sem(values))
+    half = float(special.stdtrit(n - 1, 1 - LEVEL / 2) * values.std(ddof=1) / np.sqrt(n))
     return float(values.mean()) - half, float(values.mean()) + half
+
+
+class Found(NamedTuple):
+    """Shares of questions with every number right, by phase or length."""
+
+    levels: dict[tuple[Any, str], Share]  # of a method
+    pairs: dict[tuple[Any, str, str], Share]  # of a method minus another
+
+    def difference(self, part: Hashable, one: str, other: str) -> Share | None:
+        """One method minus another; None where no text has both."""
+        if (part, one, other) in self.pairs:
+            return self.pairs[part, one, other]
+        found = self.pairs.get((part, other, one))
+        return found and found.turned
+
+
+def found(answers: pd.DataFrame, parts: Sequence[Hashable]) -> Found:
+    """What all methods found, with the part of the board that each of these answers counts for.
+
+    Intervals are moderated over all methods and parts, and over all pairs and parts.
+    """
+    table = questions(answers, parts)
+    return Found(shares(table), shares(differences(table), -1.0))
+
+
+def found_by_phase(answers: pd.DataFrame, trained: int) -> Found:
+    """What all methods found at the training length and beyond it."""
+    exact = answers[answers["metric"] == "exact"]
+    return found(exact, phases(exact, trained))
+
+
+def questions(answers: pd.DataFrame, parts: Sequence[Hashable]) -> pd.DataFrame:
+    """Answers by question (rows: text, length, kind, depth) and by part and method (columns)."""
+    keyed = answers.assign(depth=answers["depth"].fillna(-1.0), part=pd.Series(parts, answers.index, object))
+    keys = ["text", "length", "kind", "depth", "part", "method"]
+    return keyed.set_index(keys)["value"].unstack(["part", "method"]).dropna(axis=1, how="all")
+
+
+def phases(frame: pd.DataFrame, trained: int) -> list[Hashable]:
+    """The phase of each row."""
+    return [PHASES[beyond] for beyond in in_phase(frame, "beyond", trained)]
 
 
 def retrieval_quantities(answers: pd.DataFrame, method: str, trained: int) -> dict[str, Quantity]:
     """Share of questions with every number right, at the training length and beyond it, where it was measured."""
-    exact = answers[answers["metric"] == "exact"]
-    return {
-        phase: quantity
-        for phase in PHASES
-        if (quantity := retrieval_quantity(exact[in_phase(exact, phase, trained)], method))
-    }
+    return quantities_of(found_by_phase(answers, trained), method)
 
 
-def retrieval_quantity(exact: pd.DataFrame, method: str) -> Quantity | None:
-    """The mean over texts of the mean over questions, with an interval over both."""
-    items = answers_by_method(exact)
-    if method not in items:
-        return None
-    own = items[method].dropna()
-    paired = (items[method] - items[BASE]).dropna() if BASE in items and method != BASE else own[:0]
-    low, high = resampled(own, 0.0)
-    difference_low, difference_high = resampled(paired, -1.0)
-    return Quantity(
-        value=over_texts(own),
-        low=low,
-        high=high,
-        texts=own.index.get_level_values("text").nunique(),
-        n=len(own),
-        difference=over_texts(paired) if len(paired) else None,
-        difference_low=difference_low,
-        difference_high=difference_high,
-        difference_texts=paired.index.get_level_values("text").nunique(),
-    )
-
-
-def over_texts(values: pd.Series) -> float:
-    """The mean over texts of the mean of each."""
-    return float(values.groupby(level="text").mean().mean())
-
-
-def resampled(values: pd.Series, least: float, draws: int = DRAWS) -> tuple[float | None, float | None]:
-    """The ends of the 95 % interval over texts, and over questions within them, no lower than `least` or above 1.
-
-    None with fewer than two texts, or where all values are equal.
-
-    Texts are drawn with replacement, then questions within each drawn text. Few texts vary too little when they are
-    drawn: deviations from the mean are stretched by sqrt(n / (n - 1)).
-    """
-    texts = [group.to_numpy() for _, group in values.groupby(level="text")]
-    n = len(texts)
-    if n < FEWEST or values.nunique() < 2:  # equal values show no variance, and no certainty either
-        return None, None
-    rng = np.random.default_rng(0)
-    means = np.stack([rng.choice(text, (draws, len(text))).mean(axis=1) for text in texts], axis=1)
-    drawn = np.take_along_axis(means, rng.integers(n, size=(draws, n)), axis=1).mean(axis=1)
-    middle = np.mean([text.mean() for text in texts])
-    stretched = middle + (drawn - middle) * np.sqrt(n / (n - 1))
-    low, high = np.quantile(stretched, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).clip(least, 1.0)
-    return float(low), float(high)
+def quantities_of(found: Found, method: str) -> dict[str, Quantity]:
+    """A method's shares by phase, each with its difference from the unextended model."""
+    quantities = {}
+    for phase in PHASES:
+        if own := found.levels.get((phase, method)):
+            minus = found.difference(phase, method, BASE)
+            apart = (minus.value, minus.low, minus.high, minus.texts) if minus else (None, None, None, 0)
+            quantities[phase] = Quantity(own.value, own.low, own.high, own.texts, own.n, *apart)
+    return quantities
 
 
 def in_phase(frame: pd.DataFrame, phase: str, trained: int) -> "pd.Series[bool]":
@@ -517,6 +531,8 @@ def to_json(tracks: Sequence[Track], unreadable: Sequence[Unreadable]) -> dict[s
                 "methods": [asdict(line) for line in t.lines],
                 "losses": objects(losses_by_method(t)),
                 "retrieval": objects(retrieval_by_length(t)),
+                "kinds": objects(by_kind(t)),
+                "remarks": remarks(t),
             }
             for t in tracks
         ],
@@ -537,67 +553,220 @@ def retrieval_by_length(track: Track) -> pd.DataFrame:
     return grouped.agg(value="mean", n="count").reset_index()
 
 
-def found_by_length(track: Track, kind: str = "single") -> pd.DataFrame:
-    """The share of one kind of questions that is answered, in words with its interval: lengths by methods."""
+def levels_by_length(track: Track, kind: str = "single") -> pd.DataFrame:
+    """The share of one kind of questions that is answered: method, length, value, low, high, texts."""
     rows = track.answers[(track.answers["metric"] == "exact") & (track.answers["kind"] == kind)]
-    found = {
-        line.method: {
-            f"{length:,}": spanned(*level(retrieval_quantity(part, line.method)), "{:.2f}")
-            for length, part in rows.groupby("length")
-        }
-        for line in track.lines
+    levels = shares(questions(rows, list(rows["length"])))
+    columns = ["method", "length", "value", "low", "high", "texts"]
+    table = [(method, length, *share[:4]) for (length, method), share in levels.items()]
+    return pd.DataFrame(table, columns=columns).astype({"value": float, "low": float, "high": float})
+
+
+def found_by_length(track: Track, kind: str = "single") -> pd.DataFrame:
+    """The same in words: lengths by methods."""
+    rows = levels_by_length(track, kind)
+    words = {
+        (row.method, row.length): spanned(*known(row.value, row.low, row.high), "{:.2f}")
+        for row in rows.itertuples()
     }
-    return pd.DataFrame.from_dict(found, orient="index").rename_axis("method").reset_index()
+    lengths = sorted(rows["length"].unique())
+    table = [
+        (line.method, *(words.get((line.method, length), "-") for length in lengths)) for line in track.lines
+    ]
+    return pd.DataFrame(table, columns=["method", *(f"{length:,}" for length in lengths)])
+
+
+def known(value: float, low: float, high: float) -> Span:
+    """A number and the ends of its interval, None where they are NaN."""
+    return value, None if np.isnan(low) else low, None if np.isnan(high) else high
+
+
+def by_kind(track: Track) -> pd.DataFrame:
+    """Shares by kind of question and phase: method, kind, phase, metric, value, low, high, texts, n.
+
+    The metrics: `exact`, answers with every number right; `found`, the numbers found; `choice`, questions whose right
+    number is likelier than the three others (a forced-choice margin above 0). The kind ALL has all questions.
+    """
+    rows = []
+    for metric, name in MEASURES.items():
+        answers = track.answers[track.answers["metric"] == metric]
+        if metric == "margin":
+            answers = answers.assign(value=(answers["value"] > 0).astype(float))
+        at = phases(answers, track.trained)
+        for kinds in (list(answers["kind"]), [ALL] * len(answers)):
+            found = shares(questions(answers, list(zip(kinds, at, strict=True))))
+            rows += [(method, *part, name, *share) for (part, method), share in found.items()]
+    columns = ["method", "kind", "phase", "metric", *Share._fields]
+    return pd.DataFrame(rows, columns=columns).astype({"value": float, "low": float, "high": float})
+
+
+def kind_table(track: Track) -> tuple[list[str], list[list[str]]]:
+    """The same as columns and rows of words, a row for each method; no rows where no answers are."""
+    shared = {(r.method, r.kind, r.phase, r.metric): r for r in by_kind(track).itertuples()}
+    if not shared:
+        return [], []
+    places = [(kind, phase) for kind in KINDS for phase in PHASES]
+    rows = []
+    for line in track.lines:
+        parts = [
+            [shared.get((line.method, *place, metric)) for metric in MEASURES.values()] for place in places
+        ]
+        chosen = [shared.get((line.method, ALL, phase, "choice")) for phase in PHASES]
+        rows.append(
+            [
+                line.method,
+                *(" / ".join(f"{share.value:.2f}" for share in part if share) or "-" for part in parts),
+                *(spanned(*known(c.value, c.low, c.high), "{:.2f}") if c else "-" for c in chosen),
+            ]
+        )
+    columns = [f"{name}, {WHERE[phase]}" for name in (*KINDS, "right number likelier") for phase in PHASES]
+    return ["method", *columns], rows
 
 
 class Telling(NamedTuple):
-    """What a board's questions tell apart."""
+    """What a board's questions tell apart at one length."""
 
-    width: float  # half of an interval, the median over pairs of methods and lengths
-    pairs: int  # of methods, at all lengths together
+    halves: dict[int, float]  # by length: half of the 95 % interval of a difference, the median over pairs
+    pairs: int  # of methods with an interval, at all lengths together
+    far: int  # pairs at least FAR apart, on two texts or more
+    told: int  # of these: with an interval without 0
     texts: int  # at most
     questions: int  # of a text at a length, at most
 
 
 def telling(track: Track) -> Telling | None:
-    """How far two methods' shares of answered questions must lie apart at one length; None where none has an interval.
-
-    Half of the 95 % interval of a paired difference, as in `resampled`. Pairs that never differ have none.
-    """
+    """What paired differences of two methods' found numbers tell apart; None where none has an interval."""
     exact = track.answers[track.answers["metric"] == "exact"]
-    widths = list[float]()
-    for _, rows in exact.groupby("length"):
-        items = answers_by_method(rows)
-        for one, other in itertools.combinations(items, 2):
-            low, high = resampled((items[one] - items[other]).dropna(), -1.0, FEW_DRAWS)
-            if low is not None and high is not None:
-                widths.append((high - low) / 2)
-    if not widths:
+    halves, far = defaultdict[int, list[float]](list), list[Share]()
+    for (length, _, _), share in found(exact, list(exact["length"])).pairs.items():
+        if share.half is not None:
+            halves[int(length)].append(share.half)
+        if share.texts >= FEWEST and abs(share.value) > FAR - 1e-9:
+            far.append(share)
+    if not halves:
         return None
     counts = exact.groupby(["method", "length", "text"]).size()
-    texts = exact.groupby("method")["text"].nunique()
-    return Telling(float(np.median(widths)), len(widths), int(texts.max()), int(counts.max()))
+    return Telling(
+        {length: float(np.median(halves[length])) for length in sorted(halves)},
+        sum(map(len, halves.values())),
+        len(far),
+        sum(share.separated for share in far),
+        int(exact.groupby("method")["text"].nunique().max()),
+        int(counts.max()),
+    )
 
 
 def told_apart(track: Track) -> list[str]:
-    """The same as a sentence; none where there is nothing to say."""
-    found = telling(track)
-    if found is None:
+    """The same in sentences; none where there is nothing to say."""
+    board = telling(track)
+    if board is None:
         return []
-    return [
-        f"Half of the 95 % interval of a difference between two methods' found numbers at one length is "
-        f"{found.width:.2f}. It is the median of {counted(found.pairs, 'pair')}, of at most {found.texts} texts with "
-        f"{found.questions} questions."
+    halves = ", ".join(f"{half:.2f} at {length:,}" for length, half in board.halves.items())
+    said = [
+        f"Half of the 95 % interval of a difference between two methods' found numbers, by length in tokens: {halves}. "
+        f"Each is a median over pairs of methods, {counted(board.pairs, 'pair')} in all, of at most {board.texts} "
+        f"texts with {board.questions} questions."
     ]
+    if board.far:
+        said.append(
+            f"Of {counted(board.far, 'pair')} at least {FAR} apart at one length, {board.told} "
+            f"{'is' if board.told == 1 else 'are'} told apart: their intervals lie beside 0."
+        )
+    return said
+
+
+def remarks(track: Track) -> list[str]:
+    """What these numbers say of the questions and of the costs, in sentences."""
+    return [*told_apart(track), *on_questions(track), *on_costs(track)]
+
+
+def told(track: Track) -> list[str]:
+    """The same as a paragraph; none where there is nothing to say."""
+    return [" ".join(said)] if (said := remarks(track)) else []
+
+
+def on_questions(track: Track) -> list[str]:
+    """What the unextended model finds, and which questions say little."""
+    said = []
+    alone = levels_by_length(track)
+    base = alone[(alone["method"] == BASE) & (alone["length"] <= track.trained)].sort_values("length")
+    if len(base):
+        levels = " and ".join(f"{row.value:.2f} at {row.length:,} tokens" for row in base[-2:].itertuples())
+        said.append(f"Of the single needles the unextended model finds {levels}.")
+    exact = track.answers[track.answers["metric"] == "exact"]
+    right = exact.groupby("kind")["value"].sum()
+    if never := [kind for kind in KINDS if kind in right and right[kind] == 0]:
+        said.append(f"No answer to {' or '.join(never)} has every number right.")
+    keys = exact[(exact["kind"] == "multi_key") & (exact["value"] == 1)]
+    if len(keys):
+        last = int((keys["depth"] == exact.loc[exact["kind"] == "multi_key", "depth"].max()).sum())
+        said.append(
+            f"Of {counted(len(keys), 'right answer')} to multi_key, {last} asked for the last key of the text."
+        )
+    return said
+
+
+def on_costs(track: Track) -> list[str]:
+    """How exact ratios of cost are, and the bytes of the unextended model's cache."""
+    costs = {line.method: line.costs for line in track.lines if CACHE_RATIO in line.costs}
+    if BASE not in costs:
+        return []
+    said = [f"The unextended model's cache takes {costs[BASE][CACHE]:,.0f} bytes a token."]
+    own = [f"{costs[BASE][name]:.2f}x" for name in COSTS[:2] if name in costs[BASE]]
+    like = [
+        each[name]
+        for method, each in costs.items()
+        if each[CACHE_RATIO] == 1 and method != BASE
+        for name in COSTS[:2]
+        if name in each
+    ]
+    if own:
+        others = (
+            f" Methods with a cache as large compute about as much, so theirs show the noise: {min(like):.2f}x to "
+            f"{max(like):.2f}x."
+            if like
+            else ""
+        )
+        said.append(f"Its ratios of time against itself are {' and '.join(own)}.{others}")
+    return said
 
 
 def published() -> str:
-    """The boards of all published profiles of the track as Markdown, with what they tell apart."""
-    boards = [make_tracks([EXTENDED], profile)[0] for profile in profiles([EXTENDED])]
-    return "\n\n".join(
-        "\n\n".join([to_markdown(tracks), *(said for each in tracks for said in told_apart(each))])
-        for tracks in boards
-    )
+    """The boards of all published profiles of the track as Markdown."""
+    return "\n\n".join(to_markdown(make_tracks([EXTENDED], profile)[0]) for profile in profiles([EXTENDED]))
+
+
+def in_short() -> str:
+    """The published boards of the full profile in a paragraph; of the quick one where there is none."""
+    there = profiles([EXTENDED])
+    tracks, _ = make_tracks([EXTENDED], FULL if FULL in there else there[0])
+    return "\n\n".join(map(best, tracks))
+
+
+def best(track: Track) -> str:
+    """The methods that lead a board beyond L, by their paired differences from the unextended model."""
+    said = [f"{heading(track)}: {counted(len(track.lines), 'method')}."]
+    for words, part, style, sign in (
+        ("Lowest loss in nats a token", "loss", "{:+.3f}", -1),
+        ("Largest share of hidden numbers found", "retrieval", "{:+.2f}", 1),
+    ):
+        gaps = {
+            line.method: getattr(line, part)["beyond"]
+            for line in track.lines
+            if "beyond" in getattr(line, part) and getattr(line, part)["beyond"].difference is not None
+        }
+        if gaps:
+            top = max(sign * gap.difference for gap in gaps.values())
+            lead = [name for name, gap in gaps.items() if np.isclose(sign * gap.difference, top)]
+            gap = gaps[lead[0]]
+            texts = counted(gap.difference_texts, "text") + (
+                "" if gap.difference_texts > 1 else ", so no interval"
+            )
+            said.append(
+                f"{words} beyond L: {' and '.join(f'`{name}`' for name in lead)}, "
+                f"{spanned(*difference(gap), style)} against the unextended model ({texts})."
+            )
+    return " ".join(said)
 
 
 COLUMNS = (
@@ -607,10 +776,10 @@ COLUMNS = (
 )
 
 
+WHERE = dict(zip(PHASES, ("up to L", "beyond L"), strict=True))
 TIMES = COLUMNS[7:9]
 ENDS = {name: (f"{name}, low", f"{name}, high") for name in COLUMNS[1:7]}  # of each interval in `numbers`
 STYLES = ("{:.3f}", "{:.3f}", "{:+.3f}", "{:.2f}", "{:.2f}", "{:+.2f}")  # of the same in `cells`
-Span = tuple[float | None, float | None, float | None]  # a number and the ends of its interval
 
 
 def spans(line: Line) -> list[Span]:
@@ -641,8 +810,9 @@ def numbers(track: Track) -> pd.DataFrame:
         row: dict[str, Any] = {COLUMNS[0]: line.method}
         for (name, ends), span in zip(ENDS.items(), spans(line), strict=True):
             row |= dict(zip((name, *ends), span, strict=True))
-        for name, cost in zip(COLUMNS[7:10], (*COSTS[:2], COSTS[-1]), strict=True):
+        for name, cost in zip(TIMES, COSTS[:2], strict=True):
             row[name] = line.costs.get(cost)
+        row[COLUMNS[9]] = line.costs.get(CACHE_RATIO, line.costs.get(CACHE))
         rows.append(row | {COLUMNS[-1]: cells(line)[-1]})
     numeric = [name for name in rows[0] if name not in (COLUMNS[0], COLUMNS[-1])]
     return pd.DataFrame(rows).astype(dict.fromkeys(numeric, float))
@@ -653,10 +823,21 @@ def cells(line: Line) -> tuple[str, ...]:
     return (
         line.method,
         *(spanned(*span, style) for span, style in zip(spans(line), STYLES, strict=True)),
-        *(f"{line.costs[name]:.2f}x" if name in line.costs else "-" for name in COSTS[:2]),
-        f"{line.costs['cache_bytes']:,.0f}" if "cache_bytes" in line.costs else "-",
+        *(f"{line.costs[name]:.1f}x" if name in line.costs else "-" for name in COSTS[:2]),
+        cache(line.costs),
         ", ".join(counted_texts(part) for part in (line.loss, line.retrieval)),
     )
+
+
+def cache(costs: Mapping[str, float]) -> str:
+    """Bytes a token over the unextended model's; as they are where that was not measured.
+
+    >>> cache({"cache_bytes": 46080, "cache_ratio": 2.0}), cache({"cache_bytes": 46080}), cache({})
+    ('2.0x', '46,080', '-')
+    """
+    if CACHE_RATIO in costs:
+        return f"{costs[CACHE_RATIO]:.1f}x"
+    return f"{costs[CACHE]:,.0f}" if CACHE in costs else "-"
 
 
 def counted_texts(part: dict[str, Quantity]) -> str:
@@ -697,10 +878,14 @@ def heading(track: Track) -> str:
 
 
 FOUND = "Single needles found, by length in tokens"
+BY_KIND = "By kind of question: every number right / numbers found / right number likelier than three others"
 LEGEND = (
     "Loss in nats a token, found: questions with every number right; 95 % intervals over texts, and over questions. "
-    "Prefill and decode: processor time over the unextended model's at the longest text. Ordered by the difference in "
-    "loss beyond L; methods without one stand last, by loss."
+    "Right number likelier: the forced-choice margin is above 0. Prefill (reading 512 tokens at the end of the longest "
+    "text) and decode: processor time over the unextended model's. Bytes/token: the cache over the unextended model's, "
+    "with a key for each view; a kernel that turns keys as it reads needs 1.0x. Loss beyond L is of the longest text, "
+    "with one factor: ntk_dynamic's is ntk's. Ordered by the difference in loss beyond L; methods without one stand "
+    "last, by loss."
 )
 
 
@@ -721,7 +906,10 @@ def print_tracks(tracks: Sequence[Track], screen: Console) -> None:
         found = found_by_length(each)
         if len(found.columns) > 1:
             screen.print(printed(FOUND, found, found.itertuples(index=False)))
-        for note in each.notes:
+        columns, rows = kind_table(each)
+        if rows:
+            screen.print(printed(BY_KIND, columns, rows))
+        for note in [*each.notes, *told(each)]:
             screen.print(note, markup=False, highlight=False)
     screen.print(LEGEND, markup=False, highlight=False)
 
@@ -734,7 +922,10 @@ def to_markdown(tracks: Sequence[Track]) -> str:
         found = found_by_length(each)
         if len(found.columns) > 1:
             lines += ["", f"**{FOUND}**", "", *as_rows(list(found), found.itertuples(index=False))]
-        lines += ["", *(f"{note}\n" for note in each.notes)]
+        columns, rows = kind_table(each)
+        if rows:
+            lines += ["", f"**{BY_KIND}**", "", *as_rows(columns, rows)]
+        lines += ["", *(f"{note}\n" for note in [*each.notes, *told(each)])]
     return "\n".join([*lines, LEGEND])
 
 
@@ -746,6 +937,7 @@ def as_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 def to_frame(tracks: Sequence[Track]) -> pd.DataFrame:
     """One flat row a method and model, for CSV."""
+    kinds = [by_kind(each) for each in tracks]
     rows = [
         {
             "profile": each.profile,
@@ -759,9 +951,15 @@ def to_frame(tracks: Sequence[Track]) -> pd.DataFrame:
                 for phase in PHASES
                 for part, value in (asdict(quantities[phase]) if phase in quantities else {}).items()
             },
+            **{
+                f"{row.kind}_{row.metric}_{row.phase}{part}": value
+                for row in kinds[n][kinds[n]["method"] == line.method].itertuples()
+                for part, value in zip(("", "_low", "_high"), (row.value, row.low, row.high), strict=True)
+                if (row.kind, row.metric) != (ALL, "exact")  # retrieval_...
+            },
             **line.costs,
         }
-        for each in tracks
+        for n, each in enumerate(tracks)
         for line in each.lines
     ]
     return pd.DataFrame(rows)

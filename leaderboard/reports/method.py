@@ -40,7 +40,8 @@ METHOD = f"""
     does not survive another choice of tasks if 0 lies within 95 % of these draws. A family of one task borrows the
     deviations of the other families' tasks. Where one family alone has two tasks, all rests on their one difference.
 13. **Influence.** Equal weights are not equal influence: families with larger differences decide more. The board's
-    notes print each family's share of the variance. Other orders: `pebench board --order`.
+    notes print each family's share of the variance. Other orders: `pebench board --order standardised`, and
+    `median-rank`. Each has the intervals and P(best) of the same draws.
 14. **Processors.** Another kind of processor rounds differently and trains another model from the same seed. A record
     is *verified* if it came out equal or within tolerance, or, on another kind, within seed spread.
 """

@@ -2,7 +2,7 @@
 
 `leaderboard/published.csv` is our transcription. Any other file of the same form can take its place. One row is one
 encoding's value in one table. Columns: see COLUMNS. Grades: A read in the paper's text or data, B in an excerpt,
-C in a note that quotes the paper, M from memory.
+C in a note that quotes the paper, M from memory. A row that cannot be read is left out and named.
 """
 
 import csv
@@ -10,11 +10,14 @@ import difflib
 import io
 import math
 import re
-from collections.abc import Container, Iterable, Iterator
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+
+from pebench.suite.results.metrics import counted
 
 FILE = Path(__file__).parents[1] / "published.csv"
 REQUIRED = ("source", "table", "kind", "encoding", "value", "unit", "better")
@@ -23,6 +26,8 @@ COLUMNS = (*REQUIRED, *OPTIONAL)
 GRADES = ("A", "B", "C", "M")
 AT, BEYOND = "at L", "beyond L"
 LARGEST = 64 * 2**20  # bytes
+NAMED = 5  # of the lines that are left out, in a note
+MOST_BROKEN = 100  # lines that are no CSV, each of which costs another reading
 
 # What a table measures -> the task of ours that asks the same, or nearly; "" is the average of all tasks.
 SUBJECTS = {
@@ -43,18 +48,19 @@ SUBJECTS = {
     "permutation": "permutation",
     "composition": "",
 }
-# A board without that task is asked for the one that took its place (`STANDARD_2`).
+# A board without that task is asked for the first of these that it measured (`STANDARD_2`).
 SUCCESSORS = {
-    "downstream": "language_ends",
-    "perplexity": "language_ends",
-    "bits": "language_ends",
-    "copy": "copy_unique",
-    "needle": "needle_text",
-    "recall": "recall_again",
-    "indexing": "indexing",
-    "latest": "recall_again",
-    "flipflop": "flipflop_error",
-    "parity": "parity",
+    "downstream": ("language_ends",),
+    "perplexity": ("language_ends",),
+    "bits": ("language_ends",),
+    "copy": ("copy_unique",),
+    "needle": ("needle_text",),
+    "recall": ("recall_again",),
+    "indexing": ("indexing", "recall_again"),
+    "latest": ("recall_again",),
+    "flipflop": ("flipflop_error",),
+    "counting": ("parity",),
+    "parity": ("parity",),
 }
 
 
@@ -64,30 +70,80 @@ def task_of(subject: str, measured: Container[str]) -> str:
     >>> task_of("perplexity", {"language"}), task_of("perplexity", {"language_ends"}), task_of("perplexity", ())
     ('language', 'language_ends', 'language')
     """
-    newer = SUCCESSORS.get(subject, "")
-    return newer if SUBJECTS[subject] not in measured and newer in measured else SUBJECTS[subject]
+    asked = (SUBJECTS[subject], *SUCCESSORS.get(subject, ()))
+    return next((task for task in asked if task in measured), asked[0])
 
 
 KINDS = tuple(f"{subject} {phase}" for subject in SUBJECTS for phase in (AT, BEYOND))
 
-# The smallest published difference that counts, at L and beyond L; of perplexities a share of the smaller one.
-MARGINS = {"share": (0.05, 0.05), "percent": (2.0, 2.0), "bits": (0.01, 0.04), "perplexity": (0.005, 0.03)}
+# Words for a subject, our newer tasks among them, in lower case with spaces for hyphens and underscores.
+LANGUAGE = ("language", "language ends", "language modeling", "language modelling", "loss", "nll")
+WORDS = {
+    **{subject: subject for subject in SUBJECTS},
+    **dict.fromkeys(("ppl", "pplx"), "perplexity"),
+    **dict.fromkeys(("bpb", "bpc", "bits per byte", "bits per character"), "bits"),
+    **dict.fromkeys(("accuracy", "acc"), "downstream"),
+    **dict.fromkeys(("passkey", "pass key", "passkey retrieval", "niah", "retrieval"), "needle"),
+    **dict.fromkeys(("needle in a haystack", "needle in the haystack", "needle text"), "needle"),
+    **dict.fromkeys(("copying", "copy unique", "copy repeat"), "copy"),
+    **dict.fromkeys(("associative recall", "recall again"), "recall"),
+    **dict.fromkeys(("flip flop", "flipflop error"), "flipflop"),
+    **dict.fromkeys(("indirect indexing",), "indexing"),
+    **dict.fromkeys(("sorting",), "sort"),
+    **dict.fromkeys(LANGUAGE, "language"),  # the unit tells which of its subjects
+}
+BY_UNIT = {"perplexity": "perplexity", "nats": "perplexity", "bits": "bits"}  # else downstream
+UNSURE = ("accuracy", "acc", "retrieval")  # each use is told
+PHASES = {
+    **dict.fromkeys(("at l", "at", "iid", "i.i.d.", "id", "in distribution"), AT),
+    **dict.fromkeys(("beyond l", "beyond", "ood", "out of distribution", "extrapolation"), BEYOND),
+}
+
+# The smallest published difference that counts, at L and beyond L; of perplexities a share of the smaller one. The
+# logarithm of a perplexity is in nats.
+MARGINS = {
+    "share": (0.05, 0.05),
+    "percent": (2.0, 2.0),
+    "bits": (0.01, 0.04),
+    "perplexity": (0.005, 0.03),
+    "nats": (0.005, 0.03),
+}
 DOWNSTREAM_MARGINS = MARGINS | {
     "share": (0.01, 0.01),
     "percent": (1.0, 1.0),
 }  # averages over several test sets
 UNITS = tuple(MARGINS)
-SHORT_UNITS = {"pct": "percent", "%": "percent", "ppl": "perplexity", "bpb": "bits", "bits per byte": "bits"}
+ACCURACY = "accuracy"  # a share or a percentage, as the values of its table tell
+SHORT_UNITS = {
+    **dict.fromkeys(("pct", "%", "percentage", "points"), "percent"),
+    **dict.fromkeys(("fraction", "ratio"), "share"),
+    **dict.fromkeys(("accuracy", "acc"), ACCURACY),
+    **dict.fromkeys(("ppl", "pplx"), "perplexity"),
+    **dict.fromkeys(("bpb", "bpc", "bits per byte", "bits per character", "bits/byte", "bits/char"), "bits"),
+    **dict.fromkeys(("loss", "nll", "nat", "nats/token", "nats per token"), "nats"),
+}
+RANGES = {
+    "share": (0, 1),
+    "percent": (0, 100),
+    ACCURACY: (0, 100),
+    "bits": (0, math.inf),
+    "nats": (0, math.inf),
+    "perplexity": (1, math.inf),
+}
+DIRECTIONS = {
+    **dict.fromkeys(("higher", "up", "max", "high", "larger", "↑", "higher is better"), "higher"),
+    **dict.fromkeys(("lower", "down", "min", "low", "smaller", "↓", "lower is better"), "lower"),
+}
 
 # The other form that is read: our task, the phase and a short name of the quantity, in the place of kind and unit.
 SHORT_FORM = ("our_task", "phase", "quantity")
-SHORT_PHASES = {"iid": AT, "id": AT, "at l": AT, "ood": BEYOND, "beyond l": BEYOND}
 SHORT_QUANTITIES = {
-    "down": ("downstream", "percent"),
-    "ppl": ("perplexity", "perplexity"),
-    "pplx": ("perplexity", "perplexity"),
-    "bits": ("bits", "bits"),
-    "pct": ("", "percent"),
+    **dict.fromkeys(("down", "downstream"), ("downstream", "percent")),
+    **dict.fromkeys(("ppl", "pplx", "perplexity"), ("perplexity", "perplexity")),
+    **dict.fromkeys(("loss", "nll", "nats"), ("perplexity", "nats")),
+    **dict.fromkeys(("bits", "bpb", "bpc"), ("bits", "bits")),
+    **dict.fromkeys(("pct", "percent", "%"), ("", "percent")),
+    **dict.fromkeys(("accuracy", "acc"), ("", ACCURACY)),
     "share": ("", "share"),
 }  # -> the subject, "" for the task's own, and the unit
 
@@ -124,6 +180,12 @@ ALIASES = {
     "t5srelativepe": "t5_bias",
     "t5relativebias": "t5_bias",
     "t5srelativebias": "t5_bias",
+    "t5rpelog": "t5_bias",
+    "t5buckets": "t5_bias",
+    "t5bucketed": "t5_bias",
+    "relativet5": "t5_bias",
+    "rpet5": "t5_bias",
+    "relativeraffel": "t5_bias",
     "kerple": "kerple_log",
     "kerplelogarithmic": "kerple_log",
     "dapekerple": "dape",
@@ -136,31 +198,47 @@ ALIASES = {
     "sincos": "sinusoidal",
     "sinusoidalape": "sinusoidal",
     "absolutesinusoidal": "sinusoidal",
+    "apesinusoidal": "sinusoidal",
     "learned": "learned_ape",
     "learnable": "learned_ape",
     "learnedabsolute": "learned_ape",
+    "learnableabsolute": "learned_ape",
+    "learnableape": "learned_ape",
+    "apelearned": "learned_ape",
+    "apelearnable": "learned_ape",
+    "lape": "learned_ape",
     "contextual": "cope",
     "polar": "pope",
     "transformerxl": "transformer_xl",
     "txl": "transformer_xl",
     "relativepe": "shaw",
     "shawrpe": "shaw",
+    "rpeshaw": "shaw",
+    "relativeshaw": "shaw",
     "randomised": "randomized",
     "randomizedrope": "randomized",
     "randomisedrope": "randomized",
+    "randompe": "randomized",
     "positioninterpolation": "rope@pi",
     "pi": "rope@pi",
     "ropepi": "rope@pi",
     "linearinterpolation": "rope@pi",
+    "linearpi": "rope@pi",
     "ntk": "rope@ntk",
     "ntkaware": "rope@ntk",
     "ropentk": "rope@ntk",
     "ntkrope": "rope@ntk",
     "ntkawarerope": "rope@ntk",
+    "dynamicntk": "rope@ntk_dynamic",
+    "dynamicntkrope": "rope@ntk_dynamic",
+    "ntkdynamic": "rope@ntk_dynamic",
+    "ntkbyparts": "rope@yarn_frequencies",
     "yarn": "rope@yarn",
     "ropeyarn": "rope@yarn",
     "foxrope": "rope+fox",
     "ropefox": "rope+fox",
+    "foxwrope": "rope+fox",
+    "foxwithrope": "rope+fox",
     "grapea": "grape_a_qk",
     "additivegrape": "grape_a_qk",
     "grapem": "grape_m_nonctx",
@@ -168,7 +246,11 @@ ALIASES = {
     "pathintegralgrape": "grape_ap",
     "grapemctx": "grape_m_ctx",
     "grapemnonctx": "grape_m_nonctx",
+    "grapemnoncontextual": "grape_m_nonctx",
+    "grapemcontextual": "grape_m_ctx",
     "stickbreakingattention": "stick_breaking",
+    "sba": "stick_breaking",
+    "swangpt": "swan",
     "pathattention": "path",
     "scalablesoftmax": "ssmax",
     "selective": "selective_rope",
@@ -178,11 +260,14 @@ FILLERS = (
     *("position", "positional", "encoding", "encodings", "embedding", "embeddings", "pe"),
     *("vanilla", "standard", "original", "baseline"),
 )
+HOSTS = ("ours", "transformer")  # in "Transformer (RoPE)" the parentheses name the encoding
 REFERENCE = r"\[[\d, ]+\]|\((ours|(19|20)[0-3]\d|[^()]*(et al|, *(19|20)[0-3]\d)[^()]*)\)|\bet al\b"
+AUTHORS = r"\(([^\W\d_]+)[^()]* et al[^()]*\)"  # the first of them
 AMBIGUOUS = {
     "ape": "sinusoidal or learned_ape",
     "absolute": "sinusoidal or learned_ape",
     "rpe": "shaw or t5_bias",
+    "relative": "shaw or t5_bias",
 }
 
 
@@ -190,15 +275,27 @@ class PublishedError(ValueError):
     """A table of published results that cannot be read, with the line and the remedy."""
 
 
+class LeftOut(NamedTuple):
+    """A row that cannot be read, and why."""
+
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.reason}"
+
+
 class Published(NamedTuple):
     """Checked rows, and what was noticed on the way.
 
-    `rows` has COLUMNS, `phase` (at L, beyond L), `task` (ours, "" for all), `source_id` (arXiv number, else source)
-    and `line`; numbers are floats, NaN where empty.
+    `rows` has COLUMNS, `phase` (at L, beyond L), `source_id` (arXiv number, else source)
+    and `line`; numbers are floats, NaN where empty. A value lies from `low` to `high`: both are the value itself,
+    unless the table prints a bound, ">1000".
     """
 
     rows: pd.DataFrame
     notes: list[str]
+    left_out: list[LeftOut]
 
 
 def read(path: Path = FILE) -> Published:
@@ -228,24 +325,38 @@ def parse(text: str) -> Published:
             f"lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; it has: {', '.join(header)}. "
             f"Required are {', '.join(REQUIRED)}; optional {', '.join(OPTIONAL)}"
         )
-    rows = []
+    rows, left_out, told = [], list[LeftOut](), Counter[str]()
     for number, cells in lines_of(text, separator):
-        if len(cells) > len(header):
-            raise PublishedError(
-                f"line {number} has {len(cells)} fields and the header {len(header)}; quote a field that holds "
-                f"{separator!r}"
-            )
-        cells = [*cells, *[""] * (len(header) - len(cells))]
-        named_cells = dict(zip(header, cells, strict=True))
-        if short:
-            named_cells |= _kind_and_unit(named_cells, number)
-        rows.append(_row(named_cells, number, separator == ";"))
+        if isinstance(cells, str):
+            left_out.append(LeftOut(number, cells))
+            continue
+        try:
+            rows.append(_row(_cells(header, cells, separator, short), number, separator == ";", told))
+        except PublishedError as e:
+            left_out.append(LeftOut(number, str(e)))
     if not rows:
-        raise PublishedError("has a header and no rows")
-    frame = pd.DataFrame(rows)
+        raise PublishedError(_listed(left_out) or "has a header and no rows")
+    frame = _with_units(pd.DataFrame(rows))
     unknown = [name for name in header if name and name not in (*COLUMNS, *SHORT_FORM * short)]
     notes = [f"columns without a meaning here, not read: {', '.join(unknown)}"] if unknown else []
-    return Published(frame, notes)
+    notes += [f"{said} ({counted(n, 'row')})" for said, n in told.items()]
+    if left_out:
+        were = "were" if len(left_out) > 1 else "was"
+        notes.append(f"{counted(len(left_out), 'row')} {were} left out: {_listed(left_out)}")
+    return Published(frame, notes, left_out)
+
+
+def _listed(left_out: Sequence[LeftOut]) -> str:
+    """The first of these rows in words."""
+    more = f"; and {len(left_out) - NAMED} more" if len(left_out) > NAMED else ""
+    return "; ".join(map(str, left_out[:NAMED])) + more
+
+
+def _with_units(rows: pd.DataFrame) -> pd.DataFrame:
+    """An accuracy is a percentage where its table has a value above 1, else a share."""
+    most = rows.groupby(["source_id", "table", "kind"])["value"].transform("max")
+    told = most.gt(1).map({True: "percent", False: "share"})
+    return rows.assign(unit=rows["unit"].where(rows["unit"] != ACCURACY, told))
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
@@ -255,102 +366,138 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 def _header(line: str) -> tuple[str, list[str]]:
     """The separator, and the names of the columns in lower case."""
     separator = max(",;\t", key=line.count)
-    header = [name.strip().lower() for name in next(csv.reader([line], delimiter=separator))]
+    try:
+        header = [name.strip().lower() for name in next(csv.reader([line], delimiter=separator))]
+    except csv.Error as e:
+        raise PublishedError(f"the header is no CSV: {e}") from None
     if twice := sorted({name for name in header if name and header.count(name) > 1}):
         raise PublishedError(f"names a column twice: {', '.join(twice)}")
     return separator, header
 
 
-def _kind_and_unit(cells: dict[str, str], line: int) -> dict[str, str]:
+def lines_of(text: str, separator: str) -> Iterator[tuple[int, list[str] | str]]:
+    """The fields of each row with the number of its last line, header and empty rows left out.
+
+    Where a line is no CSV, why not, in place of the fields; the next line is read afresh.
+    """
+    lines = io.StringIO(text, newline="").readlines()
+    start, header = 0, True
+    for broken in range(1, MOST_BROKEN + 1):
+        reader, done = csv.reader(lines[start:], delimiter=separator, strict=True), 0
+        try:
+            for cells in reader:
+                done = reader.line_num
+                if any(cell.strip() for cell in cells):
+                    if not header:
+                        yield start + done, [cell.strip() for cell in cells]
+                    header = False
+            return
+        except csv.Error as e:
+            if header:
+                raise PublishedError(f"the header is no CSV: {e}") from None
+            start += done + 1
+            end = "; it is the last line that was read" if broken == MOST_BROKEN else ""
+            yield start, f"is no CSV: {e}{end}"
+
+
+def _cells(header: list[str], cells: list[str], separator: str, short: bool) -> dict[str, str]:
+    """The fields of a row by their columns, in the words of the long form."""
+    if len(cells) > len(header):
+        raise PublishedError(
+            f"has {len(cells)} fields and the header {len(header)}; quote a field that holds {separator!r}"
+        )
+    found = dict(zip(header, [*cells, *[""] * (len(header) - len(cells))], strict=True))
+    return found | _kind_and_unit(found) if short else found
+
+
+def _kind_and_unit(cells: dict[str, str]) -> dict[str, str]:
     """What a row of the short form says, in the words of the long one."""
     quantity = SHORT_QUANTITIES.get(cells["quantity"].lower())
     if quantity is None:
         raise PublishedError(
-            f"line {line}: unknown quantity {cells['quantity']!r}; it is one of {', '.join(SHORT_QUANTITIES)}"
+            f"unknown quantity {cells['quantity']!r}; it is one of {', '.join(SHORT_QUANTITIES)}"
         )
-    phase = SHORT_PHASES.get(cells["phase"].lower())
+    phase = PHASES.get(_spaced(cells["phase"]))
     if phase is None:
-        raise PublishedError(f"line {line}: unknown phase {cells['phase']!r}; it is 'iid' or 'ood'")
+        raise PublishedError(f"unknown phase {cells['phase']!r}; it is 'iid' or 'ood'")
     subject, unit = quantity
     return {"kind": f"{subject or cells['our_task'] or 'composition'} {phase}", "unit": unit}
 
 
-def lines_of(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """The fields of each row with the number of its last line, header and empty rows left out."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    header = True
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                if not header:
-                    yield reader.line_num, [cell.strip() for cell in cells]
-                header = False
-    except csv.Error as e:
-        raise PublishedError(f"line {reader.line_num} is no CSV: {e}") from None
-
-
-def _row(cells: dict[str, str], line: int, decimal_comma: bool) -> dict[str, object]:
-    """One checked row."""
-
-    def wrong(what: str) -> PublishedError:
-        return PublishedError(f"line {line}: {what}")
-
+def _row(cells: dict[str, str], line: int, decimal_comma: bool, told: Counter[str]) -> dict[str, object]:
+    """One checked row; what was read with some freedom is counted in `told`."""
     row: dict[str, object] = {name: cells.get(name, "") for name in COLUMNS}
     for name in ("source", "table", "kind", "encoding", "value", "unit", "better"):
         if not row[name]:
-            raise wrong(f"{name} is empty; leave out a row that has none")
-    kind = _chosen(cells["kind"], KINDS)
-    if kind is None:
-        near = difflib.get_close_matches(
-            " ".join(cells["kind"].lower().split()), [k.lower() for k in KINDS], 1, 0.5
-        )
-        hint = f"; did you mean {KINDS[[k.lower() for k in KINDS].index(near[0])]!r}?" if near else ""
-        raise wrong(
-            f"unknown kind {cells['kind']!r}{hint} A kind is one of {', '.join(SUBJECTS)}, then 'at L' or 'beyond L'"
-        )
-    unit = _chosen(SHORT_UNITS.get(cells["unit"].lower(), cells["unit"]), UNITS)
-    if unit is None:
-        raise wrong(f"unknown unit {cells['unit']!r}; a unit is one of {', '.join(UNITS)}")
-    better = _chosen(cells["better"], ("higher", "lower"))
+            raise PublishedError(f"{name} is empty")
+    printed = _chosen(SHORT_UNITS.get(" ".join(cells["unit"].lower().split()), cells["unit"]), RANGES)
+    if printed is None:
+        raise PublishedError(f"unknown unit {cells['unit']!r}; a unit is one of {', '.join(UNITS)}")
+    better = DIRECTIONS.get(" ".join(cells["better"].lower().split()))
     if better is None:
-        raise wrong(f"better is {cells['better']!r}; it is 'higher' or 'lower'")
-    if unit in ("perplexity", "bits") and better == "higher":
-        raise wrong(f"{unit} is better when lower, and better says 'higher'")
+        raise PublishedError(f"better is {cells['better']!r}; it is 'higher' or 'lower'")
+    if printed in ("perplexity", "bits", "nats") and better == "higher":
+        raise PublishedError(f"{printed} is better when lower, and better says 'higher'")
+    unit, value, low, high = _value(cells["value"], printed, decimal_comma)
+    trained, asked = (_length(name, cells.get(name, ""), decimal_comma) for name in ("trained_at", "read_at"))
+    longer = asked > trained if math.isfinite(asked + trained) else None
+    subject, phase = _kind(cells["kind"], unit, longer, told)
+    if (phase == AT and asked > trained) or (phase == BEYOND and asked <= trained):
+        raise PublishedError(f"kind says {phase!r}, but it was trained at {trained:g} and read at {asked:g}")
     grade = cells.get("grade", "").upper()
     if grade and grade not in GRADES:
-        raise wrong(f"grade {cells['grade']!r} is none of {', '.join(GRADES)}")
-    value = _number(cells["value"], decimal_comma)
-    if value is None:
-        raise wrong(
-            f"value {cells['value']!r} is not a finite number in digits; leave out a row that has none"
+        told[f"grade {cells['grade']!r} is none of {', '.join(GRADES)}, and is not read"] += 1
+        grade = ""
+    arxiv = _arxiv(cells.get("arxiv", ""))
+    if cells.get("arxiv", "") and not arxiv:
+        told[f"arxiv {cells['arxiv']!r} is no number as 2104.09864, and is not read"] += 1
+    return row | {
+        "kind": f"{subject} {phase}",
+        "unit": unit,
+        "better": better,
+        "grade": grade,
+        "value": value,
+        "low": low,
+        "high": high,
+        "trained_at": trained,
+        "read_at": asked,
+        "arxiv": arxiv,
+        "phase": phase,
+        "line": line,
+        "source_id": re.sub(r"v\d+$", "", arxiv or _arxiv(cells["source"])) or cells["source"],
+    }
+
+
+def _kind(text: str, unit: str, longer: bool | None, told: Counter[str]) -> tuple[str, str]:
+    """The subject and the phase of a kind; one without a phase is read by `longer`, where the lengths are known."""
+    words = _spaced(text).split()
+    parts = ((" ".join(words[:n]), " ".join(words[n:])) for n in range(len(words), 0, -1))
+    name, rest = next(((name, rest) for name, rest in parts if name in WORDS), ("", ""))
+    if not name:
+        said = " ".join(words)
+        for ending in sorted(PHASES, key=len, reverse=True):
+            said = said.removesuffix(f" {ending}")
+        near = difflib.get_close_matches(said, WORDS, 1, 0.75)
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        raise PublishedError(
+            f"unknown kind {text!r}{hint} A kind is one of {', '.join(SUBJECTS)}, then 'at L' or 'beyond L'"
         )
-    low, high = {"share": (0, 1), "percent": (0, 100), "bits": (0, math.inf), "perplexity": (1, math.inf)}[
-        unit
-    ]
-    if not low <= value <= high:
-        raise wrong(f"value {cells['value']} is no {unit} ({low} to {high})")
-    phase = AT if kind.endswith(AT) else BEYOND
-    lengths = {}
-    for name in ("trained_at", "read_at"):
-        text = cells.get(name, "")
-        length = _number(text, decimal_comma) if text else math.nan
-        if length is None or length <= 0:
-            raise wrong(
-                f"{name} {text!r} is not a positive number in digits, as 4096; leave it empty where it is unknown"
-            )
-        lengths[name] = length
-    trained, asked = lengths["trained_at"], lengths["read_at"]
-    if (phase == AT and asked > trained) or (phase == BEYOND and asked <= trained):
-        raise wrong(f"kind says {phase!r}, but it was trained at {trained:g} and read at {asked:g}")
-    arxiv = re.sub(r"^arxiv:", "", cells.get("arxiv", ""), flags=re.IGNORECASE)
-    if arxiv and not re.fullmatch(r"\d{4}\.\d{4,5}(v\d+)?", arxiv):
-        raise wrong(
-            f"arxiv {cells['arxiv']!r} is no number as 2104.09864; leave it empty where there is none"
+    phase = PHASES.get(rest)
+    if not rest and longer is not None:
+        phase = BEYOND if longer else AT
+    if phase is None:
+        raise PublishedError(
+            f"kind {text!r} says neither 'at L' nor 'beyond L'; did you mean '{name} at L' or '{name} beyond L'?"
         )
-    row |= {"kind": kind, "unit": unit, "better": better, "grade": grade, "value": value, **lengths}
-    row |= {"arxiv": arxiv, "phase": phase, "line": line}
-    row["source_id"] = re.sub(r"v\d+$", "", arxiv) or cells["source"]
-    return row
+    subject = WORDS[name] if WORDS[name] != "language" else BY_UNIT.get(unit, "downstream")
+    if name in UNSURE:
+        told[f"kind {text!r} is read as {subject!r}"] += 1
+    return subject, phase
+
+
+def _spaced(text: str) -> str:
+    """In lower case, with single spaces for hyphens, underscores, parentheses and colons."""
+    return " ".join(re.sub(r"[-_():]", " ", text.lower()).split())
 
 
 def _chosen(text: str, known: Iterable[str]) -> str | None:
@@ -358,13 +505,78 @@ def _chosen(text: str, known: Iterable[str]) -> str | None:
     return next((name for name in known if name.lower() == " ".join(text.lower().split())), None)
 
 
+_VALUE = re.compile(
+    r"(?P<bound>[<>≤≥]=?)?\s*(?P<number>[-+−]?[\d.,]+(?:e[-+]?\d+)?|inf(?:inity)?|∞)\s*(?P<percent>%)?"
+    r"\s*(?:(?:±|\+/?-)\s*[\d.,]+|\([-+±]?\s*[\d.,]+%?\))?\s*(?P<behind>%)?",
+    re.IGNORECASE,
+)  # 50.1, 50.1 %, 50.1±0.3, 50.1 (0.3), >1000, inf
+_THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?")
+
+
+def _value(text: str, unit: str, decimal_comma: bool) -> tuple[str, float, float, float]:
+    """The unit, the number that is printed, and the least and the greatest value that it allows.
+
+    A spread behind a number is not read. Infinity is a value above all others.
+
+    >>> _value("50.1 (0.3)", "percent", False), _value(">1000", "perplexity", False)
+    (('percent', 50.1, 50.1, 50.1), ('perplexity', 1000.0, 1000.0, inf))
+    """
+    plain = re.sub(r"[*†‡$]", "", text.replace(r"\pm", "±").replace(r"\%", "%")).strip()
+    found = _VALUE.fullmatch(plain)
+    number = None
+    if found and found["number"][0] in "i∞I":
+        number = math.inf
+    elif found:
+        number = _number(found["number"].replace("−", "-"), decimal_comma)
+    if found is None or number is None:
+        raise PublishedError(f"value {text!r} is not a finite number in digits")
+    if found["percent"] or found["behind"]:
+        if unit not in ("share", "percent", ACCURACY):
+            raise PublishedError(f"value {text!r} is no {unit}")
+        number, unit = (number / 100, unit) if unit == "share" else (number, "percent")
+    least, most = RANGES[unit]
+    if not least <= number <= most:
+        raise PublishedError(f"value {text} is no {unit} ({least} to {most})")
+    bound = (found["bound"] or " ")[0]
+    return unit, number, -math.inf if bound in "<≤" else number, math.inf if bound in ">≥" else number
+
+
 def _number(text: str, decimal_comma: bool) -> float | None:
-    """A finite number; in a file with semicolons a comma may stand for the point."""
+    """A finite number; in a file with semicolons a comma may stand for the point, else between thousands."""
+    if decimal_comma:
+        text = text.replace(",", ".")
+    elif _THOUSANDS.fullmatch(text):
+        text = text.replace(",", "")
     try:
-        value = float(text.replace(",", ".") if decimal_comma else text)
+        value = float(text)
     except ValueError:
         return None
     return value if math.isfinite(value) and "_" not in text else None
+
+
+def _length(name: str, text: str, decimal_comma: bool) -> float:
+    """A length in tokens, NaN where it is empty: 4096, 4,096 or 4k."""
+    if not text:
+        return math.nan
+    digits, times = text.lower().removesuffix("tokens").strip(), 1
+    if digits[-1:] in ("k", "m"):
+        digits, times = digits[:-1].strip(), 2 ** {"k": 10, "m": 20}[digits[-1]]
+    length = _number(digits, decimal_comma and not _THOUSANDS.fullmatch(digits))
+    if length is None or length <= 0:
+        raise PublishedError(
+            f"{name} {text!r} is not a positive number in digits, as 4096; leave it empty where it is unknown"
+        )
+    return length * times
+
+
+def _arxiv(text: str) -> str:
+    """The arXiv number that a text is, or has behind "arXiv:" or in an address; "" where there is none.
+
+    >>> _arxiv("https://arxiv.org/abs/2512.07805v2"), _arxiv("2104.09864"), _arxiv("ALiBi 2022")
+    ('2512.07805v2', '2104.09864', '')
+    """
+    found = re.search(r"(?:^|arxiv:\s*|arxiv\.org/\w+/)(\d{4}\.\d{4,5}(?:v\d+)?)(?!\d)", text, re.IGNORECASE)
+    return found[1] if found else ""
 
 
 def named(name: str, known: Iterable[str]) -> str:
@@ -381,17 +593,24 @@ def named(name: str, known: Iterable[str]) -> str:
     by_plain = ALIASES | {_plain(ours): ours for ours in [*ALIASES.values(), *known]}
 
     def found(text: str) -> str:
-        words = [word for word in re.findall(r"[^\W_]+", text.lower()) if word not in FILLERS]
+        words = [word for word in re.findall(r"[^\W_]+", _signs(text.lower())) if word not in FILLERS]
         return by_plain.get(_plain(text)) or by_plain.get(_plain("".join(words)), "")
 
-    name = re.sub(REFERENCE, "", name)
+    by_author = found(re.sub(AUTHORS, r" \1", name, flags=re.IGNORECASE))  # "Relative (Shaw et al., 2018)"
+    name = re.sub(REFERENCE, "", name, flags=re.IGNORECASE)
     parts = re.fullmatch(r"(.+)\((.+)\)\s*", name)
     inside = found(parts[2]) if parts else ""
-    return found(name) or (inside if parts and found(parts[1]) == inside else "")
+    host = parts is not None and parts[1].strip().lower() in HOSTS
+    return by_author or found(name) or (inside if parts and (host or found(parts[1]) == inside) else "")
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+    return re.sub(r"[^a-z0-9]", "", _signs(name.lower()))
+
+
+def _signs(name: str) -> str:
+    """With letters for the plus signs that end a name: RoPE++ is not RoPE."""
+    return re.sub(r"\+\s*$", "plus", re.sub(r"\+\+", "pp", name))
 
 
 def margin(kind: str, unit: str) -> float:

@@ -34,10 +34,15 @@ SIZES = ("STANDARD_2", "LARGE")  # train at equal lengths
 RATES, SAMPLE = (1 / 3, 1.0, 3.0), 6  # of the profile's rate; encodings that are trained at all of them
 # `times` counts steps and `rate` is a learning rate, both in units of the profile's.
 RUNS = ["task", "encoding", "seed", "times", "rate", "gate", "learned", "length", "score"]
-RECIPE = ("model", "train_length", "steps", "tokens", "learning_rate", "warmup", "weight_decay", "clip")
-
+RECIPE = (
+    *("model", "train_length", "steps", "tokens", "corpus"),
+    *("learning_rate", "warmup", "weight_decay", "clip", "floor"),
+)
 
 TRIALS = Path(__file__).parents[1] / "trials2.jsonl"  # of STANDARD_2 and LARGE, on validation
+
+
+NOTHING = "no runs"
 
 
 class Verdict(NamedTuple):
@@ -90,10 +95,14 @@ def of_plan(runs: pd.DataFrame, times: float = 1.0, rate: float = 1.0) -> pd.Dat
     return runs[here & runs["encoding"].isin(REFERENCES)]
 
 
-def learned(runs: pd.DataFrame) -> list[Verdict]:
+def learned(runs: pd.DataFrame, tasks: Iterable[str]) -> list[Verdict]:
     """Rule (a): each reference passes each gate with each of three seeds, or `nope` fails for a reason on the page."""
     found = []
-    for task, of_task in runs.groupby("task"):
+    for task in tasks:
+        of_task = runs[runs["task"] == task]
+        if of_task.empty:
+            found.append(Verdict("a", task, None, NOTHING))
+            continue
         passed = (
             of_task.groupby(["encoding", "seed"])["learned"].all().groupby("encoding").agg(["sum", "size"])
         )
@@ -107,21 +116,26 @@ def learned(runs: pd.DataFrame) -> list[Verdict]:
         )
         broken = set(failed.index) - ({EXCUSED} if reasoned else set())
         met = False if broken else None if missing else True
-        found.append(Verdict("a", str(task), met, "; ".join(text) or "all pass"))
+        found.append(Verdict("a", task, met, "; ".join(text) or "all pass"))
     return found
 
 
-def separating(runs: pd.DataFrame) -> list[Verdict]:
-    """Rule (b): at every scored length the references' median lies within LOW and HIGH."""
+def separating(runs: pd.DataFrame, tasks: Iterable[str]) -> list[Verdict]:
+    """Rule (b): at every scored length the references' median, over three seeds, lies within LOW and HIGH."""
     found = []
-    for task, of_task in runs.groupby("task"):
+    for task in tasks:
+        of_task = runs[runs["task"] == task]
+        if of_task.empty:
+            found.append(Verdict("b", task, None, NOTHING))
+            continue
+        seeds = of_task.groupby("encoding")["seed"].nunique()
         means = of_task.groupby(["length", "encoding"])["score"].mean()
         medians = means.groupby("length").median()
-        missing = [n for n in REFERENCES if n not in set(of_task["encoding"])]
+        missing = [name for name in REFERENCES if seeds.get(name, 0) < SEEDS]
         text = [f"median {value:.2f} at {length:g}" for length, value in medians.items()]
-        text += [f"without {', '.join(missing)}"] if missing else []
+        text += [f"fewer than {SEEDS} seeds of {', '.join(missing)}"] if missing else []
         met = None if missing else bool(medians.between(LOW, HIGH).all())
-        found.append(Verdict("b", str(task), met, "; ".join(text)))
+        found.append(Verdict("b", task, met, "; ".join(text)))
     return found
 
 
@@ -160,7 +174,8 @@ def enough(tried: pd.DataFrame, tasks: Iterable[str]) -> list[Verdict]:
         tried_at = both.reset_index().groupby("encoding")["length"].agg(set)
         known = {name for name, at_lengths in tried_at.items() if at_lengths >= lengths}
         missing = [n for n in REFERENCES if n not in known]
-        text = [f"{name} by {moved:+.2f} at {length:g}" for (name, length), moved in far.items()]
+        text = [f"{len(far)} of {len(gap)} move, {int((far > 0).sum())} of them up"] if len(far) else []
+        text += [f"{name} by {moved:+.2f} at {length:g}" for (name, length), moved in far.items()]
         text += [f"no trials of two seeds and a doubling of {', '.join(missing)}"] if missing else []
         met = False if len(far) else None if missing else True
         found.append(Verdict("d", task, met, "; ".join(text) or "none moves"))
@@ -168,13 +183,19 @@ def enough(tried: pd.DataFrame, tasks: Iterable[str]) -> list[Verdict]:
 
 
 def equal_effort(records: Iterable[Record]) -> list[Verdict]:
-    """Rule (e): all encodings of a task have one recipe."""
-    recipes: dict[str, set[str]] = {}
+    """Rule (e): all encodings of a task have one recipe; two at least tell."""
+    recipes: dict[str, dict[str, set[str]]] = {}
     for r in records:
         if "learning_rate" in r.setup and r.setup.get("steps"):
             recipe = json.dumps({key: r.setup.get(key) for key in RECIPE}, sort_keys=True)
-            recipes.setdefault(r.task, set()).add(recipe)
-    return [Verdict("e", t, len(kinds) == 1, counted(len(kinds), "recipe")) for t, kinds in recipes.items()]
+            recipes.setdefault(r.task, {}).setdefault(r.encoding, set()).add(recipe)
+    found = []
+    for task, by_encoding in recipes.items():
+        kinds = set().union(*by_encoding.values())
+        met = False if len(kinds) > 1 else True if len(by_encoding) > 1 else None
+        said = f"{counted(len(kinds), 'recipe')} of {counted(len(by_encoding), 'encoding')}"
+        found.append(Verdict("e", task, met, said))
+    return found
 
 
 def other_rates(runs: pd.DataFrame, tasks: Sequence[str]) -> Verdict:
@@ -203,8 +224,8 @@ def balanced(records: Iterable[Record]) -> list[Verdict]:
     if shares.empty:
         return [Verdict("f", "all", None, "fewer than two ranked encodings")]
     large = shares[shares > INFLUENCE / len(shares)]
-    text = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
-    return [Verdict("f", "all", large.empty, f"{text}; allowed {INFLUENCE / len(shares):.2f}")]
+    text = ", ".join(f"{name} {share:.3f}" for name, share in shares.items())
+    return [Verdict("f", "all", large.empty, f"{text}; allowed {INFLUENCE / len(shares):.3f}")]
 
 
 def verdicts(records: list[Record], trials: pd.DataFrame | None = None, profile: str = "") -> list[Verdict]:
@@ -212,13 +233,15 @@ def verdicts(records: list[Record], trials: pd.DataFrame | None = None, profile:
     runs = of_records(records)
     tried = pd.DataFrame(columns=RUNS) if trials is None else trials
     judged = of_plan(tried) if runs.empty else runs
+    trained = [plan.name for plan in about.tasks(profile) if plan.context is not None]
+    tasks = list(dict.fromkeys([*trained, *sorted({*judged["task"], *tried["task"]})]))
     return [
-        *learned(judged),
-        *separating(judged),
+        *learned(judged, tasks),
+        *separating(judged, tasks),
         *trained_at(profile),
-        *enough(tried, sorted({*judged["task"], *tried["task"]})),
+        *enough(tried, tasks),
         *equal_effort(records),
-        other_rates(tried, [plan.name for plan in about.tasks(profile) if plan.context is not None]),
+        other_rates(tried, trained),
         *balanced(records),
     ]
 

@@ -41,6 +41,9 @@ class Trend(NamedTuple):
     precisions: list[str]  # of the compared runs: "float32", or "float16, float32"
     rates: list[str]  # learning rates of the compared runs, which are chosen for each size: "0.004 to 0.006"
     tasks: list[str]  # with an equal RECIPE in all profiles, and scores of the quantity
+    fallen: dict[
+        str, tuple[float, ...]
+    ]  # the encodings whose score at L falls with size, with it at each size
     pairs: pd.DataFrame  # COLUMNS; better and worse are those of the smallest size
 
     @property
@@ -56,16 +59,31 @@ class Trend(NamedTuple):
         """What a pair that is compared on some of the tasks alone says of it; nothing where it has all."""
         return f" ({tasks} of {len(self.tasks)} tasks)" if tasks < len(self.tasks) else ""
 
+    @property
+    def doubt(self) -> str:
+        """Which encodings a larger size serves worse, and the verdicts of their pairs; empty where there is none."""
+        if not self.fallen:
+            return ""
+        named = ", ".join(
+            f"{name} ({', '.join(f'{score:.2f}' for score in scores)})"
+            for name, scores in self.fallen.items()
+        )
+        among = self.pairs[self.pairs[["better", "worse"]].isin(set(self.fallen)).any(axis=1)]
+        return (
+            f"The score at L falls with the size of the model: {named}. The training may be the "
+            f"cause: each size has one learning rate for all encodings. Pairs with such an encoding: {_counts(among)}."
+        )
+
 
 def trend(profiles: Mapping[str, Sequence[Record]], of: str = "score") -> Trend:
     """Compare the sizes on the tasks and conditions that all profiles have; `of` is one of ranking.QUANTITIES.
 
-    A pair is compared on conditions that both encodings have at every size. A difference has its 95 % interval over
-    seeds. `stands`: all intervals lie on the same side of 0. `does not carry over`: two lie on opposite sides.
-    `unknown`: no two do, and one holds 0 or has no two seeds. The slope is per doubling of the parameters, by least
-    squares weighed by the inverse variances; low and high are its 95 % interval. Each size has the learning rate that
-    suits it, so what differs between sizes is the effect of both. TrendError with fewer than two sizes
-    or nothing in common.
+    A pair is compared on conditions that both encodings have at every size. A task in which one of the two has fewer
+    than two seeds at some size is left out, where another remains. A difference has its 95 % interval over seeds.
+    `stands`: all intervals lie on the same side of 0. `does not carry over`: two lie on opposite sides. `unknown`: no
+    two do, and one holds 0 or has no two seeds. The slope is per doubling of the parameters, by least squares weighed
+    by the inverse variances; low and high are its 95 % interval. A size has a learning rate of its own, so what
+    differs between sizes is the effect of both. TrendError with fewer than two sizes or nothing in common.
     """
     if of not in ranking.QUANTITIES:
         raise TrendError(f"no quantity {of!r}; there are: {', '.join(ranking.QUANTITIES)}")
@@ -79,7 +97,10 @@ def trend(profiles: Mapping[str, Sequence[Record]], of: str = "score") -> Trend:
     if not alike:
         raise TrendError("the profiles have no task with the same training length, steps and tokens")
     table = {name: score_table(records) for name, records in profiles.items()}
-    common = set.intersection(*(_counted(s[s["task"].isin(alike)], of) for s in table.values()))
+    common, at_length = (
+        set.intersection(*(_counted(s[s["task"].isin(alike)], kind) for s in table.values()))
+        for kind in (of, "at_length")
+    )
     tasks = sorted({task for task, *_ in common})
     if not tasks:
         raise TrendError(f"the profiles have no score in common of the quantity {of!r}")
@@ -91,13 +112,16 @@ def trend(profiles: Mapping[str, Sequence[Record]], of: str = "score") -> Trend:
     ranks = [ranking.rank(s) for s in scores]
     names = sorted(set.intersection(*(set(r.data.encodings) for r in ranks)))
     doublings = np.log2([size[name] for name in order])
-    have = [_cells(r) for r in ranks]
+    have, several = [_cells(r) for r in ranks], [_in_two_seeds(s) for s in scores]
     ranked = {frozenset(common): ranks}
     lines = []
     for a, b in itertools.combinations(names, 2):
         shared = [cells[a] & cells[b] for cells in have]
+        sure = set.intersection(*(has[a] & has[b] for has in several))
+        if left := [frozenset(cell for cell in cells if cell[0] in sure) for cells in shared] if sure else []:
+            shared = left
         both = frozenset.intersection(*shared)
-        on = frozenset(common) if len(set(shared)) == 1 else both
+        on = frozenset(common) if {*shared} == {frozenset(common)} else both
         if on not in ranked:
             ranked[on] = [ranking.rank(_of_cells(s, on)) for s in scores]
         line = _line(a, b, [_difference(r, a, b, of) for r in ranked[on]], doublings)
@@ -113,6 +137,7 @@ def trend(profiles: Mapping[str, Sequence[Record]], of: str = "score") -> Trend:
             _rates([r for r in profiles[name] if r.encoding in names and r.task in tasks]) for name in order
         ],
         tasks=tasks,
+        fallen=_fallen([_of_cells(table[name], at_length) for name in order], names),
         pairs=pd.DataFrame(lines, columns=COLUMNS),
     )
 
@@ -157,6 +182,36 @@ def _cells(r: ranking.Ranking) -> dict[str, frozenset[tuple[Any, ...]]]:
         name: frozenset(cell for cell, there in zip(every, has, strict=True) if there)
         for name, has in zip(r.data.encodings, r.data.has_cell, strict=True)
     }
+
+
+def _in_two_seeds(scores: pd.DataFrame) -> dict[str, set[str]]:
+    """By encoding: the tasks in which it has two seeds or more."""
+    counts = scores.groupby(["encoding", "task"], observed=True)["seed"].nunique()
+    found: dict[str, set[str]] = defaultdict(set)
+    for name, task in counts.index[counts >= ranking.FEWEST]:
+        found[name].add(task)
+    return found
+
+
+def _fallen(scores: Sequence[pd.DataFrame], names: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    """The encodings whose score at L falls with size, with it at each size; `scores` are in order of size.
+
+    It falls where its 95 % interval at some size lies below the one at a smaller size.
+    """
+    if any(s.empty for s in scores):
+        return {}
+    tables = [ranking.rank(s).at_length.table.set_index("encoding").reindex(names) for s in scores]
+    found = {}
+    for name in names:
+        rows = [part.loc[name] for part in tables]
+        if any(large["high"] < small["low"] for small, large in itertools.combinations(rows, 2)):
+            found[name] = tuple(float(row["score"]) for row in rows)
+    return found
+
+
+def _counts(pairs: pd.DataFrame) -> str:
+    """How many pairs have each verdict, in words."""
+    return ", ".join(f"{v} {int((pairs['verdict'] == v).sum())}" for v in (STANDS, FAILS, UNKNOWN))
 
 
 def _size(runs: pd.DataFrame) -> float:
@@ -219,9 +274,9 @@ def _slope(gap: np.ndarray, error: np.ndarray, doublings: np.ndarray) -> tuple[f
 
 def to_markdown(found: Trend) -> str:
     """The sizes, the verdicts counted, and a line for each pair."""
-    counts = ", ".join(f"{v} {int((found.pairs['verdict'] == v).sum())}" for v in (STANDS, FAILS, UNKNOWN))
     head = ["better", "worse", *found.profiles, "slope per doubling", "verdict"]
-    lines = [f"{', '.join(found.sizes)}. Tasks: {', '.join(found.tasks)}. Pairs: {counts}.", ""]
+    lines = [f"{', '.join(found.sizes)}. Tasks: {', '.join(found.tasks)}. Pairs: {_counts(found.pairs)}.", ""]
+    lines += [found.doubt, ""] if found.doubt else []
     lines += [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for row in found.pairs.itertuples():
         slope = f"{row.slope:+.3f} ({row.low:+.3f} to {row.high:+.3f})" if np.isfinite(row.slope) else "-"
@@ -311,6 +366,7 @@ def to_json(found: Trend) -> dict[str, Any]:
         "profiles": dict(zip(found.profiles, found.parameters, strict=True)),
         "precisions": dict(zip(found.profiles, found.precisions, strict=True)),
         "tasks": found.tasks,
+        "fallen": {name: list(scores) for name, scores in found.fallen.items()},
         "pairs": pairs.to_dict("records"),
     }
 

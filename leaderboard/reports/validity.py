@@ -5,12 +5,14 @@ encodings count that a table separates by more than a margin. A pair *agrees* or
 separated (p < 0.05, uncorrected), else it is *not separated*. A pair with a preview has no test: it is not
 separated. tau is the share of the other pairs in the published direction minus the share in the opposite one. Its 95 %
 interval resamples sources, because tables of one paper share models and baselines; of one source there is none.
+
+A task that the board tests beyond L alone is judged at L by its gate: the score on validation examples of length L.
 """
 
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -20,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pebench.leaderboard.about import PUBLISHED
-from pebench.leaderboard.board import Board
+from pebench.leaderboard.board import Board, reading
 from pebench.leaderboard.printing import plain
 from pebench.leaderboard.ranking import LEVEL
 from pebench.leaderboard.reports import rules, trend, trials
@@ -28,8 +30,9 @@ from pebench.leaderboard.reports.published import (
     AMBIGUOUS,
     AT,
     BEYOND,
+    NAMED,
+    LeftOut,
     Published,
-    PublishedError,
     margin,
     named,
     read,
@@ -46,11 +49,14 @@ from pebench.leaderboard.reports.quantities import (
     train_lengths,
     trained_at,
 )
-from pebench.suite.results.metrics import counted
+from pebench.suite.results.metrics import METRICS, counted
+from pebench.suite.results.record import newest
 
 DRAWS = 4000
 AGREE, CONTRADICT, NOT_SEPARATED = "agree", "contradict", "not separated"
-_TABLE = ["source_id", "source", "table", "kind", "trained_at", "read_at", "size"]  # what makes one table
+BY_GATE = f"{AT} by the gate"  # a phase of a task that is scored beyond L alone
+_PLACE = ["source_id", "source", "table", "kind", "trained_at", "read_at", "size"]
+_TABLE = [*_PLACE, "unit", "better"]  # what makes one table
 _PAIR = [
     *("number", "source_id", "source", "table", "kind", "better", "worse", "published", "same_class"),
     *("learned", "difference", "p", "seeds", "visible", "verdict"),
@@ -132,6 +138,7 @@ class Validity:
     unmatched: dict[str, int]  # published names without a counterpart in the registry -> rows
     absent: dict[str, int]  # encodings of the registry that are not on this board -> rows
     notes: list[str]
+    left_out: list[LeftOut]  # rows that cannot be read
     pairs: pd.DataFrame = field(repr=False)
 
     @property
@@ -141,7 +148,7 @@ class Validity:
 
 
 def validity(board: Board, published: Published, registered: Iterable[str] = ()) -> Validity:
-    """Compare a board with published tables. PublishedError where the tables contradict themselves.
+    """Compare a board with published tables.
 
     `registered` names further encodings than the board and our transcription: they are absent, not unmatched.
     """
@@ -149,7 +156,8 @@ def validity(board: Board, published: Published, registered: Iterable[str] = ())
     known = board.ranking.data.encodings
     every = {*known, *_transcribed(), *registered}
     rows = rows.assign(
-        ours=rows["encoding"].map({name: named(name, every) for name in set(rows["encoding"])})
+        ours=rows["encoding"].map({name: named(name, every) for name in set(rows["encoding"])}),
+        number=rows.groupby(_TABLE, dropna=False).ngroup(),
     )
     unmatched = _counts(rows[rows["ours"] == ""]["encoding"])
     notes += [
@@ -159,9 +167,8 @@ def validity(board: Board, published: Published, registered: Iterable[str] = ())
     ]
     rows = rows[rows["ours"] != ""]
     absent = _counts(rows[~rows["ours"].isin(known)]["ours"])
-    rows, repeated = _once(rows[rows["ours"].isin(known)])
-    if repeated:
-        notes.append(f"{counted(repeated, 'row')} said twice, read once")
+    rows, noticed = _once(rows[rows["ours"].isin(known)])
+    notes += noticed
     pairs, ties, unmeasured = _pairs(board, rows)
     tables = published.rows.groupby(_TABLE, dropna=False, as_index=False)["encoding"].nunique()
     if alone := int((tables["encoding"] < 2).sum()):
@@ -187,6 +194,7 @@ def validity(board: Board, published: Published, registered: Iterable[str] = ())
         unmatched=unmatched,
         absent=absent,
         notes=notes,
+        left_out=published.left_out,
         pairs=pairs,
     )
 
@@ -199,27 +207,39 @@ def _counts(names: pd.Series) -> dict[str, int]:
     return {str(name): int(n) for name, n in names.value_counts().sort_index().items()}
 
 
-def _once(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """Without rows that repeat another, and how many those were; PublishedError where two rows differ."""
-    for column, key in (("unit", _TABLE), ("better", _TABLE), ("value", [*_TABLE, "ours"])):
-        tables = rows.groupby(key, dropna=False)
-        several = rows[tables[column].transform("nunique") > 1]
-        if several.empty:
-            continue
-        number = tables.ngroup()[several.index]
-        table = several[number == number.iloc[0]]
-        first = table.iloc[0]
-        where = f"{first['source']}, {first['table']} ({first['kind']})"
-        if column == "value":
-            lines = ", ".join(map(str, table["line"]))
-            raise PublishedError(
-                f"{where} has several values of {first['ours']} (lines {lines}); average them, or tell them apart by "
-                "table, size or length"
+def _once(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """One row of an encoding in a table, and notes on the others.
+
+    Rows that repeat another are read once. An encoding with several values is left out of that table: under two
+    names of one encoding, a paper may have two methods.
+    """
+    notes = []
+    kinds = rows.groupby(_PLACE, dropna=False)[["unit", "better"]].nunique()
+    if mixed := int(kinds.gt(1).any(axis=1).sum()):
+        notes.append(
+            f"{counted(mixed, 'table')} with more than one unit or direction: rows are compared where both are equal"
+        )
+    same = rows.groupby(["number", "ours"])
+    unlike = (same[["low", "high"]].transform("nunique") > 1).any(axis=1).astype(bool)
+    if unlike.any():
+        said = [
+            f"{name} in {part['source'].iloc[0]}, {part['table'].iloc[0]} (lines "
+            + ", ".join(
+                f"{line}: {found}" for line, found in zip(part["line"], part["encoding"], strict=True)
             )
-        said = ", ".join(sorted(table[column].unique()))
-        raise PublishedError(f"{where} has more than one {column}: {said}; a table has one")
-    kept = rows.drop_duplicates([*_TABLE, "ours"])
-    return kept, len(rows) - len(kept)
+            + ")"
+            for (_, name), part in rows[unlike].groupby(["number", "ours"])
+        ]
+        more = f"; and {len(said) - NAMED} more" if len(said) > NAMED else ""
+        notes.append(
+            f"several values of one encoding in one table, left out there: {'; '.join(said[:NAMED])}{more}. Tell them "
+            "apart by table, size or length"
+        )
+    alike = rows[~unlike]
+    kept = alike.drop_duplicates(["number", "ours"])
+    if repeated := len(alike) - len(kept):
+        notes.append(f"{counted(repeated, 'row')} said twice, read once")
+    return kept, notes
 
 
 def _pairs(board: Board, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int], dict[str, int]]:
@@ -229,22 +249,27 @@ def _pairs(board: Board, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, in
     ties: dict[str, int] = {}
     unmeasured: dict[str, int] = {}
     asked = {kind: matching(kind, board) for kind in set(rows["kind"])}
-    compared = {kind: measured(board, quantity) for kind, quantity in asked.items()}
+    at_gate = _with_gates(board)
+    compared = {
+        kind: measured(at_gate, quantity._replace(phase=AT))
+        if quantity.phase == BY_GATE
+        else measured(board, quantity)
+        for kind, quantity in asked.items()
+    }
     learned_here = {
         kind: {e.name: _learned(e.gates, quantity.task) for e in board.entries}
         for kind, quantity in asked.items()
     }
     tables: dict[int, list[Any]] = defaultdict(list)
-    for number, row in zip(rows.groupby(_TABLE, dropna=False).ngroup(), rows.itertuples(), strict=True):
-        tables[number].append(row)
+    for row in rows.itertuples():
+        tables[row.number].append(row)
     for number, table in sorted(tables.items()):
         first = table[0]
         kind, ours, gates = first.kind, compared[first.kind], learned_here[first.kind]
-        values = {row.ours: row.value for row in table}
-        for a, b in itertools.combinations(values, 2):
-            gap = values[a] - values[b]
-            relative = first.unit == "perplexity"
-            if abs(gap) / (min(values[a], values[b]) if relative else 1.0) <= margin(kind, first.unit):
+        for one, other in itertools.combinations(table, 2):
+            a, b, gap = one.ours, other.ours, _least_gap(one, other)
+            scale = min(one.value, other.value) if first.unit == "perplexity" else 1.0
+            if gap == 0 or abs(gap) / scale <= margin(kind, first.unit):
                 ties[kind] = ties.get(kind, 0) + 1
                 continue
             better, worse = (a, b) if (gap > 0) == (first.better == "higher") else (b, a)
@@ -261,6 +286,13 @@ def _pairs(board: Board, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, in
         {"same_class": bool, "learned": bool, "difference": float, "p": float, "visible": float}
     )
     return pairs, ties, unmeasured
+
+
+def _least_gap(one: Any, other: Any) -> float:
+    """One published value minus another, of bounds the least that they allow; 0 where they leave the order open."""
+    if one.low > other.high:
+        return float(one.low - other.high)
+    return float(one.high - other.low) if one.high < other.low else 0.0
 
 
 def _learned(gates: dict[str, float], task: str) -> bool:
@@ -311,8 +343,42 @@ def _kind(kind: str, board: Board, pairs: pd.DataFrame, ties: dict[str, int], ta
 def matching(kind: str, board: Board) -> Quantity:
     """The quantity of a board that a kind of published quantity is compared with."""
     phase = AT if kind.endswith(AT) else BEYOND
-    subject = kind.removesuffix(phase).strip()
-    return Quantity(task_of(subject, train_lengths(board)), phase)
+    task = task_of(kind.removesuffix(phase).strip(), train_lengths(board))
+    return Quantity(task, BY_GATE if phase == AT and task in _gated(board) else phase)
+
+
+def _gated(board: Board) -> set[str]:
+    """The tasks with a gate and no score at the training length."""
+    rows = board.scores
+    trained = rows["task"].map(train_lengths(board)).astype(float)
+    at = rows["score"].notna() & (rows["length"] == trained)
+    return set(rows.loc[rows["metric"] == "gate", "task"]) - set(rows.loc[at, "task"])
+
+
+def _with_gates(board: Board) -> Board:
+    """The board with the gates of these tasks as scores at the training length, and no others.
+
+    A gate is the mean score of the validation examples. Where the task scores shares, its error is a share's too.
+    """
+    rows, tasks = board.scores, _gated(board)
+    shares = {
+        task
+        for task in tasks
+        if {METRICS[m].unit for m in set(rows.loc[(rows["task"] == task) & rows["score"].notna(), "metric"])}
+        == {"share"}
+    }
+    gates = rows[(rows["metric"] == "gate") & rows["task"].isin(tasks)]
+    return replace(
+        board,
+        scores=gates.assign(
+            metric=["exact" if task in shares else "gate" for task in gates["task"]],
+            length=gates["task"].map(train_lengths(board)).astype(float),
+            phase="at_length",
+            floor=0.0,
+            ceiling=1.0,
+            score=gates["value"].clip(lower=0.0),
+        ),
+    )
 
 
 def _agreement(pairs: pd.DataFrame) -> Agreement:
@@ -416,13 +482,15 @@ def _cause(board: Board, source_id: str, kind: str, orders: set[tuple[str, str]]
 @cache
 def _sizes_of_rope_and_alibi() -> str:
     """How RoPE's lead on ALiBi in language at L changes between the published sizes; empty where they do not tell."""
+    task, every = "language_ends", newest(reading(PUBLISHED).records)
+    sizes = {name: [r for r in every if (r.profile, r.task) == (name, task)] for name in rules.SIZES}
     try:
-        found = trend.of_folder([PUBLISHED], rules.SIZES, "at_length")
+        found = trend.trend(sizes, "at_length")
     except trend.TrendError:
         return ""
     pairs = found.pairs
     row = pairs[(pairs["better"] == "rope") & (pairs["worse"] == "alibi") & np.isfinite(pairs["slope"])]
-    if row.empty or found.tasks != ["language_ends"]:
+    if row.empty:
         return ""
     line = next(row.itertuples())
     gaps = ", ".join(
@@ -430,7 +498,7 @@ def _sizes_of_rope_and_alibi() -> str:
         for gap, n, seeds in zip(line.differences, found.parameters, found.seeds, strict=True)
     )
     return (
-        f"`rope` minus `alibi` in `language_ends` at L: {gaps}; per doubling of the parameters, with a learning rate "
+        f"`rope` minus `alibi` in `{task}` at L: {gaps}; per doubling of the parameters, with a learning rate "
         f"for each size, {line.slope:+.3f} ({line.low:+.3f} to {line.high:+.3f})."
     )
 
@@ -496,6 +564,7 @@ def to_json(v: Validity) -> dict[str, Any]:
         "unmatched": counts(v.unmatched),
         "absent": counts(v.absent),
         "notes": v.notes,
+        "left_out": [one._asdict() for one in v.left_out],
     }
 
 
@@ -524,7 +593,10 @@ def kind_rows(v: Validity) -> list[list[str]]:
 
 
 def beside(before: Validity, after: Validity) -> str:
-    """Two boards against the same tables, a line for each kind of quantity that either can be held against."""
+    """Two boards against the same tables, a line for each kind of quantity that either can be held against.
+
+    The last lines are of the pairs that both compare, table by table.
+    """
     sides = [before, after]
     heads = ["published quantity"]
     for v in sides:
@@ -544,7 +616,19 @@ def beside(before: Validity, after: Validity) -> str:
     rows.append(
         ["all, inside one class", *(cell for v in sides for cell in ("", *_tau_cells(v.within_class)))]
     )
+    shared = _shared(before, after)
+    for title, inside in (("of both", False), ("of both, inside one class", True)):
+        parts = [_agreement(pairs[pairs["same_class"] | (not inside)]) for pairs in shared]
+        rows.append([title, *(cell for part in parts for cell in ("", *_tau_cells(part)))])
     return "\n".join(_markdown(tuple(heads), rows))
+
+
+def _shared(*sides: Validity) -> list[pd.DataFrame]:
+    """Each side's pairs with seeds, of the encodings and tables that every side compares."""
+    sure = [v.pairs[v.pairs["p"].notna()] for v in sides]
+    keys = [list(zip(pairs["number"], pairs["better"], pairs["worse"], strict=True)) for pairs in sure]
+    both = set.intersection(*map(set, keys))
+    return [pairs[[key in both for key in of_side]] for pairs, of_side in zip(sure, keys, strict=True)]
 
 
 def _tau_cells(a: Agreement) -> list[str]:

@@ -126,6 +126,17 @@ Shown = Annotated[
 ]
 
 
+ModelFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--model",
+        help="The folder of a Llama-shaped checkpoint (config.json, safetensors, tokenizer.json). Default: SmolLM2, as "
+        "`pebench data prepare --smollm2` makes it.",
+        **PATH,
+    ),
+]
+
+
 class Published(StrEnum):
     published = "published"
 

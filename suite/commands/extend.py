@@ -6,20 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pebench.suite.commands.common import PATH, AsJson, Corpus, Records, listed, specs
+from pebench.suite.commands.common import AsJson, Corpus, ModelFolder, Records, listed, specs
 
 if TYPE_CHECKING:
     from pebench.suite.extend.checkpoint import Checkpoint
-
-ModelFolder = Annotated[
-    Path | None,
-    typer.Option(
-        "--model",
-        help="The folder of a Llama-shaped checkpoint (config.json, safetensors, tokenizer.json). Default: SmolLM2, as "
-        "`pebench data prepare --smollm2` makes it.",
-        **PATH,
-    ),
-]
 
 
 def extend(
@@ -37,6 +27,15 @@ def extend(
         typer.Option("--tasks", "-t", help="extend_loss, extend_retrieval, extend_cost; default: all."),
     ] = None,
     model: ModelFolder = None,
+    trained: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="The tokens that count as the model's training length L, for models of longer texts than books have; "
+            "default and most: those of its config.json.",
+        ),
+    ] = None,
     records: Records = Path("records"),
     corpus: Corpus = None,
     threads: Annotated[
@@ -65,10 +64,8 @@ def extend(
 
     from pebench.encodings.registry import UnknownName
     from pebench.suite.commands.errors import explained, worded
-    from pebench.suite.extend import smollm2
-    from pebench.suite.extend.checkpoint import ModelError, load_checkpoint
     from pebench.suite.extend.profiles import TASKS, track_named
-    from pebench.suite.extend.run import done, make, named, runs, tidy
+    from pebench.suite.extend.run import done, loaded, make, named, runs, shortened, tidy, unsearched
 
     if search and (methods or tasks or status):
         raise typer.BadParameter("--search runs nothing: leave --methods, --tasks and --status out")
@@ -78,15 +75,17 @@ def extend(
         if task not in TASKS:
             raise UnknownName("task of this track", task, TASKS)
     chosen = named(specs(methods), track)
-    if model is None and not (smollm2.folder() / "config.json").is_file():
-        raise ModelError(
-            "SmolLM2 is not prepared: run `pebench data prepare --smollm2` (93 MB), or name a checkpoint with --model"
-        )
-    checkpoint = load_checkpoint(model or smollm2.folder())
+    checkpoint = loaded(model)
+    if trained is not None:
+        checkpoint = shortened(checkpoint, trained)
     if search:
         search_divisors(checkpoint, track.farthest, corpus, as_json)
         return
-    todo = runs(checkpoint, track, chosen, wanted, corpus)
+    left_out = {} if methods else unsearched(checkpoint, track, chosen, corpus)
+    if not status:
+        for method, reason in left_out.items():
+            typer.echo(f"{method} is left out: {reason}", err=True)
+    todo = runs(checkpoint, track, [m for m in chosen if m not in left_out], wanted, corpus)
     left = [run for run in todo if not done(run, records)]
     typer.echo(f"{track.name}: {len(todo)} runs, {len(todo) - len(left)} of them done", err=True)
     busy, failed = list[str](), list[str]()
@@ -118,15 +117,18 @@ def extend(
             }
             for run in todo
         ]
-        typer.echo(json.dumps({"profile": track.name, "runs": rows}, indent=1))
+        typer.echo(json.dumps({"profile": track.name, "runs": rows, "left_out": left_out}, indent=1))
     elif status:
+        for method, reason in left_out.items():
+            typer.echo(f"{method} (all runs): {reason}")
         for run in left:
             typer.echo(run.title)
     elif failed:
         typer.echo(f"{len(failed)} of {len(left)} runs failed; the same command tries them again", err=True)
     elif not busy:
         typer.echo(
-            f"all runs are done; `pebench board --profile {track.name} --records {records}` shows them"
+            f"all {'other ' if left_out else ''}runs are done; `pebench board --profile {track.name} "
+            f"--records {records}` shows them"
         )
     if failed:
         raise typer.Exit(4)

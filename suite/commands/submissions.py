@@ -12,6 +12,7 @@ from pebench.suite.commands.common import (
     Corpus,
     Device,
     Jobs,
+    ModelFolder,
     ProfileName,
     Records,
     Retry,
@@ -172,6 +173,7 @@ def reproduce_record(
     record: Annotated[Path, typer.Argument(help="A record file.", **PATH)],
     encoding: TheirEncoding = None,
     corpus: Corpus = None,
+    model: ModelFolder = None,
     device: Device = "cpu",
     mark: Annotated[
         Path | None,
@@ -191,7 +193,8 @@ def reproduce_record(
     Verdicts: equal, within tolerance (times; another library), within seed spread (another kind of machine), different.
 
     Another kind of processor rounds differently and trains another model from the same seed. There the numbers may
-    differ as between two seeds.
+    differ as between two seeds. A record of the track EXTEND reads its pretrained model again: --model where it is not
+    SmolLM2.
     """
     from pebench.leaderboard.board import PUBLISHED
     from pebench.suite.runs.selection import demand_device
@@ -201,7 +204,7 @@ def reproduce_record(
     if mark:
         marks_of(mark)  # an unfit file is told before the run, not after it
     text = corpus.resolve() if corpus else None
-    _, result, stated = reproduce(record, encoding or "", text, device, records or PUBLISHED)
+    _, result, stated = reproduce(record, encoding or "", text, device, records or PUBLISHED, model=model)
     if as_json:
         typer.echo(json.dumps(stated, indent=1))
     else:

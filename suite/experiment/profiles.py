@@ -173,6 +173,7 @@ LARGE = Profile(
     seeds=2,
     plans=second(4, 192, 6, 1e-3),
     timeout=4 * 3600,
+    current=True,
 )
 
 

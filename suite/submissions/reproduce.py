@@ -12,7 +12,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +22,10 @@ import torch
 from rich.console import Console
 
 from pebench.encodings import registry
+from pebench.encodings.extension import methods
 from pebench.suite.experiment.profiles import PROFILES
+from pebench.suite.extend.profiles import COST, NONE, TRACKS
+from pebench.suite.extend.run import ENCODING, Run, loaded, make, named, runs, shortened
 from pebench.suite.results.metrics import EXTENDING, METRICS, counted
 from pebench.suite.results.record import (
     AGAIN,
@@ -62,6 +65,10 @@ TOLERANCE = (
     "shares: 3 standard errors of the difference of two shares of n answers; bits: 3 standard errors of two "
     "means of n bytes whose deviation is as large as the mean; ratios of times: a factor of 1.5; speeds belong "
     "to a machine and are not compared; all else, floors and ceilings included: equal"
+)
+POOLED = (
+    "of a pretrained model answers of one length and kind are pooled; nats: 3 standard errors of two means of n whose "
+    f"deviation is as large as the mean, and 1 at least for margins; {TOLERANCE}"
 )
 OTHER_MACHINE = (
     f"; on another kind of machine {SEEDS:g} standard deviations of two seeds' difference added in squares "
@@ -117,16 +124,7 @@ def cell_of(record: Record, encoding: str = "", corpus: Path | None = None) -> C
     `encoding` is the user's `file.py:Class` where the record's is not registered. ReproduceError where the
     record is of other code, of another text or of something that is not here.
     """
-    if record.task in EXTENDING:
-        command = "".join(c for c in one_line(record.provenance.get("command", "")) if c.isprintable())[:300]
-        raise ReproduceError(
-            f"{record.task} reads a pretrained model, which is not run again here; in an empty --records folder "
-            f"`{command or 'pebench extend'}` makes the record again"
-        )
-    if record.outcome in AGAIN:
-        raise ReproduceError(
-            f"the run ended as {record.outcome!r}, without a result to compare; `pebench run --retry` makes it again"
-        )
+    demand_result(record)
     parts = registry.extension_of(record.encoding)[0].split("+")
     if not encoding and not all(part in registry.names() for part in parts):
         raise ReproduceError(
@@ -141,12 +139,90 @@ def cell_of(record: Record, encoding: str = "", corpus: Path | None = None) -> C
         raise ReproduceError(f"there is no task {record.task!r} of profile {record.profile!r} here")
     cell = Cell(spec, record.task, record.profile, record.seed, corpus)
     if cell.fingerprint() != record.fingerprint:
-        commit = str(record.provenance.get("commit", ""))
-        known = len(commit) == 40 and all(c in "0123456789abcdef" for c in commit)
-        remedy = f"git checkout {commit}" if known else "check out the code that it was made with"
-        text = " (on its own text: --corpus PATH)" if corpus is None and _own_text(record) else ""
-        raise ReproduceError(f"the record is of other code than this; {remedy}{text}")
+        raise ReproduceError(f"the record is of other code than this; {_checkout(record, corpus)}")
     return cell
+
+
+def demand_result(record: Record) -> None:
+    """ReproduceError where a record has no result to compare."""
+    if record.outcome in AGAIN:
+        raise ReproduceError(
+            f"the run ended as {record.outcome!r}, without a result to compare; `pebench run --retry` makes it again"
+        )
+
+
+def _checkout(record: Record, corpus: Path | None) -> str:
+    """How to get the code and the text of a record."""
+    commit = str(record.provenance.get("commit", ""))
+    known = len(commit) == 40 and all(c in "0123456789abcdef" for c in commit)
+    remedy = f"git checkout {commit}" if known else "check out the code that it was made with"
+    return remedy + (" (on its own text: --corpus PATH)" if corpus is None and _own_text(record) else "")
+
+
+def run_of(record: Record, method: str = "", corpus: Path | None = None, model: Path | None = None) -> Run:
+    """The run of `pebench extend` that a record is of; `method` is the user's file where none of the name is here.
+
+    ReproduceError where the record is of times, or of another model, code, text or precision.
+    """
+    demand_result(record)
+    command = "".join(c for c in one_line(record.provenance.get("command", "")) if c.isprintable())[:300]
+    anew = f"in an empty --records folder `{command or 'pebench extend'}` makes the record again"
+    if record.task == COST:
+        raise ReproduceError(f"{record.task} holds times, which belong to a machine; {anew}")
+    trained, name = registry.extension_of(record.encoding)
+    if record.profile not in TRACKS or trained != ENCODING:
+        raise ReproduceError(f"there is no {record.encoding!r} of profile {record.profile!r} here")
+    if not method and not all(part in methods() for part in name.split("+") if part):
+        raise ReproduceError(
+            f"no method {name!r} is here; read its source, then name its file: --encoding FILE.py:Class"
+        )
+    track = TRACKS[record.profile]
+    (known,) = named([method or name or NONE], track)
+    if known != (name or NONE):
+        raise ReproduceError(f"the record is of {name or NONE!r}, and {method} is {known!r}")
+    said, length = record.setup.get("model"), record.setup.get("train_length")
+    checkpoint = loaded(model)
+    if isinstance(length, int) and 0 < length < checkpoint.about.trained:
+        checkpoint = shortened(checkpoint, length)
+    if not isinstance(said, dict) or said.get("sha256") != checkpoint.sha256:
+        raise ReproduceError(f"the record is of another model than {checkpoint.folder}; {anew}")
+    every = runs(checkpoint, track, [known], [record.task], corpus)
+    run = next((run for run in every if run.text == record.seed), None)
+    if run is None or run.fingerprint != record.fingerprint:
+        precision = one_line(record.provenance.get("precision", ""))[:20]
+        raise ReproduceError(
+            f"the record is of other code, text or precision ({precision}) than here; {_checkout(record, corpus)}"
+        )
+    return run
+
+
+def read_again(record: Record, run: Run) -> Record:
+    """Make a run of `pebench extend` in a temporary folder, with as many threads as the record had."""
+    threads, before = record.provenance.get("threads"), torch.get_num_threads()
+    if isinstance(threads, int) and 0 < threads <= (os.cpu_count() or 1):
+        torch.set_num_threads(threads)
+    try:
+        with tempfile.TemporaryDirectory() as name:
+            ((_, found),) = make([run], Path(name), lambda line: None)
+    finally:
+        torch.set_num_threads(before)
+    if isinstance(found, Exception):
+        raise found
+    assert found is not None  # nobody else has the folder
+    return found
+
+
+def pooled(record: Record) -> Record:
+    """The record with one row for each metric, length and kind of question: one answer alone proves nothing."""
+    groups: dict[Question, list[Row]] = {}
+    for row in record.rows:
+        kept = {key: value for key, value in row.condition.items() if key != "depth"}
+        groups.setdefault((row.metric, repr(sorted(kept.items()))), []).append(replace(row, condition=kept))
+    rows = [
+        replace(some[0], value=math.fsum(x.value * x.n for x in some) / (n := sum(x.n for x in some)), n=n)
+        for some in groups.values()
+    ]
+    return replace(record, rows=tuple(rows))
 
 
 def _own_text(record: Record) -> bool:
@@ -186,7 +262,8 @@ def compare(then: Record, now: Record, spread: SeedSpread | None = None) -> Repr
         reason = f"it was {then.outcome}, and is now {now.outcome}"
         said = f"{reason}: {now.reason}" if now.reason else reason
         return Reproduction("different", [], 0, said, other)
-    seeds = (spread or SeedSpread()) if other else None
+    trained = then.task not in EXTENDING  # else no training carries rounding on
+    seeds = (spread or SeedSpread()) if other and trained else None
     old, new = by_question(then), by_question(now)
     found = [_difference(key, old.get(key), new.get(key), seeds) for key in sorted(old.keys() | new.keys())]
     verdict: Verdict = "equal"
@@ -195,7 +272,7 @@ def compare(then: Record, now: Record, spread: SeedSpread | None = None) -> Repr
             verdict = one
     unequal = [d for d in found if d.verdict != "equal"]
     if seeds is None:
-        return Reproduction(verdict, unequal, len(found))
+        return Reproduction(verdict, unequal, len(found), "", other)
     source = f"({counted(seeds.encodings, 'encoding')} with two seeds or more)"
     unknown = f"(no record has a second seed of this task: taken as {UNKNOWN:g} of floor to ceiling)"
     told = TOLERANCE + OTHER_MACHINE + (source if seeds.encodings else unknown)
@@ -272,7 +349,9 @@ def tolerance(a: Row, b: Row) -> float:
             n + 1
         )  # half an answer on each side: 0 and 1 are not certain
         return ERRORS * math.sqrt(2 * p * (1 - p) / n)
-    if unit == "bits":
+    if unit == "nats":  # a margin, which may be 0: its deviation is of a nat at least
+        mean = max(1.0, abs(mean))
+    if unit in ("bits", "nats", "nats/token"):
         return ERRORS * abs(mean) * math.sqrt(2 / n)
     if unit == "x RoPE":
         return (RATIO - 1) * min(a.value, b.value)
@@ -286,17 +365,28 @@ def reproduce(
     device: str = "cpu",
     records: Path | None = None,
     rerun: Callable[[Cell, str], Record] = run_again,
+    model: Path | None = None,
 ) -> tuple[Record, Reproduction, dict[str, Any]]:
     """Run the record in a file again: the new record, the comparison, and the mark that states it.
 
-    `records` is the folder whose seeds tell how far another kind of machine may be off.
+    `records` is the folder whose seeds tell how far another kind of machine may be off. `model` is the folder of the
+    pretrained model that a record of `pebench extend` read, where that is not SmolLM2.
     """
     then, digest = load(path)
     if records and not records.is_dir():
         raise FileNotFoundError(errno.ENOENT, "no such folder", os.fspath(records))
-    now = rerun(cell_of(then, encoding, corpus), device)
-    spread = spread_in(records, then.profile, then.task) if records else None
-    result = compare(then, now, spread)
+    if then.task in EXTENDING:
+        if device != "cpu":
+            raise ReproduceError(
+                f"a pretrained model is read on a CPU, not on {device!r}; leave --device out"
+            )
+        now = read_again(then, run_of(then, encoding, corpus, model))
+        result = compare(then, now)
+        if result.verdict != "equal":
+            result = replace(compare(pooled(then), pooled(now)), tolerance=POOLED)
+    else:
+        now = rerun(cell_of(then, encoding, corpus), device)
+        result = compare(then, now, spread_in(records, then.profile, then.task) if records else None)
     return now, result, mark_of(then, digest, now, result)
 
 

@@ -80,6 +80,30 @@ class Peeking(Regrouped):
         return q, k * k[..., -1:, :]
 
 
+class Grouped(Windowed):
+    """Claims to be relative, and its groups begin at the text's beginning."""
+
+    title, paper, formula, share, relative = "grouped", "x", "x", 0.25, True
+
+    def views(self):
+        return View(same, same), View(lambda pos: pos // 7, lambda pos: pos // 7)
+
+
+class Blind(Regrouped):
+    """Sees no key far from the beginning."""
+
+    title, paper, formula = "blind", "x", "x"
+
+    def views(self):
+        return (View(same, same),)
+
+    def chosen(self, at, keys):
+        return torch.zeros(len(at.pos), len(keys.pos), dtype=torch.long)
+
+    def hidden(self, at, keys):
+        return (at.pos > 999_999)[:, None].expand(-1, len(keys.pos))
+
+
 @pytest.mark.parametrize(
     ("cls", "claim", "check"),
     [
@@ -87,6 +111,8 @@ class Peeking(Regrouped):
         (Infinite, Claims(), "is finite at position 1,000,000"),
         (Guessing, Claims(), "decodes through the cache as it reads"),
         (Peeking, Claims(), "hides the future"),
+        (Grouped, Claims(), "reads at position 1,000,000 as at the beginning"),
+        (Blind, Claims(), "reads at position 1,000,000 as at the beginning"),
     ],
 )
 def test_a_wrong_method_fails_its_check(cls, claim, check, monkeypatch):

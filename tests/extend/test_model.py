@@ -1,11 +1,12 @@
 """Our forward pass of a Llama-shaped checkpoint: equal to transformers', in chunks, through the cache."""
 
+import dataclasses
 import json
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer, decoders
+from tokenizers import Tokenizer, decoders, pre_tokenizers
 
 from pebench.encodings.extension import Regrouped, View, extended, methods, same
 from pebench.encodings.registry import resolve
@@ -14,8 +15,9 @@ from pebench.suite.extend import attention, model, smollm2
 from pebench.suite.extend import branches as side_by_side
 from pebench.suite.extend.attention import in_parts
 from pebench.suite.extend.branches import Branches
-from pebench.suite.extend.checkpoint import ModelError, frequencies, load_checkpoint, short_name
+from pebench.suite.extend.checkpoint import Checkpoint, ModelError, frequencies, load_checkpoint, short_name
 from pebench.suite.extend.model import Model, Reader
+from pebench.suite.extend.trial import ABOUT
 from tests.extend import tiny
 
 METHODS = [*methods(), "yarn+logn", "dual_chunk+logn", "logn+streaming"]
@@ -483,6 +485,18 @@ def test_the_hash_is_of_what_is_computed(tmp_path, pair):
     other.mkdir()
     assert tiny.made(other, rope_theta=2000.0)[0].sha256 != checkpoint.sha256
     assert short_name(tmp_path / "A b") == "a-b"
+
+
+def test_the_hash_of_a_model_is_frozen(tmp_path):
+    """A `tokenizers` that writes the same tokenizer in other words would make all records stale."""
+    words = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "Ġt", "<|end|>"]
+    said = {"tokens": words, "merges": ["Ġ t"], "token_type": [1] * 257 + [smollm2.CONTROL]}
+    tokenizer = smollm2.tokenizer({f"tokenizer.ggml.{name}": value for name, value in said.items()})
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    about = dataclasses.replace(ABOUT, vocab=len(words))
+    weights = {"model.norm.weight": torch.arange(48.0), "x": torch.ones(2, 3, dtype=torch.bfloat16)}
+    found = Checkpoint(tmp_path, about, weights).sha256
+    assert found == "00768c36aeb6894d92d4c8ead1c0676f3bb2c740e7af71d0d8934752d1c1063a"
 
 
 @pytest.mark.slow

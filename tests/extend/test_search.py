@@ -338,14 +338,32 @@ def options(model, corpus, records):
 
 
 def test_a_run_without_a_search_fails_early(model, corpus, empty, track, tmp_path, monkeypatch, capsys):
-    assert exit_code(monkeypatch, "extend", *options(model, corpus, tmp_path)) == 3
+    words = ["extend", *options(model, corpus, tmp_path), "-t", LOSS]
+    assert exit_code(monkeypatch, *words, "-m", f"none,{NAME}") == 3
     assert f"pebench extend --search --profile {TINY.name}" in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.json"))
 
 
+def test_a_profile_leaves_a_method_without_its_search_out_and_says_so(model, corpus, empty, track, tmp_path):
+    words = ["extend", *options(model, corpus, tmp_path), "-t", LOSS]
+    reason = f"{NAME} needs a search on this model for the factor 2"
+    status = CliRunner().invoke(app, [*words, "--status"])
+    assert status.exit_code == 0, status.output
+    assert status.stdout.startswith(f"{NAME} (all runs): {reason}")
+    assert f"`pebench extend --search --profile {TINY.name}`" in status.stdout
+    made = CliRunner().invoke(app, words)
+    assert made.exit_code == 0, made.output
+    assert f"{NAME} is left out: {reason}" in made.stderr
+    assert "all other runs are done" in made.stdout
+    assert {r.encoding for r in read_all(tmp_path)[0]} == {"rope"}
+    told = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    assert list(told["left_out"]) == [NAME]
+    assert [row["method"] for row in told["runs"]] == ["none"]
+
+
 def test_records_count_the_divisors_that_were_used(found, model, corpus, track, tmp_path):
     checkpoint = load_checkpoint(model)
-    session = Session(runs(checkpoint, track, [NAME], [], corpus)[0].checkpoint, NAME, track, corpus)
+    session = Session(runs(checkpoint, track, [NAME], [LOSS], corpus)[0].checkpoint, NAME, track, corpus)
     used = session.reading(1024).model.encoding.inner.frequencies
     torch.testing.assert_close(checkpoint.rope().spectrum() / used, torch.tensor(found.divisors))
     result = CliRunner().invoke(

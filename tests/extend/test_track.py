@@ -2,10 +2,11 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -16,20 +17,22 @@ from pebench.leaderboard.board import BoardError, elsewhere, make_board
 from pebench.leaderboard.reports import extension
 from pebench.suite.cli import app
 from pebench.suite.extend import items as asked
-from pebench.suite.extend import measure
+from pebench.suite.extend import measure, smollm2
 from pebench.suite.extend import model as reading
 from pebench.suite.extend import run as running
-from pebench.suite.extend.checkpoint import ModelError, load_checkpoint
+from pebench.suite.extend.checkpoint import ModelError, content, load_checkpoint
 from pebench.suite.extend.measure import Session
 from pebench.suite.extend.profiles import COST, EXTEND, LOSS, RETRIEVAL, TASKS, TRACKS, Track
-from pebench.suite.extend.run import demand_room, place, runs
+from pebench.suite.extend.run import demand_room, loaded, place, runs, shortened
 from pebench.suite.results.metrics import EXTENDING
 from pebench.suite.results.processes import environment
-from pebench.suite.results.record import RUNNING, read_all
+from pebench.suite.results.record import RUNNING, read_all, write
+from pebench.suite.submissions.reproduce import ReproduceError, reproduce
+from pebench.tasks.data.wheels import sha256
 from tests.extend import tiny
 from tests.in_process import exit_code
 
-TINY = Track("EXTEND_TINY", "tests", ("none", "pi"), 2, (0.5, 1, 2), (0.5, 1, 1.5, 2))
+TINY = Track("EXTEND_TINY", "tests", ("none", "pi"), 2, (1, 1.5, 2), (0.5, 1, 1.5, 2))
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +104,7 @@ def test_each_method_and_text_has_a_record(records, track):
         for row in r.rows
     }
     assert kinds == {
-        (k, n) for k in ("single", "multi_key", "multi_query", "multi_value") for n in (512, 1024, 2048)
+        (k, n) for k in ("single", "multi_key", "multi_query", "multi_value") for n in (1024, 1536, 2048)
     }
 
 
@@ -149,7 +152,7 @@ def test_methods_are_paired_by_text_and_question(records):
         assert pi.loss[phase].difference_low < pi.loss[phase].difference < pi.loss[phase].difference_high
         assert none.loss[phase].difference is None
     assert pi.loss["at_length"].n == 2 * 1023
-    assert pi.retrieval["beyond"].n == 2 * 22
+    assert pi.retrieval["beyond"].n == 2 * 2 * 22
     assert 0.2 < pi.costs["prefill_ratio"] < 5
 
 
@@ -313,10 +316,10 @@ from pebench.suite.extend import measure
 from pebench.suite.extend import model as reading
 from pebench.suite.extend.profiles import TRACKS, Track
 from pebench.suite import cli
-TRACKS["EXTEND_TINY"] = Track("EXTEND_TINY", "tests", ("none", "pi"), 2, (0.5, 1, 2), (0.5, 1, 1.5, 2))
+TRACKS["EXTEND_TINY"] = Track("EXTEND_TINY", "tests", ("none", "pi"), 2, (1, 1.5, 2), (0.5, 1, 1.5, 2))
 step = measure.Session.answered
 def slow(self, asked):
-    if asked[0][1].condition["length"] == 512:
+    if asked[0][1].condition["length"] == 1024:
         print("waiting", flush=True)
         time.sleep(60)
     return step(self, asked)
@@ -449,9 +452,20 @@ def test_a_tokenizer_of_bytes_has_no_room_and_says_so(folder):
 
 def test_texts_without_room_for_hidden_numbers_say_so(folder, corpus):
     short = replace(TINY, lengths=(1 / 4, 2))
-    with pytest.raises(ModelError, match="texts of 256 tokens, and 448 of them are kept"):
+    with pytest.raises(ModelError, match="texts of 256 tokens, and they need 960: 448 for numbers"):
         runs(load_checkpoint(folder), short, ["none"], [], corpus)
     assert len(runs(load_checkpoint(folder), short, ["none"], [LOSS], corpus)) == 2
+    with pytest.raises(ModelError, match="texts of 959 tokens"):  # depths of shorter ones would fall together
+        demand_room(load_checkpoint(folder), replace(TINY, lengths=(959 / 1024,)))
+    demand_room(load_checkpoint(folder), replace(TINY, lengths=(960 / 1024,)))
+
+
+def test_a_tokenizer_just_under_the_room_is_refused_before_the_first_run(folder, corpus, monkeypatch):
+    checkpoint = load_checkpoint(folder)
+    demand_room(checkpoint, TINY)  # its estimate is of other keys and numbers
+    monkeypatch.setattr(asked, "ask_thing", lambda thing: " 1" * asked.ROOM)
+    with pytest.raises(ModelError, match="a text keeps 448; measure --tasks"):
+        runs(checkpoint, TINY, ["none"], [RETRIEVAL], corpus)
 
 
 def test_a_window_is_one_text(folder, corpus):
@@ -462,6 +476,113 @@ def test_a_window_is_one_text(folder, corpus):
     ):
         runs(checkpoint, replace(TINY, texts=most + 1), ["none"], [], corpus)
     assert runs(checkpoint, replace(TINY, texts=most), ["none"], [LOSS], corpus)
+
+
+def test_a_model_of_longer_texts_than_books_is_read_to_a_stated_length(
+    folder, corpus, track, tmp_path, monkeypatch
+):
+    long = tmp_path / "long"
+    tiny.write(long, max_position_embeddings=100_000)
+    with pytest.raises(
+        ModelError, match=r"books have 0; use more text, or --trained N with N up to \d+$"
+    ) as e:
+        runs(load_checkpoint(long), track, ["none"], [LOSS], corpus)
+    most = int(str(e.value).rpartition(" ")[2])
+    with pytest.raises(ModelError, match="use more text"):
+        runs(shortened(load_checkpoint(long), most + 1), track, ["none"], [LOSS], corpus)
+    assert runs(shortened(load_checkpoint(long), most), track, ["none"], [LOSS], corpus)
+    result = extend(long, corpus, tmp_path / "records", "--trained", "512", "-m", "none", "-t", LOSS)
+    assert result.exit_code == 0, result.output
+    for r in read_all(tmp_path / "records")[0]:
+        assert (r.setup["train_length"], max(r.setup["lengths"])) == (512, 1024)
+        assert f"--model long --trained 512 --corpus {corpus.name}" in r.provenance["command"]
+    assert reproduce(tmp_path / "records" / r.path, corpus=corpus, model=long)[1].verdict == "equal"
+    options = ["--model", str(long), "--corpus", str(corpus), "--trained", "100001"]
+    assert exit_code(monkeypatch, "extend", *options) == 3
+
+
+def test_without_a_stated_length_the_model_is_the_same(folder, corpus, track):
+    checkpoint = load_checkpoint(folder)
+    same, other = shortened(checkpoint, 1024), shortened(checkpoint, 512)
+    assert same.sha256 == checkpoint.sha256 != other.sha256
+    assert other.weights is checkpoint.weights
+
+
+def test_steps_of_another_rounding_are_made_anew(folder, corpus, records, track, tmp_path, monkeypatch):
+    (run, *_) = runs(load_checkpoint(folder), TINY, ["none"], [RETRIEVAL], corpus)
+    steps, here = place(run, tmp_path), running.rounding()
+    steps.parent.mkdir(parents=True)
+    for kept, told, resumed in (
+        ({**here, "threads": 64}, "begins anew, for its finished steps are of threads 64, kernels", 0),
+        (here, "1024 tokens (3 of 3)", 2),
+    ):
+        whole = next(r for r in read_all(records)[0] if r.fingerprint == run.fingerprint)
+        done = {
+            f"{length} tokens": {
+                "rows": [asdict(row) for row in whole.rows if row.condition["length"] == length],
+                "answers": [answer for answer in whole.answers if answer["condition"]["length"] == length],
+            }
+            for length in (2048, 1536)
+        }
+        steps.write_text(json.dumps({"fingerprint": run.fingerprint, "rounding": kept, "steps": done}))
+        said = list[str]()
+        ((_, made),) = running.make([run], tmp_path, said.append)
+        assert made.provenance["resumed_steps"] == resumed
+        assert made.rows == whole.rows
+        assert any(told in line for line in said)
+        (tmp_path / run.path).unlink()
+
+
+@pytest.mark.parametrize("task", [LOSS, RETRIEVAL])
+def test_a_record_is_read_again_and_compared(task, folder, corpus, records, track, tmp_path):
+    then = next(r for r in read_all(records)[0] if (r.encoding, r.task, r.seed) == ("rope@pi", task, 1))
+    before = sorted(records.rglob("*"))
+    now, result, mark = reproduce(records / then.path, corpus=corpus, model=folder)
+    assert (now.rows, now.answers) == (then.rows, then.answers)
+    assert result.verdict == mark["verdict"] == "equal"
+    assert mark["numbers"] == len(then.rows)
+    assert sorted(records.rglob("*")) == before
+    asked_alone = [replace(row, value=1.0 if row.metric == "exact" else row.value / 2) for row in then.rows]
+    forged = write(replace(then, rows=tuple(asked_alone)), tmp_path)
+    assert reproduce(forged, corpus=corpus, model=folder)[1].verdict == "different"
+
+
+def test_a_record_of_another_model_or_code_is_not_read_again(folder, corpus, records, track, tmp_path):
+    then = next(r for r in read_all(records)[0] if (r.encoding, r.task) == ("rope@pi", LOSS))
+    tiny.write(tmp_path / "other", max_position_embeddings=1024, rope_theta=500.0)
+    with pytest.raises(ReproduceError, match=r"another model than .*other; in an empty --records folder"):
+        reproduce(records / then.path, corpus=corpus, model=tmp_path / "other")
+    old = write(replace(then, fingerprint="0" * 64), tmp_path)
+    with pytest.raises(ReproduceError, match="other code, text or precision"):
+        reproduce(old, corpus=corpus, model=folder)
+
+
+def test_a_damaged_smollm2_is_refused_with_the_remedy(folder, tmp_path, monkeypatch):
+    place = tmp_path / "smollm2"
+    shutil.copytree(folder, place)
+    sums = {file.name: sha256(file.read_bytes()) for file in place.iterdir()}
+    (place / smollm2.SUMS).write_text(json.dumps(sums))
+    checkpoint = load_checkpoint(place)
+    monkeypatch.setattr(smollm2, "folder", lambda: place)
+    monkeypatch.setattr(smollm2, "MODEL", checkpoint.sha256)
+    monkeypatch.setattr(smollm2, "WEIGHTS", content(checkpoint.weights))
+    assert loaded(None).sha256 == checkpoint.sha256
+    monkeypatch.setattr(smollm2, "MODEL", "as another tokenizers wrote it")
+    assert loaded(None).sha256 == checkpoint.sha256
+    weights = place / "model.safetensors"
+    data = weights.read_bytes()
+    for file, changed in (
+        (weights, data[:-1] + bytes([data[-1] ^ 1])),
+        (place / "tokenizer.json", (place / "tokenizer.json").read_bytes() + b" "),
+    ):
+        before = file.read_bytes()
+        file.write_bytes(changed)
+        with pytest.raises(
+            ModelError, match=r"is damaged: .* remove this folder and run `pebench data prepare"
+        ):
+            loaded(None)
+        file.write_bytes(before)
+    assert loaded(None)
 
 
 FAILING = """

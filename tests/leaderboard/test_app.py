@@ -117,8 +117,11 @@ def test_a_page_shows_a_whole_benchmark(monkeypatch, wide, name):
 
 def test_the_page_of_extended_contexts_shows_the_published_records(monkeypatch):
     page = opened(monkeypatch, PUBLISHED, "extension")
-    assert [header.value for header in page.header] == ["Loss by position", "Hidden numbers"]
+    assert [header.value for header in page.header] == ["Loss by position", "Hidden numbers", "Cost"]
     assert {"none", "yarn", "ntk", "dual_chunk"} <= set(column_of(tables_of(page)[0], "method"))
+    assert any("told apart" in caption.value or "single needles" in caption.value for caption in page.caption)
+    assert any('"share found"' in chart.proto.spec for chart in page.get("plotly_chart"))
+    assert any("decode, tokens/s" in str(table) for table in tables_of(page))
     assert not page.info
 
 

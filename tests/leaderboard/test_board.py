@@ -216,6 +216,15 @@ def test_the_rows_can_stand_in_another_order(board):
         assert turned.notes[0].startswith("Order of the rows")
         assert to_json(turned)["order"] == order
         assert "place" in printed(turned).splitlines()[1]
+        standings = [e.standings[order] for e in turned.entries if order in e.places]
+        sign = 1 if order == "median-rank" else -1
+        assert [sign * s.value for s in standings] == sorted(sign * s.value for s in standings)
+        assert all(s.low <= s.value <= s.high for s in standings)
+        assert sum(s.p_best for s in standings) == pytest.approx(1)
+        first = to_json(turned)["encodings"][0]["standings"][order]
+        assert f"{first['value']:.2f} ({first['low']:.2f} to {first['high']:.2f})" in to_markdown(
+            turned
+        ).replace("\\", "")
 
 
 def test_the_title_tells_the_fewest_and_the_most_seeds():

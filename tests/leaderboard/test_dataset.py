@@ -98,6 +98,9 @@ def test_methods_on_a_pretrained_model_have_a_table_and_no_rank(tmp_path: Path) 
             loss.low,
             loss.texts,
         )
+        single = row["single_choice_beyond"], row["all_choice_beyond"]
+        assert all(0 <= share <= 1 for share in single)
+        assert row["single_choice_beyond_low"] <= single[0] <= row["single_choice_beyond_high"]
     ranked = pq.read_table(tmp_path / "data/leaderboard.parquet").to_pylist()
     assert {row["profile"] for row in ranked} == {"QUICK"}
     assert "config_name: extended" in (tmp_path / "README.md").read_text()

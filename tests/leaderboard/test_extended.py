@@ -125,7 +125,7 @@ def test_what_is_lacking_is_held_against_the_profile():
 
 @pytest.mark.parametrize("wrong", [0, 1])
 def test_intervals_of_shares_stay_within_what_shares_can_be(wrong):
-    """Nearly all right, or nearly all wrong: stretched draws reach beyond."""
+    """Nearly all right, or nearly all wrong: half of the interval reaches beyond."""
 
     def answered(method: str, text: int, usual: float) -> Record:
         odd = next(row for row in edited("none", 0, RETRIEVAL).rows if row.condition["length"] == 16384)
@@ -204,19 +204,93 @@ def test_what_is_found_is_told_by_length():
     assert extension.FOUND not in extension.to_markdown([alone])
 
 
-def test_what_questions_tell_apart_is_half_of_an_interval():
+def test_what_questions_tell_apart_is_told_by_length_and_of_far_pairs():
     assert extension.telling(tracked(edited("none", 0), edited("ntk", 0))) is None
     one = tracked(right_at("none", 0, 2048), right_at("yarn", 0, 2048, 8192))
     assert extension.told_apart(one) == []  # one text has no interval
-    wrong = [right_at(method, text) for method in ("none", "ntk") for text in (0, 1)]
+    wrong = [right_at(method, text, 2048) for method in ("none", "ntk") for text in (0, 1)]
     yarn = [right_at("yarn", 0, 8192), right_at("yarn", 1)]  # right on one text of two: any share is possible
-    track = tracked(*wrong, *yarn)
-    assert extension.telling(track) == extension.Telling(
-        width=pytest.approx(0.6036, abs=1e-3), pairs=2, texts=2, questions=22
+    told = extension.telling(tracked(*wrong, *yarn))
+    assert told is not None
+    assert list(told.halves) == [8192]  # at 2,048 all differences are equal
+    assert told.halves[8192] > 0.5
+    assert (told.pairs, told.far, told.told) == (2, 4, 0)
+    first, second = extension.told_apart(tracked(*wrong, *yarn))
+    assert f"{told.halves[8192]:.2f} at 8,192. " in first
+    assert "2 pairs in all, of at most 2 texts with 22 questions" in first
+    assert second.startswith("Of 4 pairs at least 0.15 apart at one length, 0 are told apart")
+
+
+def depth_below(limit: float, method: str, text: int) -> Record:
+    """Single needles are found at these depths, and all margins are above 0 at them."""
+
+    def value(row: Row) -> float:
+        right = float(row.condition["kind"] == "single" and row.condition["depth"] < limit)
+        return right - 0.5 if row.metric == "margin" else right
+
+    return edited(method, text, RETRIEVAL, value)
+
+
+def test_methods_that_agree_on_their_texts_are_told_apart():
+    few = [depth_below(0.3, "none", text) for text in (0, 1)]
+    track = tracked(*few, *(depth_below(0.9, "yarn", text) for text in (0, 1)))
+    told = extension.telling(track)
+    assert told is not None
+    assert (told.far, told.told) == (3, 3)
+    assert "Of 3 pairs at least 0.15 apart at one length, 3 are told apart" in extension.to_markdown([track])
+
+
+def test_every_kind_of_question_stands_beside_its_margin():
+    track = tracked(*(depth_below(0.3, "none", text) for text in (0, 1)), edited("ntk", 0))
+    rows = {(r.kind, r.phase, r.metric): r for r in extension.by_kind(track).itertuples()}
+    single = rows["single", "beyond", "choice"]
+    assert single.value == 5 / 16
+    assert single.low < single.value < single.high
+    assert rows["all", "beyond", "choice"].value == 5 / 20  # 16 singles and 4 keys
+    assert ("multi_value", "beyond", "choice") not in rows
+    assert rows["multi_value", "beyond", "exact"].value == 0
+    text = extension.to_markdown([track])
+    assert f"**{extension.BY_KIND}**" in text
+    assert "| none | 0.31 / 0.31 / 0.31 | 0.31 / 0.31 / 0.31 | 0.00 / 0.00 / 0.00 |" in text
+    assert "No answer to multi_key or multi_query or multi_value has every number right." in text
+    frame = extension.to_frame([track]).set_index("method")
+    assert frame.loc["none", "single_choice_beyond"] == 5 / 16
+    assert extension.to_json([track], [])["models"][0]["kinds"]
+
+
+def test_costs_are_over_the_unextended_model_and_tell_their_noise():
+    twice = edited("dual_chunk", 0, COST, lambda row: row.value * (1 + (row.metric == "cache_bytes")))
+    slower = edited("ntk", 0, COST, lambda row: row.value * 1.1)
+    slower = replace(
+        slower,
+        rows=tuple(
+            replace(row, value=row.value / 1.1) if row.metric == "cache_bytes" else row for row in slower.rows
+        ),
     )
-    (said,) = extension.told_apart(track)
-    assert "It is the median of 2 pairs" in said
-    assert "2 texts with 22 questions" in said
+    track = tracked(
+        edited("none"), edited("none", 0, COST), edited("ntk"), slower, edited("dual_chunk"), twice
+    )
+    assert [extension.cells(line_of(track, name))[-2] for name in ("none", "dual_chunk")] == ["1.0x", "2.0x"]
+    base, ntk = (line_of(track, name).costs for name in ("none", "ntk"))
+    _, noise = extension.on_costs(track)
+    assert f"{base['prefill_ratio']:.2f}x and {base['decode_ratio']:.2f}x" in noise
+    assert noise.endswith(f"the noise: {ntk['decode_ratio']:.2f}x to {ntk['prefill_ratio']:.2f}x.")
+    alone = tracked(edited("ntk"), edited("ntk", 0, COST))
+    assert extension.cells(line_of(alone, "ntk"))[-2] == "23,040"
+    assert extension.on_costs(alone) == []
+
+
+def test_the_leaders_of_a_board_follow_its_numbers():
+    track = tracked(
+        *(edited("none", text) for text in (0, 1)),
+        *(edited("ntk", text, value=plus(-0.1 - 0.01 * text)) for text in (0, 1)),
+        edited("yarn", 0, value=plus(0.1)),
+        *(right_at("none", text) for text in (0, 1)),
+        *(right_at(method, 0, 16384) for method in ("ntk", "yarn")),
+    )
+    said = extension.best(track)
+    assert "3 methods. Lowest loss in nats a token beyond L: `ntk`, -0.105 (-0.169 to -0.041)" in said
+    assert "`ntk` and `yarn`, +1.00 against the unextended model (1 text, so no interval)." in said
 
 
 def test_the_numbers_of_a_board_are_those_of_its_words():
@@ -254,10 +328,30 @@ def test_what_papers_say_is_judged_by_paired_intervals():
     assert ("streaming", "none") not in found  # one text
     assert ("ntk", "pi") not in found
     assert (
-        "| yarn before ntk | loss beyond L | -0.083 (-0.155 to -0.012) | 3 | contradicted |"
+        "| yarn before ntk | loss beyond L | -0.083 (-0.155 to -0.012) | 3 | contradicted | not known |"
         in expected.to_markdown(track)
     )
     assert expected.to_markdown(tracked(*losses("none", 5.0))) == ""
+
+
+def test_a_contradicted_order_has_a_likely_cause():
+    values = {"self_extend": (3.0, 3.1, 3.2), "streaming": (2.9, 3.0, 3.11), "none": (5.0, 5.1, 5.3)}
+    track = tracked(
+        *(
+            edited(name, text, value=lambda row, v=v: v)
+            for name, each in values.items()
+            for text, v in enumerate(each)
+        )
+    )
+    found = {(j.order.better, j.order.worse): j for j in expected.orders(track)}
+    assert found["self_extend", "streaming"].cause == f"likely: {expected.SHORT}"
+    assert found["self_extend", "none"].cause == ""
+    assert f"| contradicted | likely: {expected.SHORT} |" in expected.to_markdown(track)
+
+
+def test_every_method_of_the_profile_is_in_an_order():
+    named = {name for order in expected.ORDERS for name in (order.better, order.worse)}
+    assert named == set(extension.PLANS["EXTEND"].methods)
 
 
 def test_found_numbers_of_two_methods_are_paired_by_question():
@@ -265,6 +359,7 @@ def test_found_numbers_of_two_methods_are_paired_by_question():
         *(right_at("self_extend", text, 16384) for text in (0, 1)),
         *(right_at(method, text) for method in ("none", "streaming") for text in (0, 1)),
     )
-    (first, second) = [j for j in expected.orders(track) if j.order.better == "self_extend"]
+    found = [j for j in expected.orders(track) if j.order.better == "self_extend"]
+    (first, second) = [j for j in found if j.order.quantity == expected.FOUND]
     assert (first.gap, first.verdict) == (1.0, expected.OPEN)  # equal differences show no variance
     assert second.gap == 1.0

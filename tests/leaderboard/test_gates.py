@@ -25,3 +25,22 @@ def test_gates_stand_by_seed_and_one_that_fails_is_named() -> None:
     ]
     lines = gates.to_markdown(board_of(records[::-1], "QUICK", {"QUICK": 6}, [])).splitlines()
     assert lines[2:] == ["| `copy` | 0.9 | 0.99 0.90 | 1.00 |  | 0.95 0.50 (fails) | 1 of 3 |"]
+
+
+def test_a_control_names_who_keeps_half_to_the_longest_length() -> None:
+    ends = {"fox": (0.9, 0.9), "alibi": (0.9, 0.1), "rope": (0.1, 0.1), "nope": (0.9, 0.9)}
+    records = [
+        replace(
+            record,
+            task="copy_unique",
+            rows=(
+                Row("gate", 0.1 if record.encoding == "nope" else 1.0, 256),
+                Row("exact", 1.0, 256, {"length": 64}, 0.0, 1.0),
+                Row("exact", ends[record.encoding][record.seed], 256, {"length": 128}, 0.0, 1.0),
+            ),
+        )
+        for record in Sweep(dict.fromkeys(ends, 1.0), seeds=2).records()
+        if record.task == "copy"
+    ]
+    lines = gates.controls(board_of(records, "QUICK", {"QUICK": 8}, [])).splitlines()
+    assert lines[2:] == ["| `copy_unique` | to generalise | 2.00 L | `fox` | `alibi` | `rope` | `nope` |"]

@@ -105,9 +105,11 @@ def test_no_interval_reaches_beyond_the_longest_length_or_below_l() -> None:
     found = learning(*tables(lambda e, t, s, n: fading(ends[s])(n)))
     assert found.keeps["low"].min() == 0.0
     assert found.keeps["high"].max() == 3.0
-    assert found.keeps["bound"].all()  # one seed in three holds at the longest length
-    assert not found.learns["bound"].any()
-    assert not learning(*tables(lambda e, t, s, n: fading(1.0)(n))).keeps["bound"].any()
+    assert found.keeps["cut"].unique() == pytest.approx(
+        [1 / 3]
+    )  # one seed in three holds at the longest length
+    assert not found.learns["cut"].any()
+    assert not learning(*tables(lambda e, t, s, n: fading(1.0)(n))).keeps["cut"].any()
 
 
 @pytest.mark.parametrize("trained", [0.0, -4.0, 1e-300, float("nan")])
@@ -121,6 +123,16 @@ def test_a_strangers_training_length_moves_nobody_else(trained: float) -> None:
     assert (
         moved[["value", "low", "high", "tasks"]].tolist() == alone[["value", "low", "high", "tasks"]].tolist()
     )
+
+
+def test_more_seeds_alone_make_no_learner_the_best() -> None:
+    scores, runs = tables(lambda e, t, s, n: fading(1.0)(n))
+    fewer = runs[(runs["encoding"] != "a") | (runs["seed"] < 2)]
+    assert learning(scores, runs).learns["p_best"].notna().all()
+    found = learning(scores, fewer)
+    assert found.learns["p_best"].isna().all()
+    assert found.keeps["p_best"].notna().all()
+    assert found.learns["value"].max() == found.learns["high"].max() == 1.0
 
 
 def test_a_tie_for_the_best_is_shared() -> None:

@@ -41,10 +41,10 @@ def even(name: str, length: int) -> float:
     return 0.9 - 0.1 * REFERENCES.index(name) - 0.02 * length
 
 
-def of(rule: str, found: list[Verdict]) -> Verdict:
-    """The verdict of a rule; where it has one for all tasks as well, that of the task."""
+def of(rule: str, found: list[Verdict], task: str = "") -> Verdict:
+    """The verdict of a rule: of this task, else of its only one; one for all tasks counts where there is no other."""
     of_rule = [v for v in found if v.rule == rule]
-    (verdict,) = [v for v in of_rule if v.task != "all"] or of_rule
+    (verdict,) = [v for v in of_rule if v.task == (task or v.task) != "all"] or of_rule
     return verdict
 
 
@@ -76,12 +76,32 @@ def test_nope_may_fail_where_the_page_has_the_reason(monkeypatch: pytest.MonkeyP
     assert failing("fox").met is False
 
 
-def test_two_seeds_or_a_missing_reference_leave_a_unknown() -> None:
-    assert of("a", rules.verdicts(made(even, seeds=2))).met is None
+def test_two_seeds_or_a_missing_reference_leave_a_and_b_unknown() -> None:
     without = [r for r in made(even) if r.encoding != "fox"]
-    verdict = of("a", rules.verdicts(without))
-    assert verdict.met is None
-    assert "fox" in verdict.detail
+    for rule in "ab":
+        assert of(rule, rules.verdicts(made(even, seeds=2))).met is None
+        verdict = of(rule, rules.verdicts(without))
+        assert verdict.met is None
+        assert "fox" in verdict.detail
+
+
+def test_a_task_without_runs_is_unknown_and_has_its_lines() -> None:
+    records = [replace(r, task="parity") for r in made(even)]
+    found = rules.verdicts(records, None, "STANDARD_2")
+    for rule in "abd":
+        by_task = {v.task: v.met for v in found if v.rule == rule}
+        assert {plan.name for plan in about.tasks("STANDARD_2") if plan.context} == set(by_task)
+        assert by_task["sort"] is None
+    assert of("a", found, "parity").met is of("b", found, "parity").met is True
+
+
+def test_one_encoding_alone_is_no_equal_effort() -> None:
+    alone = [r for r in made(even) if r.encoding == "rope"]
+    assert of("e", rules.verdicts(alone)).met is None
+    records = made(even)
+    for part, value in (("floor", 0.0), ("corpus", {"name": "mine"})):
+        other = replace(records[0], setup={**records[0].setup, part: value})
+        assert of("e", rules.verdicts([other, *records[1:]])).met is False
 
 
 @pytest.mark.parametrize(("value", "said"), [(0.01, "0.01"), (0.97, "0.97")])
@@ -125,23 +145,25 @@ def whole(rule: str, found: list[Verdict]) -> Verdict:
 def test_twice_the_steps_may_move_a_reference_by_two_deviations(gap: float, met: bool) -> None:
     once = [line(n, seed, scores={"12": 0.5 + 0.02 * (seed - 1)}) for n in REFERENCES for seed in range(3)]
     twice = [line(n, times=2, scores={"12": 0.5 + gap * (n == "rope")}) for n in REFERENCES]
-    verdict = of("d", tried(*once, *twice))
+    verdict = of("d", tried(*once, *twice), "parity")
     assert verdict.met is met
-    assert (f"rope by {gap:+.2f} at 12" in verdict.detail) is not met
+    assert (f"1 of 5 move, 1 of them up; rope by {gap:+.2f} at 12" in verdict.detail) is not met
 
 
 def test_without_a_doubling_or_seeds_d_is_unknown() -> None:
     assert of("d", rules.verdicts(made(even))).met is None
-    assert of("d", tried(*(line(n, times=times) for n in REFERENCES for times in (1, 2)))).met is None
+    assert (
+        of("d", tried(*(line(n, times=times) for n in REFERENCES for times in (1, 2))), "parity").met is None
+    )
 
 
 def test_d_counts_a_seed_once_and_no_record() -> None:
     twice = [line(n, times=2, scores={"12": 0.9}) for n in REFERENCES]
     again = [line(n) for n in REFERENCES for _ in range(2)]
-    assert of("d", tried(*again, *twice)).met is None
+    assert of("d", tried(*again, *twice), "parity").met is None
     records = [replace(r, task="parity") for r in made(even)]
     trials = rules.of_trials("\n".join([*again, *twice]), "STANDARD_2")
-    assert of("d", rules.verdicts(records, trials, "STANDARD_2")).met is None
+    assert of("d", rules.verdicts(records, trials, "STANDARD_2"), "parity").met is None
 
 
 def test_a_third_and_three_times_the_rate_are_tried_by_a_sample_in_each_task(
@@ -205,7 +227,7 @@ def test_a_family_with_all_the_variance_breaks_f() -> None:
 
 def test_trials_are_judged_as_records_are() -> None:
     found = tried(*(line(name, seed) for name in [*REFERENCES, "path"] for seed in range(3)))
-    assert (of("a", found).met, of("b", found).met, of("d", found).met) == (True, True, None)
+    assert [of(rule, found, "parity").met for rule in "abd"] == [True, True, None]
     with pytest.raises(ValueError, match="line 2 is no trial"):
         rules.of_trials(line() + "\n{}", "STANDARD_2")
 
@@ -219,6 +241,7 @@ CITED = [
     ("flipflop_error", "nope", 24, 1600, None, 0.024),
     ("flipflop_error", "t5_bias", 24, 1600, None, 0.001),
     ("flipflop_error", "nope", 24, 3200, None, 0.002),
+    ("flipflop_error", "nope", 24, 6400, 0.84, None),
     ("needle", "fox", 48, 2400, 0.74, None),
     ("needle", "nope", 48, 2400, 0.81, None),
     ("needle", "t5_bias", 48, 2400, 0.83, None),

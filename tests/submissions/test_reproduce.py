@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 
 from pebench.leaderboard.board import PUBLISHED
 from pebench.suite import cli
-from pebench.suite.results.metrics import EXTENDING
 from pebench.suite.results.record import Record, RecordError, Row, newest, read_all, to_json, write
 from pebench.suite.runs.cell import Cell
 from pebench.suite.submissions.reproduce import (
@@ -28,7 +27,7 @@ from pebench.suite.submissions.reproduce import (
 )
 from pebench.suite.submissions.spread import seed_spread, spread_in
 from pebench.suite.submissions.template import encoding_file
-from tests.edited_tracks import edited
+from tests.edited_tracks import COST, LOSS, edited
 from tests.made_submission import record
 
 CELL = Cell("alibi", "copy", "SMOKE", 0)
@@ -58,13 +57,23 @@ def test_a_record_that_is_run_again_is_bitwise_equal(real: Record, tmp_path: Pat
     assert mark["sha256"] == load(path)[1]
 
 
-@pytest.mark.parametrize("task", EXTENDING)
-def test_a_record_of_a_pretrained_model_names_the_command_that_makes_it_again(task: str) -> None:
-    made = edited("of_a_users_own_file", task=task, command=f"pebench extend -t {task}\n\x1b[31m")
-    with pytest.raises(
-        ReproduceError, match=f"empty --records folder `pebench extend -t {task} \\[31m` makes"
-    ):
-        cell_of(made)
+@pytest.mark.parametrize(
+    ("task", "change", "says"),
+    [
+        (COST, {}, r"empty --records folder `pebench extend -t x \[31m` makes"),
+        (LOSS, {"encoding": "rope@of_a_users_own_file"}, r"name its file: --encoding FILE\.py:Class"),
+        (LOSS, {"encoding": "alibi@pi"}, "there is no 'alibi@pi'"),
+        (LOSS, {"profile": "EXTEND_ELSE"}, "of profile 'EXTEND_ELSE'"),
+    ],
+)
+def test_a_record_of_a_pretrained_model_that_cannot_be_read_again_says_why(
+    task: str, change: dict, says: str, tmp_path: Path
+) -> None:
+    made = replace(edited("pi", task=task, command="pebench extend -t x\n\x1b[31m"), **change)
+    with pytest.raises(ReproduceError, match=says):
+        reproduce(file_of(made, tmp_path))
+    with pytest.raises(ReproduceError, match="leave --device out"):
+        reproduce(file_of(made, tmp_path), device="cuda")
 
 
 def test_a_record_with_another_number_is_told_from_a_real_one(real: Record, tmp_path: Path) -> None:
@@ -83,6 +92,8 @@ def test_a_record_with_another_number_is_told_from_a_real_one(real: Record, tmp_
 SHARE = Row("exact", 0.5, 256, {"length": 8}, 0.0, 1.0)
 BITS = Row("bits_per_byte", 2.0, 20_000, {"length": 8}, 4.0, 0.0)
 RATIO = Row("train_ratio", 1.2, 9, {"length": 8})
+NATS = Row("loss", 4.0, 1024, {"length": 8})
+MARGIN = Row("margin", 0.1, 16, {"length": 8})
 SPEED = Row("train_speed", 1e4, 9, {"length": 8})
 CACHE = Row("cache_bytes", 512.0, 1, {"length": 8})
 CHECK = Row("pass", 1.0, 1, {"check": "hides", "detail": "1e-7"})
@@ -101,6 +112,10 @@ CHECK = Row("pass", 1.0, 1, {"check": "hides", "detail": "1e-7"})
         (BITS, replace(BITS, floor=4.0000001), "within tolerance"),
         (BITS, replace(BITS, value=2.05), "within tolerance"),
         (BITS, replace(BITS, value=2.1), "different"),
+        (NATS, replace(NATS, value=4.5), "within tolerance"),
+        (NATS, replace(NATS, value=4.6), "different"),
+        (MARGIN, replace(MARGIN, value=-0.9), "within tolerance"),
+        (MARGIN, replace(MARGIN, value=-1.1), "different"),
         (RATIO, replace(RATIO, value=1.7), "within tolerance"),
         (RATIO, replace(RATIO, value=1.9), "different"),
         (SPEED, replace(SPEED, value=1e6), "within tolerance"),

@@ -21,13 +21,20 @@ from pebench.leaderboard.reports import extension
 SHARES = ("exact", "found")  # metrics between 0 and 1
 FORMATS = {
     **{name: NUMBER(name, format="%.3f") for name in ("loss up to L", "loss beyond L")},
-    **{name: NUMBER(name, format="%.2f") for name in ("found up to L", "found beyond L", *extension.TIMES)},
+    **{name: NUMBER(name, format="%.2f") for name in ("found up to L", "found beyond L")},
+    **{name: NUMBER(name, format="%.1f") for name in (*extension.TIMES, "bytes/token")},
     "minus none's, beyond L": NUMBER("minus none's, beyond L", format="%+.3f"),
     "found minus none's, beyond L": NUMBER("found minus none's, beyond L", format="%+.2f"),
-    "bytes/token": NUMBER("bytes/token", format="%d"),
+}
+COSTS = {
+    "prefill_ratio": NUMBER("prefill, x none", format="%.1f"),
+    "decode_ratio": NUMBER("decode, x none", format="%.1f"),
+    "prefill_speed": NUMBER("prefill, tokens/s", format="%.1f"),
+    "decode_speed": NUMBER("decode, tokens/s", format="%.1f"),
+    "cache_bytes": NUMBER("cache, bytes/token", format="%d"),
+    "cache_ratio": NUMBER("cache, x none", format="%.1f"),
 }
 FIRST = 4  # methods whose maps are drawn at first
-KINDS = ("single", "multi_key", "multi_query", "multi_value")
 
 
 def show() -> None:
@@ -52,9 +59,12 @@ def show() -> None:
         st.warning(plain(note))
     st.caption(plain(extension.LEGEND))
     show_frame(extension.numbers(track), FORMATS, intervals=extension.ENDS)
+    for said in extension.told(track):
+        st.caption(plain(said))
     download(extension.to_frame([track]), "extension")
     losses(track)
     retrieval(track)
+    costs(track)
 
 
 def losses(track: extension.Track) -> None:
@@ -64,14 +74,14 @@ def losses(track: extension.Track) -> None:
         return
     st.header("Loss by position")
     drawn = frame.rename(columns={"method": "encoding"})
-    looks = figures.Looks(drawn["encoding"].unique())
+    looks = figures.Looks(line.method for line in track.lines)
     draw(
         figures.curves(drawn, "length", "tokens", "loss, nats a token", looks, track.trained),
         "extension-loss",
     )
     st.caption(
-        "Each point is the mean loss of the tokens since the point before. Bars span the texts. Books are held out by "
-        "document. The model may have read them in its training, and all methods share that."
+        "Each point is the mean loss of the tokens since the point before. Bars span the texts, and are no intervals. "
+        "Books are held out by document. The model may have read them in its training, and all methods share that."
     )
     download(frame, "extension-loss")
 
@@ -82,13 +92,9 @@ def retrieval(track: extension.Track) -> None:
     if every.empty:
         return
     st.header("Hidden numbers")
-    kind = links.pick("Needles", KINDS, "kind")
-    found = extension.found_by_length(track, kind)
-    if len(found.columns) > 1:
-        show_frame(found)
-        st.caption(
-            "The share of questions with every number right, by length in tokens, with 95 % intervals."
-        )
+    by_kind(track)
+    kind = links.pick("Needles", extension.KINDS, "kind")
+    found(track, kind)
     metrics = sorted(every.loc[every["kind"] == kind, "metric"].unique())
     metric = links.pick("Measured by", metrics, "measure")
     frame = every[(every["kind"] == kind) & (every["metric"] == metric)]
@@ -100,6 +106,44 @@ def retrieval(track: extension.Track) -> None:
     show_frame(shown)
     st.caption("Rows are methods and depths (0 the beginning of the text), columns lengths in tokens.")
     download(shown, "extension-retrieval")
+
+
+def by_kind(track: extension.Track) -> None:
+    """What was found of each kind of question."""
+    columns, rows = extension.kind_table(track)
+    show_frame(pd.DataFrame(rows, columns=columns))
+    st.caption(f"{extension.BY_KIND}. A question of several numbers has no choice.")
+    download(extension.by_kind(track), "extension-kinds")
+
+
+def found(track: extension.Track, kind: str) -> None:
+    """The share of one kind of questions that is answered, by length."""
+    frame = extension.levels_by_length(track, kind)
+    if frame.empty:
+        return
+    drawn = frame.rename(columns={"method": "encoding"})
+    drawn = drawn.assign(**{end: drawn[end].fillna(drawn["value"]) for end in ("low", "high")})
+    looks = figures.Looks(line.method for line in track.lines)
+    draw(
+        figures.curves(drawn, "length", "tokens", "share found", looks, track.trained),
+        "extension-found",
+    )
+    st.caption(
+        "The share of questions with every number right. Bars are 95 % intervals. A mark without a bar is of one text, "
+        "or all its answers are equal."
+    )
+    download(frame, "extension-found")
+
+
+def costs(track: extension.Track) -> None:
+    """Time and memory at the end of the longest text."""
+    frame = pd.DataFrame([{"method": line.method, **line.costs} for line in track.lines if line.costs])
+    if frame.empty:
+        return
+    st.header("Cost")
+    show_frame(frame, {name: column for name, column in COSTS.items() if name in frame})
+    st.caption(plain(" ".join(extension.on_costs(track))))
+    download(frame, "extension-cost")
 
 
 def maps(track: extension.Track, frame: pd.DataFrame) -> None:

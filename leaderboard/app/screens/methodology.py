@@ -12,6 +12,11 @@ from pebench.leaderboard.printing import plain
 from pebench.leaderboard.reports import seeds
 from pebench.leaderboard.reports.method import METHOD
 
+STANDING = {
+    column: NUMBER(column, format="%.2f")
+    for name in views.STANDINGS.values()
+    for column in (name, f"{name} P(best)")
+}
 SPREAD = {
     "within": NUMBER("between seeds", format="%.3f"),
     "largest": NUMBER("largest", format="%.3f"),
@@ -74,6 +79,16 @@ def other_ways(board: Board) -> None:
         "Places of the encodings with full coverage under other aggregations. Where they differ, the order depends "
         "on the aggregation."
     )
+    standings = views.standings(board)
+    if len(standings):
+        st.caption(
+            "The other orders of `pebench board --order`, with 95 % intervals over seeds and test items. P(best): the "
+            "share of draws of these in which an encoding comes first."
+        )
+        ends = {name: (f"{name} low", f"{name} high") for name in views.STANDINGS.values()}
+        show_frame(standings, COLUMNS | STANDING, intervals=ends)
+        download(standings, "standings")
+        st.caption("Places in all orders:")
     agreement = ranking.agreement(orders)
     orders = orders.reset_index()
     show_frame(orders, COLUMNS)

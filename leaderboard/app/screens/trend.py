@@ -34,6 +34,8 @@ def show() -> None:
         st.info(plain(f"{e}."))
         return
     st.markdown(plain(views.sizes_compared(found)))
+    if found.doubt:
+        st.markdown(plain(found.doubt))
     st.caption(
         f"*{STANDS}*: the 95 % intervals of a difference lie on the same side of 0 at every size. "
         f"*{FAILS}*: two lie on opposite sides. *{UNKNOWN}*: neither. "
