@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from pebench.leaderboard.board import PUBLISHED, Board, make_board
+from pebench.leaderboard.board import PUBLISHED, Board, Overall, make_board
 from pebench.leaderboard.printing import plain, to_markdown
 from pebench.leaderboard.ranking import FEWEST
 from pebench.leaderboard.reports import (
@@ -57,7 +57,7 @@ def top(board: Board, rows: int = TOP) -> str:
     placed = every[:rows]
     timed = any("train_ratio" in entry.costs for entry in placed)
     shown = [f"{scope(board, phase)} {phase}" for phase in (AT, BEYOND)]
-    heads = ["tier", "encoding", *shown, "score", "95 %", "seeds", "learns"]
+    heads = ["tier", "encoding", *shown, "score", "95 %", "keeps", "learns", "seeds"]
     heads += ["train"] if timed else []
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for entry in placed:
@@ -71,7 +71,8 @@ def top(board: Board, rows: int = TOP) -> str:
                 f"{entry.score:.2f}{STAR * entry.partial}",
                 f"{entry.low:.2f} to {entry.high:.2f}",
             ),
-            *(entry.seeds, f"{entry.learns.value:.0%}" if entry.learns else "-"),
+            kept(entry.keeps),
+            *(f"{entry.learns.value:.0%}" if entry.learns else "-", entry.seeds),
             *(["-" if train is None else f"{train:.2f}x"] if timed else []),
         )
         lines.append(f"| {' | '.join(map(str, cells))} |")
@@ -82,6 +83,14 @@ def top(board: Board, rows: int = TOP) -> str:
         [f"The first {len(placed)} of {len(every)} ranked encodings."] if len(placed) < len(every) else []
     )
     return "\n".join([*lines, *(["", " ".join(below)] if below else [])])
+
+
+def kept(keeps: Overall | None) -> str:
+    """Octaves with their interval; + for a lower bound, * where tasks are missing."""
+    if keeps is None:
+        return "-"
+    ends = "" if keeps.low is None or keeps.high is None else f" ({keeps.low:.1f} to {keeps.high:.1f})"
+    return f"{keeps.value:.1f}{keeps.marks.replace('*', STAR)}{ends}"
 
 
 @functools.cache
