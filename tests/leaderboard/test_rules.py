@@ -266,6 +266,22 @@ def test_the_page_cites_what_the_trials_found(
             assert f"{cited:g}" in prose
 
 
+def test_the_page_cites_the_trials_of_the_rate() -> None:
+    trials = map(json.loads, rules.TRIALS.read_text(encoding="utf-8").splitlines())
+    at_length: dict[float, list[float]] = {0.002: [], 0.004: [], 0.008: []}
+    for t in trials:
+        if (t["task"], t["encoding"], t["width"], t.get("precision")) == (
+            "language_ends",
+            "rope",
+            96,
+            "float16",
+        ):
+            at_length[t["rate"]].append(t["scores"]["256"])
+    low, own, high = (f"{sum(found) / 2:.3f}" for found in at_length.values())
+    page = (rules.TRIALS.resolve().parents[1] / "docs" / "standard2.md").read_text(encoding="utf-8")
+    assert f"of {low}, {own} and {high} at 2e-3, 4e-3 and 8e-3" in " ".join(page.split())
+
+
 @pytest.mark.parametrize("other", [{"width": 8}, {"length": 999}, {"tokens": 1}, {"task": "copy"}])
 def test_a_trial_of_another_size_length_or_task_does_not_count(other: dict[str, object]) -> None:
     assert rules.of_trials(line(**other), "STANDARD_2").empty
