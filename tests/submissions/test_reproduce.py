@@ -163,7 +163,8 @@ def test_what_differs_between_the_machines_is_told_before_the_verdict(
     assert machines(odd, now) == (f"processor: [2J{'x' * 77} then, Two now",)
 
     monkeypatch.setattr(
-        "pebench.suite.submissions.reproduce.reproduce", lambda *_: (now, compare(then, now), {})
+        "pebench.suite.submissions.reproduce.reproduce",
+        lambda *_, **__: (now, compare(then, now), {}),
     )
     done = CliRunner().invoke(cli.app, ["reproduce", str(tmp_path / "x.json")])
     assert done.exit_code == 1
