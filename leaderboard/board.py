@@ -72,22 +72,18 @@ class Quantity(Interval):
 
 @dataclass(frozen=True)
 class Standing:
-    """The value that another order is by, with its 95 % interval over seeds and test items."""
+    """A value that encodings are compared by, with its 95 % interval over seeds."""
 
     value: float
-    low: float | None  # None where no encoding has two seeds
+    low: float | None  # None where seeds are too few to tell
     high: float | None
-    p_best: float | None
+    p_best: float | None  # None, too, without a rank
 
 
 @dataclass(frozen=True)
-class Overall:
-    """A mean over families and tasks, and its 95 % interval over seeds."""
+class Overall(Standing):
+    """A mean over families and tasks; P(best) is None, too, where some task is missing."""
 
-    value: float
-    low: float | None  # None where some task has one seed
-    high: float | None
-    p_best: float | None  # None, too, without a rank, or where some task is missing
     tasks: int  # that it is the mean of
     of: int  # tasks of the profile
     cut: float  # share of the runs in which half of the score still holds at the longest length

@@ -83,14 +83,14 @@ def to_frame(board: Board) -> pd.DataFrame:
             row |= _ended(
                 quantity, (found.score, found.low, found.high, found.p_best) if found else (None,) * 4
             )
-        for quantity, part in (("learns", e.learns), ("keeps", e.keeps)):
+        others = {order.replace("-", "_"): e.standings.get(order) for order in ranking.ORDERS[1:]}
+        for quantity, part in {"learns": e.learns, "keeps": e.keeps, **others}.items():
             row |= _ended(quantity, (part.value, part.low, part.high, part.p_best) if part else (None,) * 4)
-            row[f"{quantity}_tasks"] = part.tasks if part else None
-        row["keeps_cut"] = e.keeps.cut if e.keeps else None
-        for order in ranking.ORDERS[1:]:
-            stands = e.standings.get(order)
-            numbers = (stands.value, stands.low, stands.high, stands.p_best) if stands else (None,) * 4
-            row |= _ended(order.replace("-", "_"), numbers)
+        row |= {
+            "learns_tasks": e.learns.tasks if e.learns else None,
+            "keeps_tasks": e.keeps.tasks if e.keeps else None,
+            "keeps_cut": e.keeps.cut if e.keeps else None,
+        }
         row |= {f"place_{order.replace('-', '_')}": e.places.get(order) for order in ranking.ORDERS}
         for family in board.task_families:
             row[family] = e.families[family].score if family in e.families else None

@@ -341,7 +341,7 @@ def quantities(entry: Entry) -> pd.DataFrame:
     )
 
 
-STANDINGS = {"standardised": "standardised", "median-rank": "median rank"}
+STANDINGS = {order: order.replace("-", " ") for order in ranking.ORDERS[1:]}
 
 
 def standings(board: Board) -> pd.DataFrame:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pebench.leaderboard import table
 from pebench.leaderboard.board import REMEDY, Board, board_of_columns, newest_version, of_profile
 from pebench.leaderboard.columns import Columns, columns
-from pebench.leaderboard.printing import to_frame
+from pebench.leaderboard.printing import ORDERS, to_frame
 from pebench.leaderboard.reports.extension import ALL, KINDS, is_track, pretrained, tracks_of
 from pebench.leaderboard.reports.extension import to_frame as to_track_frame
 from pebench.leaderboard.reports.published import FILE, read
@@ -90,12 +90,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             "share of runs that keep half to the longest length: keeps is then a lower bound",
         ),
         *(
-            (f"place_{order}", INTEGER, f"in the order by {words}; null without a place")
-            for order, words in (
-                ("mean", "the score"),
-                ("standardised", "standardised scores"),
-                ("median_rank", "median rank"),
-            )
+            (f"place_{order.replace('-', '_')}", INTEGER, f"in the order by {words}; null without a place")
+            for order, words in ORDERS.items()
         ),
         ("learned", NUMBER, "share of the tasks learned at the training length"),
         ("train_ratio", NUMBER, "time of a training step over RoPE's"),
@@ -235,7 +231,7 @@ SCHEMAS |= {
                 ("choice", "share of questions whose right number is likelier than three others"),
             )
             for phase, where in (("at_length", "up to the training length"), ("beyond", "beyond it"))
-            for part, about in (("", ""), ("_low", "; lower end of 95 %"), ("_high", "; upper end of 95 %"))
+            for part, about in ENDS[:3]
             # `retrieval` is of all kinds; where several numbers are asked, there is no choice
             if (kind, metric) not in ((ALL, "exact"), ("multi_query", "choice"), ("multi_value", "choice"))
         ),

@@ -44,8 +44,12 @@ def places(r: Ranking) -> pd.DataFrame:
 
 def standardised(families: pd.DataFrame) -> pd.Series:
     """The mean over families (columns) of the score over its standard deviation between encodings (index), centred."""
-    sd = families.std().replace(0.0, np.nan)
-    return ((families - families.mean()) / sd).fillna(0.0).mean(axis=1)
+    return ((families - families.mean()) / _deviations(families)).fillna(0.0).mean(axis=1)
+
+
+def _deviations(families: pd.DataFrame) -> pd.Series:
+    """Standard deviations between encodings (index), by family (columns); NaN where all are equal."""
+    return families.std().replace(0.0, np.nan)
 
 
 def aggregates(r: Ranking, seed: int = 0) -> dict[str, pd.DataFrame]:
@@ -64,8 +68,8 @@ def aggregates(r: Ranking, seed: int = 0) -> dict[str, pd.DataFrame]:
     errors = np.array([draws(part, chosen, rng) for part in r.parts])  # (T, E, draws)
     kinds = r.data.names.groupby("task", observed=True)["task_family"].first().astype(str)
     families = family_scores(r).loc[index]
-    sd = families.std().replace(0.0, np.nan)
-    weight = shares(r.data, np.ones(len(r.data.names), bool))[chosen] / sd[kinds[r.data.tasks]].to_numpy()
+    sd = _deviations(families)[kinds[r.data.tasks]].to_numpy()
+    weight = shares(r.data, np.ones(len(r.data.names), bool))[chosen] / sd
     value = standardised(families).to_numpy()
     moved = value[:, None] + np.einsum("et,ted->ed", np.nan_to_num(weight), errors)
     scores = np.array([part.mean[chosen] for part in r.parts])

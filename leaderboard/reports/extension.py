@@ -1,8 +1,8 @@
 """The board of the track EXTEND: methods of context extension on a pretrained model.
 
 Its rows are methods, no encodings, so it has no ranks. Loss and retrieval, at the training length and beyond it, are
-four quantities, each with its interval and its difference from the unextended model on the same texts. Intervals of
-losses are Student's over texts, and those of found numbers as in `shares`.
+four quantities, each with its interval and its difference from the unextended model on the same texts. Losses have
+Student's intervals over texts. Found numbers have the intervals of `shares`.
 """
 
 import json
@@ -890,7 +890,7 @@ LEGEND = (
 
 
 def printed(title: str, columns: Iterable[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A table for a terminal: methods, and what is known of each."""
+    """A table for a terminal, with a row for each method."""
     table = Table(box=None, header_style="bold", pad_edge=False, title=title, title_justify="left")
     for column in columns:
         table.add_column(column, justify="left" if column == "method" else "right")
@@ -937,7 +937,6 @@ def as_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 def to_frame(tracks: Sequence[Track]) -> pd.DataFrame:
     """One flat row a method and model, for CSV."""
-    kinds = [by_kind(each) for each in tracks]
     rows = [
         {
             "profile": each.profile,
@@ -953,13 +952,13 @@ def to_frame(tracks: Sequence[Track]) -> pd.DataFrame:
             },
             **{
                 f"{row.kind}_{row.metric}_{row.phase}{part}": value
-                for row in kinds[n][kinds[n]["method"] == line.method].itertuples()
+                for row in kinds[kinds["method"] == line.method].itertuples()
                 for part, value in zip(("", "_low", "_high"), (row.value, row.low, row.high), strict=True)
                 if (row.kind, row.metric) != (ALL, "exact")  # retrieval_...
             },
             **line.costs,
         }
-        for n, each in enumerate(tracks)
+        for each, kinds in zip(tracks, map(by_kind, tracks), strict=True)
         for line in each.lines
     ]
     return pd.DataFrame(rows)

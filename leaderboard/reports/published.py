@@ -27,7 +27,7 @@ GRADES = ("A", "B", "C", "M")
 AT, BEYOND = "at L", "beyond L"
 LARGEST = 64 * 2**20  # bytes
 NAMED = 5  # of the lines that are left out, in a note
-MOST_BROKEN = 100  # lines that are no CSV, each of which costs another reading
+MOST_BROKEN = 100  # lines that are no CSV; each costs another reading
 
 # What a table measures -> the task of ours that asks the same, or nearly; "" is the average of all tasks.
 SUBJECTS = {

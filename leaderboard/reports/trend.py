@@ -128,6 +128,12 @@ def trend(profiles: Mapping[str, Sequence[Record]], of: str = "score") -> Trend:
         lines.append((*line, len({task for task, *_ in both})))
     seeds = [_seeds(s[s["encoding"].isin(names)]) for s in scores]
     compared = [r[r["encoding"].isin(names) & r["task"].isin(tasks)] for r in (runs[name] for name in order)]
+    # A ranking of lengths beyond L alone says nothing of L.
+    at = (
+        [ranking.rank(_of_cells(table[name], at_length)) for name in order]
+        if of == "beyond" and at_length
+        else ranks
+    )
     return Trend(
         profiles=order,
         parameters=[size[name] for name in order],
@@ -137,7 +143,7 @@ def trend(profiles: Mapping[str, Sequence[Record]], of: str = "score") -> Trend:
             _rates([r for r in profiles[name] if r.encoding in names and r.task in tasks]) for name in order
         ],
         tasks=tasks,
-        fallen=_fallen([_of_cells(table[name], at_length) for name in order], names),
+        fallen=_fallen(at, names),
         pairs=pd.DataFrame(lines, columns=COLUMNS),
     )
 
@@ -186,21 +192,19 @@ def _cells(r: ranking.Ranking) -> dict[str, frozenset[tuple[Any, ...]]]:
 
 def _in_two_seeds(scores: pd.DataFrame) -> dict[str, set[str]]:
     """By encoding: the tasks in which it has two seeds or more."""
-    counts = scores.groupby(["encoding", "task"], observed=True)["seed"].nunique()
+    counts = _seed_counts(scores)
     found: dict[str, set[str]] = defaultdict(set)
     for name, task in counts.index[counts >= ranking.FEWEST]:
         found[name].add(task)
     return found
 
 
-def _fallen(scores: Sequence[pd.DataFrame], names: Sequence[str]) -> dict[str, tuple[float, ...]]:
-    """The encodings whose score at L falls with size, with it at each size; `scores` are in order of size.
+def _fallen(ranks: Sequence[ranking.Ranking], names: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    """The encodings whose score at L falls with size, with it at each size; `ranks` are in order of size.
 
     It falls where its 95 % interval at some size lies below the one at a smaller size.
     """
-    if any(s.empty for s in scores):
-        return {}
-    tables = [ranking.rank(s).at_length.table.set_index("encoding").reindex(names) for s in scores]
+    tables = [r.at_length.table.set_index("encoding").reindex(names) for r in ranks]
     found = {}
     for name in names:
         rows = [part.loc[name] for part in tables]
@@ -218,9 +222,14 @@ def _size(runs: pd.DataFrame) -> float:
     return float(np.exp(np.log(runs["parameters"][runs["parameters"] > 0]).mean()))
 
 
+def _seed_counts(scores: pd.DataFrame) -> "pd.Series[int]":
+    """How many seeds each encoding has in each task."""
+    return scores.groupby(["encoding", "task"], observed=True)["seed"].nunique()
+
+
 def _seeds(scores: pd.DataFrame) -> str:
-    """How many seeds an encoding has in a task."""
-    counts = scores.groupby(["encoding", "task"], observed=True)["seed"].nunique()
+    """The fewest and the most in words."""
+    counts = _seed_counts(scores)
     few, many = (0, 0) if counts.empty else (counts.min(), counts.max())
     return f"{few}" if few == many else f"{few} to {many}"
 

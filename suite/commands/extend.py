@@ -32,8 +32,8 @@ def extend(
         typer.Option(
             min=1,
             metavar="N",
-            help="The tokens that count as the model's training length L, for models of longer texts than books have; "
-            "default and most: those of its config.json.",
+            help="The tokens that count as the model's training length L, for models of longer texts than books have. "
+            "Default, and the largest: max_position_embeddings of its config.json.",
         ),
     ] = None,
     records: Records = Path("records"),

@@ -73,17 +73,19 @@ def losses(track: extension.Track) -> None:
     if frame.empty:
         return
     st.header("Loss by position")
-    drawn = frame.rename(columns={"method": "encoding"})
-    looks = figures.Looks(line.method for line in track.lines)
-    draw(
-        figures.curves(drawn, "length", "tokens", "loss, nats a token", looks, track.trained),
-        "extension-loss",
-    )
+    curves(track, frame, "loss, nats a token", "extension-loss")
     st.caption(
         "Each point is the mean loss of the tokens since the point before. Bars span the texts, and are no intervals. "
         "Books are held out by document. The model may have read them in its training, and all methods share that."
     )
     download(frame, "extension-loss")
+
+
+def curves(track: extension.Track, frame: pd.DataFrame, title: str, name: str) -> None:
+    """A curve for each method over the length, its colour the same on all figures of the page."""
+    looks = figures.Looks(line.method for line in track.lines)
+    drawn = frame.rename(columns={"method": "encoding"})
+    draw(figures.curves(drawn, "length", "tokens", title, looks, track.trained), name)
 
 
 def retrieval(track: extension.Track) -> None:
@@ -121,13 +123,8 @@ def found(track: extension.Track, kind: str) -> None:
     frame = extension.levels_by_length(track, kind)
     if frame.empty:
         return
-    drawn = frame.rename(columns={"method": "encoding"})
-    drawn = drawn.assign(**{end: drawn[end].fillna(drawn["value"]) for end in ("low", "high")})
-    looks = figures.Looks(line.method for line in track.lines)
-    draw(
-        figures.curves(drawn, "length", "tokens", "share found", looks, track.trained),
-        "extension-found",
-    )
+    drawn = frame.assign(**{end: frame[end].fillna(frame["value"]) for end in ("low", "high")})
+    curves(track, drawn, "share found", "extension-found")
     st.caption(
         "The share of questions with every number right. Bars are 95 % intervals. A mark without a bar is of one text, "
         "or all its answers are equal."
@@ -142,7 +139,6 @@ def costs(track: extension.Track) -> None:
         return
     st.header("Cost")
     show_frame(frame, {name: column for name, column in COSTS.items() if name in frame})
-    st.caption(plain(" ".join(extension.on_costs(track))))
     download(frame, "extension-cost")
 
 
