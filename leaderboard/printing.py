@@ -1,7 +1,7 @@
 """A board as text: printed, or as JSON, CSV or Markdown, in any of the orders."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -163,6 +163,16 @@ def to_markdown(board: Board) -> str:
 def plain(text: str) -> str:
     """Text from a record, escaped so that Markdown shows it as it is."""
     return re.sub(r"([\\`*_{}\[\]()<>#+!|$~:^&-])", r"\\\1", " ".join(text.split()))
+
+
+def spanned_days(started: Iterable[str]) -> str:
+    """The days of some times: one, or the first and the last; empty where no time is known.
+
+    >>> spanned_days(["2026-11-02T09:00", "2026-10-30T12:00", ""]), spanned_days(["2026-11-02"])
+    ('2026-10-30 to 2026-11-02', '2026-11-02')
+    """
+    days = sorted({day[:10] for day in started if day})
+    return "" if not days else days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
 
 
 def unranked(board: Board) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ from scipy.optimize import isotonic_regression
 
 from pebench.leaderboard.ranking import WHOLE
 from pebench.leaderboard.reports.agreement import Side
+from pebench.leaderboard.reports.extension import Track
 from pebench.leaderboard.reports.trend import Trend
 
 # Told apart in eight kinds of colour vision, and three times as light or dark as either background (tests).
@@ -67,6 +68,14 @@ def laid_out(figure: go.Figure, height: int, **layout: object) -> go.Figure:
     figure.update_xaxes(automargin=True)
     figure.update_yaxes(automargin=True)
     return figure.update_layout(**layout)
+
+
+def method_curves(track: Track, frame: pd.DataFrame, y_title: str) -> go.Figure:
+    """A curve for each method of context extension over the length, its colour the same on all figures of a track."""
+    looks = Looks(line.method for line in track.lines)
+    known = {end: frame[end].fillna(frame["value"]) for end in ("low", "high")}
+    drawn = frame.assign(**known).rename(columns={"method": "encoding"})
+    return curves(drawn, "length", "tokens", y_title, looks, track.trained)
 
 
 def titled(figure: go.Figure, text: str) -> go.Figure:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from pebench.leaderboard.app.views import Filter, overview
 from pebench.leaderboard.board import Board, Entry, Interval
-from pebench.leaderboard.reports import claims
+from pebench.leaderboard.reports import claims, extension
 
 Data = dict[str, Any]
 RANKED, PREVIEW, OTHER = "ranked", "preview", "other"
@@ -179,6 +179,21 @@ def titled(label: str, pattern: str = "", words: str = "") -> dict[str, Any]:
     return {"label": label, "help": words, "type_config": {"format": pattern}}
 
 
+METHODS = {  # of context extension: the columns of reports.extension.numbers
+    **{name: titled(name, "%.3f") for name in ("loss up to L", "loss beyond L")},
+    **{name: titled(name, "%.2f") for name in ("found up to L", "found beyond L")},
+    **{name: titled(name, "%.1f") for name in (*extension.TIMES, "bytes/token")},
+    "minus none's, beyond L": titled("minus none's, beyond L", "%+.3f"),
+    "found minus none's, beyond L": titled("found minus none's, beyond L", "%+.2f"),
+}
+METHOD_COSTS = {  # the same of reports.extension.cost_frame
+    "prefill_ratio": titled("prefill, x none", "%.1f"),
+    "decode_ratio": titled("decode, x none", "%.1f"),
+    "prefill_speed": titled("prefill, tokens/s", "%.1f"),
+    "decode_speed": titled("decode, tokens/s", "%.1f"),
+    "cache_bytes": titled("cache, bytes/token", "%d"),
+    "cache_ratio": titled("cache, x none", "%.1f"),
+}
 CLAIM = {
     "pair": titled("first > second"),
     "quantity": titled("here"),

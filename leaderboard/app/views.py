@@ -10,7 +10,7 @@ import pandas as pd
 
 from pebench.leaderboard import about, ranking, table
 from pebench.leaderboard.board import COSTS, Board, Entry, Interval, Overall, version_after, version_before
-from pebench.leaderboard.printing import plain, to_frame
+from pebench.leaderboard.printing import plain, spanned_days, to_frame
 from pebench.leaderboard.reports.quantities import train_lengths
 from pebench.leaderboard.reports.trend import APART, Trend
 from pebench.leaderboard.reports.trend import to_frame as trend_frame
@@ -284,8 +284,7 @@ def kinds(found: Validity) -> pd.DataFrame:
 
 def dates(board: Board) -> str:
     """When the runs of a board were made: a day, or the first and the last."""
-    days = sorted({str(day)[:10] for day in board.runs["started"] if day})
-    return "" if not days else days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    return spanned_days(map(str, board.runs["started"]))
 
 
 def news(board: Board, version: str) -> str:

@@ -23,19 +23,21 @@ from pebench.leaderboard.export.citation import HOME, cited
 from pebench.leaderboard.export.formulas import mathml
 from pebench.leaderboard.export.pictures import badge, social_card
 from pebench.leaderboard.export.places import PLACES
-from pebench.leaderboard.printing import objects, to_frame, to_json, unranked
-from pebench.leaderboard.reports import claims, sentences
+from pebench.leaderboard.printing import objects, spanned_days, to_frame, to_json, unranked
+from pebench.leaderboard.reports import claims, extension, sentences
 from pebench.leaderboard.reports.method import METHOD
 from pebench.leaderboard.reports.published import FILE, read
 from pebench.leaderboard.reports.submitting import SUBMIT
 from pebench.leaderboard.reports.validity import Validity, validity
 from pebench.leaderboard.reports.verdicts import verdict
+from pebench.suite.results.record import Unreadable
 
 MENU = {
     "index.html": "Overview",
     "tasks.html": "Tasks",
     "compare.html": "Compare",
     "cost.html": "Cost",
+    "extension.html": "Extended contexts",
     "claims.html": "GRAPE's claims",
     "validity.html": "Validity",
     "method.html": "How ranks work",
@@ -65,13 +67,16 @@ class Site(NamedTuple):
     version: str
     url: str = ""  # where it will be served, empty where that is not known
     offered: Mapping[str, Set[str]] = {}  # by version: the pages of tasks and costs that it has
+    tracks: Sequence[extension.Track] = ()  # of methods on a pretrained model, which belong to no version
+    unreadable: Sequence[Unreadable] = ()  # of the files of the tracks
 
 
 class Page:
     """The body of one page, put together part by part. `up` leads to the site's root."""
 
-    def __init__(self, path: str, title: str, what: str = ""):
+    def __init__(self, path: str, title: str, what: str = "", dates: str | None = None):
         self.path, self.title, self.what = path, title, what
+        self.dates = dates  # of its records; None: those of the board
         self.up = "../" * path.count("/")
         self.parts: list[str] = []
         self.data: dict[str, object] = {}  # the tables, which are written as JSON too
@@ -119,6 +124,7 @@ def build(
     boards = [newest]
     while before := version_before(boards[-1].profile, newest.profiles):
         boards.append(make_board(records, before))
+    tracks, unreadable = extended(records)
     clear(out)
     put(out / "README.md", SPACE.encode())  # first: a call that is cut off is known by it
     counts = Counter[str]()
@@ -126,7 +132,15 @@ def build(
         offered = {
             each.profile: answering(each) for each in boards[n:]
         }  # an address for good tells of no later version
-        site = Site(board, partial(_alone, records, board.profile), version, url.rstrip("/"), offered)
+        site = Site(
+            board,
+            partial(_alone, records, board.profile),
+            version,
+            url.rstrip("/"),
+            offered,
+            tracks,
+            unreadable,
+        )
         pages = all_pages(site)
         counts.update(write(site, pages, out / board.profile, "../"))
         if board is newest:
@@ -152,6 +166,15 @@ def clear(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def extended(records: Sequence[Path]) -> tuple[list[extension.Track], list[Unreadable]]:
+    """The boards of methods of context extension, and the files that are no records; none without such records."""
+    try:
+        found = [extension.make_tracks(records, profile) for profile in extension.profiles(records)]
+    except BoardError:
+        return [], []
+    return [track for tracks, _ in found for track in tracks], found[0][1]
+
+
 def _alone(records: Sequence[Path], profile: str, task: str) -> Board:
     """The board of one task."""
     return make_board(records, profile, [task])
@@ -167,6 +190,7 @@ def all_pages(site: Site) -> list["Page"]:
         *(encoding(site, entry) for entry in board.entries),
         compare(site),
         *([cost(site)] if priced(board) else []),
+        *([methods(site)] if site.tracks else []),
         claim(site),
         agreement(site, against),
         method(),
@@ -232,7 +256,7 @@ def document(site: Site, page: Page, root: str) -> str:
     menu = " ".join(
         f'<a href="{up}{path}"{" aria-current=page" if path == page.path else ""}>{name}</a>'
         for path, name in MENU.items()
-        if path != "cost.html" or priced(site.board)
+        if path not in left_out(site)
     )
     drawn = any("data-figure" in part for part in page.parts)
     plotly = f'<script src="{top}assets/plotly.min.js"></script>' if drawn else ""
@@ -259,7 +283,7 @@ def document(site: Site, page: Page, root: str) -> str:
 <h1>{title}</h1>
 {chr(10).join(page.parts)}
 </main>
-<footer>pebench {html.escape(site.version)}, records of {html.escape(views.dates(site.board))}. Apache-2.0.
+<footer>pebench {html.escape(site.version)}, {html.escape(dated(site, page))}. Apache-2.0.
 <a href="{HOME}">Source</a>. Every table: <a href="{up}data/board.json">data/board.json</a> and its neighbours.
 <a href="{permanent}">Permanent address of this page</a>.
 <details><summary>Cite</summary><pre>{html.escape(cited(site.version))}</pre></details></footer>
@@ -270,6 +294,18 @@ def document(site: Site, page: Page, root: str) -> str:
 </body>
 </html>
 """
+
+
+def left_out(site: Site) -> set[str]:
+    """The pages of the menu that would be empty."""
+    filled = {"cost.html": priced(site.board), "extension.html": bool(site.tracks)}
+    return {path for path, full in filled.items() if not full}
+
+
+def dated(site: Site, page: Page) -> str:
+    """When the records of a page were made."""
+    days = views.dates(site.board) if page.dates is None else page.dates
+    return f"records of {days}" if days else "records without dates"
 
 
 def paragraphs(text: str) -> str:
@@ -522,6 +558,56 @@ def cost(site: Site) -> Page:
         )
         plain_table(page, f"cost-{metric}", frame)
     return page
+
+
+def methods(site: Site) -> Page:
+    """Methods of context extension on pretrained models: loss by position, hidden numbers, cost."""
+    models = ", ".join(dict.fromkeys(each.model for each in site.tracks))
+    days = spanned_days(day for each in site.tracks for day in each.dates.split(" to "))
+    page = Page("extension.html", "Extended contexts", f"Methods of context extension on {models}.", days)
+    for file in site.unreadable:
+        page.add(f"<p class=facts>{html.escape(f'Left out: {file.path}: {file.reason}')}</p>")
+    for n, track in enumerate(site.tracks):
+        name = f"extension-{n}"
+        page.add(f"<h2>{html.escape(extension.heading(track))}</h2>")
+        page.add(*(f"<p>{html.escape(note)}</p>" for note in track.notes))
+        shown = rows.frame_table(extension.numbers(track), rows.METHODS, intervals=extension.ENDS)
+        plain_table(page, name, extension.to_frame([track]), shown)
+        page.add(
+            *(
+                f"<p class=facts>{html.escape(text)}</p>"
+                for text in (extension.LEGEND, *extension.told(track))
+            )
+        )
+        method_curves(page, f"{name}-loss", track)
+        columns, kinds = extension.kind_table(track)
+        if kinds:
+            page.add(f"<h3>{html.escape(extension.BY_KIND)}</h3>")
+            plain_table(page, f"{name}-kinds", pd.DataFrame(kinds, columns=columns))
+        costs = extension.cost_frame(track)
+        if len(costs):
+            page.add("<h3>Cost</h3>")
+            plain_table(page, f"{name}-cost", costs, rows.frame_table(costs, rows.METHOD_COSTS))
+    return page
+
+
+def method_curves(page: Page, name: str, track: extension.Track) -> None:
+    """Loss and single needles found of a track's methods, by length."""
+    for title, frame, axis, words in (
+        ("Loss by position", extension.losses_by_method(track), extension.LOSS_AXIS, extension.LOSS_CURVES),
+        (
+            "Single needles found, by length",
+            extension.levels_by_length(track),
+            extension.FOUND_AXIS,
+            extension.FOUND_CURVES,
+        ),
+    ):
+        if len(frame):
+            page.add(f"<h3>{title}</h3>")
+            page.figure(
+                f"{name}-{len(page.parts)}", figures.method_curves(track, frame, axis), f"{title}: {axis}."
+            )
+            page.add(f"<p class=facts>{html.escape(words)}</p>")
 
 
 def claim(site: Site) -> Page:

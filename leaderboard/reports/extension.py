@@ -20,7 +20,7 @@ from scipy import special
 
 from pebench.leaderboard.about import EXTENDED, PUBLISHED
 from pebench.leaderboard.board import BoardError, reading
-from pebench.leaderboard.printing import objects
+from pebench.leaderboard.printing import objects, spanned_days
 from pebench.leaderboard.ranking import LEVEL
 from pebench.leaderboard.reports.shares import FEWEST, Share, differences, shares
 from pebench.suite.results.metrics import EXTENDING, counted
@@ -143,6 +143,7 @@ class Track:
     answers: pd.DataFrame  # method, text, length, kind, depth, metric, value, n
     notes: list[str]
     corpus: str
+    dates: str = ""  # of its runs: a day, or the first and the last
     named: bool = False  # whether the title names the corpus: the model was read on several
     alike: bool = False  # whether the title has the model's sha256: another model has this name
 
@@ -269,7 +270,10 @@ def track(profile: str, model: str, sha256: str, records: Iterable[Record]) -> T
     ]
     lines.sort(key=lambda line: line.place)
     said = [*notes(records, lines, PLANS.get(profile)), *level_notes(losses, answers)]
-    return Track(profile, model, sha256, trained, lines, losses, answers, said, shown_corpus(records[0]))
+    days = spanned_days(str(r.provenance.get("started", "")) for r in records)
+    return Track(
+        profile, model, sha256, trained, lines, losses, answers, said, shown_corpus(records[0]), days
+    )
 
 
 def costs_of(own: Mapping[str, float], base: Mapping[str, float]) -> dict[str, float]:
@@ -818,6 +822,11 @@ def numbers(track: Track) -> pd.DataFrame:
     return pd.DataFrame(rows).astype(dict.fromkeys(numeric, float))
 
 
+def cost_frame(track: Track) -> pd.DataFrame:
+    """Time and memory of the methods whose cost was measured; no rows where none was."""
+    return pd.DataFrame([{"method": line.method, **line.costs} for line in track.lines if line.costs])
+
+
 def cells(line: Line) -> tuple[str, ...]:
     """A method as the texts of a table's row."""
     return (
@@ -878,6 +887,16 @@ def heading(track: Track) -> str:
 
 
 FOUND = "Single needles found, by length in tokens"
+LOSS_AXIS, FOUND_AXIS = "loss, nats a token", "share found"
+LOSS_CURVES = (
+    "Each point is the mean loss of the tokens since the point before. Bars span the texts, and are no intervals. "
+    "Books are held out by document. The model may have read them in its training, and all methods share that."
+)
+FOUND_CURVES = (
+    "The share of questions with every number right. Bars are 95 % intervals. A mark without a bar is of one text, or "
+    "all its answers are equal."
+)
+NO_CHOICE = "A question of several numbers has no choice."
 BY_KIND = "By kind of question: every number right / numbers found / right number likelier than three others"
 LEGEND = (
     "Loss in nats a token, found: questions with every number right; 95 % intervals over texts, and over questions. "

@@ -1,9 +1,11 @@
 """The static site: whole, safe, and used in a real Chromium from the disk, where no server helps."""
 
+import html
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,7 +18,8 @@ from pebench.leaderboard.app import views
 from pebench.leaderboard.board import BoardError, board_of, make_board
 from pebench.leaderboard.export import site
 from pebench.leaderboard.export.pictures import badge
-from pebench.suite.results.record import write
+from pebench.suite.results.record import Row, write
+from tests.edited_tracks import COST, LOSS, RETRIEVAL, edited, of_another
 from tests.leaderboard.test_board import hostile
 from tests.leaderboard.test_browser import FLAGS, chromium, copy_link
 from tests.made_records import SKILL, Sweep, write_sweep
@@ -47,7 +50,7 @@ class Links(HTMLParser):
         self.found += [(tag, value) for name, value in attrs if name in ("href", "src") and value]
 
 
-@pytest.mark.parametrize("folder", ["out", "versions"])
+@pytest.mark.parametrize("folder", ["out", "versions", "tracks"])
 def test_every_reference_of_every_page_is_there_and_nothing_is_fetched_elsewhere(
     folder: str, request: pytest.FixtureRequest
 ) -> None:
@@ -149,6 +152,53 @@ def test_every_version_keeps_its_address_and_the_newest_is_at_the_root(versions:
     assert (versions / "QUICK" / "encodings" / "alibi.html").exists()
     assert not (versions / "encodings" / "alibi.html").exists()
     assert 'href="https://example.org/board/assets/site.css"' in (versions / "404.html").read_text()
+
+
+EVIL = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def tracks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A site of two encodings, and of two methods on a pretrained model whose name is hostile."""
+    records, folder = tmp_path_factory.mktemp("tracks"), tmp_path_factory.mktemp("extended")
+    write_sweep(records, {"rope": 1.0, "fox": 6.0}, seeds=2, tasks=["copy"])
+    lower = defaultdict[tuple[str, str], Callable[[Row], float]](lambda: lambda row: row.value)
+    lower[LOSS, "yarn"] = lambda row: row.value - 0.5
+    for method in ("none", "yarn"):
+        for task, texts in ((LOSS, 2), (RETRIEVAL, 2), (COST, 1)):
+            for text in range(texts):
+                made = edited(
+                    method, text, task, lower[task, method], started=f"2026-10-{text + 10}T12:00:00"
+                )
+                write(of_another(made, "model", EVIL, "0" * 64), records)
+    (records / "EXTEND_QUICK" / "extend_loss" / "broken.json").write_text("{")
+    site.build([records], None, folder, "1.2.3")
+    return folder
+
+
+def test_methods_of_context_extension_have_a_page(tracks: Path, out: Path) -> None:
+    text = (tracks / "extension.html").read_text(encoding="utf-8")
+    assert 'href="extension.html"' in (tracks / "index.html").read_text(encoding="utf-8")
+    assert f"EXTEND_QUICK: {html.escape(EVIL)}, trained on texts of L = 8,192 tokens" in text
+    assert "<img src=x" not in text
+    assert "records of 2026-10-10 to 2026-10-11" in text
+    assert "broken.json" in text
+    table = strict(tracks / "data" / "extension-0.json")
+    assert [row["method"] for row in table] == ["yarn", "none"]
+    assert table[0]["loss_beyond_difference"] < 0
+    assert {"extension-0-kinds.json", "extension-0-cost.json"} <= {
+        f.name for f in (tracks / "data").iterdir()
+    }
+    assert not (out / "extension.html").exists()
+    assert "extension.html" not in (out / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.browser
+def test_curves_of_methods_are_drawn_from_a_disk(page: Page, tracks: Path) -> None:
+    page.goto((tracks / "extension.html").as_uri())
+    expect(page.locator(".js-plotly-plot svg.main-svg").first).to_be_attached()
+    expect(page.locator("[data-table] tbody tr")).to_have_count(6)
+    assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
 
 
 def test_what_is_new_is_told_of_every_release() -> None:

@@ -3,10 +3,9 @@
 import pandas as pd
 import streamlit as st
 
-from pebench.leaderboard.app import figures, links
+from pebench.leaderboard.app import figures, links, rows
 from pebench.leaderboard.app.widgets import (
     MAP_WIDTH,
-    NUMBER,
     board_or_reason,
     download,
     draw,
@@ -19,21 +18,6 @@ from pebench.leaderboard.printing import plain
 from pebench.leaderboard.reports import extension
 
 SHARES = ("exact", "found")  # metrics between 0 and 1
-FORMATS = {
-    **{name: NUMBER(name, format="%.3f") for name in ("loss up to L", "loss beyond L")},
-    **{name: NUMBER(name, format="%.2f") for name in ("found up to L", "found beyond L")},
-    **{name: NUMBER(name, format="%.1f") for name in (*extension.TIMES, "bytes/token")},
-    "minus none's, beyond L": NUMBER("minus none's, beyond L", format="%+.3f"),
-    "found minus none's, beyond L": NUMBER("found minus none's, beyond L", format="%+.2f"),
-}
-COSTS = {
-    "prefill_ratio": NUMBER("prefill, x none", format="%.1f"),
-    "decode_ratio": NUMBER("decode, x none", format="%.1f"),
-    "prefill_speed": NUMBER("prefill, tokens/s", format="%.1f"),
-    "decode_speed": NUMBER("decode, tokens/s", format="%.1f"),
-    "cache_bytes": NUMBER("cache, bytes/token", format="%d"),
-    "cache_ratio": NUMBER("cache, x none", format="%.1f"),
-}
 FIRST = 4  # methods whose maps are drawn at first
 
 
@@ -58,7 +42,7 @@ def show() -> None:
     for note in track.notes:
         st.warning(plain(note))
     st.caption(plain(extension.LEGEND))
-    show_frame(extension.numbers(track), FORMATS, intervals=extension.ENDS)
+    show_frame(extension.numbers(track), rows.METHODS, intervals=extension.ENDS)
     for said in extension.told(track):
         st.caption(plain(said))
     download(extension.to_frame([track]), "extension")
@@ -73,19 +57,9 @@ def losses(track: extension.Track) -> None:
     if frame.empty:
         return
     st.header("Loss by position")
-    curves(track, frame, "loss, nats a token", "extension-loss")
-    st.caption(
-        "Each point is the mean loss of the tokens since the point before. Bars span the texts, and are no intervals. "
-        "Books are held out by document. The model may have read them in its training, and all methods share that."
-    )
+    draw(figures.method_curves(track, frame, extension.LOSS_AXIS), "extension-loss")
+    st.caption(extension.LOSS_CURVES)
     download(frame, "extension-loss")
-
-
-def curves(track: extension.Track, frame: pd.DataFrame, title: str, name: str) -> None:
-    """A curve for each method over the length, its colour the same on all figures of the page."""
-    looks = figures.Looks(line.method for line in track.lines)
-    drawn = frame.rename(columns={"method": "encoding"})
-    draw(figures.curves(drawn, "length", "tokens", title, looks, track.trained), name)
 
 
 def retrieval(track: extension.Track) -> None:
@@ -112,9 +86,9 @@ def retrieval(track: extension.Track) -> None:
 
 def by_kind(track: extension.Track) -> None:
     """What was found of each kind of question."""
-    columns, rows = extension.kind_table(track)
-    show_frame(pd.DataFrame(rows, columns=columns))
-    st.caption(f"{extension.BY_KIND}. A question of several numbers has no choice.")
+    columns, shown = extension.kind_table(track)
+    show_frame(pd.DataFrame(shown, columns=columns))
+    st.caption(f"{extension.BY_KIND}. {extension.NO_CHOICE}")
     download(extension.by_kind(track), "extension-kinds")
 
 
@@ -123,22 +97,18 @@ def found(track: extension.Track, kind: str) -> None:
     frame = extension.levels_by_length(track, kind)
     if frame.empty:
         return
-    drawn = frame.assign(**{end: frame[end].fillna(frame["value"]) for end in ("low", "high")})
-    curves(track, drawn, "share found", "extension-found")
-    st.caption(
-        "The share of questions with every number right. Bars are 95 % intervals. A mark without a bar is of one text, "
-        "or all its answers are equal."
-    )
+    draw(figures.method_curves(track, frame, extension.FOUND_AXIS), "extension-found")
+    st.caption(extension.FOUND_CURVES)
     download(frame, "extension-found")
 
 
 def costs(track: extension.Track) -> None:
     """Time and memory at the end of the longest text."""
-    frame = pd.DataFrame([{"method": line.method, **line.costs} for line in track.lines if line.costs])
+    frame = extension.cost_frame(track)
     if frame.empty:
         return
     st.header("Cost")
-    show_frame(frame, {name: column for name, column in COSTS.items() if name in frame})
+    show_frame(frame, rows.METHOD_COSTS)
     download(frame, "extension-cost")
 
 
@@ -147,11 +117,11 @@ def maps(track: extension.Track, frame: pd.DataFrame) -> None:
     there = set(frame["method"])
     methods = [line.method for line in track.lines if line.method in there]
     chosen = links.pick_many("Methods", methods, "methods", what="method", default=methods[:FIRST])
-    rows = frame.assign(place=frame["depth"].map("depth {:.2f}".format)).sort_values("depth")
+    placed = frame.assign(place=frame["depth"].map("depth {:.2f}".format)).sort_values("depth")
     with st.container(horizontal=True):
         for method in chosen:
             draw(
-                figures.heat_map(rows[rows["method"] == method], method),
+                figures.heat_map(placed[placed["method"] == method], method),
                 f"extension-map-{method}",
                 width=MAP_WIDTH,
             )
