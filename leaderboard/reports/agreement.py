@@ -39,7 +39,11 @@ FEWEST = 5  # methods that a test needs; with fewer no order has a p-value below
 DIGITS = 12  # of a difference: means of the same numbers in another order are equal
 PERMUTATIONS = 20_000  # at most, where a tie rules out the exact distribution of tau
 # Our task, the pretrained model's quantity in words, and whether more of it is better.
-SIDES = (("language", "loss", "loss", -1), ("needle", "retrieval", "found numbers", +1))
+SIDES = (
+    ("language_ends", "loss", "loss", -1),
+    ("language", "loss", "loss", -1),
+    ("needle", "retrieval", "found numbers", +1),
+)
 
 
 @dataclass(frozen=True)
@@ -187,9 +191,9 @@ def paragraph(board: Board, track: Track, side: Side) -> str:
     ]
     return "\n".join(
         [
-            f"**`{side.task}` beyond L and {side.kind} beyond L** (`{track.profile}`): {ordered(side)} The smallest "
-            f"difference on the pretrained model is {side.smallest:.3f}. {significance(side)} Small models: {small}. "
-            f"Pretrained: {large}.",
+            f"**`{side.task}` beyond L (`{board.profile}`) and {side.kind} beyond L (`{track.profile}`)**: "
+            f"{ordered(side)} The smallest difference on the pretrained model is {side.smallest:.3f}. "
+            f"{significance(side)} Small models: {small}. Pretrained: {large}.",
             "",
             f"| method | small: score minus rope's | pretrained: {side.about} |",
             "|---|---|---|",
@@ -228,7 +232,8 @@ def significance(side: Side) -> str:
     )
 
 
-def published(board: Board) -> str:
-    """The published tracks beside a board, as Markdown."""
-    tracks = [make_tracks([EXTENDED], profile)[0] for profile in profiles([EXTENDED])]
-    return "\n\n".join(told(board, track, sides(board, track)) for each in tracks for track in each)
+def published(boards: Sequence[Board]) -> str:
+    """The published tracks beside each board that shares methods with them, as Markdown."""
+    tracks = [track for profile in profiles([EXTENDED]) for track in make_tracks([EXTENDED], profile)[0]]
+    every = [(board, track, sides(board, track)) for board in boards for track in tracks]
+    return "\n\n".join(told(*each) for each in [one for one in every if one[2]] or every)

@@ -121,7 +121,7 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
         lambda: validity.to_markdown(held(FIRST)).replace("\n## ", "\n### "),
     ),
     "versions": ("docs/validity.md", lambda: validity.beside(held(FIRST), held(PROFILE))),
-    "agreement": ("docs/validity.md", lambda: agreement.published(board(FIRST))),
+    "agreement": ("docs/validity.md", lambda: agreement.published([board(), board(FIRST)])),
     "extend": ("docs/extend.md", extension.published),
     "extend-short": ("README.md", extension.in_short),
     "expected": ("docs/extend.md", expected.published),
