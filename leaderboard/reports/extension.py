@@ -767,10 +767,19 @@ def best(track: Track) -> str:
                 "" if gap.difference_texts > 1 else ", so no interval"
             )
             said.append(
-                f"{words} beyond L: {' and '.join(f'`{name}`' for name in lead)}, "
+                f"{words} beyond L: {listed([f'`{name}`' for name in lead])}, "
                 f"{spanned(*difference(gap), style)} against the unextended model ({texts})."
             )
     return " ".join(said)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence.
+
+    >>> listed(["a"]), listed(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 COLUMNS = (

@@ -38,8 +38,15 @@ def extend(
     ] = None,
     records: Records = Path("records"),
     corpus: Corpus = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Runs at a time, each in a process of its own; default: as many as cores and memory hold.",
+        ),
+    ] = None,
     threads: Annotated[
-        int, typer.Option(min=1, help="Threads of this process. Two processes of one thread each are faster.")
+        int, typer.Option(min=1, help="Threads of a run. Two runs at a time of one thread each are faster.")
     ] = 1,
     status: Annotated[bool, typer.Option("--status", help="List the missing runs, and run nothing.")] = False,
     search: Annotated[
@@ -55,17 +62,17 @@ def extend(
     """Read a pretrained model beyond its training length with each method of context extension.
 
     It measures loss by position, retrieval of hidden numbers, and cost. Each method and text becomes a record.
-    A second call continues, and several calls at a time share the work. `pebench board --profile EXTEND_QUICK` shows
-    the results. `--search` prepares the method longrope2_searched: for SmolLM2, an hour of a processor and more.
+    A second call continues, and several calls share the work. `pebench board --profile EXTEND_QUICK` shows the results.
+    `--search` prepares the method longrope2_searched: for SmolLM2, an hour of a processor and more.
     """
-    import traceback
+    from contextlib import closing
 
     import torch
 
     from pebench.encodings.registry import UnknownName
-    from pebench.suite.commands.errors import explained, worded
+    from pebench.suite.commands.helpers import BUSY, DONE, Order, at_once, beside, here
     from pebench.suite.extend.profiles import TASKS, track_named
-    from pebench.suite.extend.run import done, loaded, make, named, runs, shortened, tidy, unsearched
+    from pebench.suite.extend.run import done, loaded, named, runs, shortened, tidy, unsearched
 
     if search and (methods or tasks or status):
         raise typer.BadParameter("--search runs nothing: leave --methods, --tasks and --status out")
@@ -85,25 +92,39 @@ def extend(
     if not status:
         for method, reason in left_out.items():
             typer.echo(f"{method} is left out: {reason}", err=True)
-    todo = runs(checkpoint, track, [m for m in chosen if m not in left_out], wanted, corpus)
+    measured = [m for m in chosen if m not in left_out]
+    todo = runs(checkpoint, track, measured, wanted, corpus)
     left = [run for run in todo if not done(run, records)]
     typer.echo(f"{track.name}: {len(todo)} runs, {len(todo) - len(left)} of them done", err=True)
     busy, failed = list[str](), list[str]()
     try:
         if not status:
             tidy(todo, records)
-            for n, (run, record) in enumerate(make(left, records, lambda line: typer.echo(line, err=True))):
-                if record is None:
-                    busy.append(run.title)
-                    typer.echo(f"{run.title}: another process is making it", err=True)
-                elif isinstance(record, Exception):
-                    failed.append(run.title)
-                    if explained(record) is None:  # our own fault
-                        traceback.print_exception(record)
-                    typer.echo(f"{run.title}: failed: {worded(record)}", err=True)
-                else:
-                    seconds = record.provenance["seconds"]
-                    typer.echo(f"{run.title}: done in {seconds:.0f} s ({n + 1} of {len(left)})", err=True)
+            at_a_time = min(jobs or at_once(checkpoint, track, threads), len(left))
+            if at_a_time > 1:
+                order = Order(
+                    track.name,
+                    specs(methods) or measured,
+                    wanted,
+                    str(model) if model else None,
+                    trained,
+                    str(corpus) if corpus else None,
+                    str(records),
+                    threads,
+                )
+                ends = beside(order, left, at_a_time, tell)
+            else:
+                ends = here(left, records, tell)
+            with closing(ends):
+                for n, each in enumerate(ends, 1):
+                    if each.how == BUSY:
+                        busy.append(each.run.title)
+                        tell(f"{each.run.title}: another process is making it")
+                    elif each.how == DONE:
+                        tell(f"{each.run.title}: done in {each.seconds:.0f} s ({n} of {len(left)})")
+                    else:
+                        failed.append(each.run.title)
+                        tell(f"{each.run.title}: failed: {each.reason}")
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command continues behind the last finished step", err=True)
         raise
@@ -132,6 +153,11 @@ def extend(
         )
     if failed:
         raise typer.Exit(4)
+
+
+def tell(line: str) -> None:
+    """What users see of runs on their way."""
+    typer.echo(line, err=True)
 
 
 def search_divisors(checkpoint: "Checkpoint", factor: float, corpus: Path | None, as_json: bool) -> None:

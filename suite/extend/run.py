@@ -6,7 +6,7 @@ Several processes share the work: a run that another one holds is left out.
 
 import json
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -251,7 +251,7 @@ def done(run: Run, folder: Path) -> bool:
         return False
 
 
-def make(todo: list[Run], folder: Path, tell: Tell) -> Iterator[tuple[Run, Record | Exception | None]]:
+def make(todo: Iterable[Run], folder: Path, tell: Tell) -> Iterator[tuple[Run, Record | Exception | None]]:
     """Make these runs in turn: each with its record, or with the error that ended it and no other run.
 
     None stands in its place where another process is making it.

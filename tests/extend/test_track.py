@@ -57,8 +57,14 @@ def track(monkeypatch):
 
 
 def words(folder, corpus, records):
-    """The command, as far as all its calls have it."""
-    options = {"--profile": TINY.name, "--model": folder, "--corpus": corpus, "--records": records}
+    """The command, as far as all its calls have it: another process would not know its profile."""
+    options = {
+        "--profile": TINY.name,
+        "--model": folder,
+        "--corpus": corpus,
+        "--records": records,
+        "--jobs": 1,
+    }
     return ["extend", *(str(word) for pair in options.items() for word in pair)]
 
 
