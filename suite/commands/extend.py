@@ -65,6 +65,7 @@ def extend(
     A second call continues, and several calls share the work. `pebench board --profile EXTEND_QUICK` shows the results.
     `--search` prepares the method longrope2_searched: for SmolLM2, an hour of a processor and more.
     """
+    from collections import Counter
     from contextlib import closing
 
     import torch
@@ -96,7 +97,8 @@ def extend(
     todo = runs(checkpoint, track, measured, wanted, corpus)
     left = [run for run in todo if not done(run, records)]
     typer.echo(f"{track.name}: {len(todo)} runs, {len(todo) - len(left)} of them done", err=True)
-    busy, failed = list[str](), list[str]()
+    shows = f"`pebench board --profile {track.name} --records {records}`"
+    busy, failed, texts = list[str](), list[str](), Counter(run.text for run in left)
     try:
         if not status:
             tidy(todo, records)
@@ -117,6 +119,7 @@ def extend(
                 ends = here(left, records, tell)
             with closing(ends):
                 for n, each in enumerate(ends, 1):
+                    texts[each.run.text] -= 1
                     if each.how == BUSY:
                         busy.append(each.run.title)
                         tell(f"{each.run.title}: another process is making it")
@@ -125,6 +128,8 @@ def extend(
                     else:
                         failed.append(each.run.title)
                         tell(f"{each.run.title}: failed: {each.reason}")
+                    if not texts[each.run.text] and n < len(left):
+                        tell(f"text {each.run.text} is read; {shows} has it")
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command continues behind the last finished step", err=True)
         raise
@@ -147,10 +152,7 @@ def extend(
     elif failed:
         typer.echo(f"{len(failed)} of {len(left)} runs failed; the same command tries them again", err=True)
     elif not busy:
-        typer.echo(
-            f"all {'other ' if left_out else ''}runs are done; `pebench board --profile {track.name} "
-            f"--records {records}` shows them"
-        )
+        typer.echo(f"all {'other ' if left_out else ''}runs are done; {shows} shows them")
     if failed:
         raise typer.Exit(4)
 
