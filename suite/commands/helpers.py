@@ -211,7 +211,11 @@ def main() -> None:
     threading.Thread(target=follow, daemon=True).start()
     order = Order(**json.loads(lines.get()))
     torch.set_num_threads(order.threads)
-    known = {run.title: run for run in order.runs()}
+    known, reason = dict[str, Run](), "code or data have changed since this call began; start it again"
+    try:
+        known = {run.title: run for run in order.runs()}
+    except Exception as e:  # the call itself had none
+        reason = worded(e)
 
     def asked() -> Iterator[Run]:
         while True:
@@ -220,7 +224,6 @@ def main() -> None:
             if run is not None and run.fingerprint == wanted["fingerprint"]:
                 yield run
             else:
-                reason = "code or data have changed since this call began; start it again"
                 say(how=FAILED, seconds=0.0, reason=reason)
 
     for each in here(asked(), Path(order.records), lambda line: say(tell=line)):

@@ -73,7 +73,7 @@ def test_runs_at_a_time_are_those_of_one_process(words: list[str], tmp_path: Pat
         assert "EXTEND_QUICK: 4 runs, 0 of them done" in result.output
         assert "(4 of 4)" in result.output
         shows = f"`pebench board --profile EXTEND_QUICK --records {tmp_path / jobs}`"
-        assert f"text 0 is read; {shows} has it" in result.output
+        assert jobs != "1" or f"text 0 is read; {shows} has it" in result.output
         assert f"all runs are done; {shows} shows them" in result.output
     one, three = (made(tmp_path / jobs) for jobs in ("1", "3"))
     assert set(one) == {(name, text) for name in ("rope", "rope@pi") for text in (0, 1)}

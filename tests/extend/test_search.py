@@ -338,14 +338,14 @@ def options(model, corpus, records):
 
 
 def test_a_run_without_a_search_fails_early(model, corpus, empty, track, tmp_path, monkeypatch, capsys):
-    words = ["extend", *options(model, corpus, tmp_path), "-t", LOSS]
+    words = ["extend", *options(model, corpus, tmp_path), "-t", LOSS, "--jobs", "1"]
     assert exit_code(monkeypatch, *words, "-m", f"none,{NAME}") == 3
     assert f"pebench extend --search --profile {TINY.name}" in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.json"))
 
 
 def test_a_profile_leaves_a_method_without_its_search_out_and_says_so(model, corpus, empty, track, tmp_path):
-    words = ["extend", *options(model, corpus, tmp_path), "-t", LOSS]
+    words = ["extend", *options(model, corpus, tmp_path), "-t", LOSS, "--jobs", "1"]
     reason = f"{NAME} needs a search on this model for the factor 2"
     status = CliRunner().invoke(app, [*words, "--status"])
     assert status.exit_code == 0, status.output
@@ -367,7 +367,7 @@ def test_records_count_the_divisors_that_were_used(found, model, corpus, track, 
     used = session.reading(1024).model.encoding.inner.frequencies
     torch.testing.assert_close(checkpoint.rope().spectrum() / used, torch.tensor(found.divisors))
     result = CliRunner().invoke(
-        app, ["extend", *options(model, corpus, tmp_path), "-m", f"none,{NAME}", "-t", LOSS]
+        app, ["extend", *options(model, corpus, tmp_path), "-m", f"none,{NAME}", "-t", LOSS, "--jobs", "1"]
     )
     assert result.exit_code == 0, result.output
     none, mine = sorted(read_all(tmp_path)[0], key=lambda r: r.encoding)
