@@ -67,8 +67,7 @@ class Site(NamedTuple):
     version: str
     url: str = ""  # where it will be served, empty where that is not known
     offered: Mapping[str, Set[str]] = {}  # by version: the pages of tasks and costs that it has
-    tracks: Sequence[extension.Track] = ()  # of methods on a pretrained model, which belong to no version
-    unreadable: Sequence[Unreadable] = ()  # of the files of the tracks
+    extended: "Page | None" = None  # the page of methods on pretrained models, which belong to no version
 
 
 class Page:
@@ -76,7 +75,7 @@ class Page:
 
     def __init__(self, path: str, title: str, what: str = "", dates: str | None = None):
         self.path, self.title, self.what = path, title, what
-        self.dates = dates  # of its records; None: those of the board
+        self.dates = dates  # the days of the page's records; None: the days of the board's records
         self.up = "../" * path.count("/")
         self.parts: list[str] = []
         self.data: dict[str, object] = {}  # the tables, which are written as JSON too
@@ -125,6 +124,7 @@ def build(
     while before := version_before(boards[-1].profile, newest.profiles):
         boards.append(make_board(records, before))
     tracks, unreadable = extended(records)
+    methods_page = methods(tracks, unreadable) if tracks else None
     clear(out)
     put(out / "README.md", SPACE.encode())  # first: a call that is cut off is known by it
     counts = Counter[str]()
@@ -138,8 +138,7 @@ def build(
             version,
             url.rstrip("/"),
             offered,
-            tracks,
-            unreadable,
+            methods_page,
         )
         pages = all_pages(site)
         counts.update(write(site, pages, out / board.profile, "../"))
@@ -190,7 +189,7 @@ def all_pages(site: Site) -> list["Page"]:
         *(encoding(site, entry) for entry in board.entries),
         compare(site),
         *([cost(site)] if priced(board) else []),
-        *([methods(site)] if site.tracks else []),
+        *([site.extended] if site.extended else []),
         claim(site),
         agreement(site, against),
         method(),
@@ -298,7 +297,7 @@ def document(site: Site, page: Page, root: str) -> str:
 
 def left_out(site: Site) -> set[str]:
     """The pages of the menu that would be empty."""
-    filled = {"cost.html": priced(site.board), "extension.html": bool(site.tracks)}
+    filled = {"cost.html": priced(site.board), "extension.html": site.extended is not None}
     return {path for path, full in filled.items() if not full}
 
 
@@ -560,14 +559,14 @@ def cost(site: Site) -> Page:
     return page
 
 
-def methods(site: Site) -> Page:
+def methods(tracks: Sequence[extension.Track], unreadable: Sequence[Unreadable]) -> Page:
     """Methods of context extension on pretrained models: loss by position, hidden numbers, cost."""
-    models = ", ".join(dict.fromkeys(each.model for each in site.tracks))
-    days = spanned_days(day for each in site.tracks for day in each.dates.split(" to "))
+    models = ", ".join(dict.fromkeys(each.model for each in tracks))
+    days = spanned_days(day for each in tracks for day in each.dates.split(" to "))
     page = Page("extension.html", "Extended contexts", f"Methods of context extension on {models}.", days)
-    for file in site.unreadable:
+    for file in unreadable:
         page.add(f"<p class=facts>{html.escape(f'Left out: {file.path}: {file.reason}')}</p>")
-    for n, track in enumerate(site.tracks):
+    for n, track in enumerate(tracks):
         name = f"extension-{n}"
         page.add(f"<h2>{html.escape(extension.heading(track))}</h2>")
         page.add(*(f"<p>{html.escape(note)}</p>" for note in track.notes))

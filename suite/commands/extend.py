@@ -119,17 +119,17 @@ def extend(
                 ends = here(left, records, tell)
             with closing(ends):
                 for n, each in enumerate(ends, 1):
-                    texts[each.run.text] -= 1
                     if each.how == BUSY:
                         busy.append(each.run.title)
                         tell(f"{each.run.title}: another process is making it")
                     elif each.how == DONE:
                         tell(f"{each.run.title}: done in {each.seconds:.0f} s ({n} of {len(left)})")
+                        texts[each.run.text] -= 1
+                        if not texts[each.run.text] and n < len(left):
+                            tell(f"text {each.run.text} is read; {shows} has it")
                     else:
                         failed.append(each.run.title)
                         tell(f"{each.run.title}: failed: {each.reason}")
-                    if not texts[each.run.text] and n < len(left):
-                        tell(f"text {each.run.text} is read; {shows} has it")
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command continues behind the last finished step", err=True)
         raise

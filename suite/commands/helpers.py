@@ -30,9 +30,7 @@ from pebench.suite.results.processes import environment
 from pebench.suite.runs.machine import cores, usable_memory
 
 DONE, BUSY, FAILED = "done", "busy", "failed"
-LEAST = (
-    3.5 * 2**30
-)  # bytes of a process beside weights and cache: SmolLM2 at 32,768 tokens took 5.3 GB in all
+LEAST = 3.5 * 2**30  # bytes of a process beside weights and cache; SmolLM2 at 32,768 tokens took 5.3 GB
 VIEWS = 2  # of the keys, at most
 PAUSE = 0.02  # seconds between looks at threads that end
 
@@ -155,11 +153,9 @@ class Helper:
 
     def send(self, message: dict[str, Any]) -> None:
         assert self.process.stdin is not None
-        try:
+        with contextlib.suppress(OSError):  # it is gone, and its standard output says so
             self.process.stdin.write(f"{json.dumps(message)}\n")
             self.process.stdin.flush()
-        except OSError:  # it is gone, and its standard output says so
-            return
 
     def make(self, run: Run) -> Iterator[Ended | str]:
         """What it tells of a run, and how the run ended."""
