@@ -171,7 +171,7 @@ def tracks(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     method, text, task, lower[task, method], started=f"2026-10-{text + 10}T12:00:00"
                 )
                 write(of_another(made, "model", EVIL, "0" * 64), records)
-    (records / "EXTEND_QUICK" / "extend_loss" / "broken.json").write_text("{")
+    (records / "EXTEND_QUICK" / "extend_loss" / f"{'broken' * 20}.json").write_text("{")
     site.build([records], None, folder, "1.2.3")
     return folder
 
@@ -182,7 +182,7 @@ def test_methods_of_context_extension_have_a_page(tracks: Path, out: Path) -> No
     assert f"EXTEND_QUICK: {html.escape(EVIL)}, trained on texts of L = 8,192 tokens" in text
     assert "<img src=x" not in text
     assert "records of 2026-10-10 to 2026-10-11" in text
-    assert "broken.json" in text
+    assert "brokenbroken" in text
     table = strict(tracks / "data" / "extension-0.json")
     assert [row["method"] for row in table] == ["yarn", "none"]
     assert table[0]["loss_beyond_difference"] < 0
