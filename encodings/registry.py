@@ -223,6 +223,11 @@ def _found(spec: str) -> tuple[str, type[Encoding]]:
     if spec not in _REGISTRY:
         if os.sep in spec or ":" in spec:
             raise EncodingError(f"{spec} is no Python file; name one as path/to/file.py:Class")
+        if spec in importlib.import_module("pebench.encodings.extension").methods():
+            raise EncodingError(
+                f"{spec} is a method of context extension and no encoding: name what it extends, as in rope@{spec}, "
+                f"or read a pretrained model: pebench extend -m {spec}"
+            )
         raise UnknownName("encoding", spec, _REGISTRY)
     return spec, _REGISTRY[spec]
 
@@ -271,6 +276,11 @@ def _from_file(path: str, wanted: str) -> tuple[str, type[Encoding]]:
     if wanted not in found:
         raise EncodingError(f"{path} has no encoding {wanted!r}; its encodings: {', '.join(found) or 'none'}")
     cls = found[wanted]
+    if issubclass(cls, importlib.import_module("pebench.encodings.extension").Extended):
+        raise EncodingError(
+            f"{path}: {wanted} is a method of context extension and no encoding: "
+            "`pebench check --extension` checks it, and `pebench extend -m` measures it on a pretrained model"
+        )
     if unsaid := _unsaid(cls):
         raise EncodingError(f"{path}: {wanted} does not say its {', '.join(unsaid)}; add them to the class")
     for about in ABOUT:

@@ -10,6 +10,7 @@ from pebench.suite.commands.common import AsJson, Corpus, ModelFolder, Records, 
 
 if TYPE_CHECKING:
     from pebench.suite.extend.checkpoint import Checkpoint
+    from pebench.suite.extend.run import Run
 
 
 def extend(
@@ -97,6 +98,12 @@ def extend(
     todo = runs(checkpoint, track, measured, wanted, corpus)
     left = [run for run in todo if not done(run, records)]
     typer.echo(f"{track.name}: {len(todo)} runs, {len(todo) - len(left)} of them done", err=True)
+    if apart := sum(has_others(run, records) for run in left):
+        typer.echo(
+            f"{apart} of the others {'has a record' if apart == 1 else 'have records'} whose code, model, text or "
+            "precision differs",
+            err=True,
+        )
     shows = f"`pebench board --profile {track.name} --records {records}`"
     busy, failed, texts = list[str](), list[str](), Counter(run.text for run in left)
     try:
@@ -155,6 +162,11 @@ def extend(
         typer.echo(f"all {'other ' if left_out else ''}runs are done; {shows} shows them")
     if failed:
         raise typer.Exit(4)
+
+
+def has_others(run: "Run", records: Path) -> bool:
+    """Whether the folder has a record of this method, task and text whose scores depend on something else."""
+    return any((records / run.path).parent.glob(f"{run.text}-*.json"))
 
 
 def tell(line: str) -> None:

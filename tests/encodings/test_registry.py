@@ -66,6 +66,8 @@ def test_an_unknown_name_asks_did_you_mean() -> None:
     with pytest.raises(UnknownName, match="there are: abacus, "):
         resolve("zzz")
     assert issubclass(UnknownName, ValueError)
+    with pytest.raises(EncodingError, match=r"yarn is a method .* rope@yarn, .* pebench extend -m yarn"):
+        resolve("yarn")
 
 
 def test_a_class_in_a_file_is_found(tmp_path: Path) -> None:
@@ -107,6 +109,10 @@ def test_a_file_of_the_folder_is_its_own_module() -> None:
         ("1 / 0", r"mine.py does not load: ZeroDivisionError: "),
         ("x = 1", r"has no encoding 'Mine'; its encodings: none"),
         (FILE.replace("Mine(", "Other("), r"has no encoding 'Mine'; its encodings: Other"),
+        (
+            "from pebench.encodings.extension import Retuned\nclass Mine(Retuned): ...",
+            r"Mine is a method of .*: `pebench check --extension` checks it",
+        ),
         (
             FILE.replace("class Mine", '@register("rope")\nclass Mine'),
             r"'rope' is registered twice: in .*rope.py",

@@ -136,6 +136,14 @@ def test_a_second_call_runs_nothing(records, folder, corpus, track):
     assert {path: path.stat().st_mtime_ns for path in records.rglob("*.json")} == before
 
 
+def test_records_of_another_precision_are_told_apart(records, folder, corpus, track, monkeypatch):
+    other = torch.float32 if reading.fastest() == torch.bfloat16 else torch.bfloat16
+    monkeypatch.setattr(running, "fastest", lambda: other)
+    result = extend(folder, corpus, records, "--status")
+    assert "10 runs, 0 of them done" in result.output
+    assert "10 of the others have records whose code, model, text or precision differs" in result.output
+
+
 def test_the_same_run_gives_the_same_rows(records, folder, corpus, track, tmp_path):
     extend(folder, corpus, tmp_path, "-m", "pi", "-t", "extend_loss,extend_retrieval")
     again = {(r.task, r.seed): (r.rows, r.answers) for r in read_all(tmp_path)[0]}
