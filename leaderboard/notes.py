@@ -104,12 +104,14 @@ def _two_tasks(result: ranking.Ranking) -> str:
 def _model_notes(result: ranking.Ranking) -> list[str]:
     """Extensions that read another training of an encoding than the one of its row."""
     data = result.data
-    pairs = [(name, name.partition("@")[0]) for name in data.encodings if "@" in name]
-    other = [name for name, base in pairs if ranking.one_model(data, name, base) is False]
+    other = defaultdict[str, list[str]](list)
+    for name, base in zip(data.encodings, data.trained, strict=True):
+        if name != base and ranking.one_model(data, name, base) is False:
+            other[base].append(name)
     return [
-        f"{name} reads another training of {name.partition('@')[0]} than the row of that name: at L their scores "
-        "differ."
-        for name in other
+        f"{', '.join(names)} {'reads' if len(names) == 1 else 'read'} another training of {base} than the row of "
+        "that name: at L their scores differ."
+        for base, names in other.items()
     ]
 
 

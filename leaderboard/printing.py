@@ -1,6 +1,7 @@
 """A board as text: printed, or as JSON, CSV or Markdown, in any of the orders."""
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -156,7 +157,7 @@ def to_markdown(board: Board) -> str:
     for entry, row in zip(board.entries, rows, strict=True):
         cells = map(plain, row)
         lines.append(f"| {' | '.join(f'**{c}**' if entry.name in board.own else c for c in cells)} |")
-    below = [f"No rank: {name}: {reason}." for name, reason in unranked(board)] + board.notes
+    below = [f"No rank: {names}: {reason}." for names, reason in unranked(board)] + board.notes
     return "\n".join([*lines, "", *(f"- {plain(note)}" for note in below)]) + "\n"
 
 
@@ -176,10 +177,12 @@ def spanned_days(started: Iterable[str]) -> str:
 
 
 def unranked(board: Board) -> list[tuple[str, str]]:
-    """The rows that have no rank for another reason than their seeds, and the reason; a note lists the previews."""
-    return [
-        (e.name, e.reason) for e in board.entries if e.reason and not e.reason.startswith(ranking.PREVIEW)
-    ]
+    """The rows that have no rank for another reason than their seeds, and that; a note lists the previews."""
+    names = defaultdict[str, list[str]](list)
+    for entry in board.entries:
+        if entry.reason and not entry.reason.startswith(ranking.PREVIEW):
+            names[entry.reason].append(entry.name)
+    return [(", ".join(alike), reason) for reason, alike in names.items()]
 
 
 def _printed(board: Board) -> tuple[list[str], list[list[str]]]:
@@ -286,7 +289,7 @@ def print_board(board: Board, console: Console) -> None:
     )
     if left_out:
         console.print(f"Not shown at this width: {escape(', '.join(left_out))} (see --json).", style="dim")
-    for name, reason in unranked(board):
-        console.print(f"no rank: {escape(name)}: {escape(reason)}")
+    for names, reason in unranked(board):
+        console.print(f"no rank: {escape(names)}: {escape(reason)}")
     for note in board.notes:
         console.print(f"note: {escape(note)}")

@@ -364,7 +364,7 @@ def overview(site: Site) -> Page:
         figures.titled(figures.scores(to_frame(board)), views.scale(board)),
         "The score of each encoding with its 95 % interval.",
     )
-    notes = [f"No rank: {name}: {reason}." for name, reason in unranked(board)] + board.notes
+    notes = [f"No rank: {names}: {reason}." for names, reason in unranked(board)] + board.notes
     page.add("<ul class=facts>", *(f"<li>{html.escape(note)}</li>" for note in notes), "</ul>")
     return page
 

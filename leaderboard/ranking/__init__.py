@@ -24,7 +24,8 @@ empirical Bayes methods", section 6.2),
     own[e] = max(s2, (d0 * m + d * s2) / (d0 + d)),
 
 with the paper's d0 and m the mean over encodings of s2 plus the standard error of that mean; it is never below `test`.
-An encoding with one seed has d = 0, so its variance is m.
+An encoding with one seed has d = 0, so its variance is m. Extensions of one encoding (`rope@pi`, `rope@yarn`) read one
+training and vary together: of an encoding and its extensions one row counts for `common`, d0 and m.
 
 The interval of a score is mean -+ t * sqrt(common / S + own[e] / S + test[e]), weighed and summed over tasks, with the
 degrees of freedom of Welch and Satterthwaite.

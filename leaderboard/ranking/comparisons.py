@@ -47,7 +47,8 @@ def freed(score: Array, own: Array) -> tuple[Array, Array]:
     weighed = has / np.where(n > 0, np.maximum(own, LEAST), 1.0)[:, None]
     # The normal equations of common[s], once the means are eliminated: a graph's Laplacian, whose inverse is pseudo.
     laplacian = np.diag(weighed.sum(axis=0)) - weighed.T @ share
-    inverse = np.linalg.pinv(laplacian, hermitian=True)
+    # Its null vectors come out with eigenvalues of rounding, which the default of pinv does not always cut.
+    inverse = np.linalg.pinv(laplacian, rcond=1e-12, hermitian=True)
     common = inverse @ (weighed * (np.nan_to_num(score) - mean[:, None])).sum(axis=0)
     level = mean - share @ common
     doubt = share @ inverse @ share.T
@@ -83,7 +84,8 @@ def pairs(data: Cells, parts: list[Spread], task: int | None = None) -> Pairs:
             w, part = weight[here], parts[t]
             score = data.score[:, :, here] @ w
             n = np.isfinite(score).sum(axis=1)
-            gap, added = (x[np.ix_(a, b)] for x in freed(score, w.sum() ** 2 * part.own))
+            # Encodings that read one training tell of a seed as one encoding does.
+            gap, added = (x[np.ix_(a, b)] for x in freed(score, w.sum() ** 2 * part.own * part.alike))
             by_task[t][np.ix_(b, a)], by_task[t][np.ix_(a, b)] = -gap.T / w.sum(), gap / w.sum()
             linked = np.where(np.isfinite(gap), np.minimum(n[a][:, None], n[b]), 0)
             fewest = np.minimum(fewest, linked)

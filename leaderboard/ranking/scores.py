@@ -35,6 +35,11 @@ class Cells:
         """Which cells an encoding is compared on, (E, C)."""
         return np.asarray(np.isfinite(self.score).any(axis=1))
 
+    @property
+    def trained(self) -> list[str]:
+        """What each encoding trained: itself, but for an extension, which reads another's training. (E,)."""
+        return [trained(name) for name in self.encodings]
+
     def tasks_with(self, phase: str) -> list[str]:
         """The tasks that have a cell "at_length" or "beyond", in the order of `tasks`."""
         found = set(self.names.loc[self.names["phase"] == phase, "task"])
@@ -61,6 +66,15 @@ class Cells:
         """The encodings that have fewer seeds than others in some task that they have."""
         fewer = (self.runs > 0) & (self.runs < self.most_runs)
         return [self.encodings[e] for e in np.flatnonzero(fewer.any(axis=1))]
+
+
+def trained(name: str) -> str:
+    """The encoding whose training is read.
+
+    >>> trained("rope@yarn"), trained("rope+fox")
+    ('rope', 'rope+fox')
+    """
+    return name.partition("@")[0]
 
 
 def cells(scores: pd.DataFrame) -> Cells:

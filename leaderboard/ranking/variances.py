@@ -26,33 +26,64 @@ class Spread:
     common: float  # variance of what a seed does to all encodings alike
     common_df: float
     residual_df: float  # of all encodings' variances together; 0 where none has two seeds
+    alike: Array  # the encodings of this task that read trainings of one encoding, itself among them
 
 
-def spread(score: Array, noise: Array) -> Spread:
-    """Split scores (E, S) of one task, NaN where missing, into the parts of the model above."""
+def spread(score: Array, noise: Array, trained: list[str]) -> Spread:
+    """Split scores (E, S) of one task, NaN where missing, into the parts of the model above.
+
+    `trained` names what each encoding trained, as `Cells.trained`. Encodings that read one training vary together, so
+    what all encodings share is estimated from one of each: the first with two seeds.
+    """
     has = np.isfinite(score)
     seeds = has.sum(axis=1)
     some = seeds > 1
+    counts = first_of_each(trained, some)
     mean = row_means(score)
     rest = np.where(some[:, None], score - mean[:, None], np.nan)
     # The common part cannot be told from an encoding's own where only one encoding has the seed.
-    shared = np.isfinite(rest).sum(axis=0) > 1
-    common = np.where(shared, row_means(rest.T), 0.0)
+    shared = np.isfinite(rest[counts]).sum(axis=0) > 1
+    common = np.where(shared, row_means(rest[counts].T), 0.0)
     common_df = max(int(shared.sum()) - 1, 0)
     rest = rest - common
     rest = rest - row_means(rest)[:, None]
     test = np.maximum(np.nan_to_num(row_means(noise)), LEAST)
     # One (E-1)/E-th of the S-1 degrees of freedom is left after the common part.
-    left = (some.sum() - 1) / some.sum() if some.sum() > 1 else 1.0
+    left = (counts.sum() - 1) / counts.sum() if counts.sum() > 1 else 1.0
     df = np.where(some, (seeds - 1) * left, 0.0)
     own = np.full(len(score), np.nan)
     own[some] = np.nansum(rest[some] ** 2, axis=1) / df[some]
     own[some] = np.maximum(own[some], test[some])  # runs differ at least by their answers
-    variance, posterior_df, borrowed = moderate(own, df)
+    variance, posterior_df, borrowed = moderate(own, df, counts)
     # Never less than the encoding's own seeds show: a bistable one must not borrow the others' calm.
     variance = np.fmax(variance, own)
     between = max(float((common**2).sum() / common_df), LEAST) if common_df else 0.0
-    return Spread(mean, variance, posterior_df, borrowed, test, has, between, common_df, float(df.sum()))
+    _, group, size = np.unique(np.where(seeds > 0, trained, ""), return_inverse=True, return_counts=True)
+    residual_df = float(df[counts].sum())
+    return Spread(
+        mean,
+        variance,
+        posterior_df,
+        borrowed,
+        test,
+        has,
+        between,
+        common_df,
+        residual_df,
+        size[group].astype(float),
+    )
+
+
+def first_of_each(trained: list[str], some: Mask) -> Mask:
+    """The first in a mask (E,) of those that trained the same.
+
+    >>> first_of_each(["rope", "fox", "rope", "rope"], np.array([False, True, True, True])).tolist()
+    [False, True, True, False]
+    """
+    at = np.flatnonzero(some)
+    first = np.zeros(len(trained), bool)
+    first[at[np.unique(np.array(trained, str)[at], return_index=True)[1]]] = True
+    return first
 
 
 def within_tasks(data: Cells) -> list[Spread]:
@@ -63,7 +94,7 @@ def within_tasks(data: Cells) -> list[Spread]:
     taken to vary as the others do in the mean. Where no task says it, runs count as if they did not vary, and the
     board tells so.
     """
-    parts = [spread(*averages(data, data.of_task(t))) for t in range(len(data.tasks))]
+    parts = [spread(*averages(data, data.of_task(t)), data.trained) for t in range(len(data.tasks))]
     known = [part for part in parts if part.residual_df]
     if not known:
         return parts
@@ -75,9 +106,10 @@ def within_tasks(data: Cells) -> list[Spread]:
     return [replace(p, common=c, common_df=n) for p, (c, n) in zip(parts, between, strict=True)]
 
 
-def moderate(variance: Array, df: Array) -> tuple[Array, Array, Array]:
+def moderate(variance: Array, df: Array, counts: Mask | None = None) -> tuple[Array, Array, Array]:
     """Shrink sample variances towards a common value by as much as they agree (Smyth, 2004, section 6.2).
 
+    The common value is of the variances in the mask `counts`, by default of all.
     The weight of that value is the paper's d0. Where variances differ more than equal populations would, the value
     is not the paper's s0, a geometric kind of mean. Variances differ tenfold between encodings, so s0 would be 2
     to 12 times too small for a variance without a sample (df 0). It is the mean of the known variances plus the
@@ -89,9 +121,10 @@ def moderate(variance: Array, df: Array) -> tuple[Array, Array, Array]:
     variance is known all are zero, and KNOWN.
     """
     known = df > 0
-    if not known.any():
+    told = known if counts is None else known & counts
+    if not told.any():
         return np.zeros_like(df), np.full_like(df, KNOWN), np.zeros_like(df)
-    s2, d = variance[known], df[known]
+    s2, d = variance[told], df[told]
     level = np.log(s2) - special.digamma(d / 2) + np.log(d / 2)
     excess = (level.var(ddof=1) if len(level) > 1 else 0.0) - special.polygamma(1, d / 2).mean()
     own, total = np.where(known, variance, 0.0), d.sum()

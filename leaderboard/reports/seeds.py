@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from pebench.leaderboard.ranking import Ranking, averages
+from pebench.leaderboard.ranking.scores import trained
 
 FEWEST = 10  # encodings: of fewer, how well two seeds agree on their order says little
 
@@ -21,6 +22,7 @@ def spread(r: Ranking) -> pd.DataFrame:
         cells = r.data.of_task(t)
         scores = pd.DataFrame(averages(r.data, cells)[0], index=r.data.encodings)
         scores = scores[r.data.has_cell[:, cells].all(axis=1)].dropna(axis=1, thresh=FEWEST).dropna()
+        scores = scores[~scores.index.map(trained).duplicated()]  # one row of each training
         count, seeds = scores.shape
         if seeds < 2 or count < FEWEST:
             continue

@@ -115,6 +115,34 @@ def test_two_variances_that_are_one_estimate_are_not_two():
     assert ranking.pairs(data, [loud, *rest]).df[8, 9] == pytest.approx(first.residual_df, rel=0.01)
 
 
+def test_extensions_of_one_training_tell_of_seeds_as_one_encoding_does():
+    table = scores(np.full(6, 0.5), np.random.default_rng(0), own=[0.01, 0.03, 0.03, 0.03, 0.03, 0.06])
+    table = table[~(table["encoding"].isin(["e00", "e04"]) & table["seed"].eq(2))]
+    first = table[table["encoding"] == "e00"]
+    copies = [first.assign(encoding=f"e00@m{n}", score=first["score"] + 0.01 * n) for n in range(8)]
+    alone, beside = (ranking.cells(pd.concat([table, *more])) for more in ([], copies))
+    shown = [beside.encodings.index(name) for name in alone.encodings]
+    parts, more = ranking.within_tasks(alone), ranking.within_tasks(beside)
+    for a, b in zip(parts, more, strict=True):
+        assert (a.common, a.common_df, a.residual_df) == pytest.approx((b.common, b.common_df, b.residual_df))
+        np.testing.assert_allclose(a.own, b.own[shown])
+        assert b.alike[shown].tolist() == [9, 1, 1, 1, 1, 1]
+    expected, found = ranking.pairs(alone, parts), ranking.pairs(beside, more)
+    for part in ("difference", "runs", "df", "p"):
+        np.testing.assert_allclose(getattr(found, part)[np.ix_(shown, shown)], getattr(expected, part))
+
+
+def test_encodings_of_shared_seeds_are_linked_whatever_their_variances():
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        score = rng.normal(0.5, 0.1, (40, 3))
+        score[rng.random(40) < 0.5, 1:] = np.nan
+        score[0] = 0.5
+        gap, added = ranking.freed(score, 10 ** rng.uniform(-8, -2, 40))
+        assert np.isfinite(gap).all()
+        assert np.isfinite(added).all()
+
+
 def test_a_real_difference_is_found():
     rng = np.random.default_rng(0)
     found = [

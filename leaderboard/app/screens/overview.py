@@ -49,8 +49,8 @@ def show() -> None:
     download(table, "overview")
     st.subheader("Scores with 95 % intervals")
     draw(figures.scores(table), "overview", measured=views.scale(board))
-    for name, reason in unranked(board):
-        st.caption(f"No rank: {plain(name)}: {plain(reason)}")
+    for names, reason in unranked(board):
+        st.caption(f"No rank: {plain(names)}: {plain(reason)}")
     for note in board.notes:
         st.caption(plain(note))
 
