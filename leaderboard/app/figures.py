@@ -336,17 +336,33 @@ def trend(frame: pd.DataFrame, found: Trend) -> go.Figure:
 
 
 def agreement(side: Side) -> go.Figure:
-    """Each method of context extension: a small model's difference against the pretrained model's."""
-    figure, names = go.Figure(), side.methods
+    """The place of each method of context extension on small models and on the pretrained one; best is 1."""
+    names = pd.Index(side.methods, name="method")
+    values = pd.DataFrame({"small": side.ours, "pretrained": side.theirs}).reindex(names)
+    places = (
+        values.rank(ascending=False).reset_index().groupby(["small", "pretrained"])["method"].agg(", ".join)
+    )
+    x, y = (places.index.get_level_values(level) for level in places.index.names)
+    last, figure = len(names), go.Figure()
     figure.add_scatter(
-        x=[side.ours[name] for name in names], y=[side.theirs[name] for name in names], mode="markers+text",
-        text=[html.escape(name) for name in names], textposition="top center", marker={"color": COLOURS[0], "size": 10},
-    )  # fmt: skip
-    figure.add_hline(y=0, line={"color": GREY, "dash": "dot"})
-    figure.add_vline(x=0, line={"color": GREY, "dash": "dot"})
-    figure.update_xaxes(title=f"small models: score of {side.task} beyond L, minus rope's")
-    figure.update_yaxes(title=f"pretrained: {side.about} beyond L")
-    return laid_out(figure, 380, showlegend=False)
+        x=[1, last], y=[1, last], mode="lines", line={"color": GREY, "dash": "dot"}, hoverinfo="skip"
+    )
+    figure.add_scatter(
+        x=x,
+        y=y,
+        mode="markers+text",
+        text=[html.escape(alike) for alike in places],
+        textposition=["middle left" if place > (last + 1) / 2 else "middle right" for place in x],
+        marker={"color": COLOURS[0], "size": 10},
+    )
+    figure.update_xaxes(
+        title=f"place on small models, by {side.task} beyond L (1: best)", range=[0.3, last + 0.7]
+    )
+    about = "loss" if side.kind == "loss" else "found numbers"
+    figure.update_yaxes(
+        title=f"place on the pretrained model,<br>by {about} beyond L", range=[last + 0.7, 0.3]
+    )
+    return laid_out(figure, 460, showlegend=False)
 
 
 JUDGED = {"above chance": "", "not above chance": "-open"}  # how a mark is filled

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pebench.leaderboard.app import figures
 from pebench.leaderboard.app.figures import COLOURS, SYMBOLS, Looks, spread
+from pebench.leaderboard.reports.agreement import Side
 
 BACKGROUNDS = ("#ffffff", "#0e1117")  # streamlit's, light and dark
 
@@ -178,3 +179,15 @@ def test_the_front_and_rope_are_named_and_what_has_no_rank_is_hollow() -> None:
     traces = {trace.legendgroup: trace for trace in drawn.data if trace.showlegend is False}
     assert traces["absolute"].marker.symbol == ("cross-open",)
     assert "-open" not in "".join(traces["additive"].marker.symbol)
+
+
+def test_methods_stand_at_their_places_and_equal_ones_share_a_mark() -> None:
+    ours = {"none": 0.0, "yarn": 0.2, "ntk": 0.1, "ntk_dynamic": 0.1, "pi": -0.1}
+    theirs = {"none": 0.0, "yarn": 3.0, "ntk": 3.1, "ntk_dynamic": 3.1, "pi": 1.5}
+    _, marks = figures.agreement(Side("language_ends", "loss", ours, theirs, seeds=2, texts=4)).data
+    assert dict(zip(marks.text, zip(marks.x, marks.y, strict=True), strict=True)) == {
+        "yarn": (1, 3),
+        "ntk, ntk_dynamic": (2.5, 1.5),
+        "none": (4, 5),
+        "pi": (5, 4),
+    }
