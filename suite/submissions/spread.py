@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pebench.encodings.registry import extension_of
 from pebench.suite.results.metrics import METRICS
 from pebench.suite.results.record import Record, Row, newest, read_all
 
@@ -37,14 +38,20 @@ class SeedSpread:
 
 
 def seed_spread(records: Iterable[Record], profile: str, task: str) -> SeedSpread:
-    """The spread of the newest records of a task; without two seeds of any encoding it is unknown."""
+    """The spread of the newest records of a task; without two seeds of any encoding it is unknown.
+
+    Extensions of an encoding read one training, so of an encoding and its extensions one counts.
+    """
     runs: dict[str, list[dict[Question, Row]]] = defaultdict(list)
     for record in newest(list(records)):
         if (record.profile, record.task, record.outcome) == (profile, task, "measured"):
             runs[record.encoding].append(by_question(record))
     found: dict[Question, list[float]] = defaultdict(list)
-    several = [of_one for of_one in runs.values() if len(of_one) > 1]
-    for of_one in several:
+    several: dict[str, list[dict[Question, Row]]] = {}
+    for name in sorted(runs):
+        if len(runs[name]) > 1:
+            several.setdefault(extension_of(name)[0], runs[name])
+    for of_one in several.values():
         for key in set.intersection(*(set(rows) for rows in of_one)):
             found[key].append(_variance([rows[key].value for rows in of_one]))
     return SeedSpread(len(several), {key: math.fsum(values) / len(values) for key, values in found.items()})

@@ -236,6 +236,14 @@ def test_without_a_second_seed_the_spread_is_a_stated_default(records: list[Reco
     assert compare(then, far, spread).verdict == "different"
 
 
+def test_extensions_of_one_training_count_once() -> None:
+    alone = [*moved((0.3, 0.5), encoding="fox"), *moved((0.6, 0.8), encoding="rope")]
+    beside = [*moved((0.1, 0.9), encoding="rope@pi"), *moved((0.1, 0.9), encoding="rope@yarn")]
+    spread = seed_spread([*alone, *beside], MADE.profile, MADE.task)
+    assert spread == seed_spread(alone, MADE.profile, MADE.task)
+    assert seed_spread(beside, MADE.profile, MADE.task).encodings == 1
+
+
 def test_a_folder_that_is_not_there_tells_no_spread(tmp_path: Path) -> None:
     assert spread_in(tmp_path / "none", "QUICK", "copy") == seed_spread([], "QUICK", "copy")
     for made in moved((0.3, 0.5)):
