@@ -33,12 +33,13 @@ def spread(score: Array, noise: Array, trained: list[str]) -> Spread:
     """Split scores (E, S) of one task, NaN where missing, into the parts of the model above.
 
     `trained` names what each encoding trained, as `Cells.trained`. Encodings that read one training vary together, so
-    what all encodings share is estimated from one of each: the first with two seeds.
+    what all encodings share is estimated from one of each: the first with two seeds. Where all read one, all count.
     """
     has = np.isfinite(score)
     seeds = has.sum(axis=1)
     some = seeds > 1
     counts = first_of_each(trained, some)
+    counts = some if counts.sum() == 1 else counts
     mean = row_means(score)
     rest = np.where(some[:, None], score - mean[:, None], np.nan)
     # The common part cannot be told from an encoding's own where only one encoding has the seed.

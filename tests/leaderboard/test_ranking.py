@@ -132,6 +132,16 @@ def test_extensions_of_one_training_tell_of_seeds_as_one_encoding_does():
         np.testing.assert_allclose(getattr(found, part)[np.ix_(shown, shown)], getattr(expected, part))
 
 
+def test_extensions_of_one_training_alone_are_compared_as_encodings_are():
+    table = scores(np.full(3, 0.5), np.random.default_rng(0))
+    extensions = table.assign(encoding=table["encoding"].map({"e00": "e00", "e01": "e00@a", "e02": "e00@b"}))
+    expected, found = (
+        ranking.pairs(data, ranking.within_tasks(data)) for data in map(ranking.cells, (table, extensions))
+    )
+    for part in ("difference", "runs", "df", "p"):
+        np.testing.assert_allclose(getattr(found, part), getattr(expected, part))
+
+
 def test_encodings_of_shared_seeds_are_linked_whatever_their_variances():
     rng = np.random.default_rng(0)
     for _ in range(300):
