@@ -19,6 +19,7 @@ from pebench.leaderboard.board import Board
 from pebench.leaderboard.printing import plain
 from pebench.leaderboard.reports.extension import (
     BASE,
+    FULL,
     Quantity,
     Track,
     in_phase,
@@ -183,7 +184,6 @@ def told(board: Board, track: Track, shared: Sequence[Side]) -> str:
 
 def paragraph(board: Board, track: Track, side: Side) -> str:
     """What one task says, and the differences in a table."""
-    small = f"{size(board, side.task)}, {trained_at(board, side.task)}, {counted(side.seeds, 'seed')}"
     large = f"{plain(title(track))}, L = {track.trained:,} tokens, {counted(side.texts, 'text')}"
     rows = [
         f"| {name.replace('_', chr(92) + '_')} | {side.ours[name]:+.3f} | {side.theirs[name]:+.3f} |"
@@ -193,13 +193,18 @@ def paragraph(board: Board, track: Track, side: Side) -> str:
         [
             f"**`{side.task}` beyond L (`{board.profile}`) and {side.kind} beyond L (`{track.profile}`)**: "
             f"{ordered(side)} The smallest difference on the pretrained model is {side.smallest:.3f}. "
-            f"{significance(side)} Small models: {small}. Pretrained: {large}.",
+            f"{significance(side)} Small models: {small(board, side)}. Pretrained: {large}.",
             "",
             f"| method | small: score minus rope's | pretrained: {side.about} |",
             "|---|---|---|",
             *rows,
         ]
     )
+
+
+def small(board: Board, side: Side) -> str:
+    """The size, training length and seeds of the small models."""
+    return f"{size(board, side.task)}, {trained_at(board, side.task)}, {counted(side.seeds, 'seed')}"
 
 
 FACTORS = (
@@ -230,6 +235,18 @@ def significance(side: Side) -> str:
         f"Kendall's tau over the {number} methods beside {BASE} is {found.value:+.2f} (two-sided permutation test, "
         f"{kind}: p = {found.p:.2g})."
     )
+
+
+def in_short(board: Board) -> str:
+    """The published full profile beside a board: the order and its test, a paragraph for each task with a test."""
+    said = [
+        f"Beside small models, by `{side.task}` beyond L (`{board.profile}`: {small(board, side)}) and {side.kind} "
+        f"beyond L (`{FULL}`: {counted(side.texts, 'text')}): {ordered(side)} {significance(side)}"
+        for track in make_tracks([EXTENDED], FULL)[0]
+        for side in sides(board, track)
+        if tested(side)
+    ]
+    return "\n\n".join(said) or f"`{board.profile}` has too few of these methods for a test of their order."
 
 
 def published(boards: Sequence[Board]) -> str:

@@ -124,6 +124,7 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "agreement": ("docs/validity.md", lambda: agreement.published([board(), board(FIRST)])),
     "extend": ("docs/extend.md", extension.published),
     "extend-short": ("README.md", extension.in_short),
+    "agreement-short": ("README.md", lambda: agreement.in_short(board())),
     "expected": ("docs/extend.md", expected.published),
     "method": ("docs/ranks.md", lambda: METHOD),
     "submit": ("docs/submit.md", lambda: SUBMIT),
