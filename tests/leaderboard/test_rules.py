@@ -282,6 +282,21 @@ def test_the_page_cites_the_trials_of_the_rate() -> None:
     assert f"of {low}, {own} and {high} at 2e-3, 4e-3 and 8e-3" in " ".join(page.split())
 
 
+def test_the_page_cites_the_trials_of_another_encoding_at_the_rate_of_the_large_profile() -> None:
+    trials = map(json.loads, rules.TRIALS.read_text(encoding="utf-8").splitlines())
+    at_rate = {
+        t["rate"]: t["scores"]["256"]
+        for t in trials
+        if (t["task"], t["encoding"], t["width"], t["seed"]) == ("language_ends", "t5_bias", 192, 0)
+    }
+    page = (rules.TRIALS.resolve().parents[1] / "docs" / "standard2.md").read_text(encoding="utf-8")
+    first, second, third, last = (f"{at_rate[rate]:.3f}" for rate in sorted(at_rate))
+    cited = f"of {first}, {second}, {third} and {last} at 5e-4, 1e-3, 2e-3 and 4e-3"
+    assert sorted(at_rate) == [5e-4, 1e-3, 2e-3, 4e-3]
+    assert max(at_rate, key=lambda rate: at_rate[rate]) == 4e-3
+    assert cited in " ".join(page.split())
+
+
 @pytest.mark.parametrize("other", [{"width": 8}, {"length": 999}, {"tokens": 1}, {"task": "copy"}])
 def test_a_trial_of_another_size_length_or_task_does_not_count(other: dict[str, object]) -> None:
     assert rules.of_trials(line(**other), "STANDARD_2").empty
