@@ -177,7 +177,7 @@ def spanned_days(started: Iterable[str]) -> str:
 
 
 def unranked(board: Board) -> list[tuple[str, str]]:
-    """The rows that have no rank for another reason than their seeds, and that; a note lists the previews."""
+    """The rows that have no rank for another reason than their seeds, and that reason; a note lists the previews."""
     names = defaultdict[str, list[str]](list)
     for entry in board.entries:
         if entry.reason and not entry.reason.startswith(ranking.PREVIEW):

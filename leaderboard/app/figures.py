@@ -358,9 +358,8 @@ def agreement(side: Side) -> go.Figure:
     figure.update_xaxes(
         title=f"place on small models, by {side.task} beyond L (1: best)", range=[0.3, last + 0.7]
     )
-    about = "loss" if side.kind == "loss" else "found numbers"
     figure.update_yaxes(
-        title=f"place on the pretrained model,<br>by {about} beyond L", range=[last + 0.7, 0.3]
+        title=f"place on the pretrained model,<br>by {side.kind} beyond L", range=[last + 0.7, 0.3]
     )
     return laid_out(figure, 460, showlegend=False)
 

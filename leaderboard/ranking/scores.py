@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pebench.suite.results.metrics import METRICS
+from pebench.suite.results.names import trained
 
 MIN_SHARE = 0.25  # of the encodings that carry the board must have a cell, or it does not count yet
 CARRYING = 0.5  # of the tasks of the fullest encoding, in two seeds each: less does not carry the board
@@ -66,15 +67,6 @@ class Cells:
         """The encodings that have fewer seeds than others in some task that they have."""
         fewer = (self.runs > 0) & (self.runs < self.most_runs)
         return [self.encodings[e] for e in np.flatnonzero(fewer.any(axis=1))]
-
-
-def trained(name: str) -> str:
-    """The encoding whose training is read.
-
-    >>> trained("rope@yarn"), trained("rope+fox")
-    ('rope', 'rope+fox')
-    """
-    return name.partition("@")[0]
 
 
 def cells(scores: pd.DataFrame) -> Cells:

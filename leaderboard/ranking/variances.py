@@ -76,7 +76,7 @@ def spread(score: Array, noise: Array, trained: list[str]) -> Spread:
 
 
 def first_of_each(trained: list[str], some: Mask) -> Mask:
-    """The first in a mask (E,) of those that trained the same.
+    """A mask (E,) with one encoding of each training: the first that `some` (E,) marks.
 
     >>> first_of_each(["rope", "fox", "rope", "rope"], np.array([False, True, True, True])).tolist()
     [False, True, True, False]

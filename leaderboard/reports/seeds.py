@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from pebench.leaderboard.ranking import Ranking, averages
-from pebench.leaderboard.ranking.scores import trained
+from pebench.suite.results.names import trained
 
 FEWEST = 10  # encodings: of fewer, how well two seeds agree on their order says little
 

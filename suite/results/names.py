@@ -52,6 +52,15 @@ def whole_problem(name: object) -> str:
     return ""
 
 
+def trained(name: str) -> str:
+    """The encoding whose training a record of this name reads.
+
+    >>> trained("rope@yarn"), trained("rope+fox")
+    ('rope', 'rope+fox')
+    """
+    return name.partition("@")[0]
+
+
 def profile_problem(name: object) -> str:
     """Why a profile cannot have this name; empty where it can.
 

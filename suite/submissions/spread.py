@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pebench.encodings.registry import extension_of
 from pebench.suite.results.metrics import METRICS
+from pebench.suite.results.names import trained
 from pebench.suite.results.record import Record, Row, newest, read_all
 
 Question = tuple[str, str]  # metric, and condition as text
@@ -50,7 +50,7 @@ def seed_spread(records: Iterable[Record], profile: str, task: str) -> SeedSprea
     several: dict[str, list[dict[Question, Row]]] = {}
     for name in sorted(runs):
         if len(runs[name]) > 1:
-            several.setdefault(extension_of(name)[0], runs[name])
+            several.setdefault(trained(name), runs[name])
     for of_one in several.values():
         for key in set.intersection(*(set(rows) for rows in of_one)):
             found[key].append(_variance([rows[key].value for rows in of_one]))
