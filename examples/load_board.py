@@ -8,7 +8,7 @@ import pebench
 
 PAGE = sys.argv[1] if len(sys.argv) > 1 else "board.html"
 
-board = pebench.load("STANDARD")
+board = pebench.load()
 print(board[["tier", "name", "score", "low", "high", "seeds"]].head(12).to_string(index=False))
 
 ranked = board.dropna(subset="tier").assign(

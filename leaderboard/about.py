@@ -73,6 +73,12 @@ def tasks(profile: str) -> list[TaskFacts]:
     return [facts for name in names if (facts := task(profile, name))]
 
 
+def seeds(profile: str) -> int | None:
+    """How many seeds a profile asks for; None where this pebench does not know it."""
+    found: int | None = document()["profiles"].get(profile, {}).get("seeds")
+    return found
+
+
 def family(name: str) -> str:
     """The family of a task, empty where it is unknown."""
     return str(document()["tasks"].get(name, {}).get("family", ""))

@@ -24,7 +24,7 @@ from pebench.leaderboard.columns import Columns, columns, joined
 from pebench.leaderboard.folders import columns_of
 from pebench.leaderboard.notes import notes_of
 from pebench.leaderboard.ranking.comparisons import FEWEST
-from pebench.leaderboard.ranking.keeps import ALL, learning
+from pebench.leaderboard.ranking.keeps import ALL, learning, longest
 from pebench.suite.results.metrics import EXTENDING, RATIOS, YARDSTICK, counted
 from pebench.suite.results.names import hint
 from pebench.suite.results.record import (
@@ -120,7 +120,7 @@ class Entry:
     learns: Overall | None  # share of the runs that pass their gate
     keeps: Overall | None  # octaves of L to which half of the score at L holds; of tasks that are learned
     p_best: float | None  # by other seeds and test items
-    p_best_tasks: float | None  # by other tasks of the same families, too
+    p_best_tasks: float | None  # by other tasks of the same families, or by other families, too
     places: dict[str, int]  # in each of ranking.ORDERS, where every condition is covered
     standings: dict[str, Standing]  # in each other order than the mean's
     coverage: float  # weight of the conditions that were measured
@@ -510,7 +510,8 @@ def board_of_columns(
         cards=cards,
     )
     entries = [facts.entry(name) for name in order]
-    notes = notes_of(entries, told, result, scores, profile, profiles, unreadable)
+    caps = longest(cells, counting)
+    notes = notes_of(entries, told, result, scores, profile, profiles, unreadable, caps)
     seeds = result.data.seeds
     return Board(
         *(

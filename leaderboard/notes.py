@@ -4,6 +4,7 @@ import ast
 import functools
 import json
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -16,6 +17,7 @@ from pebench.suite.results.record import CERTIFICATE, Unreadable
 if TYPE_CHECKING:
     from pebench.leaderboard.board import Entry
 
+WAYS = {"mean": "the mean", "standardised": "standardised scores", "median-rank": "median rank"}
 NAMED = 6  # pairs that a note names
 
 
@@ -27,12 +29,14 @@ def notes_of(
     profile: str,
     profiles: dict[str, int],
     unreadable: list[Unreadable],
+    caps: Mapping[str, float],
 ) -> list[str]:
     """All notes of a board, the most important first."""
     return [
         *_seed_notes(entries, result, scores),
         *_task_notes(result),
         *_length_notes(result),
+        *_keeps_notes(entries, caps),
         *_model_notes(result),
         *_processor_notes(told),
         *_clock_notes(scores),
@@ -78,6 +82,20 @@ def _length_notes(result: ranking.Ranking) -> list[str]:
     return [f"Scored at the training length: {', '.join(there)}. The gate alone judges it in {rest}."]
 
 
+def _keeps_notes(entries: "list[Entry]", caps: Mapping[str, float]) -> list[str]:
+    """How far each task's lengths reach, in octaves of L, which bounds *keeps*; `caps` by task."""
+    cut = [e.keeps.cut for e in entries if e.keeps and e.rank is not None]
+    if not cut or not any(cut):
+        return []
+    reach = ", ".join(
+        f"{task} {octaves:.1f}" for task, octaves in sorted(caps.items(), key=lambda each: each[1])
+    )
+    return [
+        f"Keeps ends with a task's longest length, in octaves of L: {reach}. Of a ranked encoding's passing runs "
+        f"{sum(cut) / len(cut):.0%} in the mean still hold half of the score there."
+    ]
+
+
 def _task_notes(result: ranking.Ranking) -> list[str]:
     """How much of the order hangs on which tasks there are."""
     notes = []
@@ -85,9 +103,11 @@ def _task_notes(result: ranking.Ranking) -> list[str]:
         pairs = ", ".join(f"{better} over {worse}" for better, worse in lost[:NAMED])
         rest = f" and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
         notes.append(
-            f"Of {counted(result.separated, 'separated pair')}, {len(lost)} would not survive another choice of tasks "
-            f"of the same families: {pairs}{rest}.{_two_tasks(result)}"
+            f"Of {counted(result.separated, 'separated pair')}, {len(lost)} would not survive another choice of "
+            f"{result.task_draws.of if result.task_draws else 'tasks'}: {pairs}{rest}."
         )
+    if firsts := _firsts(result):
+        notes.append(firsts)
     share = ranking.influence(result).dropna().sort_values(ascending=False)
     if len(share) > 1:
         parts = ", ".join(f"{family} {part:.0%}" for family, part in share.items())
@@ -95,10 +115,14 @@ def _task_notes(result: ranking.Ranking) -> list[str]:
     return notes
 
 
-def _two_tasks(result: ranking.Ranking) -> str:
-    """What the draws of tasks rest on, where that is little: the difference of two tasks."""
-    donors = result.task_draws.donors if result.task_draws else ()
-    return f" All draws rest on one difference, of {' and '.join(donors)}." if len(donors) == 2 else ""
+def _firsts(result: ranking.Ranking) -> str:
+    """Who comes first by each way to aggregate tasks, where they differ."""
+    places = ranking.places(result)
+    found = {order: list(places.index[places[order] == 1]) for order in places} if len(places) > 1 else {}
+    if len({tuple(sorted(names)) for names in found.values()}) < 2:
+        return ""
+    said = "; ".join(f"{', '.join(names)} by {WAYS[order]}" for order, names in found.items())
+    return f"The first place depends on the way to aggregate tasks: {said}."
 
 
 def _model_notes(result: ranking.Ranking) -> list[str]:

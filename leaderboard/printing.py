@@ -12,29 +12,70 @@ from rich.markup import escape
 from rich.table import Table
 
 from pebench.leaderboard import ranking
-from pebench.leaderboard.board import COSTS, Board, BoardError, Entry
+from pebench.leaderboard.board import COSTS, Board, BoardError, Entry, Standing
+from pebench.suite.results.metrics import counted
 
 ORDERS = {
     "mean": "the mean of the families' scores",
     "standardised": "scores standardised within each family, so that every family weighs the same",
     "median-rank": "the median over tasks of the rank within a task",
 }
+COLUMNS = {
+    "learns": "the share of runs that pass their gate",
+    "at-L": "the score at the training length",
+    "beyond": "the score beyond the training length",
+    "keeps": "the octaves of L to which half of the score at L holds",
+}
 
 
 def ordered(board: Board, order: str) -> Board:
     """The board with its ranked rows in another order, and a note that says so. BoardError for an unknown one.
 
-    Tiers and ranks stay as by the mean: only its differences are tested in pairs. Rows without a place in the order
-    follow.
+    An order is one of ORDERS, or of a quantity in COLUMNS, the largest first. Tiers and ranks stay as by the mean: only
+    its differences are tested in pairs. Rows without a place in the order follow. By a quantity these are the rows
+    that lack it in some task: their value is of other tasks.
     """
-    if order not in ORDERS:
-        raise BoardError(f"no order {order!r}; there are: {', '.join(ORDERS)}")
+    every = ORDERS | COLUMNS
+    order = next((name for name in every if name.lower() == order.lower()), order)
+    if order not in every:
+        raise BoardError(f"no order {order!r}; there are: {', '.join(every)}")
     if order == ranking.ORDERS[0]:
         return board
     last = len(board.entries) + 1
-    entries = sorted(board.entries, key=lambda e: (e.rank is None, e.places.get(order, last)))
-    note = f"Order of the rows, and P(best): {ORDERS[order]}. Tiers and ranks follow the mean score."
+    found = board.entries if order in ORDERS else _placed(board.entries, order)
+    entries = sorted(found, key=lambda e: (e.rank is None, e.places.get(order, last)))
+    note = f"Order of the rows, and P(best): {every[order]}. Tiers and ranks follow the mean score."
+    note += "" if order in ORDERS else " A row that lacks it in some task has no place in this order."
     return replace(board, entries=entries, notes=[note, *board.notes], order=order)
+
+
+def _placed(entries: list[Entry], order: str) -> list[Entry]:
+    """The entries, those that are ranked and whole with their place by a quantity; equal ones share the best place."""
+    values = {e.name: found.value for e in entries if e.rank is not None and (found := _whole(e, order))}
+    above = {name: 1 + sum(other > value for other in values.values()) for name, value in values.items()}
+    return [replace(e, places=e.places | {order: above[e.name]}) if e.name in above else e for e in entries]
+
+
+def _whole(entry: Entry, order: str) -> Standing | None:
+    """An entry's value of a quantity; None where it has none, or lacks it in some task."""
+    if order in ("learns", "keeps"):
+        part = {"learns": entry.learns, "keeps": entry.keeps}[order]
+        return part if part and part.tasks == part.of else None
+    return None if entry.partial else _standing(entry, order)
+
+
+def _standing(entry: Entry, order: str) -> Standing | None:
+    """The value, the interval and P(best) that an order is by."""
+    if order in ("learns", "keeps"):
+        return {"learns": entry.learns, "keeps": entry.keeps}[order]
+    if order in COLUMNS:
+        part = {"at-L": entry.at_length, "beyond": entry.beyond}[order]
+        return (
+            None
+            if part is None or part.score is None
+            else Standing(part.score, part.low, part.high, part.p_best)
+        )
+    return entry.standings.get(order)
 
 
 def to_json(board: Board) -> dict[str, Any]:
@@ -152,7 +193,7 @@ _FORMULA = tuple("=+-@\t\r")
 
 def to_markdown(board: Board) -> str:
     """The board as a Markdown table, with the notes below."""
-    header, rows = _printed(board)
+    header, rows = _printed(board, ends=True)
     lines = [f"| {' | '.join(map(plain, header))} |", f"|{'|'.join(' --- ' for _ in header)}|"]
     for entry, row in zip(board.entries, rows, strict=True):
         cells = map(plain, row)
@@ -185,18 +226,18 @@ def unranked(board: Board) -> list[tuple[str, str]]:
     return [(", ".join(alike), reason) for reason, alike in names.items()]
 
 
-def _printed(board: Board) -> tuple[list[str], list[list[str]]]:
+def _printed(board: Board, ends: bool = False) -> tuple[list[str], list[list[str]]]:
     """The header and the cells of the printed table; with one seed there is no interval and no P(best).
 
     The number of seeds is shown where it is not the same for all. Another order than the mean's shows its places and
-    values, and P(best) is by it.
+    values, and P(best) is by it. With `ends`, each quantity has its 95 % interval.
     """
     one_seed = board.ranking.one_seed
     unequal = len({e.seeds for e in board.entries if e.seeds}) > 1
     by_tasks = any(e.p_best_tasks is not None for e in board.entries)
     another = board.order != ranking.ORDERS[0]
     header = [
-        *(["place", board.order] if another else []),
+        *(["place", f"by {board.order}"] if another else []),
         *("tier", "encoding", "score", *([] if one_seed else ["95 %"]), "at L", "beyond", "keeps"),
         *(["seeds"] if unequal else []),
         *([] if one_seed else ["P(best)"]),
@@ -208,38 +249,44 @@ def _printed(board: Board) -> tuple[list[str], list[list[str]]]:
         parts = (e.families.get(family) for family in board.task_families)
         rows.append(
             [
-                *([str(e.places.get(board.order, "-")), _standing(e, board.order)] if another else []),
+                *(
+                    [str(e.places.get(board.order, "-")), _valued(_standing(e, board.order))]
+                    if another
+                    else []
+                ),
                 str(e.tier) if e.tier else "preview" if e.preview else "-",
                 f"{e.name} (own)" if e.name in board.own else e.name,
                 _share(e.score) + "*" * e.partial,
                 *([] if one_seed else [_range(e.low, e.high)]),
-                *(_share(found.score if found else None) for found in (e.at_length, e.beyond)),
-                f"{e.keeps.value:.1f}{e.keeps.marks}" if e.keeps else "-",
+                *(_valued(_standing(e, order), ends) for order in ("at-L", "beyond")),
+                _valued(e.keeps, ends, "{:.1f}", e.keeps.marks) if e.keeps else "-",
                 *([str(e.seeds)] if unequal else []),
                 *([] if one_seed else [_share(_p_best(e, board.order))]),
                 *([_share(e.p_best_tasks)] if by_tasks else []),
                 *(_share(part.score) + "*" * e.partial if part else "-" for part in parts),
                 f"{e.coverage:.0%}",
-                f"{e.learns.value:.0%}{e.learns.marks}" if e.learns else "-",
+                _valued(e.learns, ends, "{:.0%}", e.learns.marks) if e.learns else "-",
                 f"{e.costs['train_ratio']:.2f}x" if "train_ratio" in e.costs else "-",
             ]
         )
     return header, rows
 
 
-def _standing(entry: Entry, order: str) -> str:
-    """The value that another order is by, with its interval."""
-    found = entry.standings.get(order)
+def _valued(found: Standing | None, ends: bool = True, style: str = "{:.2f}", marks: str = "") -> str:
+    """A value with its marks, and with its interval where it has one."""
     if found is None:
         return "-"
-    ends = "" if found.low is None or found.high is None else f" ({found.low:.2f} to {found.high:.2f})"
-    return f"{found.value:.2f}{ends}"
+    value = f"{style.format(found.value)}{marks}"
+    if not ends or found.low is None or found.high is None:
+        return value
+    return f"{value} ({style.format(found.low)} to {style.format(found.high)})"
 
 
 def _p_best(entry: Entry, order: str) -> float | None:
     if order == ranking.ORDERS[0]:
         return entry.p_best
-    return entry.standings[order].p_best if order in entry.standings else None
+    found = _standing(entry, order)
+    return found.p_best if found else None
 
 
 def _share(value: float | None) -> str:
@@ -256,13 +303,13 @@ def print_board(board: Board, console: Console) -> None:
     # Least important first: each goes only if the table would not fit.
     spare = [
         "train",
-        "keeps",
-        "learns",
         "by tasks",
         "P(best)",
         *reversed(board.task_families),
         "cover",
         "seeds",
+        "keeps",
+        "learns",
     ]
     spare = [name for name in spare if name in header]
     widths = {h: max(len(h), *(len(row[n]) for row in rows)) + 2 for n, h in enumerate(header)}
@@ -270,6 +317,8 @@ def print_board(board: Board, console: Console) -> None:
     while sum(widths.values()) > console.width and spare:
         left_out.append(spare.pop(0))
         del widths[left_out[-1]]
+    data = board.ranking.data
+    at = f"{len(data.tasks_with('at_length'))} of {counted(len(data.tasks), 'task')}"
     title = f"{board.profile}: {board.size}"
     shown = Table(title=title, box=None, pad_edge=False)
     for name in widths:
@@ -280,7 +329,7 @@ def print_board(board: Board, console: Console) -> None:
     console.print(shown)
     console.print(
         "No test separates a tier's rows from its leader. Scores: 0 without reading the input, 1 for an oracle; at L: "
-        "at the training length; beyond: at longer ones; keeps: octaves of L to which half of "
+        f"at the training length, over {at}; beyond: at longer ones; keeps: octaves of L to which half of "
         "the score at L holds (+: at least, as half still holds at the longest length of some task; "
         "*: some tasks are missing or not learned); "
         "learns: share of runs that pass their gate (*: some tasks are missing); "

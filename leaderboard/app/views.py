@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from pebench.leaderboard import about, ranking, table
+from pebench.leaderboard import about, ranking
 from pebench.leaderboard.board import COSTS, Board, Entry, Interval, Overall, version_after, version_before
 from pebench.leaderboard.printing import plain, spanned_days, to_frame
 from pebench.leaderboard.reports.quantities import train_lengths
@@ -234,12 +234,26 @@ def question(item: about.Item) -> str:
     return "".join(f"[{text.strip()}] " if asked else text for text, asked in item.pieces).strip()
 
 
-def answered(board: Board, task: str, item: about.Item) -> pd.DataFrame:
+def kept_items(board: Board, task: str) -> list[tuple[str, int]]:
+    """The condition and the number of each item of a task that the records keep answers to, short ones first."""
+    rows = board.answers[board.answers["task"] == task]
+    longest = rows["asked"].str.len().groupby(rows["condition"]).max()
+    kept = rows[["condition", "item"]].drop_duplicates()
+    ordered = kept.assign(length=kept["condition"].map(longest)).sort_values(["length", "condition", "item"])
+    return list(ordered[["condition", "item"]].itertuples(index=False, name=None))
+
+
+def kept_item(board: Board, task: str, condition: str, number: int) -> tuple[str, str]:
+    """The item as its first record keeps it, the middle of a long one left out, and its right answer."""
+    rows = board.answers
+    row = rows[(rows["task"] == task) & (rows["condition"] == condition) & (rows["item"] == number)].iloc[0]
+    return str(row["asked"]), str(row["answer"])
+
+
+def answered(board: Board, task: str, condition: str, number: int = 0) -> pd.DataFrame:
     """What each encoding answered to an item, best encodings first. Columns: encoding, answers, right."""
     rows = board.answers
-    asked = rows[
-        (rows["task"] == task) & (rows["condition"] == table.label(item.condition)) & (rows["item"] == 0)
-    ]
+    asked = rows[(rows["task"] == task) & (rows["condition"] == condition) & (rows["item"] == number)]
     order = {entry.name: n for n, entry in enumerate(board.entries)}
     found = [
         {

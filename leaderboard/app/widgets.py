@@ -57,7 +57,9 @@ COLUMNS: dict[str, Any] = {
     "score": NUMBER("score", format="%.3f", help="0: without reading the input, 1: an oracle."),
     "low": NUMBER("low", format="%.3f", help="Lower end of the 95 % interval."),
     "high": NUMBER("high", format="%.3f", help="Upper end of the 95 % interval."),
-    "p_best": NUMBER("P(best)", format="%.2f", help="Share of bootstrap draws in which it is the best."),
+    "p_best": NUMBER(
+        "P(best)", format="%.2f", help="Share of the draws of seeds and test items in which it is the best."
+    ),
     "cost": NUMBER("cost", format="%.4g"),
     "value": NUMBER("value", format="%.4g"),
     "difference": NUMBER("difference", format="%.3f"),
@@ -65,7 +67,7 @@ COLUMNS: dict[str, Any] = {
         "separated", help="The p-value, corrected for all pairs (Holm), is below 0.05."
     ),
     "seeds_needed": NUMBER("seeds needed", format="%d"),
-    "p": NUMBER("p", format="%.2g", help="Two-sided p-value of Welch's t-test, of single pairs."),
+    "p": NUMBER("p", format="%.2g", help="Two-sided p-value of a t-test paired by seed, of single pairs."),
     "tau": NUMBER("tau", format="%.2f", help="Kendall's: 1 the same order, -1 the opposite."),
     "accuracy": NUMBER(
         "accuracy", format="%.3f", help="Share of questions in which the right answer is the likeliest."

@@ -9,6 +9,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pebench.leaderboard.board import version_before
 from pebench.leaderboard.export.citation import cited
 from pebench.leaderboard.export.croissant import ABOUT, croissant
 from pebench.leaderboard.export.eee import eee, write_log
@@ -76,6 +77,10 @@ def card(made: dict[str, pa.Table], version: str) -> str:
         for name, m in METRICS.items()
         if name in set(scores)
     )
+    versions = [(name, before) for name in sorted(counts) if (before := version_before(name, counts))]
+    newer = "".join(
+        f" `{name}` is the newer version of `{before}`, which stays as it was." for name, before in versions
+    )
     first = DEFAULT if DEFAULT in made else next(iter(made), DEFAULT)
     return f"""---
 license: {LICENCE}
@@ -96,7 +101,7 @@ configs:
 
 {ABOUT}
 
-Profiles: {profiles}. Scores of different profiles are of different benchmarks: never average over them.
+Profiles: {profiles}. Scores of different profiles are of different benchmarks: never average over them.{newer}
 
 {READING if {"leaderboard", "scores"} <= made.keys() else ""}On the Hub, `load_dataset("OWNER/NAME", "{first}")`
 loads a table. pandas and DuckDB read it there when the path begins with `hf://datasets/OWNER/NAME/`.

@@ -8,6 +8,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import suppress
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from plotly.offline import get_plotlyjs
 
-from pebench.leaderboard import about, ranking
+from pebench.leaderboard import about, ranking, table
 from pebench.leaderboard.app import figures, rows, views
 from pebench.leaderboard.board import Board, BoardError, Entry, make_board, version_before
 from pebench.leaderboard.export.citation import HOME, cited
@@ -28,6 +29,7 @@ from pebench.leaderboard.reports import claims, extension, sentences
 from pebench.leaderboard.reports.method import METHOD
 from pebench.leaderboard.reports.published import FILE, read
 from pebench.leaderboard.reports.submitting import SUBMIT
+from pebench.leaderboard.reports.trend import FAILS, STANDS, UNKNOWN, Trend, TrendError, of_folder
 from pebench.leaderboard.reports.validity import Validity, validity
 from pebench.leaderboard.reports.verdicts import verdict
 from pebench.suite.results.record import Unreadable
@@ -36,6 +38,7 @@ MENU = {
     "index.html": "Overview",
     "tasks.html": "Tasks",
     "compare.html": "Compare",
+    "trend.html": "Other sizes",
     "cost.html": "Cost",
     "extension.html": "Extended contexts",
     "claims.html": "GRAPE's claims",
@@ -43,6 +46,7 @@ MENU = {
     "method.html": "How ranks work",
     "submit.html": "Submit",
 }
+QUANTITIES = {"At L": "at_length", "Beyond L": "beyond"}  # of the trend over sizes
 MISSING = "404.html"
 NAME = "title: pebench leaderboard"
 SPACE = f"""---
@@ -68,6 +72,7 @@ class Site(NamedTuple):
     url: str = ""  # where it will be served, empty where that is not known
     offered: Mapping[str, Set[str]] = {}  # by version: the pages of tasks and costs that it has
     extended: "Page | None" = None  # the page of methods on pretrained models, which belong to no version
+    sizes: "Page | None" = None  # the page of models of other sizes, where there are any
 
 
 class Page:
@@ -125,6 +130,7 @@ def build(
         boards.append(make_board(records, before))
     tracks, unreadable = extended(records)
     methods_page = methods(tracks, unreadable) if tracks else None
+    trends = of_sizes(records)
     clear(out)
     put(out / "README.md", SPACE.encode())  # first: a call that is cut off is known by it
     counts = Counter[str]()
@@ -139,6 +145,7 @@ def build(
             url.rstrip("/"),
             offered,
             methods_page,
+            sizes(trends) if any(board.profile in found.profiles for found in trends.values()) else None,
         )
         pages = all_pages(site)
         counts.update(write(site, pages, out / board.profile, "../"))
@@ -188,6 +195,7 @@ def all_pages(site: Site) -> list["Page"]:
         *(task(site, name, against) for name in views.ranked_tasks(board)),
         *(encoding(site, entry) for entry in board.entries),
         compare(site),
+        *([site.sizes] if site.sizes else []),
         *([cost(site)] if priced(board) else []),
         *([site.extended] if site.extended else []),
         claim(site),
@@ -203,8 +211,8 @@ def write(site: Site, pages: Sequence["Page"], folder: Path, root: str) -> dict[
     for page in pages:
         put(folder / page.path, document(site, page, root).encode())
         tables |= page.data
-    for name, table in tables.items():
-        text = json.dumps(table, indent=1, default=str, allow_nan=False) + "\n"
+    for name, of_page in tables.items():
+        text = json.dumps(of_page, indent=1, default=str, allow_nan=False) + "\n"
         put(folder / "data" / f"{name}.json", text.encode())
     for entry in site.board.entries:
         put(folder / "badges" / f"{slug(entry.name)}.svg", badge(entry, site.board.profile).encode())
@@ -297,7 +305,11 @@ def document(site: Site, page: Page, root: str) -> str:
 
 def left_out(site: Site) -> set[str]:
     """The pages of the menu that would be empty."""
-    filled = {"cost.html": priced(site.board), "extension.html": site.extended is not None}
+    filled = {
+        "cost.html": priced(site.board),
+        "extension.html": site.extended is not None,
+        "trend.html": site.sizes is not None,
+    }
     return {path for path, full in filled.items() if not full}
 
 
@@ -432,7 +444,7 @@ def task(site: Site, name: str, against: Validity) -> Page:
         )
         if item.right:
             page.add(f"<p>Right answer: <strong>{html.escape(item.right)}</strong></p>")
-        said = views.answered(board, name, item)
+        said = views.answered(board, name, table.label(item.condition))
         if not said.empty:
             plain_table(page, f"answers-{name}-{item.multiple}", said)
     alone = site.alone(name)
@@ -609,9 +621,36 @@ def method_curves(page: Page, name: str, track: extension.Track) -> None:
             page.add(f"<p class=facts>{html.escape(words)}</p>")
 
 
+def of_sizes(records: Sequence[Path]) -> dict[str, Trend]:
+    """The trend over the sizes of models, by the title of its quantity; empty where there is one size."""
+    found = {}
+    for title, quantity in QUANTITIES.items():
+        with suppress(TrendError):
+            found[title] = of_folder(records, of=quantity)
+    return found
+
+
+def sizes(trends: Mapping[str, Trend]) -> Page:
+    """Whether differences of encodings hold at another size of the model."""
+    page = Page("trend.html", "Does it hold at another size?")
+    page.add(
+        "<p>The first minus the second, in score, with 95 % intervals over seeds. "
+        f"<em>{STANDS}</em>: the intervals lie on the same side of 0 at every size. "
+        f"<em>{FAILS}</em>: two lie on opposite sides. <em>{UNKNOWN}</em>: neither. "
+        "<em>slope</em>: the change per doubling of the parameters. Intervals are of single pairs.</p>"
+    )
+    for n, (title, found) in enumerate(trends.items()):
+        page.add(f"<h2>{title}</h2>", f"<p class=facts>{html.escape(views.sizes_compared(found))}</p>")
+        page.add(*([f"<p class=facts>{html.escape(found.doubt)}</p>"] if found.doubt else []))
+        frame = views.trend_lines(found)
+        ends = {name: (f"{name}_low", f"{name}_high") for name in found.profiles} | {"slope": ("low", "high")}
+        plain_table(page, f"trend-{n}", frame, rows.frame_table(frame, intervals=ends))
+    return page
+
+
 def claim(site: Site) -> Page:
     """The claims of the GRAPE paper."""
-    page, frame = Page("claims.html", "Orders in the GRAPE paper"), claims.judged(site.board)
+    page, frame = Page("claims.html", "Orders in the GRAPE paper's tables"), claims.judged(site.board)
     ours = coded(claims.ours(site.board).title)
     page.add(
         f"<p>The paper (arXiv:2512.07805) measures {html.escape(claims.PAPER)}. A verdict stands only on "

@@ -80,7 +80,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("title", TEXT, "in words"),
         ("family", TEXT, "how it brings positions into attention"),
         *INTERVALS,
-        ("p_best", NUMBER, "share of bootstrap draws in which it is the best"),
+        ("p_best", NUMBER, "share of the draws of seeds and test items in which it is the best"),
         ("p_best_tasks", NUMBER, "the same, with tasks drawn anew too"),
         ("learns_tasks", INTEGER, "tasks that learns is the mean of"),
         ("keeps_tasks", INTEGER, "tasks that keeps is the mean of"),
@@ -93,7 +93,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             (f"place_{order.replace('-', '_')}", INTEGER, f"in the order by {words}; null without a place")
             for order, words in ORDERS.items()
         ),
-        ("learned", NUMBER, "share of the tasks learned at the training length"),
+        ("learned", NUMBER, "share of the runs that pass their gate, the mean over tasks"),
         ("train_ratio", NUMBER, "time of a training step over RoPE's"),
         ("prefill_ratio", NUMBER, "time of a forward pass over RoPE's"),
         ("decode_ratio", NUMBER, "time of one cached token over RoPE's"),

@@ -49,7 +49,7 @@ class Ranking:
     pairs: Pairs
     p: Array  # corrected, ranked encodings only; 1 elsewhere
     preview: Mask  # (E,)
-    task_draws: TaskDraws | None  # other choices of tasks of the same families
+    task_draws: TaskDraws | None  # other choices of tasks, or of their families
 
     @property
     def ranked(self) -> Mask:

@@ -2,13 +2,14 @@
 
 Both sides are differences from the model without the method: of a small model's score beyond its training length, and
 of the pretrained model's loss or found numbers beyond its own. Each pair of methods that both sides measured agrees if
-the two differences lie in the same order. The pretrained side is of the texts that all these methods share. From
-FEWEST methods on a permutation test of Kendall's tau is given.
+the two differences lie in the same order. The small side is of one training, read by each method: of several, the one
+that most methods read. The pretrained side is of the texts that all these methods share. From FEWEST methods on a
+permutation test of Kendall's tau is given.
 """
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from pebench.leaderboard.about import EXTENDED
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.printing import plain
+from pebench.leaderboard.ranking.comparisons import one_model
+from pebench.leaderboard.ranking.scores import Cells
 from pebench.leaderboard.reports.extension import (
     BASE,
     FULL,
@@ -33,7 +36,7 @@ from pebench.leaderboard.reports.extension import (
 from pebench.leaderboard.reports.published import BEYOND
 from pebench.leaderboard.reports.quantities import Quantity as Ours
 from pebench.leaderboard.reports.quantities import measured, size, trained_at
-from pebench.suite.results.metrics import counted
+from pebench.suite.results.metrics import counted, listed
 
 ENCODING = "rope"
 FEWEST = 5  # methods that a test needs; with fewer no order has a p-value below 0.05
@@ -57,10 +60,13 @@ class Side:
     theirs: dict[str, float]  # by method: better is larger
     seeds: int  # of the method with fewest
     texts: int
+    others: tuple[
+        str, ...
+    ] = ()  # methods that both sides measured, but on another training of the small model
 
     @property
     def methods(self) -> list[str]:
-        """Those that both sides measured, the unextended model too."""
+        """Those that both sides measured on one training; the unextended model too, if it is of that training."""
         return [name for name in self.theirs if name in self.ours]
 
     @property
@@ -92,9 +98,14 @@ class Tau:
     exact: bool  # over all permutations
 
 
+def compared(side: Side) -> list[str]:
+    """The methods without the unextended model."""
+    return [name for name in side.methods if name != BASE]
+
+
 def tested(side: Side) -> Tau | None:
     """The test over the methods, the unextended model left out; None with too few or where one side is all equal."""
-    names = [name for name in side.methods if name != BASE]
+    names = compared(side)
     ours, theirs = (np.array([part[name] for name in names]) for part in (side.ours, side.theirs))
     distinct = [len(np.unique(part)) for part in (ours, theirs)]
     if len(names) < FEWEST or min(distinct) < 2:
@@ -129,25 +140,46 @@ def sides(board: Board, track: Track) -> list[Side]:
     for task, field, kind, sign in SIDES:
         ours = measured(board, Ours(task, BEYOND))
         gaps = {
-            line.method: ours.gap(f"{ENCODING}@{line.method}", ENCODING)
+            line.method: ours.gap(named(line.method), ENCODING)
             for line in track.lines
             if line.method != BASE and paired(getattr(line, field))
         }
         known = {method: gap for method, gap in gaps.items() if gap is not None}
-        theirs = on_shared_texts(track, field, list(known))
+        alike = one_training(board.ranking.data, [BASE, *known])
+        theirs = on_shared_texts(track, field, [name for name in alike if name != BASE])
         if len(theirs) >= 2:
+            own = {BASE: 0.0} | {name: round(known[name].difference, DIGITS) for name in theirs}
+            large = {name: round(sign * (q.difference or 0.0), DIGITS) for name, q in theirs.items()}
             found.append(
                 Side(
-                    task,
-                    kind,
-                    {BASE: 0.0} | {name: round(known[name].difference, DIGITS) for name in theirs},
-                    {BASE: 0.0}
-                    | {name: round(sign * (q.difference or 0.0), DIGITS) for name, q in theirs.items()},
-                    min(known[name].seeds for name in theirs),
-                    min(q.difference_texts for q in theirs.values()),
+                    task=task,
+                    kind=kind,
+                    ours={name: gap for name, gap in own.items() if name in alike},
+                    theirs={name: gap for name, gap in ({BASE: 0.0} | large).items() if name in alike},
+                    seeds=min(known[name].seeds for name in theirs),
+                    texts=min(q.difference_texts for q in theirs.values()),
+                    others=tuple(name for name in (BASE, *known) if name not in alike),
                 )
             )
     return found
+
+
+def one_training(data: Cells, methods: Iterable[str]) -> list[str]:
+    """Of these methods, the largest group that reads one trained model; of equal ones the first."""
+    groups: list[list[str]] = []
+    for method in methods:
+        alike = (group for group in groups if one_model(data, *map(named, (group[0], method))))
+        group = next(alike, None)
+        if group is None:
+            groups.append([method])
+        else:
+            group.append(method)
+    return max(groups, key=len, default=[])
+
+
+def named(method: str) -> str:
+    """The encoding that a method makes of ours."""
+    return ENCODING if method == BASE else f"{ENCODING}@{method}"
 
 
 def paired(quantities: dict[str, Quantity]) -> bool:
@@ -218,21 +250,25 @@ def ordered(side: Side) -> str:
     same, pairs = side.agreeing
     if not pairs:
         return "no pair of methods differs on both sides."
-    order = "have the same order by the sign of their difference"
-    return f"{same} of {pairs} pairs of methods, {BASE} among them, {order}."
+    among = f", {BASE} among them," if BASE in side.methods else ""
+    said = f"{same} of {pairs} pairs of methods{among} have the same order by the sign of their difference."
+    if side.others:
+        their = "other trainings" if side.others[1:] else "another training"
+        said += f" Left out, as of {their}: {listed([f'`{name}`' for name in side.others])}."
+    return said
 
 
 def significance(side: Side) -> str:
     """What the test says, or why there is none."""
-    number = len(side.methods) - 1
+    number = len(compared(side))
     if number < FEWEST:
-        return f"{counted(number, 'method')} beside {BASE} are too few for a test."
+        return f"{counted(number, 'extending method')} are too few for a test."
     found = tested(side)
     if found is None:
         return "All methods are equal on one side, so no test is possible."
     kind = "exact" if found.exact else f"{PERMUTATIONS:,} draws"
     return (
-        f"Kendall's tau over the {number} methods beside {BASE} is {found.value:+.2f} (two-sided permutation test, "
+        f"Kendall's tau over the {number} extending methods is {found.value:+.2f} (two-sided permutation test, "
         f"{kind}: p = {found.p:.2g})."
     )
 

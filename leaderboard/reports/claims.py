@@ -34,7 +34,7 @@ class Pair(NamedTuple):
     second: str
 
 
-# The orders that arXiv:2512.07805 states, in the words of its sections and tables.
+# Orders chosen here from the sections and tables of arXiv:2512.07805; its figures need not carry them.
 CLAIMS = (
     Pair("GRAPE-A above GRAPE-M: additive above multiplicative", "grape_a_qk", "grape_m_nonctx"),
     Pair("ALiBi above RoPE: additive above multiplicative", "alibi", "rope"),
@@ -48,7 +48,7 @@ CLAIMS = (
     Pair("GRAPE-M with context above GRAPE-M without", "grape_m_ctx", "grape_m_nonctx"),
 )
 SOURCE, KIND = "2512.07805", "downstream at L"
-TABLES = {"355M": "Medium", "770M": "Large"}  # column of the paper's figures -> its table
+TABLES = {"353M": "Medium", "770M": "Large"}  # column of the paper's figures -> its table
 PAPER = "downstream accuracy at L = 4,096 tokens"
 BESIDE = Quantity(ALL, BEYOND)  # shown beside, never judged against them
 
@@ -61,7 +61,7 @@ def ours(board: Board) -> Quantity:
 def judged(board: Board) -> pd.DataFrame:
     """Two rows for each claim on two encodings with results: the paper's quantity here, and another one.
 
-    Columns: claim, first, second, paper_quantity, paper_355M, paper_770M (points by which first leads there), quantity,
+    Columns: claim, first, second, paper_quantity, paper_353M, paper_770M (points by which first leads there), quantity,
     models (training length and parameters here), same_quantity, difference, low, high, p (Holm), seeds, verdict. Where
     the quantities differ there is no p-value, and the verdict is "not the same quantity".
     """
@@ -171,7 +171,7 @@ def to_markdown(board: Board) -> str:
     here = f"here: bits per byte of `{own.task}` at {models(board, own)}, seeds of both"
     beside = f"{BESIDE.title}, {models(board, BESIDE)}: {OTHER}"
     lines = [
-        f"| first above second? | paper: {PAPER}, points (355M, 770M) | {here} | score of the first minus the second's "
+        f"| first above second? | paper: {PAPER}, points (353M, 770M) | {here} | score of the first minus the second's "
         f"(95 %) | seeds | at L the first is | {beside} |",
         "|---|---|---|---|---|---|---|",
     ]
@@ -181,7 +181,7 @@ def to_markdown(board: Board) -> str:
             continue
         row = next(at.itertuples())
         paper = ", ".join(
-            "no figure" if pd.isna(x) else f"{x:+.2f}" for x in (row.paper_355M, row.paper_770M)
+            "no figure" if pd.isna(x) else f"{x:+.2f}" for x in (row.paper_353M, row.paper_770M)
         )
         bits = raw_means(board, (row.first, row.second), own.task, "bits_per_byte", length)
         both = " and ".join(f"{x:.3f}" for x in bits) if bits else "-"

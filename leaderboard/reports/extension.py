@@ -23,7 +23,7 @@ from pebench.leaderboard.board import BoardError, reading
 from pebench.leaderboard.printing import objects, spanned_days
 from pebench.leaderboard.ranking import LEVEL
 from pebench.leaderboard.reports.shares import FEWEST, Share, differences, shares
-from pebench.suite.results.metrics import EXTENDING, counted
+from pebench.suite.results.metrics import EXTENDING, counted, listed
 from pebench.suite.results.record import Record, Unreadable, newest
 
 LOSS, RETRIEVAL, COST = EXTENDING
@@ -749,10 +749,10 @@ def in_short() -> str:
 
 def best(track: Track) -> str:
     """The methods that lead a board beyond L, by their paired differences from the unextended model."""
-    said = [f"{heading(track)}: {counted(len(track.lines), 'method')}."]
+    said = [f"{heading(track)}: {counted(len(track.lines), 'method')}. Intervals of 95 %."]
     for words, part, style, sign in (
-        ("Lowest loss in nats a token", "loss", "{:+.3f}", -1),
-        ("Largest share of hidden numbers found", "retrieval", "{:+.2f}", 1),
+        ("Largest fall of the loss, in nats a token,", "loss", "{:+.3f}", -1),
+        ("Largest rise of the share of hidden numbers found", "retrieval", "{:+.2f}", 1),
     ):
         gaps = {
             line.method: getattr(line, part)["beyond"]
@@ -771,15 +771,6 @@ def best(track: Track) -> str:
                 f"{spanned(*difference(gap), style)} against the unextended model ({texts})."
             )
     return " ".join(said)
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names in a sentence.
-
-    >>> listed(["a"]), listed(["a", "b", "c"])
-    ('a', 'a, b and c')
-    """
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 COLUMNS = (

@@ -1,6 +1,7 @@
 """The page "how ranks work": written here once, generated into docs/ranks.md, and shown by the app."""
 
 from pebench.leaderboard import ranking
+from pebench.leaderboard.ranking.resampling import FEWEST
 
 METHOD = f"""
 1. **One scale.** Every answer is scored between the best score *without reading the input* (0) and an oracle's
@@ -38,10 +39,12 @@ METHOD = f"""
     leave out the others: a model that did not learn the task has nothing to extrapolate. The score counts all runs.
 12. **Tasks are a sample too.** P(best) *by tasks* also draws the tasks anew, within their families. A separated pair
     does not survive another choice of tasks if 0 lies within 95 % of these draws. A family of one task borrows the
-    deviations of the other families' tasks. Where one family alone has two tasks, all rests on their one difference.
+    deviations of the other families' tasks. Where fewer than two families have two tasks, whole families are drawn
+    instead, if there are {FEWEST} or more.
 13. **Influence.** Equal weights are not equal influence: families with larger differences decide more. The board's
     notes print each family's share of the variance. Other orders: `pebench board --order standardised`, and
-    `median-rank`. Each has the intervals and P(best) of the same draws.
+    `median-rank`. Each has the intervals and P(best) of the same draws. The columns *learns*, *at L*, *beyond* and
+    *keeps* order the rows as well: `--order keeps`.
 14. **Processors.** Another kind of processor rounds differently and trains another model from the same seed. A record
     is *verified* if it came out equal or within tolerance, or, on another kind, within seed spread.
 """

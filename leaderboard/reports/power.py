@@ -1,14 +1,15 @@
 """What a benchmark can tell apart: smallest separable difference, dead weight, effective number of tasks, row time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from pebench.leaderboard import ranking
-from pebench.leaderboard.board import Board
+from pebench.leaderboard.board import Board, board_of
 from pebench.leaderboard.reports.quantities import ALL, WHOLE, Quantity, measured, size, trained_at
+from pebench.suite.results.record import Record, newest
 
 DEAD, CEILING = 0.02, 0.98  # of a score, which MOST of the runs do not leave
 MOST = 0.9
@@ -73,8 +74,41 @@ def effective(scores: pd.DataFrame) -> float:
     return round(float(values.sum() ** 2 / (values**2).sum()), 6)
 
 
-def to_markdown(boards: Sequence[Board]) -> str:
-    """A line for each board that can be judged."""
+def alike(boards: Sequence[Board], records: Iterable[Record]) -> list[Board]:
+    """Boards of the encodings that have a place on all of these, with the seeds that all of them have there.
+
+    `records` are those that the boards were made of.
+    """
+    every, names = (
+        list(records),
+        set.intersection(*(set(ranking.whole(b.ranking)["encoding"]) for b in boards)),
+    )
+    of = {b.profile: [r for r in every if r.profile == b.profile and r.encoding in names] for b in boards}
+    seeds = set.intersection(
+        *(
+            {r.seed for r in part if r.encoding == name and r.task == task}
+            for b, part in zip(boards, of.values(), strict=True)
+            for name in names
+            for task in b.ranking.data.tasks
+        )
+    )
+    kept = {
+        profile: [r for r in part if r.seed in seeds or r.task not in board.ranking.data.tasks]
+        for board, (profile, part) in zip(boards, of.items(), strict=True)
+    }
+    return [board_of(newest(part), profile, {profile: len(part)}, []) for profile, part in kept.items()]
+
+
+def to_markdown(boards: Sequence[Board], records: Iterable[Record] = ()) -> str:
+    """A line for each board that can be judged, and where records are given one on what all boards have alike."""
+    text, every = _table(boards), list(records)
+    both = alike(boards, every) if every else []
+    if not both or None in map(power, both):
+        return text
+    return f"{text}\n\nThe encodings that all of them rank, with equal seeds:\n\n{_table(both)}"
+
+
+def _table(boards: Sequence[Board]) -> str:
     lines = [
         "| profile | models | ranked, seeds | pairs separated | smallest difference | dead | at the ceiling "
         "| effective tasks | row of `rope`, s |",

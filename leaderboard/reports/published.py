@@ -78,22 +78,32 @@ KINDS = tuple(f"{subject} {phase}" for subject in SUBJECTS for phase in (AT, BEY
 
 # Words for a subject, our newer tasks among them, in lower case with spaces for hyphens and underscores.
 LANGUAGE = ("language", "language ends", "language modeling", "language modelling", "loss", "nll")
+LOSSES = tuple(f"{split} loss" for split in ("val", "validation", "test", "eval", "lm", "cross entropy"))
+PERPLEXITIES = tuple(
+    f"{split} {word}" for split in ("val", "validation", "test") for word in ("ppl", "perplexity")
+)
+AVERAGES = tuple(
+    f"{mean} {word}" for mean in ("average", "avg", "mean", "downstream") for word in ("accuracy", "acc")
+)
 WORDS = {
     **{subject: subject for subject in SUBJECTS},
-    **dict.fromkeys(("ppl", "pplx"), "perplexity"),
+    **dict.fromkeys(("ppl", "pplx", *PERPLEXITIES), "perplexity"),
     **dict.fromkeys(("bpb", "bpc", "bits per byte", "bits per character"), "bits"),
-    **dict.fromkeys(("accuracy", "acc"), "downstream"),
+    **dict.fromkeys(("accuracy", "acc", *AVERAGES), "downstream"),
     **dict.fromkeys(("passkey", "pass key", "passkey retrieval", "niah", "retrieval"), "needle"),
+    **dict.fromkeys(("s niah", "single niah", *(f"s niah {n}" for n in (1, 2, 3))), "needle"),
     **dict.fromkeys(("needle in a haystack", "needle in the haystack", "needle text"), "needle"),
     **dict.fromkeys(("copying", "copy unique", "copy repeat"), "copy"),
-    **dict.fromkeys(("associative recall", "recall again"), "recall"),
+    **dict.fromkeys(
+        ("associative recall", "multi query associative recall", "mqar", "recall again"), "recall"
+    ),
     **dict.fromkeys(("flip flop", "flipflop error"), "flipflop"),
     **dict.fromkeys(("indirect indexing",), "indexing"),
     **dict.fromkeys(("sorting",), "sort"),
-    **dict.fromkeys(LANGUAGE, "language"),  # the unit tells which of its subjects
+    **dict.fromkeys((*LANGUAGE, *LOSSES), "language"),  # the unit tells which of its subjects
 }
 BY_UNIT = {"perplexity": "perplexity", "nats": "perplexity", "bits": "bits"}  # else downstream
-UNSURE = ("accuracy", "acc", "retrieval")  # each use is told
+UNSURE = ("accuracy", "acc", *AVERAGES, "retrieval")  # each use is told
 PHASES = {
     **dict.fromkeys(("at l", "at", "iid", "i.i.d.", "id", "in distribution"), AT),
     **dict.fromkeys(("beyond l", "beyond", "ood", "out of distribution", "extrapolation"), BEYOND),
@@ -275,11 +285,16 @@ class PublishedError(ValueError):
     """A table of published results that cannot be read, with the line and the remedy."""
 
 
+class UnknownKind(PublishedError):
+    """A row of a quantity that is none of KINDS."""
+
+
 class LeftOut(NamedTuple):
-    """A row that cannot be read, and why."""
+    """A row that cannot be read, and why; `unknown`: because of its kind."""
 
     line: int
     reason: str
+    unknown: bool = False
 
     def __str__(self) -> str:
         return f"line {self.line}: {self.reason}"
@@ -333,7 +348,7 @@ def parse(text: str) -> Published:
         try:
             rows.append(_row(_cells(header, cells, separator, short), number, separator == ";", told))
         except PublishedError as e:
-            left_out.append(LeftOut(number, str(e)))
+            left_out.append(LeftOut(number, str(e), isinstance(e, UnknownKind)))
     if not rows:
         raise PublishedError(_listed(left_out) or "has a header and no rows")
     frame = _with_units(pd.DataFrame(rows))
@@ -347,9 +362,11 @@ def parse(text: str) -> Published:
 
 
 def _listed(left_out: Sequence[LeftOut]) -> str:
-    """The first of these rows in words."""
+    """The first of these rows in words, and the kinds that there are, if one of a row is not known."""
     more = f"; and {len(left_out) - NAMED} more" if len(left_out) > NAMED else ""
-    return "; ".join(map(str, left_out[:NAMED])) + more
+    known = any(row.unknown for row in left_out)
+    kinds = f". A kind is one of {', '.join(SUBJECTS)}, then 'at L' or 'beyond L'" if known else ""
+    return "; ".join(map(str, left_out[:NAMED])) + more + kinds
 
 
 def _with_units(rows: pd.DataFrame) -> pd.DataFrame:
@@ -478,10 +495,8 @@ def _kind(text: str, unit: str, longer: bool | None, told: Counter[str]) -> tupl
         for ending in sorted(PHASES, key=len, reverse=True):
             said = said.removesuffix(f" {ending}")
         near = difflib.get_close_matches(said, WORDS, 1, 0.75)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise PublishedError(
-            f"unknown kind {text!r}{hint} A kind is one of {', '.join(SUBJECTS)}, then 'at L' or 'beyond L'"
-        )
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UnknownKind(f"unknown kind {text!r}{hint}")
     phase = PHASES.get(rest)
     if not rest and longer is not None:
         phase = BEYOND if longer else AT
@@ -497,7 +512,7 @@ def _kind(text: str, unit: str, longer: bool | None, told: Counter[str]) -> tupl
 
 def _spaced(text: str) -> str:
     """In lower case, with single spaces for hyphens, underscores, parentheses and colons."""
-    return " ".join(re.sub(r"[-_():]", " ", text.lower()).split())
+    return " ".join(re.sub(r"[-_():]|\.(?=\s)", " ", text.lower()).split())
 
 
 def _chosen(text: str, known: Iterable[str]) -> str | None:

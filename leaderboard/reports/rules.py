@@ -24,7 +24,7 @@ from pebench.suite.results.record import Record, newest, read_all
 REFERENCES = ("rope", "alibi", "t5_bias", "fox", "nope")
 EXCUSED = "nope"  # may fail in these tasks, for the reason on the page
 REASONED = ("flipflop_error", "recall_again")
-SEEDS = 3
+SEEDS = 3  # where the profile is not known
 LOW, HIGH = 0.05, 0.95  # the references' median at a length that is scored
 DEVIATIONS = 2  # between seeds, by which twice the steps may move a reference
 LEAST_SD = 0.01
@@ -95,8 +95,8 @@ def of_plan(runs: pd.DataFrame, times: float = 1.0, rate: float = 1.0) -> pd.Dat
     return runs[here & runs["encoding"].isin(REFERENCES)]
 
 
-def learned(runs: pd.DataFrame, tasks: Iterable[str]) -> list[Verdict]:
-    """Rule (a): each reference passes each gate with each of three seeds, or `nope` fails for a reason on the page."""
+def learned(runs: pd.DataFrame, tasks: Iterable[str], seeds: int = SEEDS) -> list[Verdict]:
+    """Rule (a): each reference passes each gate with each of its seeds, or `nope` fails for a reason on the page."""
     found = []
     for task in tasks:
         of_task = runs[runs["task"] == task]
@@ -107,9 +107,9 @@ def learned(runs: pd.DataFrame, tasks: Iterable[str]) -> list[Verdict]:
             of_task.groupby(["encoding", "seed"])["learned"].all().groupby("encoding").agg(["sum", "size"])
         )
         failed = passed[passed["sum"] < passed["size"]]
-        missing = [name for name in REFERENCES if passed["size"].get(name, 0) < SEEDS]
+        missing = [name for name in REFERENCES if passed["size"].get(name, 0) < seeds]
         text = [f"{name} passes with {row['sum']} of {row['size']}" for name, row in failed.iterrows()]
-        text += [f"fewer than {SEEDS} seeds of {', '.join(missing)}"] if missing else []
+        text += [f"fewer than {seeds} seeds of {', '.join(missing)}"] if missing else []
         alone, reasoned = list(failed.index) == [EXCUSED], task in REASONED
         text += (
             [f"{EXCUSED} alone fails{'' if reasoned else ', without a reason on the page'}"] if alone else []
@@ -120,20 +120,20 @@ def learned(runs: pd.DataFrame, tasks: Iterable[str]) -> list[Verdict]:
     return found
 
 
-def separating(runs: pd.DataFrame, tasks: Iterable[str]) -> list[Verdict]:
-    """Rule (b): at every scored length the references' median, over three seeds, lies within LOW and HIGH."""
+def separating(runs: pd.DataFrame, tasks: Iterable[str], seeds: int = SEEDS) -> list[Verdict]:
+    """Rule (b): at every scored length the references' median, over so many seeds, lies within LOW and HIGH."""
     found = []
     for task in tasks:
         of_task = runs[runs["task"] == task]
         if of_task.empty:
             found.append(Verdict("b", task, None, NOTHING))
             continue
-        seeds = of_task.groupby("encoding")["seed"].nunique()
+        measured = of_task.groupby("encoding")["seed"].nunique()
         means = of_task.groupby(["length", "encoding"])["score"].mean()
         medians = means.groupby("length").median()
-        missing = [name for name in REFERENCES if seeds.get(name, 0) < SEEDS]
+        missing = [name for name in REFERENCES if measured.get(name, 0) < seeds]
         text = [f"median {value:.2f} at {length:g}" for length, value in medians.items()]
-        text += [f"fewer than {SEEDS} seeds of {', '.join(missing)}"] if missing else []
+        text += [f"fewer than {seeds} seeds of {', '.join(missing)}"] if missing else []
         met = None if missing else bool(medians.between(LOW, HIGH).all())
         found.append(Verdict("b", task, met, "; ".join(text)))
     return found
@@ -157,12 +157,15 @@ def trained_at(profile: str) -> list[Verdict]:
 
 
 def enough(tried: pd.DataFrame, tasks: Iterable[str]) -> list[Verdict]:
-    """Rule (d): twice the steps move no reference by more than two deviations between seeds, at any scored length.
+    """Rule (d): twice the steps move no reference by more than two deviations between seeds.
 
-    Trials alone are compared, all on validation; of one seed the last trial counts.
+    Compared are the gate, which is the score at L, and every scored length. Trials alone are compared, all on
+    validation; of one seed the last trial counts.
     """
     found = []
-    at, run = ["encoding", "length"], ["encoding", "seed", "length", "times", "rate"]
+    at, run = ["encoding", "where"], ["encoding", "seed", "where", "times", "rate"]
+    lengths = tried.assign(where=[f"at {length:g}" for length in tried["length"]])
+    tried = pd.concat([lengths, tried.assign(where="in the gate", score=tried["gate"])])
     for task in tasks:
         of_task = tried[tried["task"] == task].drop_duplicates(run, keep="last")
         once = of_plan(of_task).groupby(at)["score"].agg(["mean", "std", "size"])
@@ -170,12 +173,12 @@ def enough(tried: pd.DataFrame, tasks: Iterable[str]) -> list[Verdict]:
         both = once[once["size"] > 1].join(twice.rename("twice"), how="inner")
         gap = both["twice"] - both["mean"]
         far = gap[gap.abs() > DEVIATIONS * both["std"].clip(lower=LEAST_SD)]
-        lengths = set(of_task["length"])
-        tried_at = both.reset_index().groupby("encoding")["length"].agg(set)
-        known = {name for name, at_lengths in tried_at.items() if at_lengths >= lengths}
+        places = set(of_task["where"])
+        tried_at = both.reset_index().groupby("encoding")["where"].agg(set)
+        known = {name for name, of_name in tried_at.items() if of_name >= places}
         missing = [n for n in REFERENCES if n not in known]
         text = [f"{len(far)} of {len(gap)} move, {int((far > 0).sum())} of them up"] if len(far) else []
-        text += [f"{name} by {moved:+.2f} at {length:g}" for (name, length), moved in far.items()]
+        text += [f"{name} by {moved:+.2f} {where}" for (name, where), moved in far.items()]
         text += [f"no trials of two seeds and a doubling of {', '.join(missing)}"] if missing else []
         met = False if len(far) else None if missing else True
         found.append(Verdict("d", task, met, "; ".join(text) or "none moves"))
@@ -221,6 +224,8 @@ def balanced(records: Iterable[Record]) -> list[Verdict]:
     if scores.empty:
         return [Verdict("f", "all", None, "no scores")]
     shares = ranking.influence(ranking.rank(scores)).dropna()
+    if len(shares) == 1:
+        return [Verdict("f", "all", None, f"{shares.index[0]} alone: shares need two families")]
     if shares.empty:
         return [Verdict("f", "all", None, "fewer than two ranked encodings")]
     large = shares[shares > INFLUENCE / len(shares)]
@@ -234,10 +239,11 @@ def verdicts(records: list[Record], trials: pd.DataFrame | None = None, profile:
     tried = pd.DataFrame(columns=RUNS) if trials is None else trials
     judged = of_plan(tried) if runs.empty else runs
     trained = [plan.name for plan in about.tasks(profile) if plan.context is not None]
+    seeds = about.seeds(profile) or SEEDS
     tasks = list(dict.fromkeys([*trained, *sorted({*judged["task"], *tried["task"]})]))
     return [
-        *learned(judged, tasks),
-        *separating(judged, tasks),
+        *learned(judged, tasks, seeds),
+        *separating(judged, tasks, seeds),
         *trained_at(profile),
         *enough(tried, tasks),
         *equal_effort(records),

@@ -28,6 +28,7 @@ from pebench.suite.results.metrics import counted
 
 DECAYS = ("grape_a_qk", "kerple_log", "fox", "alibi")
 ROTATIONS = ("rope", "p_rope", "grape_m_nonctx")
+SINGLE = "Intervals of 95 % are of single differences; verdicts are corrected (Holm, 5 %)."
 SOURCES = 5  # fewer agree by chance, and their interval is too narrow
 
 
@@ -116,7 +117,7 @@ def against_alibi(board: Board) -> str:
     tasks = over.pop() if len(over) == 1 else "the tasks of both"
     return (
         f"Biases that read the content, against `alibi`, beyond L, averaged over {tasks} ({_seeds(gaps)}): "
-        f"{'; '.join(said)}."
+        f"{'; '.join(said)}. {SINGLE}"
     )
 
 
@@ -151,10 +152,10 @@ def grape_tables(board: Board) -> str:
     carried = claims.carried()
     rest = "" if judged == len(carried) else f"; this board can judge {judged}"
     return (
-        f"The GRAPE paper's tables carry {len(carried)} of {len(claims.CLAIMS)} orders of encodings at each size with "
-        f"a figure ({claims.PAPER}, 355M and 770M parameters, one seed){rest}. `{task}` at {trained_at(board, task)} "
-        f"(bits per byte, {size(board, task)}) has {found['higher']} in that direction, {found['lower']} in the other, "
-        f"{found['not separated']} not separated."
+        f"Of {len(claims.CLAIMS)} orders chosen here, the GRAPE paper's tables carry {len(carried)} at each size with "
+        f"a figure ({claims.PAPER}, 353M and 770M parameters, one seed){rest}. `{task}` at {trained_at(board, task)} "
+        f"(bits per byte, {size(board, task)}, {counted(FEWEST, 'seed')} or more) has {found['higher']} in that "
+        f"direction, {found['lower']} in the other, {found['not separated']} not separated (Holm, 5 %)."
     )
 
 
@@ -233,7 +234,7 @@ def _variant(board: Board, name: str, told: str) -> str:
     )
     if np.isfinite(row["at_length_difference"]):
         said += f" At L ({variants.over(board, *pair, AT)}): {row['at_length_verdict']}, {at}."
-    return said + " Intervals of 95 % are of single differences; verdicts are corrected (Holm)."
+    return f"{said} {SINGLE}"
 
 
 def _gaps(

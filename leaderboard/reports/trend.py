@@ -23,7 +23,9 @@ from pebench.leaderboard.table import run_table, score_table
 from pebench.suite.results.record import Record, newest
 
 STANDS, FAILS, UNKNOWN = "stands", "does not carry over", "unknown"
-COLUMNS = ["better", "worse", "differences", "slope", "low", "high", "verdict", "tasks"]
+COLUMNS = ["better", "worse", "differences", "lows", "highs", "slope", "low", "high", "verdict", "tasks"]
+PARTS = {"differences": "", "lows": "_low", "highs": "_high"}  # by size, and how its column in a table ends
+FALLEN = r"\*"  # in Markdown, behind an encoding whose score at L falls with size
 RECIPE = ("train_length", "steps", "tokens")  # equal in all profiles that are compared
 CELL = ["task", "metric", "condition"]
 
@@ -259,7 +261,8 @@ def _line(
     gap, low, high = np.array(found).T
     slope, error = _slope(gap, (high - low) / 2 / special.ndtri(0.975), doublings)
     half = special.ndtri(0.975) * error
-    return a, b, tuple(float(g) for g in gap), slope, slope - half, slope + half, verdict(low, high)
+    of_sizes = (tuple(float(value) for value in part) for part in (gap, low, high))
+    return a, b, *of_sizes, slope, slope - half, slope + half, verdict(low, high)
 
 
 def verdict(low: Sequence[float] | np.ndarray, high: Sequence[float] | np.ndarray) -> str:
@@ -282,18 +285,35 @@ def _slope(gap: np.ndarray, error: np.ndarray, doublings: np.ndarray) -> tuple[f
 
 
 def to_markdown(found: Trend) -> str:
-    """The sizes, the verdicts counted, and a line for each pair."""
-    head = ["better", "worse", *found.profiles, "slope per doubling", "verdict"]
+    """The sizes, the verdicts counted, and a line for each pair, its numbers with 95 % intervals."""
+    head = [
+        "better",
+        "worse",
+        *(f"{name} (95 %)" for name in found.profiles),
+        "per doubling (95 %)",
+        "verdict",
+    ]
     lines = [f"{', '.join(found.sizes)}. Tasks: {', '.join(found.tasks)}. Pairs: {_counts(found.pairs)}.", ""]
-    lines += [found.doubt, ""] if found.doubt else []
+    lines += [f"{found.doubt} They are marked {FALLEN} below.", ""] if found.doubt else []
     lines += [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for row in found.pairs.itertuples():
-        slope = f"{row.slope:+.3f} ({row.low:+.3f} to {row.high:+.3f})" if np.isfinite(row.slope) else "-"
-        gaps = " | ".join(f"{gap:+.3f}" for gap in row.differences)
-        lines.append(
-            f"| {row.better} | {row.worse} | {gaps} | {slope} | {row.verdict}{found.partly(row.tasks)} |"
+        pair = (f"{name}{FALLEN * (name in found.fallen)}" for name in (row.better, row.worse))
+        gaps = map(_spanned, row.differences, row.lows, row.highs)
+        cells = (
+            *pair,
+            *gaps,
+            _spanned(row.slope, row.low, row.high),
+            f"{row.verdict}{found.partly(row.tasks)}",
         )
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _spanned(value: float, low: float, high: float) -> str:
+    """A number with its interval; alone where there is none, a dash where it is unknown."""
+    if not np.isfinite(value):
+        return "-"
+    return f"{value:+.3f}" + (f" ({low:+.3f} to {high:+.3f})" if np.isfinite(low) else "")
 
 
 def of_folder(records: Sequence[Path], profiles: Sequence[str] = (), of: str = "score") -> Trend:
@@ -368,7 +388,7 @@ def _apart(sizes: Mapping[str, float], a: str, b: str) -> bool:
 def to_json(found: Trend) -> dict[str, Any]:
     """The trend as plain data; None where a number is unknown."""
     pairs = found.pairs.assign(
-        differences=[[_number(gap) for gap in gaps] for gaps in found.pairs["differences"]]
+        **{part: [[_number(value) for value in each] for each in found.pairs[part]] for part in PARTS}
     )
     pairs = pairs.astype(object).map(lambda value: _number(value) if isinstance(value, float) else value)
     return {
@@ -381,8 +401,16 @@ def to_json(found: Trend) -> dict[str, Any]:
 
 
 def to_frame(found: Trend) -> pd.DataFrame:
-    """A line for each pair, the differences in a column for each profile."""
-    gaps = pd.DataFrame(found.pairs["differences"].tolist(), columns=found.profiles, index=found.pairs.index)
+    """A line for each pair; each profile has a column for the difference and one for each end of its interval."""
+    parts = {part: np.array(found.pairs[part].tolist()).reshape(-1, len(found.profiles)) for part in PARTS}
+    gaps = pd.DataFrame(
+        {
+            f"{name}{end}": parts[part][:, n]
+            for n, name in enumerate(found.profiles)
+            for part, end in PARTS.items()
+        },
+        index=found.pairs.index,
+    )
     return pd.concat(
         [found.pairs[["better", "worse"]], gaps, found.pairs[["slope", "low", "high", "verdict", "tasks"]]],
         axis=1,

@@ -49,8 +49,8 @@ from pebench.leaderboard.reports.quantities import (
     train_lengths,
     trained_at,
 )
-from pebench.suite.results.metrics import METRICS, counted
-from pebench.suite.results.record import newest
+from pebench.suite.results.metrics import METRICS, counted, listed
+from pebench.suite.results.record import Record, newest
 
 DRAWS = 4000
 AGREE, CONTRADICT, NOT_SEPARATED = "agree", "contradict", "not separated"
@@ -489,18 +489,25 @@ def _sizes_of_rope_and_alibi() -> str:
     except trend.TrendError:
         return ""
     pairs = found.pairs
-    row = pairs[(pairs["better"] == "rope") & (pairs["worse"] == "alibi") & np.isfinite(pairs["slope"])]
+    pair = ("rope", "alibi")
+    row = pairs[(pairs["better"] == pair[0]) & (pairs["worse"] == pair[1]) & np.isfinite(pairs["slope"])]
     if row.empty:
         return ""
     line = next(row.itertuples())
     gaps = ", ".join(
-        f"{gap:+.3f} with {n / 1e6:.2f} M parameters (seeds: {seeds})"
-        for gap, n, seeds in zip(line.differences, found.parameters, found.seeds, strict=True)
+        f"{gap:+.3f} with {n / 1e6:.1f} M parameters ({counted(_fewest_seeds(sizes[profile], pair), 'seed')})"
+        for gap, n, profile in zip(line.differences, found.parameters, found.profiles, strict=True)
     )
     return (
         f"`rope` minus `alibi` in `{task}` at L: {gaps}; per doubling of the parameters, with a learning rate "
-        f"for each size, {line.slope:+.3f} ({line.low:+.3f} to {line.high:+.3f})."
+        f"for each size, {line.slope:+.3f} (95 %: {line.low:+.3f} to {line.high:+.3f})."
     )
+
+
+def _fewest_seeds(records: Iterable[Record], names: Iterable[str]) -> int:
+    """The seeds of the encoding that has fewest."""
+    every = list(records)
+    return min(len({r.seed for r in every if r.encoding == name}) for name in names)
 
 
 def _not_learned(board: Board, task: str) -> tuple[str, str]:
@@ -518,8 +525,8 @@ def _not_learned(board: Board, task: str) -> tuple[str, str]:
         return "", "no"
     return (
         f"Runs that learn `{task}` at {trained_at(board, task)}: {', '.join(failed)}. With 4 layers of width 128 "
-        f"(`copy`, L = 12, one seed) NoPE and T5 reach gates of {learned[0]:.2f} and {learned[1]:.2f}, and "
-        f"{kept[0]:.3f} and {kept[1]:.3f} at 18: size explains which models learn there, not which keep.",
+        f"(`copy`, L = 12, another learning rate, one seed) NoPE and T5 reach gates of {learned[0]:.2f} and "
+        f"{learned[1]:.2f}, and {kept[0]:.3f} and {kept[1]:.3f} at 18. Size and rate differ at once.",
         "in part",
     )
 
@@ -564,7 +571,7 @@ def to_json(v: Validity) -> dict[str, Any]:
         "unmatched": counts(v.unmatched),
         "absent": counts(v.absent),
         "notes": v.notes,
-        "left_out": [one._asdict() for one in v.left_out],
+        "left_out": [{"line": one.line, "reason": one.reason} for one in v.left_out],
     }
 
 
@@ -620,7 +627,22 @@ def beside(before: Validity, after: Validity) -> str:
     for title, inside in (("of both", False), ("of both, inside one class", True)):
         parts = [_agreement(pairs[pairs["same_class"] | (not inside)]) for pairs in shared]
         rows.append([title, *(cell for part in parts for cell in ("", *_tau_cells(part)))])
-    return "\n".join(_markdown(tuple(heads), rows))
+    return "\n".join([*_markdown(tuple(heads), rows), "", nearer(*(_agreement(pairs) for pairs in shared))])
+
+
+def nearer(before: Agreement, after: Agreement) -> str:
+    """Whether one of two boards agrees better with the pairs that both compare."""
+    ends = (before.low, before.high, after.low, after.high)
+    if None in ends:
+        return (
+            "With one source there is no interval, so neither is known to agree better with published tables."
+        )
+    overlap = max(before.low or 0, after.low or 0) <= min(before.high or 0, after.high or 0)
+    both = f"tau {_signed(before.tau)} and {_signed(after.tau)} on the pairs of both"
+    if overlap:
+        return f"The intervals overlap ({both}), so neither is known to agree better with published tables."
+    better = "newer" if (after.tau or 0) > (before.tau or 0) else "older"
+    return f"The {better} one agrees better with published tables ({both})."
 
 
 def _shared(*sides: Validity) -> list[pd.DataFrame]:
@@ -659,10 +681,10 @@ def best_columns(v: Validity) -> str:
     if not v.columns:
         return ""
     best = v.columns[0]
-    alike = sum(column.tau == best.tau for column in v.columns[1:])
-    said = f"Of our {len(v.columns)} columns {best.column} predicts the published order best: tau {_signed(best.tau)}"
-    said += f", as {counted(alike, 'other column')}" if alike else ""
-    said += f", {counted(best.pairs, 'comparison')} of {counted(best.distinct, 'pair')} of encodings"
+    alike = [column.column for column in v.columns if column.tau == best.tau]
+    verb, subject = ("predict", "The first has") if alike[1:] else ("predicts", "It has")
+    said = f"Of our {len(v.columns)} columns {listed(alike)} {verb} the published order best: tau {_signed(best.tau)}. "
+    said += f"{subject} {counted(best.pairs, 'comparison')} of {counted(best.distinct, 'pair')} of encodings"
     if best.low is None:
         return f"{said}. One source, so no interval."
     near = [c.column for c in v.columns[1:] if c.high is not None and c.high >= best.low]
@@ -671,7 +693,8 @@ def best_columns(v: Validity) -> str:
         if near
         else "No other interval overlaps it."
     )
-    return f"{said} ({interval(best.low, best.high)} over {counted(v.total.sources, 'source')}). {rest}"
+    sources = counted(v.total.sources, "source")
+    return f"{said}, and the interval {interval(best.low, best.high)} over {sources}. {rest}"
 
 
 def to_markdown(v: Validity) -> str:

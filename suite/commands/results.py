@@ -36,7 +36,11 @@ def board(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
     order: Annotated[
-        str, typer.Option("--order", help="The order of the rows: mean, standardised or median-rank.")
+        str,
+        typer.Option(
+            "--order",
+            help="The order of the rows: mean, standardised, median-rank, learns, at-L, beyond or keeps.",
+        ),
     ] = "mean",
 ) -> None:
     """Print the ranking. The profiles EXTEND and EXTEND_QUICK rank methods that extend a pretrained model."""

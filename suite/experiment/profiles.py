@@ -112,7 +112,7 @@ def small(
 # How these were chosen, on validation at the training length alone, and what was tried: docs/standard.md.
 STANDARD = Profile(
     name="STANDARD",
-    about="the benchmark: every task, every encoding, three seeds; minutes of two cores for each seed",
+    about="version 1 of the benchmark: every older task, three seeds; minutes of two cores for each seed",
     encodings=(),
     seeds=3,
     plans={
@@ -158,7 +158,7 @@ def second(layers: int, width: int, heads: int, rate: float) -> dict[str, Plan]:
 # The rules, what was tried and what gave way: docs/standard2.md.
 STANDARD_2 = Profile(
     name="STANDARD_2",
-    about="seven tasks that the references learn, three seeds, 3 layers x 96",
+    about="the benchmark: seven tasks that the references learn, three seeds, 3 layers x 96",
     encodings=(),
     seeds=3,
     plans=second(3, 96, 4, 4e-3),

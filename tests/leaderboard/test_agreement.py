@@ -3,6 +3,7 @@
 import itertools
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -132,11 +133,11 @@ def test_many_methods_with_ties_are_tested_on_drawn_permutations() -> None:
 @pytest.mark.parametrize(
     ("theirs", "says"),
     [
-        ([1.0, 2.0], "2 methods beside none are too few for a test."),
-        ([1.0, 2.0, 3.0, 4.0], "4 methods beside none are too few for a test."),
+        ([1.0, 2.0], "2 extending methods are too few for a test."),
+        ([1.0, 2.0, 3.0, 4.0], "4 extending methods are too few for a test."),
         (
             [1.0, 2.0, 3.0, 4.0, 5.0],
-            "Kendall's tau over the 5 methods beside none is +1.00 (two-sided permutation test, exact: p = 0.017).",
+            "Kendall's tau over the 5 extending methods is +1.00 (two-sided permutation test, exact: p = 0.017).",
         ),
         ([1.0] * 5, "All methods are equal on one side, so no test is possible."),
     ],
@@ -148,6 +149,28 @@ def test_a_test_needs_five_methods_that_differ(theirs: list[float], says: str) -
 def test_no_pair_that_differs_is_told() -> None:
     assert agreement.ordered(many([0.0, 0.0])) == "no pair of methods differs on both sides."
     assert agreement.ordered(many([1.0, 2.0])).startswith("3 of 3 pairs of methods, none among them, have")
+
+
+def test_methods_of_other_trainings_are_left_out_and_named() -> None:
+    one = replace(many([1.0, 2.0]), others=("yarn",))
+    assert "Left out, as of another training: `yarn`." in agreement.ordered(one)
+    apart = replace(side(ntk=1.0, yarn=2.0), ours={"ntk": 0.1, "yarn": 0.2}, others=("none", "pi"))
+    assert agreement.ordered(apart) == (
+        "1 of 1 pairs of methods have the same order by the sign of their difference. Left out, as of other trainings: "
+        "`none` and `pi`."
+    )
+
+
+def test_the_largest_group_of_one_training_is_compared() -> None:
+    """`rope` and `rope@yarn` of STANDARD_2 are of trainings of their own; the other methods read a third one."""
+    data = board().ranking.data
+    names = ["none", "yarn", "ntk", "pi", "streaming"]
+    assert agreement.one_training(data, names) == ["ntk", "pi", "streaming"]
+    assert agreement.one_training(data, ["yarn", "none"]) == ["yarn"]
+    assert agreement.one_training(data, []) == []
+    for one in agreement.sides(board(), extension.make_tracks([EXTENDED], "EXTEND")[0][0]):
+        assert not {*one.methods} & {*one.others}
+        assert set(one.ours) == set(one.theirs)
 
 
 def test_the_published_sides_are_the_numbers_of_both_boards() -> None:

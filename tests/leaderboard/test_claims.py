@@ -62,9 +62,9 @@ def test_the_papers_figures_are_those_of_its_tables(board: Board) -> None:
     row = next(
         row for row in claims.judged(board).itertuples() if (row.first, row.second) == ("fox", "alibi")
     )
-    assert (row.paper_355M, row.paper_770M) == (0.09, -0.14)
+    assert (row.paper_353M, row.paper_770M) == (0.09, -0.14)
     row = next(row for row in claims.judged(board).itertuples() if row.first == "grape_a_qk")
-    assert row.paper_355M == 1.21
+    assert row.paper_353M == 1.21
     assert math.isnan(row.paper_770M)
 
 
@@ -109,7 +109,7 @@ def test_both_sides_of_a_claim_name_quantity_size_and_length(board: Board) -> No
     frame = claims.judged(board)
     assert set(frame[frame["same_quantity"]]["models"]) == {"L = 64 tokens, 0.13 M parameters"}
     assert "L = 4,096 tokens" in claims.PAPER
-    assert {"paper_355M", "paper_770M"} <= set(frame.columns)
+    assert {"paper_353M", "paper_770M"} <= set(frame.columns)
 
 
 def test_a_variant_has_a_verdict_at_L_and_another_beyond_it() -> None:

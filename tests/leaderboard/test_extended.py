@@ -289,7 +289,10 @@ def test_the_leaders_of_a_board_follow_its_numbers():
         *(right_at(method, 0, 16384) for method in ("ntk", "yarn")),
     )
     said = extension.best(track)
-    assert "3 methods. Lowest loss in nats a token beyond L: `ntk`, -0.105 (-0.169 to -0.041)" in said
+    assert (
+        "3 methods. Intervals of 95 %. Largest fall of the loss, in nats a token, beyond L: "
+        "`ntk`, -0.105 (-0.169 to -0.041)" in said
+    )
     assert "`ntk` and `yarn`, +1.00 against the unextended model (1 text, so no interval)." in said
 
 

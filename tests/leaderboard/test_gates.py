@@ -1,10 +1,16 @@
 """The table of gates says of each task who learned it, with every seed."""
 
 from dataclasses import replace
+from pathlib import Path
 
-from pebench.leaderboard.board import board_of
+import numpy as np
+
+from pebench.leaderboard.board import PUBLISHED, board_of, make_board
 from pebench.leaderboard.reports import gates
+from pebench.suite.experiment.measure import generator
+from pebench.suite.results.metrics import counted, listed
 from pebench.suite.results.record import Row
+from pebench.tasks.parity import BIT, Parity
 from tests.made_records import Sweep
 
 
@@ -44,3 +50,43 @@ def test_a_control_names_who_keeps_half_to_the_longest_length() -> None:
     ]
     lines = gates.controls(board_of(records, "QUICK", {"QUICK": 8}, [])).splitlines()
     assert lines[2:] == ["| `copy_unique` | to generalise | 2.00 L | `fox` | `alibi` | `rope` | `nope` |"]
+
+
+def test_the_page_says_how_many_items_of_parity_need_no_count_beyond_training() -> None:
+    board, task = make_board(PUBLISHED, "STANDARD_2"), Parity()
+    scores = board.scores[(board.scores["task"] == task.name) & (board.scores["metric"] == "exact")]
+    exact = scores.astype({"encoding": str}).pivot_table(
+        index=["encoding", "seed"], columns="length", values="value"
+    )
+    trained = int(board.runs.loc[board.runs["task"] == task.name, "train_length"].iloc[0])
+
+    def shares(most: int) -> list[float]:
+        """Of the test items of each length, with at most so many ones."""
+        found = []
+        for length in exact:
+            condition = {"length": int(length)}
+            n = int(scores.loc[scores["length"] == length, "n"].iloc[0])
+            tokens = task.examples(condition, n, generator(task, condition, "test"), "test").tokens
+            found.append(float(np.mean(((tokens == BIT + 1).sum(dim=1) <= most).numpy())))
+        return found
+
+    def said(of: list[float]) -> str:
+        return listed([f"{share:.1%}" for share in of])
+
+    few, all_seen = shares(trained - 1), shares(trained)
+    alike = (exact == few).all(axis=1).groupby(level="encoding").agg(["sum", "size"])
+    named = [
+        f"`{name}` ({row['sum']} of {counted(int(row['size']), 'seed')})"
+        for name, row in alike.iterrows()
+        if row["sum"]
+    ]
+    beyond = (exact > all_seen).all(axis=1).groupby(level="encoding").all()
+    page = " ".join((Path(__file__).parents[2] / "docs/standard2.md").read_text(encoding="utf-8").split())
+    lengths = listed([f"{length:g}" for length in exact])
+    assert f"Of its test items with {lengths} bits {said(few)} have at most {trained - 1} ones" in page
+    assert f"and {said(all_seen)} have at most {trained}." in page
+    assert f"exactly the first shares: {listed(named)}." in page
+    assert (
+        f"at each length and with each seed: {listed([f'`{name}`' for name in beyond.index[beyond]])}."
+        in page
+    )

@@ -88,9 +88,23 @@ def test_two_versions_stand_beside_each_other(records: list[Record]) -> None:
         validity.validity(board, tables), validity.validity(less, tables)
     ).splitlines()
     assert head.count("`QUICK`: column") == 2
-    assert all(line.count("|") == head.count("|") for line in lines)
+    assert all(line.count("|") == head.count("|") for line in lines if line.startswith("|"))
     needle = next(line for line in lines if line.startswith("| needle beyond L"))
     assert needle.endswith("| - | - | - |")
+
+
+def test_boards_are_compared_on_the_encodings_and_seeds_of_both(records: list[Record]) -> None:
+    """A fifth encoding and a third seed of one board alone do not count."""
+    more = [*records, *Sweep({"fire": 3.0}).records()]
+    fewer = [replace(r, profile="QUICK_2") for r in records if r.seed < 2]
+    boards = [
+        board_of(part, name, {name: len(part)}, []) for part, name in ((more, "QUICK"), (fewer, "QUICK_2"))
+    ]
+    both = [power.power(board) for board in power.alike(boards, [*more, *fewer])]
+    assert both[0] == both[1] == power.power(boards[1])
+    text = power.to_markdown(boards, [*more, *fewer])
+    assert text.count("| `QUICK` |") == text.count("| `QUICK_2` |") == 2
+    assert power.to_markdown(boards[:1]).count("| `QUICK` |") == 1
 
 
 def test_a_seed_that_is_not_there_yet_hides_no_dead_weight(records: list[Record]) -> None:

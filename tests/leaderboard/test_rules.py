@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from pebench.leaderboard import about
+from pebench.leaderboard.board import PUBLISHED
 from pebench.leaderboard.reports import rules
 from pebench.leaderboard.reports.rules import REFERENCES, Verdict
-from pebench.suite.results.record import Record, Row, write
+from pebench.suite.results.record import Record, Row, newest, read_all, write
 
 Score = Callable[[str, int], float]  # of an encoding at a length
 
@@ -85,6 +86,18 @@ def test_two_seeds_or_a_missing_reference_leave_a_and_b_unknown() -> None:
         assert "fox" in verdict.detail
 
 
+def test_a_profile_of_two_seeds_asks_for_two() -> None:
+    records = [replace(r, profile="LARGE", task="parity") for r in made(even, seeds=2)]
+    found = rules.verdicts(records, None, "LARGE")
+    assert [of(rule, found, "parity").met for rule in "ab"] == [True, True]
+
+
+def test_one_family_alone_has_no_share() -> None:
+    verdict = of("f", rules.verdicts(made(even)))
+    assert verdict.met is None
+    assert verdict.detail == "copying alone: shares need two families"
+
+
 def test_a_task_without_runs_is_unknown_and_has_its_lines() -> None:
     records = [replace(r, task="parity") for r in made(even)]
     found = rules.verdicts(records, None, "STANDARD_2")
@@ -147,7 +160,14 @@ def test_twice_the_steps_may_move_a_reference_by_two_deviations(gap: float, met:
     twice = [line(n, times=2, scores={"12": 0.5 + gap * (n == "rope")}) for n in REFERENCES]
     verdict = of("d", tried(*once, *twice), "parity")
     assert verdict.met is met
-    assert (f"1 of 5 move, 1 of them up; rope by {gap:+.2f} at 12" in verdict.detail) is not met
+    assert (f"1 of 10 move, 1 of them up; rope by {gap:+.2f} at 12" in verdict.detail) is not met
+
+
+def test_twice_the_steps_may_not_move_the_gate_either() -> None:
+    once = [line(n, seed) for n in REFERENCES for seed in range(3)]
+    verdict = of("d", tried(*once, *(line(n, times=2, gate=1.0) for n in REFERENCES)), "parity")
+    assert verdict.met is False
+    assert "5 of 10 move, 5 of them up; alibi by +0.05 in the gate" in verdict.detail
 
 
 def test_without_a_doubling_or_seeds_d_is_unknown() -> None:
@@ -264,6 +284,18 @@ def test_the_page_cites_what_the_trials_found(
         if cited is not None:
             assert cited == pytest.approx(found, abs=0.006)
             assert f"{cited:g}" in prose
+
+
+def test_the_page_cites_the_gates_of_nope_in_language() -> None:
+    of_nope = [
+        r for r in read_all(PUBLISHED)[0]
+        if (r.profile, r.task, r.encoding) == ("STANDARD_2", "language_ends", "nope")
+    ]  # fmt: skip
+    gates = {r.seed: row.value for r in newest(of_nope) for row in r.rows if row.metric == "gate"}
+    first, second, third = (f"{gates[seed]:.3f}" for seed in sorted(gates))
+    page = (rules.TRIALS.resolve().parents[1] / "docs" / "standard2.md").read_text(encoding="utf-8")
+    assert f"gates of {first}, {second} and {third} with seeds 0, 1 and 2" in " ".join(page.split())
+    assert max(gates.values()) < 0.25
 
 
 def test_the_page_cites_the_trials_of_the_rate() -> None:

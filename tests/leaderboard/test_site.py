@@ -22,6 +22,7 @@ from pebench.suite.results.record import Row, write
 from tests.edited_tracks import COST, LOSS, RETRIEVAL, edited, of_another
 from tests.leaderboard.test_board import hostile
 from tests.leaderboard.test_browser import FLAGS, chromium, copy_link
+from tests.leaderboard.test_trend import LARGE, SMALL
 from tests.made_records import SKILL, Sweep, write_sweep
 from tests.walks import some
 
@@ -321,3 +322,18 @@ def test_a_folder_of_something_else_stays_and_a_page_of_the_past_goes(tmp_path: 
     with pytest.raises(BoardError, match="something else"):
         site.build([records], None, out, "1.2.4")
     assert (out / "README.md").read_text() == "# Mine"
+
+
+def test_models_of_two_sizes_have_a_page(tmp_path: Path) -> None:
+    for record in (*SMALL, *LARGE):
+        write(record, tmp_path / "records")
+    for made, there in ((["records"], True), ([], False)):
+        folder = tmp_path / f"site-{there}"
+        one = write_sweep(tmp_path / "one", {"rope": 1.0, "fox": 2.0})
+        site.build([tmp_path / name for name in made] or [one], None, folder, "1")
+        assert (folder / "trend.html").exists() is there
+        assert ("Other sizes" in (folder / "index.html").read_text()) is there
+    rows = json.loads((tmp_path / "site-True/data/trend-1.json").read_text())
+    assert {row["verdict"] for row in rows} == {"stands", "does not carry over"}
+    assert all(row["LARGE_low"] < row["LARGE"] < row["LARGE_high"] for row in rows)
+    assert "does not carry over 1" in (tmp_path / "site-True/trend.html").read_text()

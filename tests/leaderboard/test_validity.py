@@ -211,6 +211,20 @@ def test_the_column_that_orders_alike_is_first(board: Board) -> None:
     assert (v.columns[0].pairs, v.columns[0].distinct, v.compared) == (6, 6, 1)
 
 
+def test_columns_that_predict_equally_well_are_all_named(board: Board) -> None:
+    v = compare(board, *copying("A", fox=0.9, rope=0.1), *copying("B", fox=0.9, alibi=0.1))
+    one, *others = (replace(column, tau=tau) for column, tau in zip(v.columns, (0.5, 0.2, 0.1), strict=False))
+    said = validity.best_columns(replace(v, columns=[one, *others]))
+    assert (
+        f"{one.column} predicts the published order best: tau +0.50. It has 2 comparisons of 2 pairs" in said
+    )
+    twins = [one, *(replace(column, tau=0.5) for column in others)]
+    names = f"{twins[0].column}, {twins[1].column} and {twins[2].column}"
+    assert f"{names} predict the published order best: tau +0.50. The first has 2 comparisons" in (
+        validity.best_columns(replace(v, columns=twins))
+    )
+
+
 def test_pairs_of_encodings_count_once_however_many_tables_have_them(board: Board) -> None:
     v = compare(board, *copying("A", fox=0.9, rope=0.1), *copying("B", fox=0.8, rope=0.2))
     assert (v.columns[0].pairs, v.columns[0].distinct, v.compared) == (2, 1, 2)
@@ -413,6 +427,13 @@ def test_many_lines_without_csv_end_the_reading() -> None:
     assert left_out[-1].reason.endswith("the last line that was read")
 
 
+def test_the_kinds_are_listed_once_whatever_many_rows_have_an_unknown_one() -> None:
+    rows = [f"A,T,{kind} at L,rope,0.5,share,higher" for kind in ("sorcery", "alchemy", "divination")]
+    (note,) = parse(table(*rows, *copying("A", fox=0.9))).notes
+    assert note.count("A kind is one of") == 1
+    assert note.endswith("then 'at L' or 'beyond L'")
+
+
 def row(kind: str, value: str, unit: str, better: str) -> pd.Series:
     return parse(table(f'A,T,{kind},rope,"{value}",{unit},{better}')).rows.iloc[0]
 
@@ -426,6 +447,8 @@ def row(kind: str, value: str, unit: str, better: str) -> pd.Series:
         ("language_ends beyond L", "downstream beyond L"), ("copy_unique beyond L", "copy beyond L"),
         ("copy_repeat at L", "copy at L"), ("recall_again at L", "recall at L"), ("sort beyond L", "sort beyond L"),
         ("flipflop_error at L", "flipflop at L"), ("parity at L", "parity at L"), ("indexing at L", "indexing at L"),
+        ("S-NIAH-1 beyond L", "needle beyond L"), ("S-NIAH at L", "needle at L"), ("MQAR at L", "recall at L"),
+        ("average accuracy at L", "downstream at L"), ("Avg. acc at L", "downstream at L"),
     ],
 )  # fmt: skip
 def test_kinds_have_other_names(kind: str, read: str) -> None:
@@ -439,6 +462,8 @@ def test_kinds_have_other_names(kind: str, read: str) -> None:
         ("loss at L", "nats/token", ("perplexity at L", "nats")),
         ("NLL at L", "loss", ("perplexity at L", "nats")), ("bpb at L", "bpb", ("bits at L", "bits")),
         ("bpc at L", "bpc", ("bits at L", "bits")), ("language at L", "bits", ("bits at L", "bits")),
+        ("val loss at L", "nats", ("perplexity at L", "nats")), ("validation loss at L", "bits", ("bits at L", "bits")),
+        ("validation perplexity at L", "ppl", ("perplexity at L", "perplexity")),
     ],
 )  # fmt: skip
 def test_language_is_read_by_its_unit(kind: str, unit: str, read: tuple[str, str]) -> None:
@@ -624,6 +649,27 @@ def test_the_last_lines_of_two_boards_are_of_the_pairs_of_both(board: Board) -> 
     rows = parse(table(*copying("A", fox=0.9, rope=0.1, alibi=0.5), *copying("B", alibi=0.9, nope=0.1)))
     less = made(Sweep({"fox": 9.0, "rope": 0.3, "nope": 1.0}))
     lines = validity.beside(validity.validity(board, rows), validity.validity(less, rows)).splitlines()
-    both, inside = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines[-2:])
+    both, inside = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines[-4:-2])
     assert both == ["of both", "", "1", "+1.00", "", "1", "+1.00"]
     assert inside == ["of both, inside one class", "", "0", "-", "", "0", "-"]
+    assert lines[-1].startswith("With one source there is no interval, so neither is known to agree better")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (
+            (0.2, 0.6),
+            (0.4, 0.8),
+            "The intervals overlap (tau +0.40 and +0.60 on the pairs of both), so neither",
+        ),
+        ((-0.2, 0.2), (0.4, 0.8), "The newer one agrees better"),
+        ((0.4, 0.8), (-0.2, 0.2), "The older one agrees better"),
+    ],
+)
+def test_two_boards_agree_unlike_where_their_intervals_lie_apart(
+    board: Board, before: tuple[float, float], after: tuple[float, float], said: str
+) -> None:
+    one = compare(board, *copying("A", fox=0.9, rope=0.1)).total
+    sides = (replace(one, tau=(low + high) / 2, low=low, high=high) for low, high in (before, after))
+    assert validity.nearer(*sides).startswith(said)

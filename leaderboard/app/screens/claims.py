@@ -14,7 +14,7 @@ ORDER = (
 
 
 def show() -> None:
-    st.title("Orders in the GRAPE paper")
+    st.title("Orders in the GRAPE paper's tables")
     board = open_board()
     frame, ours = claims.judged(board), claims.ours(board).title
     if frame.empty:
@@ -22,7 +22,7 @@ def show() -> None:
     else:
         st.markdown(
             f"The paper (arXiv:2512.07805) measures {claims.PAPER}: averages over seven zero-shot tasks, one seed, "
-            "models of 355M and 770M parameters, a sampling error of about half a point. The nearest quantity here is "
+            "models of 353M and 770M parameters, a sampling error of about half a point. The nearest quantity here is "
             f"{ours}: how well text is predicted at the training length. It is not downstream accuracy. Only there a "
             "verdict stands, corrected for the number of claims with one (Holm, 5 %). A second line of each claim "
             f"shows {claims.BESIDE.title}, which the paper does not measure: *{claims.OTHER}*. *Not separated* does "

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pebench.leaderboard import about
+from pebench.leaderboard import about, table
 from pebench.leaderboard.app import figures, links, rows, views
 from pebench.leaderboard.app.widgets import (
     download,
@@ -59,15 +59,33 @@ def items(board: Board, name: str, trained: int) -> None:
                 st.markdown(f"Right answer: **{plain(item.right)}**")
             else:
                 st.markdown("The model predicts each byte from the bytes before it.")
-            said = views.answered(board, name, item)
+            said = views.answered(board, name, table.label(item.condition))
             if said.empty:
                 st.caption(f"The records of {plain(board.profile)} keep no answers to this item.")
             else:
                 show_frame(said, key=f"answers-{item.multiple}")
                 download(said, f"{name}-answers-{item.multiple}")
+    other_items(board, name)
     if board.answers.empty and (others := views.answering(board, name, kept_answers())):
         st.caption("What encodings answered in tasks of the same family:")
         ways(others, board.profile)
+
+
+def other_items(board: Board, name: str) -> None:
+    """Any item that the records keep answers to: three for each condition."""
+    kept = views.kept_items(board, name)
+    if not kept:
+        return
+    st.markdown("Every item that the records keep answers to:")
+    condition = links.pick("Condition", list(dict.fromkeys(of for of, _ in kept)), "condition")
+    numbers = [number for of, number in kept if of == condition]
+    number = links.pick("Item", numbers, "item", widget=st.segmented_control, required=True)
+    asked, right = views.kept_item(board, name, condition, number)
+    st.code(asked, language=None, wrap_lines=True)
+    st.markdown(f"Right answer: **{plain(right)}**")
+    said = views.answered(board, name, condition, number)
+    show_frame(said, key="answers-kept")
+    download(said, f"{name}-answers-kept")
 
 
 def ranking(board: Board, name: str) -> None:

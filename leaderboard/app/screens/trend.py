@@ -1,5 +1,6 @@
 """Whether differences between encodings hold at another size of the model."""
 
+import pandas as pd
 import streamlit as st
 
 from pebench.leaderboard.app import figures, links, views
@@ -39,7 +40,8 @@ def show() -> None:
     st.caption(
         f"*{STANDS}*: the 95 % intervals of a difference lie on the same side of 0 at every size. "
         f"*{FAILS}*: two lie on opposite sides. *{UNKNOWN}*: neither. "
-        "*slope* is the change of the difference per doubling of the parameters."
+        "*slope* is the change of the difference per doubling of the parameters, *low* and *high* its 95 % interval; "
+        "each size has such ends of its own."
     )
     frame = views.trend_lines(found)
     chosen = links.pick_many("Verdicts", VERDICTS, "verdict", widget=st.pills, selection_mode="multi")
@@ -56,7 +58,8 @@ def show() -> None:
             f"The figure has {len(drawn)} of {counted(len(frame), 'pair')}: the largest differences, known at every "
             "size."
         )
-    numbers = {name: NUMBER(name, format="%+.3f") for name in (*found.profiles, "slope", "low", "high")}
+    shown = [name for name in frame if pd.api.types.is_float_dtype(frame[name])]
+    numbers = {name: NUMBER(name, format="%+.3f") for name in shown}
     show_raw(frame, COLUMNS | numbers)
     download(frame, "trend")
     records_of(views.pair_names(frame))
