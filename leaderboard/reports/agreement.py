@@ -207,8 +207,8 @@ def told(board: Board, track: Track, shared: Sequence[Side]) -> str:
     """A paragraph and a table for each task that both sides measured, as Markdown."""
     if not shared:
         return (
-            f"`{track.profile}` and `{board.profile}` share fewer than two methods beside the unextended model on one "
-            "text, so nothing can be compared."
+            f"`{track.profile}` and `{board.profile}` share fewer than two methods beside the unextended model, of "
+            "one training and on one text, so nothing can be compared."
         )
     paragraphs = [paragraph(board, track, side) for side in shared]
     return "\n\n".join([*paragraphs, FACTORS, *map(plain, track.notes)])

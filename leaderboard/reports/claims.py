@@ -16,6 +16,7 @@ from pebench.leaderboard.reports.quantities import (
     ALL,
     Quantity,
     measured,
+    on_other_processors,
     raw_means,
     size,
     train_lengths,
@@ -190,7 +191,8 @@ def to_markdown(board: Board) -> str:
         if not beyond.empty:
             tasks = measured(board, BESIDE).shared(row.first, row.second)
             other = f"{beyond['difference'].iloc[0]:+.3f}" + (f" ({tasks})" if tasks else "")
-        lines.append(f"| {claim} | {paper} | {both} | {gap} | {row.seeds} | {row.verdict} | {other} |")
+        apart = ", on another processor" if on_other_processors(board, row.first, row.second) else ""
+        lines.append(f"| {claim}{apart} | {paper} | {both} | {gap} | {row.seeds} | {row.verdict} | {other} |")
     return "\n".join(lines)
 
 

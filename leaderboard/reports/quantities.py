@@ -174,6 +174,17 @@ def scope(board: Board, phase: str) -> str:
     return f"`{there[0]}`" if len(there) == 1 else f"{len(there)} of {len(data.tasks)} tasks"
 
 
+def on_other_processors(board: Board, first: str, second: str) -> bool:
+    """Whether no processor, with its precision of products, made runs of both; its effect is in their difference."""
+    trained = board.runs[board.runs["gate"].notna() & (board.runs["cpu"] != "")]
+    kinds = [
+        set(zip(rows["cpu"], rows["precision"], strict=True))
+        for name in (first, second)
+        if len(rows := trained[trained["encoding"] == name])
+    ]
+    return len(kinds) == 2 and not kinds[0] & kinds[1]
+
+
 def trained_at(board: Board, task: str = ALL) -> str:
     """The training length in words: "L = 128 tokens"; of all tasks "L = 3 to 128 (in units of the task)"."""
     lengths = train_lengths(board)

@@ -8,7 +8,7 @@ from pebench.leaderboard import ranking
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.reports.claims import Pair, gaps, holm, signed, verdict
 from pebench.leaderboard.reports.published import AT, BEYOND
-from pebench.leaderboard.reports.quantities import ALL, Quantity, measured, scope
+from pebench.leaderboard.reports.quantities import ALL, Quantity, measured, on_other_processors, scope
 
 # All that the variant changes, the variant, and what it is a variant of.
 VARIANTS = (
@@ -91,13 +91,16 @@ def judged(board: Board) -> pd.DataFrame:
 def paired(board: Board, quantity: Quantity) -> pd.DataFrame:
     """The frame of `gaps` of all variants; two readings of one model are compared seed by seed.
 
-    An extension of another training than its original's row says so in `about`.
+    An extension of another training than its original's row says so in `about`, and so does a pair of which no
+    processor made runs of both.
     """
     frame, data = gaps(board, VARIANTS, quantity), board.ranking.data
     for at, row in frame.iterrows():
         alike = ranking.one_model(data, row["first"], row["second"]) if "@" in row["first"] else None
         if alike is False:
             frame.loc[at, "about"] = f"{row['about']}, from another training"
+        elif not alike and on_other_processors(board, row["first"], row["second"]):
+            frame.loc[at, "about"] = f"{row['about']}, on another processor"
         elif alike:
             phase = next(name for name, of in PHASES.items() if of == quantity)
             here = ranking.only(data, (data.names["phase"] == phase).to_numpy())

@@ -25,11 +25,11 @@ from pebench.leaderboard import about, board
 from pebench.leaderboard.about import PUBLISHED
 from pebench.leaderboard.app import app, launch, links, rows, views, widgets
 from pebench.suite.results.cache import RECORDS
-from pebench.suite.results.record import write
+from pebench.suite.results.record import Answer, write
 from tests.edited_tracks import LOSS, RETRIEVAL, edited, of_another
 from tests.in_process import exit_code
 from tests.leaderboard.test_board import HOSTILE, hostile
-from tests.made_records import SKILL, STANDARD_TASKS, Sweep, checks, write_failure, write_sweep
+from tests.made_records import SKILL, STANDARD_TASKS, TRAIN_LENGTH, Sweep, checks, write_failure, write_sweep
 from tests.ports import unused_port
 from tests.walks import some
 
@@ -136,8 +136,46 @@ def test_a_folder_of_extended_contexts_alone_has_its_page_and_names_it_elsewhere
     assert "pebench board --profile EXTEND_QUICK" in other.error[0].value.replace("\\", "")
 
 
+def test_every_kept_item_of_a_task_can_be_chosen(monkeypatch, tmp_path):
+    for record in Sweep({"rope": 1.0, "fox": 4.0}, seeds=2).records():
+        said = tuple(
+            Answer(
+                condition={"length": length},
+                item=item,
+                asked=f"item {item} of {length}",
+                answer=f"right {item}",
+                said=f"{record.encoding} {item}",
+                right=False,
+            )
+            for length in (64, 128)
+            for item in range(3)
+        )
+        write(replace(record, answers=said if record.task == "copy" else ()), tmp_path)
+    page = opened(monkeypatch, tmp_path, "task")
+    condition = next(chosen for chosen in page.selectbox if chosen.label == "Condition")
+    assert condition.options == ["length 64", "length 128"]
+    condition.set_value("length 128")
+    item = next(chosen for chosen in page.button_group if chosen.label == "Item")
+    item.set_value(2).run()
+    assert "item 2 of 128" in [code.value for code in page.code]
+    assert any("right 2" in part.value for part in page.markdown)
+    assert any("fox 2" in str(table) for table in tables_of(page))
+
+
 def test_two_models_of_one_name_are_held_against_the_board_beside_each_other(monkeypatch, tmp_path):
-    write_sweep(tmp_path, SKILL | {"rope@ntk": 1.0, "rope@yarn": 2.0})
+    write_sweep(tmp_path, SKILL)
+    for method, share in (
+        ("ntk", 0.9),
+        ("yarn", 0.8),
+    ):  # of the score beyond L; at L they read the training of rope
+        for r in Sweep({"rope": SKILL["rope"]}).records():
+            rows = (
+                replace(row, value=share * row.value)
+                if row.condition.get("length", 0) > TRAIN_LENGTH
+                else row
+                for row in r.rows
+            )
+            write(replace(r, encoding=f"rope@{method}", rows=tuple(rows)), tmp_path)
     mine = [edited(method) for method in ("none", "ntk", "yarn")]
     for record in [*mine, *(of_another(r, "model", r.setup["model"]["name"], "f" * 64) for r in mine)]:
         write(record, tmp_path)

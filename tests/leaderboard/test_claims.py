@@ -215,3 +215,21 @@ def test_a_reading_of_another_training_says_so() -> None:
     assert row.at_length_difference != 0.0
     assert [note for note in board.notes if "rope@yarn reads another training of rope" in note]
     assert not [note for note in copies("rope", "rope@yarn", 2).notes if "another training" in note]
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_pair_of_two_processors_says_so(apart: bool) -> None:
+    """One run of both on one processor is enough to say nothing."""
+    records = [
+        replace(
+            r, provenance={**r.provenance, "cpu": "A" if r.encoding == "alibi" and (apart or r.seed) else "B"}
+        )
+        for r in Sweep({"alibi": 4.0, "rope": 1.0, "rope_500k": 1.2}).records()
+    ]
+    board = board_of(records, "QUICK", {"QUICK": 1}, [])
+    assert (
+        "| ALiBi above RoPE: additive above multiplicative, on another processor |"
+        in claims.to_markdown(board)
+    ) is apart
+    for row in variants.judged(board).itertuples():
+        assert "processor" not in row.change

@@ -268,6 +268,9 @@ CITED = [
     ("needle", "rope", 48, 2400, 0.84, None),
     ("needle", "alibi", 48, 2400, 0.97, None),
     ("needle", "fox", 64, 2400, 0.09, None),
+    ("recall_again", "nope", 4, 4800, 0.07, 1.03),
+    ("indexing", "rope", 12, 2200, 0.0, 2.22),
+    ("copy_repeat", "t5_bias", 12, 2200, 1.0, None),
 ]
 
 

@@ -234,7 +234,15 @@ def test_a_certificate_needs_no_docstrings() -> None:
 
 @pytest.mark.parametrize(
     ("spec", "parts"),
-    [("rope+fox", "2 of 2"), ("rope+alibi+ssmax", "3 of 3"), ("rope", "no sum"), ("swan", "1 of 1")],
+    [
+        ("rope+fox", "2 of 2"),
+        ("rope+alibi+ssmax", "3 of 3"),
+        ("rope", "no sum"),
+        ("swan", "1 of 1"),
+        ("rope@streaming", "1 of 1"),  # the same as rope up to the training length
+        ("rope@yarn+logn", "2 of 2"),
+        ("rope+learned_ape", "2 of 2"),  # defined up to the training length alone
+    ],
 )
 def test_every_part_of_a_sum_is_tried_alone(spec: str, parts: str) -> None:
     found = each_part_changes_the_result(resolve(spec)[1], 0)
