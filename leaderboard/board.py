@@ -9,7 +9,7 @@ import os
 import re
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -208,6 +208,7 @@ def make_board(
         remedy = f"; make some with `pebench run --profile {profile}`" if known else ""
         raise BoardError(f"no records of profile {profile!r}; {hint(profile, profiles)}{remedy}")
     parts = [part.where(part.column("profile") == profile) for part in parts]
+    _refuse_unknown(tasks, {task for part in parts for task in part.column("task")}, profile)
     mine, both = own_encodings(places, parts)
     chosen: list[Columns] = []
     marks: dict[str, str] = {}
@@ -221,6 +222,9 @@ def make_board(
         kept = kept.where(keep)
         marks |= verified(folder, {file.replace(os.sep, "/") for file in kept.texts("file")}, unreadable)
         chosen.append(kept)
+    # A mark is of one folder's bytes: where two folders have a path, the record that is shown may be the other one.
+    paths = Counter(file.replace(os.sep, "/") for kept in chosen for file in kept.texts("file"))
+    marks = {path: verdict for path, verdict in marks.items() if paths[path] == 1}
     told = joined(chosen).newest()
     made = of_profile(board_of_columns(told, profile, profiles, unreadable, marks), tasks)
     notes = [*made.notes]
@@ -400,6 +404,15 @@ def uncollected() -> Iterator[None]:
     finally:
         if before:
             gc.enable()
+
+
+def _refuse_unknown(tasks: Iterable[str] | None, known: Set[str], profile: str) -> None:
+    """BoardError for a task that no record of the profile is of."""
+    for task in tasks or ():
+        if task not in known:
+            raise BoardError(
+                f"no records of the task {task!r} in {profile}; {hint(task, sorted(known - {*ALWAYS}))}"
+            )
 
 
 def verified(folder: Path, paths: set[str], unreadable: list[Unreadable]) -> dict[str, str]:

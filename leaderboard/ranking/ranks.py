@@ -196,7 +196,8 @@ def rank(scores: pd.DataFrame, blocked: dict[str, str] | None = None, seed: int 
     p[np.ix_(chosen, chosen)] = corrected(compared.p[np.ix_(chosen, chosen)])
     fewest = np.where(data.runs > 0, data.runs, len(data.seeds)).min(axis=1, initial=len(data.seeds))
     full = np.array([name not in data.behind for name in names], bool)
-    tier = tiers(sorted(chosen, key=lambda e: (-advantage[e], names[e])), p, leads=full)
+    better = np.where(compared.difference > 0, p, 1.0)
+    tier = tiers(sorted(chosen, key=lambda e: (-advantage[e], names[e])), better, leads=full)
     place = [1 + sum(t < tier[e] for t in tier.values()) if e in tier else None for e in range(count)]
     table = pd.DataFrame(
         {

@@ -28,11 +28,10 @@ METHOD = f"""
 8. **Test sampling.** A share of n answers is binomial. Bits per byte are a mean of n terms that vary as much as their
    mean. The log of an error rate varies as its count of wrong reads, at most one of each sequence. All encodings and
    seeds answer the same test items, so more seeds do not reduce this part.
-9. **Tiers.** The best encoding begins the first tier. From the best down, the first encoding that a paired t-test
-   separates from its tier's leader begins the next tier. The test is at {ranking.LEVEL:.0%}, after Holm's
-   correction over *all* pairs, because the leader is chosen after looking. The leader is the tier's best
-   with the full number of seeds, unless it is separable from an encoding ahead of it. Encodings of a tier share a
-   rank.
+9. **Tiers.** The best encoding begins the first tier. From the best down, the first encoding that the tier's best or
+   its leader beats in a paired t-test begins the next tier. The test is at {ranking.LEVEL:.0%}, after Holm's
+   correction over *all* pairs, because both are chosen after looking. The leader is the tier's best with the full
+   number of seeds, unless it is separable from an encoding ahead of it. Encodings of a tier share a rank.
 10. **Certificate.** An encoding that fails a check is listed with its numbers and gets no rank. Checks are, for
     example, that it does not see the future and that cached decoding equals the full forward.
 11. **Gate.** *Learned* is the share of runs that pass the task's gate on the training distribution. Length curves

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from pebench.leaderboard import ranking
+from pebench.leaderboard import about, ranking
 from pebench.leaderboard.about import PUBLISHED
 from pebench.leaderboard.board import reading
 from pebench.leaderboard.columns import number
@@ -334,8 +334,8 @@ def of_folder(records: Sequence[Path], profiles: Sequence[str] = (), of: str = "
     }
     if absent := [name for name in profiles if name not in by_profile]:
         raise TrendError(
-            f"no records of profile {absent[0]!r}; there are: {', '.join(by_profile)}; "
-            f"make some with `pebench run --profile {absent[0]}`"
+            f"no records of profile {absent[0]!r}; there are: {', '.join(by_profile)}"
+            + (f"; make some with `pebench run --profile {absent[0]}`" if about.tasks(absent[0]) else "")
         )
     if profiles:
         return trend({name: by_profile[name] for name in profiles}, of)

@@ -99,8 +99,11 @@ def beside(order: Order, todo: Iterable[Run], jobs: int, tell: Tell) -> Generato
         """Hand out runs to one helper, and to another in its place where it died."""
         try:
             helper: Helper | None = None
-            while waiting:
-                run = waiting.popleft()
+            while True:
+                try:
+                    run = waiting.popleft()
+                except IndexError:  # another thread took the last one
+                    break
                 if helper is None:
                     helpers.append(helper := Helper(order))
                 for said in helper.make(run):

@@ -227,6 +227,39 @@ def test_the_rows_can_stand_in_another_order(board):
         ).replace("\\", "")
 
 
+def test_a_task_without_records_is_told(tmp_path):
+    folder = write_sweep(tmp_path, {"rope": 1.0, "fox": 2.0})
+    with pytest.raises(BoardError, match="no records of the task 'copyy' in QUICK; did you mean 'copy'"):
+        make_board(folder, tasks=["needle", "copyy"])
+
+
+@pytest.mark.parametrize("order", ["learns", "at-L", "beyond", "keeps"])
+def test_the_rows_can_stand_in_the_order_of_a_column(board, order):
+    turned = ordered(board, order.upper())
+    assert turned.order == order
+    placed = [e for e in turned.entries if order in e.places]
+    values = [
+        {"learns": e.learns, "keeps": e.keeps}[order].value if order in ("learns", "keeps")
+        else {"at-L": e.at_length, "beyond": e.beyond}[order].score
+        for e in placed
+    ]  # fmt: skip
+    assert values == sorted(values, reverse=True)
+    assert values
+    assert [e.places[order] for e in placed] == [1 + sum(v > value for v in values) for value in values]
+    assert f"by {order}" in printed(turned).splitlines()[1]
+
+
+def test_a_row_that_lacks_a_column_in_some_task_has_no_place_in_its_order():
+    records = [
+        replace(r, rows=(replace(r.rows[0], value=0.0), *r.rows[1:])) if (r.encoding, r.task) == ("fox", "copy") else r
+        for r in Sweep({"rope": 1.0, "fox": 9.0, "alibi": 4.0}).records()
+    ]  # fmt: skip
+    turned = ordered(board_of(records, "QUICK", {"QUICK": 1}, []), "keeps")
+    assert [("keeps" in e.places) for e in turned.entries] == [True, True, False]
+    assert turned.entries[-1].name == "fox"
+    assert "has no place in this order" in turned.notes[0]
+
+
 def test_the_title_tells_the_fewest_and_the_most_seeds():
     three, one = (list(Sweep({name: 1.0}, seeds=n).records()) for name, n in (("rope", 3), ("fox", 1)))
     mixed, alike = (board_of(records, "QUICK", {"QUICK": 1}, []) for records in ([*three, *one], three))
@@ -572,6 +605,17 @@ def test_a_false_mark_verifies_nothing(tmp_path, other):
     write_sweep(tmp_path, {"rope": 1.0}, seeds=1)
     path = Sweep({"rope": 1.0}, seeds=1).records()[0].path
     assert entry(make_board(marked(tmp_path, path, **other)), "rope").verified == 0
+
+
+def test_a_mark_of_one_folder_is_none_of_another_folders_record(tmp_path):
+    """Of two records of one path the newer one is shown, which nobody ran again."""
+    for name, started in (("a", "2026-11-28T00:00:00"), ("b", "2099-01-01T00:00:00")):
+        for r in Sweep({"rope": 1.0}, seeds=1).records():
+            write(replace(r, provenance={**r.provenance, "started": started}), tmp_path / name)
+    path = next((tmp_path / "a/QUICK/copy/rope").glob("*.json")).relative_to(tmp_path / "a")
+    folder = marked(tmp_path / "a", path)
+    assert set(make_board(folder).runs["verified"]) == {"", "equal"}
+    assert set(make_board([folder, tmp_path / "b"]).runs["verified"]) == {""}
 
 
 @pytest.mark.parametrize(

@@ -706,3 +706,17 @@ def test_bits_of_one_condition_keep_their_own_numbers_of_bytes():
     noise = dict(zip(data.names["metric"], data.noise[0, 0], strict=True))
     assert noise["bits_per_byte"] == pytest.approx(0.5 / np.sqrt(131_072))
     assert noise["bits_last"] == pytest.approx(0.5 / np.sqrt(2048))
+
+
+def test_a_tier_ends_where_its_best_beats_a_row_that_its_leader_does_not():
+    """The leader is a bistable row of which more is known: no test separates it from anything."""
+    p = np.ones((4, 4))
+    p[0, 2] = p[0, 3] = 0.001
+    assert ranking.tiers(range(4), p, np.array([False, True, False, False])) == {0: 1, 1: 1, 2: 2, 3: 2}
+
+
+def test_a_row_that_beats_its_leader_is_in_its_tier():
+    """The order follows the advantage over all rows; on the conditions of both the second may be ahead."""
+    p = np.ones((2, 2))
+    p[1, 0] = 0.001
+    assert ranking.tiers(range(2), p) == {0: 1, 1: 1}

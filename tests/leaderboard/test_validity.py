@@ -203,6 +203,23 @@ def test_the_interval_over_sources_is_wider_than_over_pairs() -> None:
     assert high - low == pytest.approx(2 * 1.96 * binomial, rel=0.25)
 
 
+@pytest.mark.parametrize("sources", [2, 4, 8])
+def test_the_interval_over_sources_holds_the_truth(sources: int) -> None:
+    """Sources differ in their share and in their number of pairs; a bootstrap would hold 0.2 in 50 to 87 %."""
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(200):
+        share = np.clip(0.2 + 0.5 * rng.uniform(-1, 1, sources), -1, 1)
+        pairs = rng.integers(5, 40, sources)
+        signs = np.concatenate(
+            [np.where(rng.random(n) < (1 + s) / 2, 1.0, -1.0) for s, n in zip(share, pairs, strict=True)]
+        )
+        _, low, high = validity.tau_over_sources(signs, pd.Series(np.repeat(np.arange(sources), pairs)))
+        assert low is not None
+        assert high is not None
+        held += low <= 0.2 <= high
+    assert held / 200 > 0.88
+
+
 def test_the_column_that_orders_alike_is_first(board: Board) -> None:
     v = compare(board, *copying("A", fox=0.9, alibi=0.6, nope=0.3, rope=0.1))
     assert v.columns[0].tau == 1.0

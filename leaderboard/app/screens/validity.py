@@ -24,8 +24,8 @@ Each published table is held against the nearest column of this board: the same 
 related one, at the training length L or beyond it. Of each pair of encodings that a table separates by more than a
 margin, the board *agrees* or *contradicts* (p < 0.05, uncorrected), or does *not separate* the two. A pair with a
 preview has no p-value: it is not separated. *tau* is the share of the other pairs in the published direction minus
-the share in the opposite one: +1 is the same order, -1 the opposite. Its interval resamples sources; one source has
-none. *smallest difference* is what would be found at 5 % with a power of 80 %, the median over pairs.
+the share in the opposite one: +1 is the same order, -1 the opposite. Its interval is Student's over sources; one source
+has none. *smallest difference* is what would be found at 5 % with a power of 80 %, the median over pairs.
 """
 FIRST = (  # the answer, then its counts
     *("published quantity", "compared with", "tau", "low", "high", "agree", "contradict", "not separated"),
