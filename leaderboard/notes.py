@@ -228,7 +228,7 @@ def _source_notes(told: Columns) -> list[str]:
     if 0 < early < len(told):
         notes.append(
             f"{early} of {len(told)} runs have fingerprints of revision 1: no code of today can be compared with "
-            "theirs, so `pebench status` calls them stale."
+            "theirs, so they count as stale."
         )
     return notes
 
