@@ -429,10 +429,11 @@ def sizes_compared(found: Trend) -> str:
 
 
 def trend_lines(found: Trend) -> pd.DataFrame:
-    """The pairs of a trend, a column for each size; the largest difference at the largest size first."""
+    """The pairs of a trend, their verdicts and sizes; the largest difference at the largest size first."""
     frame = trend_frame(found)
     order = frame[found.profiles[-1]].abs().sort_values(ascending=False, kind="stable").index
-    return frame.loc[order].reset_index(drop=True)
+    first = ["better", "worse", "verdict"]
+    return frame.loc[order, [*first, *frame.columns.drop(first)]].reset_index(drop=True)
 
 
 def compared(found: Trend) -> list[str]:
