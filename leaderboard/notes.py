@@ -104,7 +104,7 @@ def _task_notes(result: ranking.Ranking) -> list[str]:
         rest = f" and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
         notes.append(
             f"Of {counted(result.separated, 'separated pair')}, {len(lost)} would not survive another choice of "
-            f"{result.task_draws.of if result.task_draws else 'tasks'}: {pairs}{rest}."
+            f"{result.other_tasks}: {pairs}{rest}."
         )
     if firsts := _firsts(result):
         notes.append(firsts)

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pebench.leaderboard import ranking
-from pebench.leaderboard.board import COSTS, Board, BoardError, Entry, Standing
+from pebench.leaderboard.board import COSTS, Board, BoardError, Entry, Overall, Standing
 from pebench.suite.results.metrics import counted
 
 ORDERS = {
@@ -50,7 +50,7 @@ def ordered(board: Board, order: str) -> Board:
 
 
 def _placed(entries: list[Entry], order: str) -> list[Entry]:
-    """The entries, those that are ranked and whole with their place by a quantity; equal ones share the best place."""
+    """The entries with their places by a quantity. Only a ranked entry that is whole has one; equal ones share it."""
     values = {e.name: found.value for e in entries if e.rank is not None and (found := _whole(e, order))}
     above = {name: 1 + sum(other > value for other in values.values()) for name, value in values.items()}
     return [replace(e, places=e.places | {order: above[e.name]}) if e.name in above else e for e in entries]
@@ -58,10 +58,9 @@ def _placed(entries: list[Entry], order: str) -> list[Entry]:
 
 def _whole(entry: Entry, order: str) -> Standing | None:
     """An entry's value of a quantity; None where it has none, or lacks it in some task."""
-    if order in ("learns", "keeps"):
-        part = {"learns": entry.learns, "keeps": entry.keeps}[order]
-        return part if part and part.tasks == part.of else None
-    return None if entry.partial else _standing(entry, order)
+    found = _standing(entry, order)
+    lacking = found.tasks < found.of if isinstance(found, Overall) else entry.partial
+    return None if lacking else found
 
 
 def _standing(entry: Entry, order: str) -> Standing | None:

@@ -245,15 +245,19 @@ def kept_items(board: Board, task: str) -> list[tuple[str, int]]:
 
 def kept_item(board: Board, task: str, condition: str, number: int) -> tuple[str, str]:
     """The item as its first record keeps it, the middle of a long one left out, and its right answer."""
-    rows = board.answers
-    row = rows[(rows["task"] == task) & (rows["condition"] == condition) & (rows["item"] == number)].iloc[0]
+    row = _answers_to(board, task, condition, number).iloc[0]
     return str(row["asked"]), str(row["answer"])
+
+
+def _answers_to(board: Board, task: str, condition: str, number: int) -> pd.DataFrame:
+    """The answers to one item."""
+    rows = board.answers
+    return rows[(rows["task"] == task) & (rows["condition"] == condition) & (rows["item"] == number)]
 
 
 def answered(board: Board, task: str, condition: str, number: int = 0) -> pd.DataFrame:
     """What each encoding answered to an item, best encodings first. Columns: encoding, answers, right."""
-    rows = board.answers
-    asked = rows[(rows["task"] == task) & (rows["condition"] == condition) & (rows["item"] == number)]
+    asked = _answers_to(board, task, condition, number)
     order = {entry.name: n for n, entry in enumerate(board.entries)}
     found = [
         {

@@ -92,13 +92,18 @@ class Ranking:
         """The separated pairs, better and worse, that do not survive another choice of tasks.
 
         In these, 0 lies within the 95 % of the draws of tasks: at least 2.5 % of them have the opposite sign or no
-        difference. Empty where no family has two tasks.
+        difference. Empty where there are no such draws.
         """
         a, b = self._better_worse
         if self.task_draws is None or not len(a):
             return []
         survives = self.task_draws.positive(np.nan_to_num(self.pairs.by_task[:, a, b]))
         return [pair for pair, there in zip(self.separated_pairs, survives, strict=True) if not there]
+
+    @property
+    def other_tasks(self) -> str:
+        """The sample that the draws of tasks take anew, in words."""
+        return self.task_draws.of if self.task_draws else "tasks"
 
     @property
     def separated_pairs(self) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ class TaskDraws:
     """Weights (DRAWS, T): each draw gives another choice of tasks as a weighted sum over the tasks that there are."""
 
     weights: Array
-    of: Literal["tasks of the same families", "task families"]  # what is drawn
+    of: Literal["tasks of the same families", "task families"]  # each draw takes others of these
 
     def positive(self, by_task: Array) -> Mask:
         """Whether more than 97.5 % of the draws of quantities given by task, (T, N), are above 0: (N,).

@@ -11,7 +11,7 @@ HEAD = ("Encoding", "Reads", "Acts", "Group action on q and k")
 
 
 def to_markdown(*boards: Board) -> str:
-    """One row for each registered encoding, with score, tier and step on each board; "-" is for what has no record."""
+    """One row for each registered encoding, with its score, tier and step on each board. "-": no record."""
     standing = [{entry.name: entry for entry in board.entries} for board in boards]
     shown = (f"{board.profile}: {what}" for board in boards for what in ("score", "tier", "step / RoPE's"))
     lines = [(*HEAD, *shown)]

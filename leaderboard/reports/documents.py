@@ -37,7 +37,7 @@ from pebench.leaderboard.reports.method import METHOD
 from pebench.leaderboard.reports.published import AT, BEYOND
 from pebench.leaderboard.reports.quantities import scope
 from pebench.leaderboard.reports.submitting import SHOWN, SUBMIT
-from pebench.suite.results.record import read_all
+from pebench.suite.results.record import Record, read_all
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = SHOWN
@@ -50,6 +50,12 @@ TOP = 20  # rows of the README's table
 def board(profile: str = PROFILE) -> Board:
     """The board of the committed records."""
     return make_board(PUBLISHED, profile)
+
+
+@functools.cache
+def records() -> list[Record]:
+    """The committed records of all profiles."""
+    return read_all(PUBLISHED)[0]
 
 
 def top(board: Board, rows: int = TOP) -> str:
@@ -115,7 +121,7 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "first-in-short": ("docs/version1.md", lambda: bullets(sentences.in_short(board(FIRST)))),
     "first-board": ("docs/version1.md", lambda: to_markdown(board(FIRST))),
     "first-claims": ("docs/version1.md", lambda: claims.to_markdown(board(FIRST))),
-    "power": ("docs/validity.md", lambda: power.to_markdown([board(FIRST), board()], read_all(PUBLISHED)[0])),
+    "power": ("docs/validity.md", lambda: power.to_markdown([board(FIRST), board()], records())),
     "validity": ("docs/validity.md", lambda: validity.to_markdown(held(PROFILE))),
     "first-validity": (
         "docs/version1.md",
@@ -135,15 +141,15 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "seeds": ("docs/standard.md", lambda: seeds.to_markdown(board(FIRST).ranking)),
     "machines": ("docs/standard.md", lambda: machines.to_markdown(PUBLISHED)),
     "orders": ("docs/standard.md", lambda: machines.published_orders("QUICK_2", PUBLISHED)),
-    "rates": ("docs/standard.md", lambda: rates.to_markdown(read_all(PUBLISHED)[0])),
+    "rates": ("docs/standard.md", lambda: rates.to_markdown(records())),
     "rules": ("docs/standard2.md", lambda: rules.published("STANDARD_2")),
     "controls": ("docs/standard2.md", lambda: gates.controls(board())),
     "trials": ("docs/standard2.md", rules.trial_table),
     "trend": ("docs/standard2.md", lambda: trend.published("STANDARD_2", "LARGE")),
-    "evaluation": ("docs/speed.md", lambda: evaluation.to_markdown(read_all(PUBLISHED)[0], FIRST, PROFILE)),
+    "evaluation": ("docs/speed.md", lambda: evaluation.to_markdown(records(), FIRST, PROFILE)),
     "recipes": ("docs/standard.md", recipes.to_markdown),
     "notes": ("docs/standard.md", lambda: bullets(notes.on_tasks(board(FIRST)))),
-    "rate-notes": ("docs/standard.md", lambda: bullets(notes.on_rates(read_all(PUBLISHED)[0]))),
+    "rate-notes": ("docs/standard.md", lambda: bullets(notes.on_rates(records()))),
 }
 
 

@@ -77,7 +77,7 @@ def effective(scores: pd.DataFrame) -> float:
 def alike(boards: Sequence[Board], records: Iterable[Record]) -> list[Board]:
     """Boards of the encodings that have a place on all of these, with the seeds that all of them have there.
 
-    `records` are those that the boards were made of.
+    The boards are made of `records`.
     """
     every, names = (
         list(records),

@@ -91,8 +91,8 @@ def judged(board: Board) -> pd.DataFrame:
 def paired(board: Board, quantity: Quantity) -> pd.DataFrame:
     """The frame of `gaps` of all variants; two readings of one model are compared seed by seed.
 
-    An extension of another training than its original's row says so in `about`, and so does a pair of which no
-    processor made runs of both.
+    `about` says where an extension reads another training than its original's row. It also says where no processor
+    made runs of both encodings.
     """
     frame, data = gaps(board, VARIANTS, quantity), board.ranking.data
     for at, row in frame.iterrows():

@@ -45,9 +45,7 @@ def _overall(board: Board, a: int, b: int) -> list[str]:
     if p < LEVEL:
         told = [f"{better} is better than {worse} {where}.", f"Its score is higher by {gap}."]
         if (better, worse) in r.task_dependent:
-            told.append(
-                f"This order does not survive another choice of {r.task_draws.of if r.task_draws else 'tasks'}."
-            )
+            told.append(f"This order does not survive another choice of {r.other_tasks}.")
         return told
     every = int(r.ranked.sum())
     level = LEVEL / max(1, every * (every - 1) // 2)  # what Holm asks of the smallest p-value

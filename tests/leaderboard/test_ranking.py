@@ -709,7 +709,7 @@ def test_bits_of_one_condition_keep_their_own_numbers_of_bytes():
 
 
 def test_a_tier_ends_where_its_best_beats_a_row_that_its_leader_does_not():
-    """The leader is a bistable row of which more is known: no test separates it from anything."""
+    """The leader has more seeds than the others, and they differ so much that no test separates it from anything."""
     p = np.ones((4, 4))
     p[0, 2] = p[0, 3] = 0.001
     assert ranking.tiers(range(4), p, np.array([False, True, False, False])) == {0: 1, 1: 1, 2: 2, 3: 2}
