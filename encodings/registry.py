@@ -46,6 +46,7 @@ SMALL = Shape(layers=2, heads=2, head_dim=16, train_length=16)  # what every enc
 _FILE = re.compile(r"(?P<path>.*\.py)(?::(?P<wanted>[^:/\\,]*))?", re.DOTALL)
 ABOUT = ("title", "paper", "family", "formula")  # what a class says of itself
 _REGISTRY: dict[str, type[Encoding]] = {}
+_BROKEN: dict[str, str] = {}  # installed encodings that do not load, and why
 
 
 class Loaded(NamedTuple):
@@ -159,9 +160,8 @@ def _load_all() -> None:
         try:
             point.load()
         except Exception as e:
-            raise EncodingError(
-                f"the installed encoding {point.name!r} ({point.value}) does not load: {e}"
-            ) from e
+            _BROKEN[point.name] = f"the installed encoding {point.name!r} ({point.value}) does not load: {e}"
+            print(f"left out: {_BROKEN[point.name]}", file=sys.stderr)
 
 
 def names() -> list[str]:
@@ -223,6 +223,10 @@ def _found(spec: str) -> tuple[str, type[Encoding]]:
     if spec not in _REGISTRY:
         if os.sep in spec or ":" in spec:
             raise EncodingError(f"{spec} is no Python file; name one as path/to/file.py:Class")
+        if spec in _BROKEN:
+            raise EncodingError(_BROKEN[spec])
+        if os.path.isfile(f"{spec}.py"):
+            raise EncodingError(f"no encoding {spec!r} is registered; the file here is named {spec}.py")
         if spec in importlib.import_module("pebench.encodings.extension").methods():
             raise EncodingError(
                 f"{spec} is a method of context extension and no encoding: name what it extends, as in rope@{spec}, "
@@ -391,5 +395,5 @@ def _run(file: Path, text: str) -> ModuleType:
         del sys.modules[name]
         if isinstance(e, EncodingError | KeyboardInterrupt):
             raise
-        raise EncodingError(f"{file} does not load: {type(e).__name__}: {e}") from e
+        raise EncodingError(f"{file} does not load: {type(e).__name__}: {e}{own_place(e)}") from e
     return module

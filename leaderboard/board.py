@@ -25,7 +25,7 @@ from pebench.leaderboard.folders import columns_of
 from pebench.leaderboard.notes import notes_of
 from pebench.leaderboard.ranking.comparisons import FEWEST
 from pebench.leaderboard.ranking.keeps import ALL, learning, longest
-from pebench.suite.results.metrics import EXTENDING, RATIOS, YARDSTICK, counted
+from pebench.suite.results.metrics import EXTEND_PROFILES, EXTENDING, RATIOS, YARDSTICK, counted
 from pebench.suite.results.names import hint
 from pebench.suite.results.record import (
     CERTIFICATE,
@@ -185,6 +185,11 @@ def make_board(
     is in both. `tasks`: these alone count. BoardError where there is nothing to show.
     """
     places = [records] if isinstance(records, Path) else list(records)
+    if profile in EXTEND_PROFILES:
+        raise BoardError(
+            f"{profile} has methods on a pretrained model, and no encodings to rank; "
+            f"`pebench board --profile {profile}` shows it, with --csv or --json for programs"
+        )
     read = [told_of(folder) for folder in places]
     unreadable = [file for part in read for file in part.unreadable]
     parts = [part.told.where(~part.told.column("task").isin(EXTENDING)) for part in read]
@@ -443,6 +448,24 @@ def stamp(*records: Path) -> int:
     """A number that changes when a record is added or removed: cheap, as it looks at the folders only."""
     found = (os.fspath(inner) for folder in records for inner, _, problem in folders(folder) if not problem)
     return hash(tuple((inner, os.stat(inner).st_mtime_ns) for inner in found))
+
+
+def folders_named(text: str) -> tuple[str, ...]:
+    """The folders that a text names, as PEBENCH_RECORDS does: with os.pathsep between them.
+
+    One that is there may have that sign in its name.
+    """
+
+    def is_folder(name: str) -> bool:
+        return os.path.isdir(os.path.expanduser(name))
+
+    found, parts = list[str](), text.split(os.pathsep)
+    while parts:
+        joined_up = (n for n in range(len(parts), 1, -1) if is_folder(os.pathsep.join(parts[:n])))
+        n = next(joined_up, 1)
+        found.append(os.pathsep.join(parts[:n]))
+        del parts[:n]
+    return tuple(filter(None, found))
 
 
 def folder_named(text: str) -> Path:

@@ -49,16 +49,17 @@ def board(folder: str | Path = "records", profile: str | None = None) -> "pd.Dat
 def check(encoding: "str | type[Encoding]") -> "list[Check]":
     """The certificate of an encoding: a list of checks, each with `name`, `passed`, `measured` and `detail`.
 
-    The encoding is a name, file.py:Class, or a class. It takes seconds and trains nothing. EncodingError where a hook
-    returns something else than the protocol says.
+    The encoding is a name, file.py:Class, or a class. It takes seconds and trains nothing. EncodingError where its
+    file could not be submitted, or a hook returns something else than the protocol says.
     """
     import torch
 
-    from pebench.encodings.registry import resolve
+    from pebench.encodings.registry import demand_acceptable, resolve
     from pebench.suite.proofs.certificate import certify
     from pebench.suite.proofs.hooks import demand_hooks
 
     name, cls = resolve(encoding) if isinstance(encoding, str) else (encoding.__name__.lower(), encoding)
+    demand_acceptable(name, cls)
     demand_hooks(name, cls)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the sizes are small: more threads wait for one another

@@ -67,7 +67,11 @@ def source(f: Path, text: str) -> None:
 
 
 def values(f: Path, task: str, value: float) -> None:
-    changed(f, task, rows=tuple(replace(r, value=value) for r in rows_of(f, task)))
+    path = one(f, task)
+    data = json.loads(path.read_text())
+    for row in data["rows"]:
+        row["value"] = value  # no Row takes an impossible one
+    path.write_text(json.dumps(data))
 
 
 def provenance(f: Path, **other: Any) -> None:

@@ -81,6 +81,29 @@ class CountsFromTheShape(RoPE):
         return super().qk(q, k, at._replace(pos=torch.arange(at.x.shape[1])))
 
 
+class SeesTheFutureOfLongTexts(Wrong):
+    """Subtracts the mean over the sequence where that is longer than four texts of training."""
+
+    def embed(self, x: Tensor, pos: Tensor) -> Tensor:
+        return x - x.mean(dim=1, keepdim=True) * (x.shape[1] > 4 * self.shape.train_length)
+
+
+class KnowsTheLengthOfLongTexts(RoPE):
+    """Rotates at another speed in a long text, as far as it has been read."""
+
+    def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
+        slower = 2 if at.x.shape[1] > 4 * self.shape.train_length else 1
+        return super().qk(q, k, at._replace(pos=at.pos / slower))
+
+
+class StopsTheGradient(RoPE):
+    """Rotates past the eyes of autograd: nothing before it learns."""
+
+    @torch.no_grad()
+    def qk(self, q: Tensor, k: Tensor, at: At) -> tuple[Tensor, Tensor]:
+        return super().qk(q, k, at)
+
+
 class HasAnIdleParameter(Wrong):
     """Owns a parameter that nothing depends on."""
 
@@ -303,6 +326,9 @@ WRONG: dict[type[Encoding], set[str]] = {
     SeesTheNextToken: {"hides the future", "decodes as it reads"},
     ForgetsItsMemory: {"decodes as it reads"},
     CountsFromTheShape: {"decodes as it reads"},
+    SeesTheFutureOfLongTexts: {"hides the future", "decodes as it reads"},
+    KnowsTheLengthOfLongTexts: {"decodes as it reads"},
+    StopsTheGradient: {"learns every parameter"},
     HasAnIdleParameter: {"learns every parameter"},
     HasABrokenGradient: {"learns every parameter", "stands long inputs"},
     Overflows: {"stands long inputs", "keeps precision in bf16", "stands far positions"},

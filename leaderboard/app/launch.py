@@ -198,7 +198,7 @@ def serve(host: str, port: int) -> None:
     net_util.get_external_ip = lambda: None  # it would ask another host
 
     def read_ahead() -> None:
-        folders = tuple(os.environ.get(RECORDS, DEFAULT_FOLDER).split(os.pathsep))
+        folders = board.folders_named(os.environ.get(RECORDS, DEFAULT_FOLDER))
         with contextlib.suppress(OSError, ValueError):  # the page will say it
             board.cached_board(folders, None, (), board.stamp(*map(board.folder_named, folders)))
 

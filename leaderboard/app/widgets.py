@@ -19,7 +19,15 @@ from pebench.leaderboard import table
 from pebench.leaderboard.app import figures, links, rows, views
 from pebench.leaderboard.app.launch import DEFAULT_FOLDER, OPEN_VARIABLE
 from pebench.leaderboard.app.links import PAGES
-from pebench.leaderboard.board import Board, BoardError, cached_board, folder_named, stamp, told_of
+from pebench.leaderboard.board import (
+    Board,
+    BoardError,
+    cached_board,
+    folder_named,
+    folders_named,
+    stamp,
+    told_of,
+)
 from pebench.leaderboard.printing import plain, safe_csv
 from pebench.leaderboard.reports import extension, sentences
 from pebench.leaderboard.reports.published import FILE, read
@@ -90,7 +98,7 @@ def empty_pages() -> set[str]:
     folders, changed = st.session_state.get(links.SOURCES, (None, 0))
     try:
         if folders is None:
-            folders = tuple(os.environ.get(RECORDS, DEFAULT_FOLDER).split(os.pathsep))
+            folders = folders_named(os.environ.get(RECORDS, DEFAULT_FOLDER))
             changed = stamp(*map(folder_named, folders))
         board = cached_board(folders, None, (), changed)
         profile = st.session_state.get("profile", board.profile)
@@ -130,7 +138,7 @@ def board_or_reason() -> Board | str:
             links.pick(
                 "Pictures are saved as", PICTURES, "picture", widget=st.segmented_control, required=True
             )
-    folders = tuple(part for part in (folder or ".").split(os.pathsep) if part)
+    folders = folders_named(folder or ".")
     st.session_state[links.SOURCES] = (folders, 0)
     try:
         changed = stamp(*map(folder_named, folders))

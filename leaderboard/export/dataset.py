@@ -18,6 +18,7 @@ from pebench.leaderboard.printing import safe_csv
 from pebench.suite.results.metrics import METRICS
 from pebench.suite.results.record import Record, write_whole
 
+NAME = "pretty_name: pebench results"  # in the dataset card, by which a folder is known as ours
 LICENCE = "apache-2.0"
 Format = Literal["csv", "parquet", "eee"]
 
@@ -31,12 +32,14 @@ def build(records: list[Record], folder: Path, version: str) -> dict[str, int]:
     made = {
         name: rows for name, rows in tables(records).items() if len(rows)
     }  # no reader takes an empty file
-    _ours(folder, {"data", "README.md", "croissant.json"})
+    _demand_ours(folder)
+    write_whole(
+        folder / "README.md", card(made, version).encode()
+    )  # first: a call that is cut off is known by it
     for name in SCHEMAS.keys() - made.keys():
         (folder / "data" / f"{name}.parquet").unlink(missing_ok=True)
     for name, rows in made.items():
         write_whole(folder / "data" / f"{name}.parquet", _parquet(rows))
-    write_whole(folder / "README.md", card(made, version).encode())
     facts = croissant(folder, version, published(records))
     write_whole(folder / "croissant.json", f"{json.dumps(facts, indent=1)}\n".encode())
     return {name: len(rows) for name, rows in made.items()}
@@ -48,10 +51,18 @@ def _parquet(rows: pa.Table) -> bytes:
     return data.getvalue()
 
 
-def _ours(folder: Path, names: set[str]) -> None:
-    """Refuse a folder with files that we did not write: they would be published with ours."""
-    if folder.is_dir() and (others := sorted({p.name for p in folder.iterdir()} - names)):
-        raise DatasetError(f"{folder} holds something else ({others[0]}); choose a new folder with --out")
+def _demand_ours(folder: Path) -> None:
+    """Refuse a folder with files that we did not write: they would be lost, or published with ours."""
+    if not folder.is_dir():
+        return
+    tables = {Path("data", f"{name}.parquet") for name in SCHEMAS}
+    here = {file.relative_to(folder) for inside in (folder, folder / "data") for file in inside.glob("*")}
+    others = here - tables - {Path("data"), Path("README.md"), Path("croissant.json")}
+    readme = folder / "README.md"
+    if here and not others and not (readme.is_file() and NAME.encode() in readme.read_bytes()):
+        others = {min(here)}
+    if others:
+        raise DatasetError(f"{folder} holds something else ({min(others)}); choose a new folder with --out")
 
 
 def card(made: dict[str, pa.Table], version: str) -> str:
@@ -84,7 +95,7 @@ def card(made: dict[str, pa.Table], version: str) -> str:
     first = DEFAULT if DEFAULT in made else next(iter(made), DEFAULT)
     return f"""---
 license: {LICENCE}
-pretty_name: pebench results
+{NAME}
 language:
 - en
 tags:
@@ -151,15 +162,37 @@ SIZES = (("n<1K", 1e3), ("1K<n<10K", 1e4), ("10K<n<100K", 1e5), ("100K<n<1M", 1e
 
 
 def export(records: list[Record], folder: Path, kind: Format) -> list[Path]:
-    """Write the records as CSV or parquet tables, or as Every Eval Ever logs; the files, sorted."""
+    """Write the records as CSV or parquet tables, or as Every Eval Ever logs; the files, sorted.
+
+    A table of an earlier call that these records do not have is removed. DatasetError where another file has the name
+    of one.
+    """
     if kind == "eee":
         logs = [write_log(log, folder) for log in eee(records)]
         if not logs:
             raise DatasetError("no record holds a quality score, and Every Eval Ever has no others")
         return sorted(logs)
     made = {name: rows for name, rows in tables(records).items() if len(rows)}
-    files = []
+    files = {name: folder / f"{name}.{kind}" for name in SCHEMAS}
+    foreign = {name for name, file in files.items() if file.exists() and not _is_table(file, name)}
+    if lost := sorted(foreign & made.keys()):
+        raise DatasetError(f"{files[lost[0]]} is no table that pebench wrote; choose a new folder with --out")
+    for name in files.keys() - made.keys() - foreign:
+        files[name].unlink(missing_ok=True)
     for name, rows in made.items():
-        files.append(folder / f"{name}.{kind}")
-        write_whole(files[-1], _parquet(rows) if kind == "parquet" else safe_csv(rows.to_pandas()).encode())
-    return sorted(files)
+        data = _parquet(rows) if kind == "parquet" else safe_csv(rows.to_pandas()).encode()
+        write_whole(files[name], data)
+    return sorted(files[name] for name in made)
+
+
+def _is_table(file: Path, name: str) -> bool:
+    """Whether a file is a table that `export` wrote, of this version or another: it begins with the same columns."""
+    try:
+        if file.suffix == ".parquet":
+            columns = pq.read_schema(file).names
+        else:
+            with file.open(encoding="utf-8") as lines:
+                columns = lines.readline(1000).rstrip("\n").split(",")
+    except (OSError, ValueError):  # pyarrow's errors are of both
+        return False
+    return columns[:2] == SCHEMAS[name].names[:2]

@@ -115,15 +115,21 @@ def script(name: str, data: object) -> str:
 
 
 def build(
-    records: Sequence[Path], profile: str | None, out: Path, version: str, url: str = ""
+    records: Sequence[Path],
+    profile: str | None,
+    out: Path,
+    version: str,
+    url: str = "",
+    tell: Callable[[str], None] = lambda line: None,
 ) -> dict[str, int]:
     """Write the whole site of a profile into a folder, and count its pages, tables and badges.
 
     Each version of the profile lies in a folder of its name, where a link means the same for good. The newest one is
-    at the root as well. `url` is where the site will be served: previews of links need it. What an earlier call wrote
-    and this one does not is removed. BoardError where there is nothing to show, or the folder holds something else;
-    OSError where it cannot be written.
+    at the root as well. `url` is where the site will be served: previews of links need it. `tell` hears of each step.
+    What an earlier call wrote and this one does not is removed. BoardError where there is nothing to show, or the
+    folder holds something else; OSError where it cannot be written.
     """
+    tell("reading the records")
     newest = make_board(records, profile)
     boards = [newest]
     while before := version_before(boards[-1].profile, newest.profiles):
@@ -135,6 +141,7 @@ def build(
     put(out / "README.md", SPACE.encode())  # first: a call that is cut off is known by it
     counts = Counter[str]()
     for n, board in enumerate(boards):
+        tell(f"writing the pages of {board.profile}")
         offered = {
             each.profile: answering(each) for each in boards[n:]
         }  # an address for good tells of no later version

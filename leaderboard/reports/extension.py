@@ -174,9 +174,16 @@ def make_tracks(folders: Sequence[Path], profile: str) -> tuple[list[Track], lis
 
     BoardError where there is no board.
     """
-    read = [reading(folder) for folder in places(folders)]
-    unreadable = [file for part in read for file in part.unreadable]
-    mine = [r for part in read for r in part.records if r.profile == profile.upper() and r.task in EXTENDING]
+    read = {folder: reading(folder) for folder in places(folders)}
+    unreadable = [file for part in read.values() for file in part.unreadable]
+    mine = list[Record]()
+    for folder, part in read.items():
+        for r in part.records:
+            if r.profile == profile.upper() and r.task in EXTENDING:
+                if fault := fault_of(r):
+                    unreadable.append(Unreadable(folder / r.path, fault))
+                else:
+                    mine.append(r)
     if not mine:
         remedy = REMEDY.format(profile.upper() if profile.upper() in PLANS else QUICK)
         raise BoardError(f"no records of {profile.upper()} in {', '.join(map(str, folders))}; {remedy}")
@@ -188,7 +195,7 @@ def tracks_of(records: Iterable[Record], profile: str) -> list[Track]:
 
     A model has the name of its newest record.
     """
-    mine = [r for r in records if is_pretrained(r)]
+    mine = [r for r in records if is_pretrained(r) and not fault_of(r)]
     groups = dict[tuple[str, str], list[Record]]()
     for r in mine:
         groups.setdefault(subject_of(r), []).append(r)
@@ -226,6 +233,27 @@ def is_pretrained(record: Record) -> bool:
     """Whether a record is of the track and names its model."""
     model = record.setup.get("model")
     return record.task in EXTENDING and isinstance(model, dict) and {"name", "sha256"} <= model.keys()
+
+
+# What a condition holds, by task and name; `depth` may be absent.
+CONDITIONS: dict[str, dict[str, type]] = {
+    LOSS: {"start": float, "length": float},
+    RETRIEVAL: {"length": float, "kind": str, "depth": float},
+    COST: {},
+}
+
+
+def fault_of(record: Record) -> str:
+    """What a record of the track does not say, and must; empty where it says all."""
+    trained = record.setup.get("train_length")
+    if record.rows and (type(trained) is not int or trained < 1):
+        return f"its train_length is {trained!r}, no number of tokens"
+    for row in record.rows:
+        for name, kind in CONDITIONS[record.task].items():
+            value = row.condition.get(name, 0.0 if name == "depth" else None)
+            if not isinstance(value, str if kind is str else int | float):
+                return f"a condition of {row.metric} has {name} {value!r}, no {'text' if kind is str else 'number'}"
+    return ""
 
 
 def subject_of(record: Record) -> tuple[str, str]:

@@ -61,17 +61,21 @@ def taken_names(folder: Path) -> dict[str, str]:
     return names
 
 
-def check_name(name: str, text: str, taken: Mapping[str, str], published: Iterable[Record]) -> Check:
-    """No other encoding has the name: none of this checkout, and none on the board."""
+def check_name(
+    name: str, text: str, taken: Mapping[str, str], published: Iterable[Record], own: Iterable[Record] = ()
+) -> Check:
+    """No other encoding has the name: none of this checkout, and none on the board.
+
+    Records on the board that are the submission's `own` are of an `accept` that was cut off.
+    """
+    moved = {r.path for r in own}
     check = Check("the name is nobody else's")
     if not name:
         check.problems.append("card.json names no encoding")
     elif name in taken and taken[name] != text:
         check.problems.append(f"there is an encoding {name!r} already; choose another name")
-    elif others := [r for r in published if r.encoding == name and r.card.get("source") != text]:
-        check.problems.append(
-            f"the board has {name!r} with another source ({others[0].path}); choose another name"
-        )
+    elif others := [r for r in published if r.encoding == name and r.path not in moved]:
+        check.problems.append(f"the board has {name!r} already ({others[0].path}); choose another name")
     return check
 
 

@@ -13,10 +13,10 @@ from pebench.suite.results.record import LARGEST_SENT, Record, RecordError, Row,
 from pebench.suite.results.source import LARGEST_SOURCE
 
 ROWS = 20_000  # of one record
+# By unit, narrower than `Metric.possible`: what a measurement can give, and none has.
 RANGES = {
-    "share": (0.0, 1.0),
-    "0 or 1": (0.0, 1.0),
     "score": (0.0, 2.0),
+    "decades": (-1.0, 16.0),
     "bits": (0.0, 64.0),
     "x RoPE": (1e-4, 1e4),
 }
@@ -76,10 +76,11 @@ def check_numbers(records: list[Record]) -> Check:
     check = Check("every number is possible")
     for r in records:
         for row in r.rows:
-            low, high = RANGES.get(METRICS[row.metric].unit, (0.0, LARGEST))
+            metric = METRICS[row.metric]
+            low, high = RANGES.get(metric.unit, metric.possible)
             parts = (row.value, *(v for v in (row.floor, row.ceiling) if v is not None))
             sizes = [v for v in row.condition.values() if not isinstance(v, str)]
-            if not all(low <= v <= high for v in parts) or row.n > 10**10:
+            if not all(low <= v <= high and abs(v) <= LARGEST for v in parts) or row.n > 10**10:
                 check.problems.append(f"{r.path}: {row.metric} {row.value:g} of n {row.n} is out of range")
             elif any(abs(v) > 10**9 for v in sizes) or any(
                 len(str(part)) > 200 for pair in row.condition.items() for part in pair

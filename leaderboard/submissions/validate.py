@@ -72,7 +72,7 @@ def validate(
         card_check,
         source_check,
         readable,
-        check_name(name, text, taken, published),
+        check_name(name, text, taken, published, records),
         check_runs(records, name, profile, card.get("seeds"), rule),
         check_setups(records, rule),
         check_sources(records, text, sources, card),

@@ -45,7 +45,8 @@ def expanded(path: str | Path) -> Path:
 def one_folder(path: str | Path) -> Path:
     """The folder that a command writes records into. BadParameter where PEBENCH_RECORDS names several, or published."""
     text = os.fspath(path)
-    if text == os.environ.get(RECORDS) and (os.pathsep in text or text == "published"):
+    several = os.pathsep in text and not os.path.isdir(text)
+    if text == os.environ.get(RECORDS) and (several or text == "published"):
         raise typer.BadParameter(
             f"{RECORDS}={text} is for commands that show results; name one folder with --records"
         )
@@ -70,6 +71,14 @@ def filled(option: str | None) -> str | None:
     if option is not None:
         refuse_empty(option)
     return option
+
+
+def shown_folder(path: str | Path) -> Path:
+    """A folder of records to show; the word `published`, where no folder has that name, means the published ones."""
+    from pebench.leaderboard.board import folder_named
+
+    text = os.fspath(path)
+    return folder_named(text) if text == "published" and not os.path.isdir(text) else expanded(text)
 
 
 PATH: dict[str, Any] = {"parser": expanded, "metavar": "PATH"}
@@ -104,7 +113,7 @@ Corpus = Annotated[
 TheirEncoding = Annotated[
     str | None, typer.Option("--encoding", "-e", help="The encoding, if it is in a file: file.py:Class.")
 ]
-Seeds = Annotated[int | None, typer.Option(min=1, help="Seeds 0 to N-1; default: the profile's.")]
+Seeds = Annotated[int | None, typer.Option(min=1, max=1000, help="Seeds 0 to N-1; default: the profile's.")]
 Jobs = Annotated[
     int | None,
     typer.Option(min=1, help="Runs at a time; default: the processor's cores, on a GPU by its memory too."),
@@ -119,9 +128,9 @@ Shown = Annotated[
     typer.Option(
         "--records",
         help="A folder of records; several are shown together. Default: those of PEBENCH_RECORDS, else records, else "
-        "the published results.",
+        "the published results, which `published` names too.",
         show_default=False,
-        **PATH,
+        **{**PATH, "parser": shown_folder},
     ),
 ]
 
@@ -168,12 +177,10 @@ AnyProfile = Annotated[
 def sources(records: list[Path] | None, beside: Published | None) -> list[Path]:
     """The folders to show: those that are named, the usual one, or, where there is none, the published results."""
     from pebench.leaderboard.about import PUBLISHED
-    from pebench.leaderboard.board import folder_named
+    from pebench.leaderboard.board import folder_named, folders_named
 
     usual = Path("records")
-    given = records or [
-        folder_named(folder) for folder in os.environ.get(RECORDS, "").split(os.pathsep) if folder
-    ]
+    given = records or list(map(folder_named, folders_named(os.environ.get(RECORDS, ""))))
     found = list(given) or ([usual] if usual.is_dir() else [])
     if not found:
         typer.echo("There is no folder `records` here: these are the published results.", err=True)

@@ -1,4 +1,33 @@
-"""The words and the exit codes of errors."""
+"""The words and the exit codes of errors.
+
+Classes are known by their names: an error is told at once, and no module is imported for it that did not raise it.
+"""
+
+import sys
+from types import ModuleType
+
+MISSING, WRONG = 3, 2  # exit codes
+CODES = {
+    "pebench.tasks.data.wheels.CorpusError": MISSING,
+    "pebench.suite.runs.checkpoint.CheckpointError": MISSING,
+    "pebench.suite.extend.checkpoint.ModelError": MISSING,
+    "pebench.suite.runs.selection.EnvironmentProblem": MISSING,
+    "pebench.leaderboard.board.BoardError": MISSING,
+    "pebench.leaderboard.reports.trend.TrendError": MISSING,
+    "pebench.leaderboard.app.launch.LaunchError": MISSING,
+    "pebench.leaderboard.export.tables.DatasetError": MISSING,
+    "pebench.leaderboard.export.hub.PublishError": MISSING,
+    "pebench.encodings.registry.EncodingError": WRONG,
+    "pebench.encodings.registry.UnknownName": WRONG,
+    "pebench.suite.results.record.RecordError": WRONG,
+    "pebench.suite.submissions.template.TemplateError": WRONG,
+    "pebench.suite.lm.model.LengthError": WRONG,
+    "pebench.leaderboard.submissions.report.SubmissionError": WRONG,
+    "pebench.suite.submissions.submission.SubmitError": WRONG,
+    "pebench.suite.submissions.accept.AcceptError": WRONG,
+    "pebench.suite.submissions.reproduce.ReproduceError": WRONG,
+    "pebench.leaderboard.reports.published.PublishedError": WRONG,
+}
 
 
 def worded(e: Exception) -> str:
@@ -6,8 +35,6 @@ def worded(e: Exception) -> str:
 
     Of an error that arose in a user's own file the line stands behind it.
     """
-    from pebench.encodings.registry import own_place
-
     if known(e) is None:
         return f"{type(e).__name__}: {e}{own_place(e)}"
     if isinstance(e, FileNotFoundError) and e.filename is not None:
@@ -19,48 +46,18 @@ def worded(e: Exception) -> str:
 
 def explained(e: Exception) -> int | None:
     """The exit code of an error that a user can cause, also in a file of their own; None for our own faults."""
-    from pebench.encodings.registry import own_place
-
     code = known(e)
-    return 2 if code is None and own_place(e) else code
+    return WRONG if code is None and own_place(e) else code
 
 
 def known(e: Exception) -> int | None:
     """The exit code of an error that says in its own words what to do; None for all others."""
-    from pebench.encodings.registry import EncodingError, UnknownName
-    from pebench.leaderboard.app.launch import LaunchError
-    from pebench.leaderboard.board import BoardError
-    from pebench.leaderboard.export.hub import PublishError
-    from pebench.leaderboard.export.tables import DatasetError
-    from pebench.leaderboard.reports.published import PublishedError
-    from pebench.leaderboard.reports.trend import TrendError
-    from pebench.leaderboard.submissions.report import SubmissionError
-    from pebench.suite.extend.checkpoint import ModelError
-    from pebench.suite.lm.model import LengthError
-    from pebench.suite.results.record import RecordError
-    from pebench.suite.runs.checkpoint import CheckpointError
-    from pebench.suite.runs.selection import EnvironmentProblem
-    from pebench.suite.submissions.accept import AcceptError
-    from pebench.suite.submissions.reproduce import ReproduceError
-    from pebench.suite.submissions.submission import SubmitError
-    from pebench.suite.submissions.template import TemplateError
-    from pebench.tasks.data.corpus import CorpusError
+    names = [f"{cls.__module__}.{cls.__qualname__}" for cls in type(e).__mro__]
+    code = next((CODES[name] for name in names if name in CODES), None)
+    return MISSING if code is None and isinstance(e, OSError) else code
 
-    missing = (
-        CorpusError
-        | CheckpointError
-        | ModelError
-        | OSError
-        | EnvironmentProblem
-        | BoardError
-        | TrendError
-        | LaunchError
-        | DatasetError
-        | PublishError
-    )
-    if isinstance(e, missing):
-        return 3
-    wrong = EncodingError | UnknownName | RecordError | TemplateError | LengthError
-    if isinstance(e, wrong | SubmissionError | SubmitError | AcceptError | ReproduceError | PublishedError):
-        return 2
-    return None
+
+def own_place(e: Exception) -> str:
+    """The line of a user's own file in which an error arose; empty where no such file was loaded."""
+    registry: ModuleType | None = sys.modules.get("pebench.encodings.registry")
+    return str(registry.own_place(e)) if registry else ""

@@ -84,7 +84,12 @@ def write_site(
     if url and not url.startswith(("https://", "http://")):
         raise typer.BadParameter(f"{url!r} is no web address; write it in full, as https://example.org/board")
 
-    made = build_site(sources(records, beside), profile and profile.upper(), out, version("pebench"), url)
+    def tell(line: str) -> None:
+        typer.echo(line, err=True)
+
+    made = build_site(
+        sources(records, beside), profile and profile.upper(), out, version("pebench"), url, tell
+    )
     typer.echo(f"wrote {out}: " + ", ".join(f"{n} {name}" for name, n in made.items()))
 
 

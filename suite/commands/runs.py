@@ -113,6 +113,7 @@ def run(
     sharing = Sharing(ranks, micro_batch, sharded, recompute) if ranks else None
     plan = profile_named(usual(profile))
     chosen_specs, wanted = chosen(plan, specs(encodings), listed(tasks))
+    warn_of_hidden_input(chosen_specs)
     device_named(device)
     if engine is Machines.local:
         demand_device(device, sharing)
@@ -134,7 +135,7 @@ def run(
             every, records, plan.timeout, device, address, gpus or 1.0, mixed, jobs, sharing
         )
     outcomes = sweep(plan, every, records, jobs, sharing, **options).run()
-    failed = sum(outcomes[name] for name in (*AGAIN, "lost"))
+    failed, others = sum(outcomes[name] for name in (*AGAIN, "lost")), outcomes["elsewhere"]
     ended = ", ".join(f"{n} {outcome}" for outcome, n in outcomes.most_common())
     typer.echo(f"{counted(sum(outcomes.values()), 'run')} in {records}: {ended}")
     if outcomes["diverged"]:
@@ -146,7 +147,28 @@ def run(
             "the record of what failed holds the reason; the same command with --retry tries it again",
             err=True,
         )
-    raise typer.Exit(4 if failed else 0)
+    if others:
+        typer.echo(
+            f"another sweep is making {counted(others, 'run')} of these; the same command once more makes what that "
+            "leaves",
+            err=True,
+        )
+    raise typer.Exit(4 if failed or others else 0)
+
+
+def warn_of_hidden_input(chosen: list[str]) -> None:
+    """Say which files can be run but not submitted: a record does not count what they read."""
+    from pebench.encodings.registry import EncodingError, demand_acceptable, extension_of, resolve
+
+    for spec in chosen:
+        try:
+            demand_acceptable(*resolve(extension_of(spec)[0]))
+        except EncodingError as e:
+            typer.echo(
+                f"note: {e}. It runs, but cannot be submitted; what it reads of this machine may change while its "
+                "records stay",
+                err=True,
+            )
 
 
 ENGINES = {
@@ -260,6 +282,8 @@ def status(
     plan = profile_named(usual(profile))
     chosen_specs, wanted = chosen(plan, specs(encodings), listed(tasks))
     sweep = cells(plan, chosen_specs, wanted, list(range(seeds or plan.seeds)), corpus)
+    if not records.is_dir():
+        typer.echo(f"there is no folder {records} yet", err=True)
     found = list(states(sweep, records))
     if as_json:
         rows = [

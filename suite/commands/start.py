@@ -4,10 +4,12 @@ import json
 import math
 import shlex
 import sys
+import tempfile
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -21,6 +23,9 @@ from pebench.suite.commands.common import (
     filled,
     uncollected,
 )
+
+if TYPE_CHECKING:
+    from pebench.suite.proofs.certificate import Check
 
 
 class Listing(StrEnum):
@@ -151,7 +156,7 @@ def new(
             file.write(text)
     except FileExistsError:
         raise TemplateError(f"{path} exists; choose another name or remove it") from None
-    spec = shlex.quote(f"{path}:{cls}")
+    spec = shlex.quote(f"{'./' if str(path).startswith('-') else ''}{path}:{cls}")  # no option
     proof = f"pebench check --extension {spec}" if extension else f"pebench check {spec}"
     tried = f"pebench extend -m none -m {spec}" if extension else f"pebench run --profile {USUAL} -e {spec}"
     typer.echo(f"wrote {path}\nnext: {proof}\n      {tried}")
@@ -194,6 +199,7 @@ def check(
             checks = made()
             walks = kernels_equal_their_definition(cls) if all(c.passed for c in checks) else None
             checks += [walks] if walks else []
+        demand_room(checks)
     failed = [c for c in checks if not c.passed]
     if as_json:
         rows = [
@@ -213,6 +219,17 @@ def check(
     raise typer.Exit(1 if failed else 0)
 
 
+def demand_room(checks: "Sequence[Check]") -> None:
+    """EnvironmentProblem where a check failed and the folder of temporary files is full: that says nothing of it."""
+    from pebench.suite.runs.machine import disk_faults
+    from pebench.suite.runs.selection import EnvironmentProblem
+
+    if not all(c.passed for c in checks) and (full := disk_faults(Path(tempfile.gettempdir()))):
+        raise EnvironmentProblem(
+            f"a check may have failed for want of room: {full[0]}; make room, or name another folder with TMPDIR"
+        )
+
+
 def prove_identities(
     as_json: AsJson = False,
     out: Annotated[
@@ -221,13 +238,13 @@ def prove_identities(
 ) -> None:
     """Measure the exact identities between encodings, and the largest error of each. Some must not hold."""
     from pebench.suite.proofs.prove import document, prove
-    from pebench.suite.results.record import write_whole
+    from pebench.suite.results.record import write_out
 
     identities = prove()
     wrong = [i for i in identities if not i.proven]
     text = json.dumps(document(identities), indent=1)
     if out:
-        write_whole(out, f"{text}\n".encode())
+        write_out(out, f"{text}\n".encode())
     if as_json:
         typer.echo(text)
     else:
@@ -260,7 +277,7 @@ def tabulate_pictures(
 
     from pebench.encodings.registry import resolve
     from pebench.suite.proofs import probes as pictures
-    from pebench.suite.results.record import write_whole
+    from pebench.suite.results.record import write_out
     from pebench.suite.runs.cell import task_of
     from pebench.suite.runs.checkpoint import config, load
 
@@ -271,7 +288,7 @@ def tabulate_pictures(
         lm, about = load(checkpoint, name), config(checkpoint)
         points = pictures.trained(lm, pictures.texts(task_of(about, corpus), about.train_length))
     if out:
-        write_whole(out, pictures.to_csv(points).encode())
+        write_out(out, pictures.to_csv(points).encode())
     else:
         typer.echo(pictures.to_csv(points), nl=False)
 
@@ -348,7 +365,7 @@ def tokenise(
     as_json: AsJson = False,
 ) -> None:
     """Tokenise text into shards with GPT-2's encoding, in the GRAPE reference's format; a second call continues."""
-    from pebench.tasks.data.tokens import Source, identity
+    from pebench.tasks.data.tokens import MANIFEST, Source, identity
     from pebench.tasks.data.tokens import tokenise as write_shards
 
     def tell(line: str) -> None:
@@ -357,7 +374,13 @@ def tokenise(
     try:
         write_shards(Source(source, name, revision, text), out, tokens, progress=tell)
     except KeyboardInterrupt:
-        typer.echo("interrupted; the same command continues behind the last whole shard", err=True)
+        kept = (out / MANIFEST).is_file()
+        typer.echo(
+            "interrupted; the same command continues behind the last whole shard"
+            if kept
+            else "interrupted before the first whole shard; the same command begins anew",
+            err=True,
+        )
         raise
     about = identity(out)
     if as_json:

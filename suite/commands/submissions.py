@@ -1,10 +1,12 @@
 """Commands on the way of a result from its author to the board."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
 from pebench.suite.commands.common import (
     PATH,
@@ -43,6 +45,7 @@ def submit(
     retry: Retry = False,
 ) -> None:
     """Check an encoding, make the runs of a profile, compare it, and pack a folder for a pull request."""
+    from pebench.leaderboard.about import PUBLISHED
     from pebench.leaderboard.submissions.comment import to_markdown
     from pebench.suite.experiment.profiles import profile_named
     from pebench.suite.results.metrics import counted
@@ -53,6 +56,11 @@ def submit(
     from pebench.suite.submissions import submission
 
     plan = submission.propose(encoding, profile_named(usual(profile)), seeds)
+    if any(PUBLISHED.glob(f"*/*/{plan.name}/*.json")):
+        raise submission.SubmitError(
+            f"the board has {plan.name!r} already, and a submission is of a new encoding; `pebench run -e {encoding}` "
+            "makes more of its runs"
+        )
     demand_data(list(plan.profile.plans))
     demand_device(device)
     folder = out or Path("submissions", plan.name)
@@ -198,13 +206,23 @@ def reproduce_record(
     """
     from pebench.leaderboard.board import PUBLISHED
     from pebench.suite.runs.selection import demand_device
-    from pebench.suite.submissions.reproduce import add_mark, marks_of, reproduce
+    from pebench.suite.submissions.reproduce import add_mark, marks_of, reproduce, run_again
 
     demand_device(device)
     if mark:
         marks_of(mark)  # an unfit file is told before the run, not after it
     text = corpus.resolve() if corpus else None
-    _, result, stated = reproduce(record, encoding or "", text, device, records or PUBLISHED, model=model)
+    screen = Console(stderr=True)
+    _, result, stated = reproduce(
+        record,
+        encoding or "",
+        text,
+        device,
+        records or PUBLISHED,
+        partial(run_again, console=screen),
+        model,
+        screen,
+    )
     if as_json:
         typer.echo(json.dumps(stated, indent=1))
     else:

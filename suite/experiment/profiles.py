@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pebench.encodings.registry import UnknownName
 from pebench.suite.experiment.training import Recipe
 from pebench.suite.lm.model import Size
+from pebench.suite.results.metrics import EXTEND_PROFILES
 
 
 @dataclass(frozen=True)
@@ -265,8 +266,21 @@ PROFILES = {
 }
 
 
+class OfExtend(UnknownName):
+    """The name of a profile that measures methods on a pretrained model, and no encodings."""
+
+    def __init__(self, name: str):
+        ValueError.__init__(
+            self,
+            f"{name} is a profile of methods of context extension, and trains no encoding: "
+            f"`pebench extend --profile {name}` makes its runs, `pebench board --profile {name}` shows them",
+        )
+
+
 def profile_named(name: str) -> Profile:
     """The profile of this name, in any case. UnknownName names the nearest one."""
+    if name.upper() in EXTEND_PROFILES:
+        raise OfExtend(name.upper())
     if name.upper() not in PROFILES:
         raise UnknownName("profile", name, PROFILES)
     return PROFILES[name.upper()]

@@ -37,6 +37,7 @@ class Resume:
     run: str
     every: float = 60.0  # seconds
     saved: float = field(default_factory=time.monotonic)  # when it was last
+    earlier: float = 0.0  # seconds of the training before this process
 
     def restore(self, lm: nn.Module, opt: Optimiser) -> Progress:
         """Continue from the saved state, where there is one of this run."""
@@ -51,7 +52,7 @@ class Resume:
             return Progress()
         lm.load_state_dict(state["model"])
         opt.load_state_dict(state["optimiser"])
-        losses = state["losses"].unbind()
+        losses, self.earlier = state["losses"].unbind(), state["seconds"]
         print(f"continues after step {state['step']}", file=sys.stderr)
         return Progress(state["step"], state["tokens"], state["seconds"], losses)
 

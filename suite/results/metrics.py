@@ -1,5 +1,6 @@
 """What a record may say: the metrics, their units, which way is better, what lengths count. Standard library only."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,6 +14,18 @@ class Metric:
     unit: str
     better: Literal["higher", "lower"]
     about: str
+
+    @property
+    def possible(self) -> tuple[float, float]:
+        """The least and the largest value that a measurement can give."""
+        return _POSSIBLE.get(self.unit, (-math.inf, math.inf))
+
+
+_POSSIBLE = {
+    "share": (0.0, 1.0),
+    "0 or 1": (0.0, 1.0),
+    **dict.fromkeys(("bits", "nats/token", "x RoPE", "tokens/s", "bytes/token"), (0.0, math.inf)),
+}  # by unit; a margin, decades and a normalised score may be negative
 
 
 METRICS: dict[str, Metric] = {
@@ -61,6 +74,7 @@ RATIOS = ("train_ratio", "prefill_ratio", "decode_ratio")
 
 # The tasks of `pebench extend`: their records are of methods on a pretrained model, and have a board of their own.
 EXTENDING = ("extend_loss", "extend_retrieval", "extend_cost")
+EXTEND_PROFILES = ("EXTEND_QUICK", "EXTEND")
 
 # What the lengths of a task count, where that is not tokens.
 _LENGTHS = {

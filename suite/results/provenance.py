@@ -44,6 +44,7 @@ class RunFacts(TypedDict, total=False):
     parameters: Parameters
     tokens: int  # of the whole training
     tokens_per_second: float  # of the training
+    earlier_seconds: float  # of it, in processes that were stopped; the record's `seconds` count them
     final_loss: float | None
     flops_per_token: int | None  # of a forward pass
     ranks_before: list[int]  # numbers of ranks that began a resumed training

@@ -58,20 +58,22 @@ class Score:
 
 @dataclass(frozen=True)
 class Row(Score):
-    """A score in a record: its metric is a known one and its numbers are finite. RecordError otherwise."""
+    """A score in a record: its metric is a known one and its numbers are possible. RecordError otherwise."""
 
     def __post_init__(self) -> None:
         value, floor, ceiling = self.value, self.floor, self.ceiling
         if self.metric not in METRICS:
             raise RecordError(f"unknown metric {self.metric!r}; add it to suite/results/metrics.py")
-        if not _finite(value):
-            raise RecordError(f"value of {self.metric} is {value!r}, not a finite number")
-        if floor is not None or ceiling is not None:
-            for name, number in (("floor", floor), ("ceiling", ceiling)):
-                if number is not None and not _finite(number):
-                    raise RecordError(f"{name} of {self.metric} is {number!r}, not a finite number")
-            if floor is None or ceiling is None or floor == ceiling:
-                raise RecordError(f"{self.metric} has a floor and a different ceiling, or neither")
+        least, most = METRICS[self.metric].possible
+        for name, number in (("value", value), ("floor", floor), ("ceiling", ceiling)):
+            if number is None and name != "value":
+                continue
+            if not _finite(number):
+                raise RecordError(f"{name} of {self.metric} is {number!r}, not a finite number")
+        if not least <= value <= most:
+            raise RecordError(f"value of {self.metric} is {value!r}, and possible are {least:g} to {most:g}")
+        if (floor is None) != (ceiling is None) or (floor is not None and floor == ceiling):
+            raise RecordError(f"{self.metric} has a floor and a different ceiling, or neither")
         if type(self.n) is not int or self.n < 1:
             raise RecordError(f"n of {self.metric} is {self.n!r}, not a positive integer")
         if not isinstance(self.condition, dict):
@@ -297,6 +299,27 @@ def write_whole(path: Path, data: bytes) -> None:
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+_STREAM = re.compile(r"/dev/(stdout|stderr|fd/(\d+))|/proc/self/fd/(\d+)")
+
+
+def write_out(path: Path, data: bytes) -> None:
+    """Write a file that a user names: whole, as `write_whole` does, through a link, or into a device or a pipe.
+
+    OSError where that cannot be done.
+    """
+    if match := _STREAM.fullmatch(
+        os.fspath(path)
+    ):  # our own: opened anew, a file would be written from its start
+        number = match[2] or match[3] or {"stdout": 1, "stderr": 2}[match[1]]
+        with open(os.dup(int(number)), "wb") as stream:
+            stream.write(data)
+    elif path.exists() and not path.is_file() and not path.is_dir():
+        with open(os.open(path, os.O_WRONLY), "wb") as stream:
+            stream.write(data)
+    else:
+        write_whole(Path(os.path.realpath(path)) if path.is_symlink() else path, data)
 
 
 def settle(handle: int) -> None:

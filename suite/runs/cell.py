@@ -259,6 +259,7 @@ def run(
         made = provenance(cell, began, device, sharing)
         return cell.record(outcome="diverged", reason=str(e), provenance=made)
     made = provenance(cell, began, device, sharing)
+    made["seconds"] = round(made["seconds"] + about.get("earlier_seconds", 0.0), 2)
     if not rows:
         reason = f"defined at none of the lengths of {cell.task}"
         return cell.record(outcome="undefined", reason=reason, provenance=made)
@@ -324,6 +325,8 @@ def trained(
         lm, done, about = train_together(
             model, task, recipe, cell.seed, step, place, state.run, sharing, device
         )
+    if state.earlier:
+        about["earlier_seconds"] = round(state.earlier, 2)
     about["parameters"] = parameters(lm)
     about["tokens"] = done.tokens
     about["tokens_per_second"] = round(done.tokens / done.seconds, 1)

@@ -31,6 +31,7 @@ from pebench.suite.runs.existing import due, existing, one_line
 from pebench.tasks.data.system import Lock
 
 POLL = 0.1  # seconds
+LONGEST = 1e9  # seconds that a record can say of a run
 FEW = 5  # records of other runs say well enough how long a task takes
 RECENT = 99  # times of runs of this sweep that an estimate looks at, for each task
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)  # what too many processes use up
@@ -76,7 +77,7 @@ def times(records: Iterable[Record]) -> dict[Kind, float]:
     known: dict[Kind, list[float]] = defaultdict(list)
     for record in records:
         seconds = record.provenance.get("seconds")
-        if record.outcome == "measured" and isinstance(seconds, int | float):
+        if record.outcome == "measured" and isinstance(seconds, int | float) and 0 <= seconds <= LONGEST:
             known[record.profile, record.task].append(seconds)
     return {kind: statistics.median(values) for kind, values in known.items()}
 

@@ -101,7 +101,8 @@ def main() -> int:
         return sweep.end(f"cannot use the records folder {folder}: cannot write the record: {e}")
     if record.outcome in AGAIN and sharing:
         return RECORDED  # torchrun ends the other ranks, which may wait for this one
-    forget(cell, folder, device)
+    if record.outcome not in AGAIN:  # else another attempt continues from what was trained
+        forget(cell, folder, device)
     return 0
 
 

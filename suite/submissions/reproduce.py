@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -196,14 +197,17 @@ def run_of(record: Record, method: str = "", corpus: Path | None = None, model: 
     return run
 
 
-def read_again(record: Record, run: Run) -> Record:
+def read_again(record: Record, run: Run, console: Console | None = None) -> Record:
     """Make a run of `pebench extend` in a temporary folder, with as many threads as the record had."""
     threads, before = record.provenance.get("threads"), torch.get_num_threads()
     if isinstance(threads, int) and 0 < threads <= (os.cpu_count() or 1):
         torch.set_num_threads(threads)
     try:
         with tempfile.TemporaryDirectory() as name:
-            ((_, found),) = make([run], Path(name), lambda line: None)
+            tell = partial(
+                (console or Console(quiet=True)).print, markup=False, highlight=False, soft_wrap=True
+            )
+            ((_, found),) = make([run], Path(name), tell)
     finally:
         torch.set_num_threads(before)
     if isinstance(found, Exception):
@@ -366,11 +370,13 @@ def reproduce(
     records: Path | None = None,
     rerun: Callable[[Cell, str], Record] = run_again,
     model: Path | None = None,
+    console: Console | None = None,
 ) -> tuple[Record, Reproduction, dict[str, Any]]:
     """Run the record in a file again: the new record, the comparison, and the mark that states it.
 
     `records` is the folder whose seeds tell how far another kind of machine may be off. `model` is the folder of the
-    pretrained model that a record of `pebench extend` read, where that is not SmolLM2.
+    pretrained model that a record of `pebench extend` read, where that is not SmolLM2. `console` is told how far the
+    reading of that model is.
     """
     then, digest = load(path)
     if records and not records.is_dir():
@@ -380,7 +386,7 @@ def reproduce(
             raise ReproduceError(
                 f"a pretrained model is read on a CPU, not on {device!r}; leave --device out"
             )
-        now = read_again(then, run_of(then, encoding, corpus, model))
+        now = read_again(then, run_of(then, encoding, corpus, model), console)
         result = compare(then, now)
         if result.verdict != "equal":
             result = replace(compare(pooled(then), pooled(now)), tolerance=POOLED)
@@ -427,6 +433,7 @@ def add_mark(mark: dict[str, Any], file: Path) -> None:
     """
     if mark["verdict"] == "different":
         raise ReproduceError("a record that is not reproduced gets no mark")
+    file = Path(os.path.realpath(file))  # a link stays one
     make_folder(file.parent / RUNNING)
     with Lock(file.parent / RUNNING / f"{file.name}.lock"):
         for _ in range(ATTEMPTS):  # without locks another process may write between our reading and writing

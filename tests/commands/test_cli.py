@@ -1,3 +1,4 @@
+import importlib
 import json
 import os
 import re
@@ -10,9 +11,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pebench.encodings.registry import names
+import pebench as pebench_api
+from pebench.encodings.registry import EncodingError, names
+from pebench.leaderboard.board import folders_named
 from pebench.suite.commands import runs
+from pebench.suite.commands.errors import CODES
 from pebench.suite.commands.results import compare
+from pebench.suite.proofs import certificate
+from pebench.suite.runs import machine
+from pebench.suite.runs.cell import Cell, locked
 from tests.in_process import exit_code
 from tests.made_records import write_sweep
 
@@ -416,3 +423,141 @@ def test_records_are_written_into_one_folder(
     assert exit_code(monkeypatch, "run", "--profile", "SMOKE", "-e", "rope", "-t", "copy") == 2
     assert "name one folder with --records" in re.sub(r"[\s│]+", " ", capsys.readouterr().err)
     assert not list(tmp_path.iterdir())
+
+
+def test_every_error_that_has_an_exit_code_is_a_class_of_that_name() -> None:
+    for name in CODES:
+        module, _, cls = name.rpartition(".")
+        assert issubclass(getattr(importlib.import_module(module), cls), Exception)
+
+
+def test_an_error_is_told_without_importing_what_did_not_raise_it(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pebench.suite.commands.errors import explained, worded\n"
+        "e = FileNotFoundError(2, 'gone', 'x'); assert (explained(e), worded(e)) == (3, 'there is no x')\n"
+        "assert not {'torch', 'pandas', 'pebench.leaderboard.board'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (
+            ("run", "-p", "EXTEND_QUICK", "-e", "rope"),
+            2,
+            "`pebench extend --profile EXTEND_QUICK` makes its runs",
+        ),
+        (("status", "-p", "extend"), 2, "`pebench extend --profile EXTEND` makes its runs"),
+        (("submit", "rope", "-p", "EXTEND"), 2, "trains no encoding"),
+        (("compare", "rope", "fox", "-p", "EXTEND"), 3, "`pebench board --profile EXTEND` shows it"),
+        (("validity", "-p", "EXTEND"), 3, "`pebench board --profile EXTEND` shows it"),
+        (("site", "new", "-p", "EXTEND_QUICK"), 3, "`pebench board --profile EXTEND_QUICK` shows it"),
+        (("submit", "nope"), 2, "the board has 'nope' already"),
+        (("board", "--order", "nope"), 2, "no order 'nope'"),
+        (("status", "--seeds", "1000000000"), 2, "less than or equal to 1000"),
+        (("run", "-e", "my_idea"), 2, "the file here is named my_idea.py"),
+    ],
+)
+def test_what_another_command_is_for_is_told(
+    words: tuple[str, ...],
+    code: int,
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "my_idea.py").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PEBENCH_RECORDS", raising=False)
+    assert exit_code(monkeypatch, *words) == code
+    assert says in re.sub(r"[\s│]+", " ", capsys.readouterr().err)
+    assert [file.name for file in tmp_path.iterdir()] == ["my_idea.py"]
+
+
+def test_published_names_the_published_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert exit_code(monkeypatch, "board", "--records", "published", "-p", "QUICK_2", "--csv") == 0
+    assert "rope" in capsys.readouterr().out
+    write_sweep(tmp_path / "published", {"mine": 1.0, "other": 2.0})
+    assert exit_code(monkeypatch, "board", "--records", "published", "--csv") == 0
+    assert "mine" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["a:b", "a:b:c", ":"])
+def test_a_folder_may_have_the_sign_that_divides_folders(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, other = write_sweep(tmp_path / name), write_sweep(tmp_path / "other")
+    assert folders_named(f"{other}:{folder}:published") == (f"{other}", f"{folder}", "published")
+    assert folders_named(f"{folder}:{other}") == (f"{folder}", f"{other}")
+    monkeypatch.setenv("PEBENCH_RECORDS", f"{folder}")
+    assert exit_code(monkeypatch, "board") == 0
+    assert "rope" in capsys.readouterr().out
+
+
+def test_a_file_that_reads_the_machine_runs_with_a_note_and_is_not_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.py"
+    text = (ROOT / "encodings/nope.py").read_text().replace('@register("nope")\n', "")
+    file.write_text("import os\n" + text.replace("class NoPE", "class Mine"))
+    monkeypatch.chdir(tmp_path)
+    assert exit_code(monkeypatch, "run", "-p", "SMOKE", "-e", f"{file}", "-t", "sort", "--jobs", "1") == 0
+    said = capsys.readouterr().err
+    assert "an encoding does not import 'os'. It runs, but cannot be submitted" in said
+    with pytest.raises(EncodingError, match="does not import 'os'"):
+        pebench_api.check(f"{file}:Mine")
+
+
+def test_a_run_that_another_sweep_makes_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cell = Cell("rope", "sort", "SMOKE", 0)
+    lock = locked(cell, tmp_path / "records")
+    assert lock.acquire(wait=False)
+    try:
+        assert exit_code(monkeypatch, "run", "-p", "SMOKE", "-e", "rope", "-t", "sort", "--seed", "0") == 4
+    finally:
+        lock.release()
+    assert "another sweep is making 1 run of these" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_not_the_encoding_s_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(certificate, "save_model", full)
+    monkeypatch.setattr(machine, "disk_faults", lambda folder: [f"0 MiB free in {folder}"])
+    assert exit_code(monkeypatch, "check", "rope") == 3
+    assert "a check may have failed for want of room: 0 MiB free in" in capsys.readouterr().err
+
+
+def full(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_new_file_in_a_folder_like_an_option_is_named_as_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "-d").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert exit_code(monkeypatch, "new", "my_idea", "--folder=-d") == 0
+    assert "pebench check ./-d/my_idea.py:MyIdea" in capsys.readouterr().out
+
+
+def test_the_command_is_a_module_too(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pebench", "--version"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stdout == f"pebench {version('pebench')}\n"
+
+
+def test_a_mistyped_folder_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert exit_code(monkeypatch, "status", "-p", "SMOKE", "-e", "rope", "--records", "recods") == 0
+    assert "there is no folder recods yet" in capsys.readouterr().err

@@ -1,4 +1,5 @@
 import importlib.metadata
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,7 +107,7 @@ def test_a_file_of_the_folder_is_its_own_module() -> None:
             "import not_installed_anywhere",
             r"mine.py: line 1: imports 'not_installed_anywhere', whose code no",
         ),
-        ("1 / 0", r"mine.py does not load: ZeroDivisionError: "),
+        ("1 / 0", r"mine.py does not load: ZeroDivisionError: .*\(mine.py, line 1, in <module>\)"),
         ("x = 1", r"has no encoding 'Mine'; its encodings: none"),
         (FILE.replace("Mine(", "Other("), r"has no encoding 'Mine'; its encodings: Other"),
         (
@@ -190,11 +191,25 @@ def test_an_installed_package_adds_an_encoding(tmp_path: Path, monkeypatch: pyte
     del sys.modules["their_package"]
 
 
-def test_an_installed_package_that_does_not_load_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installed_package_that_does_not_load_is_named_and_stops_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     entry_points(monkeypatch, "not_installed_anywhere:Mine")
+    monkeypatch.setattr(registry, "_BROKEN", {})
     message = r"the installed encoding 'theirs' \(not_installed_anywhere:Mine\) does not load: "
+    assert "rope" in names()
+    assert re.search(message, capsys.readouterr().err)
     with pytest.raises(EncodingError, match=message):
-        names()
+        resolve("theirs")
+
+
+def test_a_file_that_is_here_is_named_where_its_bare_name_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path, FILE)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(EncodingError, match=r"the file here is named mine\.py"):
+        resolve("mine")
 
 
 def test_an_encoding_is_drawn_from_a_stream_of_its_own() -> None:

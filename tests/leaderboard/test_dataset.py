@@ -305,6 +305,40 @@ def test_nothing_of_somebody_else_is_published_with_the_results(tmp_path: Path) 
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("name", ["README.md", "croissant.json", "data/runs.parquet", "data/notes.txt"])
+def test_a_dataset_takes_no_file_s_place(name: str, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(DatasetError, match=r"holds something else \("):
+        build(RECORDS, tmp_path, "0.1.0")
+    assert [(file.name, file.read_text()) for file in tmp_path.rglob("*") if file.is_file()] == [
+        (Path(name).name, "mine")
+    ]
+
+
+def test_a_dataset_is_built_anew_in_its_own_folder(tmp_path: Path) -> None:
+    build(RECORDS, tmp_path, "0.1.0")
+    build(RECORDS, tmp_path, "0.1.0")
+    (tmp_path / "data" / "notes.txt").write_text("mine")
+    with pytest.raises(DatasetError, match=r"holds something else \(data/notes.txt\)"):
+        build(RECORDS, tmp_path, "0.1.0")
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_an_export_takes_no_file_s_place_and_leaves_no_old_table(kind: str, tmp_path: Path) -> None:
+    runs = tmp_path / f"runs.{kind}"
+    runs.write_text("seed,minutes\n1,2\n")
+    with pytest.raises(DatasetError, match="no table that pebench wrote"):
+        export(RECORDS, tmp_path, kind)
+    assert [file.name for file in tmp_path.iterdir()] == [runs.name]
+    runs.unlink()
+    (tmp_path / "thesis.csv").write_text("mine")
+    before = export(RECORDS, tmp_path, kind)
+    after = export([r for r in RECORDS if r.task == "certificate"], tmp_path, kind)
+    assert {file.name for file in tmp_path.iterdir()} == {*(file.name for file in after), "thesis.csv"}
+    assert len(after) < len(before)
+
+
 def test_tables_are_exported_as_csv_and_parquet(tmp_path: Path) -> None:
     for kind in ("csv", "parquet"):
         files = export(RECORDS, tmp_path / kind, kind)

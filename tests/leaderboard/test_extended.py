@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pebench.leaderboard.reports import expected, extension
-from pebench.suite.results.record import Record, Row
+from pebench.suite.results.record import Record, Row, write
 from tests.edited_tracks import COST, LOSS, RETRIEVAL, edited, line_of, of_another, tracked
 
 
@@ -58,6 +58,41 @@ def test_rows_without_a_difference_stand_last_by_their_level():
     alone = tracked(edited("yarn", 0, value=plus(-1.0)), edited("pi", 0, value=plus(-2.0)))
     assert [line.method for line in alone.lines] == ["pi", "yarn"]
     assert not noted(alone, "Not comparable")
+
+
+@pytest.mark.parametrize(
+    ("task", "change", "says"),
+    [
+        (LOSS, {"start": None}, "has start None, no number"),
+        (LOSS, {"length": "far"}, "has length 'far', no number"),
+        (RETRIEVAL, {"kind": None}, "has kind None, no text"),
+        (RETRIEVAL, {"depth": "deep"}, "has depth 'deep', no number"),
+    ],
+)
+def test_a_damaged_record_is_named_and_shown_nowhere(task, change, says, tmp_path):
+    whole = edited("ntk", 0, task)
+    rows = []
+    for row in whole.rows:
+        condition = {k: v for k, v in (row.condition | change).items() if v is not None}
+        rows.append(replace(row, condition=condition))
+    damaged = replace(whole, rows=tuple(rows))
+    write(edited("none", 0), tmp_path)
+    write(damaged, tmp_path)
+    (track,), unreadable = extension.make_tracks([tmp_path], whole.profile)
+    assert [line.method for line in track.lines] == ["none"]
+    assert says in unreadable[0].reason
+    assert extension.tracks_of([damaged], whole.profile) == []
+
+
+@pytest.mark.parametrize("trained", [None, "2048", 0, True])
+def test_a_record_without_a_training_length_is_named(trained, tmp_path):
+    whole = edited("ntk", 0)
+    damaged = replace(whole, setup={**whole.setup, "train_length": trained})
+    write(edited("none", 0), tmp_path)
+    write(damaged, tmp_path)
+    (track,), unreadable = extension.make_tracks([tmp_path], whole.profile)
+    assert [line.method for line in track.lines] == ["none"]
+    assert "no number of tokens" in unreadable[0].reason
 
 
 def test_a_difference_tells_its_texts():

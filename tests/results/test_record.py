@@ -1,5 +1,7 @@
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from pebench.suite.results.record import (
     read_all,
     to_json,
     write,
+    write_out,
     write_whole,
 )
 
@@ -29,7 +32,7 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 conditions = st.dictionaries(
     st.text(max_size=9), st.one_of(st.integers(), finite, st.text(max_size=9)), max_size=3
 )
-rows = st.builds(Row, st.just("exact"), finite, st.integers(1, 10**9), conditions)
+rows = st.builds(Row, st.just("margin"), finite, st.integers(1, 10**9), conditions)
 records = st.builds(
     Record,
     encoding=st.just("a+b"),
@@ -144,7 +147,7 @@ def test_a_record_in_a_place_of_another_is_refused(tmp_path: Path) -> None:
     assert "says that its place is" in unreadable[0].reason
 
 
-@given(st.floats(-1, 2), st.floats(0, 1), st.floats(0, 1))
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
 def test_a_score_is_0_at_the_floor_and_1_at_the_ceiling(value: float, floor: float, ceiling: float) -> None:
     if floor != ceiling:
         score = Row("exact", value, 1, {}, floor, ceiling).score
@@ -155,6 +158,69 @@ def test_a_score_is_0_at_the_floor_and_1_at_the_ceiling(value: float, floor: flo
 def test_lower_is_better_where_the_ceiling_is_below_the_floor() -> None:
     assert Row("bits_per_byte", 2.0, 1, {}, floor=4.0, ceiling=0.0).score == 0.5
     assert Row("bits_per_byte", 5.0, 1, {}, floor=4.0, ceiling=0.0).score == 0.0
+
+
+@pytest.mark.parametrize(
+    ("metric", "value"),
+    [
+        *(("exact", 700.0), ("accuracy", -0.1), ("found", 1.01), ("pass", 2.0), ("loss", -500.0)),
+        *(("bits_per_byte", -1.0), ("train_ratio", -1.0), ("decode_speed", -3.0), ("cache_bytes", -8.0)),
+    ],
+)
+def test_a_number_that_no_measurement_gives_is_refused(metric: str, value: float, tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match=f"value of {metric} is {value}, and possible are 0 to"):
+        Row(metric, value, 1)
+    path = write(replace(RECORD, rows=(Row(metric, 0.5, 1),)), tmp_path)
+    path.write_text(path.read_text().replace('"value": 0.5', f'"value": {value}'))
+    found, unreadable = read_all(tmp_path)
+    assert found == []
+    assert "possible are" in unreadable[0].reason
+
+
+@pytest.mark.parametrize(
+    ("metric", "value"), [("margin", -9.0), ("log_error", -0.01), ("gate", 1.2), ("loss", 90.0)]
+)
+def test_a_number_that_a_measurement_gives_is_kept(metric: str, value: float) -> None:
+    assert Row(metric, value, 1).value == value
+
+
+def test_what_a_user_names_is_written_through_links_and_into_devices(tmp_path: Path) -> None:
+    file, link, pipe = tmp_path / "file", tmp_path / "link", tmp_path / "pipe"
+    file.write_text("before")
+    link.symlink_to(file)
+    write_out(link, b"after")
+    assert (file.read_text(), link.is_symlink()) == ("after", True)
+    lost = tmp_path / "lost"
+    lost.symlink_to(tmp_path / "new" / "file")
+    write_out(lost, b"made")
+    assert (tmp_path / "new" / "file").read_text() == "made"
+    os.mkfifo(pipe)
+    with open(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK), "rb") as reader:
+        write_out(pipe, b"through")
+        assert reader.read() == b"through"
+    assert pipe.is_fifo()
+    write_out(Path(os.devnull), b"away")
+    assert Path(os.devnull).is_char_device()
+    with pytest.raises(OSError, match="No space left"):
+        write_out(Path("/dev/full"), b"x")
+    with pytest.raises(IsADirectoryError):
+        write_out(tmp_path, b"x")
+
+
+@pytest.mark.parametrize("stream", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+@pytest.mark.parametrize("into_file", [False, True])
+def test_standard_output_is_a_place_to_write(stream: str, into_file: bool, tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from pebench.suite.results.record import write_out; print('first', flush=True); "
+        f"write_out(Path({stream!r}), b'second'); print('third')"
+    )
+    with open(tmp_path / "out", "w+") as out:
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=out if into_file else subprocess.PIPE, text=True, check=True
+        )
+        out.seek(0)
+        assert (out.read() if into_file else done.stdout) == "first\nsecondthird\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

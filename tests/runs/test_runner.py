@@ -402,6 +402,40 @@ def test_a_training_that_was_killed_goes_on_to_an_equal_record(
     for fact in ("final_loss", "tokens"):
         assert resumed.provenance[fact] == whole.provenance[fact]
     assert not state.exists()
+    assert 0 < resumed.provenance["earlier_seconds"] < resumed.provenance["seconds"]
+    assert "earlier_seconds" not in whole.provenance
+
+
+UNMEASURED = """
+from pebench.suite.experiment import resume
+from pebench.suite.runs import cell, worker
+
+def examine(*args):
+    raise MemoryError("16 times the training length")
+
+resume.Resume.due, cell.examine = lambda self: True, examine
+worker.main()
+"""
+
+
+def test_a_measurement_that_fails_leaves_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = Cell("rope", "sort", "SMOKE", 0)
+    with (tmp_path / "log").open("w") as log, monkeypatch.context() as patched:
+        patched.setattr(local, "WORKER", ("-c", UNMEASURED))
+        worker = local.spawn(log)
+    assert worker.stdin
+    worker.stdin.write(local.order(cell, tmp_path, save=False))
+    worker.stdin.flush()
+    worker.wait()
+    worker.communicate()
+    assert record_of(cell, tmp_path).outcome == "out of memory"
+    steps = PROFILES["SMOKE"].plans["sort"].recipe.steps
+    sweep(tmp_path, [cell], retry=True)
+    assert record_of(cell, tmp_path).rows
+    assert f"continues after step {steps}" in (tmp_path / cell.place.with_suffix(".log")).read_text()
+    assert not (tmp_path / cell.place.with_suffix(".state")).exists()
 
 
 def order(cell: Cell, folder: Path, profile: str = "QUICK") -> list[str]:

@@ -70,10 +70,19 @@ def test_what_is_wrong_with_its_origin_is_found(what: str, folder: Path, board: 
     demand_found(SPOILED[what], folder, board)
 
 
-def test_a_name_on_the_board_with_another_source_is_taken(whole: Path, board: list[Record]) -> None:
+def test_a_name_on_the_board_is_taken(whole: Path, board: list[Record]) -> None:
     mine = [replace(r, encoding="my_idea") for r in board if r.encoding == "rope"]
-    assert "with another source" in problems(found(whole, mine))
+    assert "has 'my_idea' already" in problems(found(whole, mine))
     assert validate(whole, RULES, TAKEN, mine, board).passed  # only one's own earlier runs have the name
+
+
+def test_a_published_encoding_is_nobody_elses_though_its_file_is_the_same(
+    whole: Path, board: list[Record]
+) -> None:
+    own = found(whole, board).records
+    earlier = [replace(r, seed=r.seed + 7) for r in own]
+    assert found(whole, [*board, *own]).passed  # an `accept` that was cut off
+    assert "has 'my_idea' already" in problems(found(whole, [*board, *earlier]))
 
 
 def test_a_submission_that_stands_on_the_board_already_still_passes(whole: Path, board: list[Record]) -> None:

@@ -25,8 +25,8 @@ SPOILED: Spoiled = {
     "an unknown metric": (lambda f: raw(f, '"metric": "exact"', '"metric": "win"'), "unknown metric"),
     "a huge duration": (lambda f: provenance(f, seconds=1e18), "too large a number"),
     "a hidden provenance": (lambda f: provenance(f, cpu="a\u202eb"), "invisible"),
-    "a perfect score and more": (lambda f: values(f, "copy", 1.5), "out of range"),
-    "a negative time": (lambda f: values(f, "throughput", -1.0), "out of range"),
+    "a perfect score and more": (lambda f: values(f, "copy", 1.5), "possible are 0 to 1"),
+    "a negative time": (lambda f: values(f, "throughput", -1.0), "possible are 0 to inf"),
     "another floor": (lambda f: floors(f, -100.0), "out of range"),
     "a row less": (lambda f: changed(f, rows=(*rows_of(f)[:2], rows_of(f)[0])), "there twice"),
 }
