@@ -27,7 +27,7 @@ def made(score: Score, gate: float = 0.95, seeds: int = 3, steps: int = 100) -> 
             rows=(
                 Row("gate", gate, 64),
                 *(
-                    Row("exact", score(name, n) + 0.02 * (seed - 1), 64, {"length": n}, 0.0, 1.0)
+                    Row("exact", max(0.0, score(name, n) + 0.02 * (seed - 1)), 64, {"length": n}, 0.0, 1.0)
                     for n in (8, 16)
                 ),
             ),
