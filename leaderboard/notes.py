@@ -178,8 +178,23 @@ def _clock_notes(scores: pd.DataFrame) -> list[str]:
         return []
     span = f"{itself.min():.2f} to {itself.max():.2f}"
     return [
-        f"Costs are times over RoPE's. RoPE over itself was measured as {span}: within that, nothing is told apart."
+        f"Costs are times over RoPE's. RoPE over itself was measured as {span}: within that, nothing is told apart.",
+        *_cost_length_notes(scores),
     ]
+
+
+def _cost_length_notes(scores: pd.DataFrame) -> list[str]:
+    """Which encodings have costs of fewer lengths than RoPE: the mean over lengths is of others there."""
+    rows = scores[scores["metric"].isin(RATIOS) & scores["length"].notna()]
+    rows = rows.astype({"encoding": str, "metric": str})
+    lengths = rows.groupby(["encoding", "metric"])["length"].agg(frozenset)
+    fewer: dict[str, set[str]] = defaultdict(set)
+    for (name, metric), own in lengths.items():
+        whole = lengths.get((YARDSTICK, metric), own)
+        if own < whole:
+            fewer[f"at {', '.join(f'{n:g}' for n in sorted(own))} tokens alone"].add(name)
+    told = "; ".join(f"{where}: {', '.join(sorted(names))}" for where, names in sorted(fewer.items()))
+    return [f"A cost is the mean over RoPE's lengths. Some have costs of fewer, {told}."] if told else []
 
 
 def _mixture_notes(told: Columns) -> list[str]:

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from pebench.leaderboard import ranking
 from pebench.leaderboard.board import Board
@@ -122,7 +121,7 @@ def _paper(first: str, second: str, scale: str) -> float:
 def compared(board: Board, pairs: Sequence[Pair], quantity: Quantity) -> pd.DataFrame:
     """The frame of `gaps` with p corrected for the number of pairs with two seeds (Holm), and the verdict."""
     frame = gaps(board, pairs, quantity)
-    frame["p"] = holm(frame["p"].to_numpy(float))
+    frame["p"] = ranking.holm(frame["p"].to_numpy(float))
     frame["verdict"] = [verdict(row.difference, row.p) for row in frame.itertuples()]
     return frame
 
@@ -139,17 +138,6 @@ def gaps(board: Board, pairs: Sequence[Pair], quantity: Quantity) -> pd.DataFram
             known = (np.nan,) * 3 if gap.p is None else (gap.low, gap.high, gap.p)
             rows.append((about, first, second, gap.difference, *known, gap.seeds))
     return pd.DataFrame(rows, columns=["about", "first", "second", "difference", "low", "high", "p", "seeds"])
-
-
-def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Holm's correction over the p-values that are there; NaN stays NaN.
-
-    >>> holm(np.array([0.01, np.nan, 0.04])).tolist()
-    [0.02, nan, 0.04]
-    """
-    result, there = np.full(len(p), np.nan), np.isfinite(p)
-    result[there] = ranking.holm(p[there])
-    return result
 
 
 def verdict(difference: float, p: float) -> str:

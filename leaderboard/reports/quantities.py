@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import special
 
 from pebench.leaderboard import ranking
 from pebench.leaderboard.board import Board
+from pebench.leaderboard.ranking.scores import row_means
 from pebench.leaderboard.reports.published import AT, BEYOND
 from pebench.suite.results.metrics import length_unit
 
@@ -129,7 +129,7 @@ def _measured(key: _Once, quantity: Quantity) -> Measured:
     parts = ranking.within_tasks(data)
     scores, _ = ranking.averages(data)
     with np.errstate(invalid="ignore"):
-        means = _means(scores)
+        means = row_means(scores)
     mean = {name: float(x) for name, x in zip(data.encodings, means, strict=True) if np.isfinite(x)}
     at = {name: n for n, name in enumerate(data.encodings)}
     ranked = set(key.board.ranking.data.encodings)
@@ -142,13 +142,6 @@ def _measured(key: _Once, quantity: Quantity) -> Measured:
     of_cell = data.names["task"].to_numpy()
     tasks = {name: frozenset(of_cell[data.has_cell[n]].tolist()) for name, n in at.items()}
     return Measured(data.encodings, mean, ranking.without_p(ranking.pairs(data, parts), preview), at, tasks)
-
-
-def _means(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means over seeds (E,), NaN where an encoding has none."""
-    has = np.isfinite(scores)
-    total = np.where(has, scores, 0.0).sum(axis=1)
-    return np.divide(total, has.sum(axis=1), out=np.full(len(scores), np.nan), where=has.any(axis=1))
 
 
 def _rows(board: Board, phase: str) -> pd.DataFrame:

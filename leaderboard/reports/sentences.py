@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 
 from pebench.leaderboard.board import Board
-from pebench.leaderboard.ranking import FEWEST, LEVEL
+from pebench.leaderboard.ranking import FEWEST, LEVEL, holm
 from pebench.leaderboard.reports import claims, published, quantities, variants
 from pebench.leaderboard.reports.published import AT, BEYOND
 from pebench.leaderboard.reports.quantities import (
@@ -247,7 +247,7 @@ def _gaps(
     ]
     if len(gaps) < len(pairs):
         return None
-    corrected = claims.holm(np.array([gap.p for gap in gaps], float))
+    corrected = holm(np.array([gap.p for gap in gaps], float))
     return list(zip(gaps, corrected.tolist(), strict=True))
 
 

@@ -6,7 +6,7 @@ from scipy import special
 
 from pebench.leaderboard import ranking
 from pebench.leaderboard.board import Board
-from pebench.leaderboard.reports.claims import Pair, gaps, holm, signed, verdict
+from pebench.leaderboard.reports.claims import Pair, gaps, signed, verdict
 from pebench.leaderboard.reports.published import AT, BEYOND
 from pebench.leaderboard.reports.quantities import ALL, Quantity, measured, on_other_processors, scope
 
@@ -73,7 +73,7 @@ def judged(board: Board) -> pd.DataFrame:
     """
     keys = ["about", "first", "second"]
     parts = {name: paired(board, quantity).set_index(keys) for name, quantity in PHASES.items()}
-    corrected = holm(np.concatenate([frame["p"].to_numpy(float) for frame in parts.values()]))
+    corrected = ranking.holm(np.concatenate([frame["p"].to_numpy(float) for frame in parts.values()]))
     start = 0
     columns: dict[str, pd.Series] = {}
     for name, frame in parts.items():

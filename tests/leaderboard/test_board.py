@@ -870,3 +870,22 @@ def test_a_newer_version_opens_first_once_it_can_answer():
 def test_a_name_that_is_no_path_is_told(text: str) -> None:
     with pytest.raises(BoardError, match="is no folder"):
         folder_named(text)
+
+
+def test_costs_of_fewer_lengths_than_ropes_are_told(tmp_path):
+    records = Sweep({"rope": 1.0, "alibi": 2.0, "learned_ape": 3.0}, lengths=(64, 256)).records()
+
+    def only(record: Record) -> Record:
+        rows = tuple(row for row in record.rows if row.condition.get("length") == 64)
+        short = record.task == "throughput" and record.encoding == "learned_ape"
+        return replace(record, rows=rows) if short else record
+
+    (note,) = [
+        n
+        for n in board_of(list(map(only, records)), "QUICK", {"QUICK": 1}, []).notes
+        if n.startswith("A cost is the mean")
+    ]
+    assert note.endswith("Some have costs of fewer, at 64 tokens alone: learned_ape.")
+    assert not [
+        n for n in board_of(records, "QUICK", {"QUICK": 1}, []).notes if n.startswith("A cost is the mean")
+    ]
