@@ -108,6 +108,8 @@ def _task_notes(result: ranking.Ranking) -> list[str]:
         )
     if firsts := _firsts(result):
         notes.append(firsts)
+    if alike := _orders_alike(result):
+        notes.append(alike)
     share = ranking.influence(result).dropna().sort_values(ascending=False)
     if len(share) > 1:
         parts = ", ".join(f"{family} {part:.0%}" for family, part in share.items())
@@ -123,6 +125,17 @@ def _firsts(result: ranking.Ranking) -> str:
         return ""
     said = "; ".join(f"{', '.join(names)} by {WAYS[order]}" for order, names in found.items())
     return f"The first place depends on the way to aggregate tasks: {said}."
+
+
+def _orders_alike(result: ranking.Ranking) -> str:
+    """How far the order by the mean is that by other ways to aggregate tasks; of two rows nothing is said."""
+    places = ranking.places(result)
+    mean = places.pop("mean") if "mean" in places else None
+    if mean is None or len(mean) < 3 or not len(places.columns):
+        return ""
+    taus = {order: ranking.tau(mean.to_numpy(float), places[order].to_numpy(float)) for order in places}
+    said = " and ".join(f"{tau:+.2f} with the order by {WAYS[order]}" for order, tau in taus.items())
+    return f"Order by the mean, {counted(len(mean), 'encoding')} with every task: Kendall's tau is {said}."
 
 
 def _model_notes(result: ranking.Ranking) -> list[str]:

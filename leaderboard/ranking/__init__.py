@@ -65,6 +65,7 @@ from pebench.leaderboard.ranking.orders import influence as influence
 from pebench.leaderboard.ranking.orders import other_orders as other_orders
 from pebench.leaderboard.ranking.orders import places as places
 from pebench.leaderboard.ranking.orders import task_scores as task_scores
+from pebench.leaderboard.ranking.orders import tau as tau
 from pebench.leaderboard.ranking.orders import whole as whole
 from pebench.leaderboard.ranking.ranks import MIN_COVERAGE as MIN_COVERAGE
 from pebench.leaderboard.ranking.ranks import PREVIEW as PREVIEW

@@ -42,8 +42,9 @@ METHOD = f"""
     instead, if there are {FEWEST} or more.
 13. **Influence.** Equal weights are not equal influence: families with larger differences decide more. The board's
     notes print each family's share of the variance. Other orders: `pebench board --order standardised`, and
-    `median-rank`. Each has the intervals and P(best) of the same draws. The columns *learns*, *at L*, *beyond* and
-    *keeps* order the rows as well: `--order keeps`.
+    `median-rank`. Each has the intervals and P(best) of the same draws, and a note gives its agreement with the mean.
+    Ranks keep to the mean: a row's mean stays as it is when another encoding joins the board, and its standardised
+    score does not. The columns *learns*, *at L*, *beyond* and *keeps* order the rows as well: `--order keeps`.
 14. **Processors.** Another kind of processor rounds differently and trains another model from the same seed. A record
     is *verified* if it came out equal or within tolerance, or, on another kind, within seed spread.
 """

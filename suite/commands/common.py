@@ -81,6 +81,16 @@ def shown_folder(path: str | Path) -> Path:
     return folder_named(text) if text == "published" and not os.path.isdir(text) else expanded(text)
 
 
+def text_place(path: str | Path) -> Path:
+    """The place of a text, which each run reads anew. BadParameter for a pipe or a device, which can be read once."""
+    place = expanded(path)
+    if place.exists() and not place.is_file() and not place.is_dir():
+        raise typer.BadParameter(
+            f"{path} is no file or folder, and every run reads the text anew; write it to a file"
+        )
+    return place
+
+
 PATH: dict[str, Any] = {"parser": expanded, "metavar": "PATH"}
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 ProfileName = Annotated[
@@ -107,7 +117,7 @@ Corpus = Annotated[
     typer.Option(
         help="Your own text instead of books-v1: a file, or a folder of .txt files. Tasks of tokens read a folder that "
         "`pebench data tokenise` wrote.",
-        **PATH,
+        **{**PATH, "parser": text_place},
     ),
 ]
 TheirEncoding = Annotated[

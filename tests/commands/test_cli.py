@@ -475,6 +475,16 @@ def test_what_another_command_is_for_is_told(
     assert [file.name for file in tmp_path.iterdir()] == ["my_idea.py"]
 
 
+@pytest.mark.parametrize("place", ["pipe", "/dev/zero", "/dev/null"])
+def test_a_text_that_can_be_read_once_is_refused(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    assert exit_code(monkeypatch, "run", "-e", "rope", "-t", "language", "--corpus", place) == 2
+    assert "write it to a file" in re.sub(r"[\s│]+", " ", capsys.readouterr().err)
+
+
 def test_published_names_the_published_records(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

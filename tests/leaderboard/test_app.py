@@ -831,3 +831,9 @@ def test_a_link_leads_to_the_same_records(monkeypatch, folder, tmp_path):
     assert "profile=QUICK" in row["href"]
     usual = opened(monkeypatch, folder, "overview")
     assert "records=" not in table_of(usual)["rows"][0]["href"]
+
+
+def test_a_folder_with_the_dividing_sign_in_its_name_is_shown(monkeypatch, tmp_path):
+    page = opened(monkeypatch, write_sweep(tmp_path / "a:b", {"rope": 1.0, "fox": 6.0}), "overview")
+    assert not page.error
+    assert "fox" in said(page) or any("fox" in str(table) for table in tables_of(page))

@@ -889,3 +889,14 @@ def test_costs_of_fewer_lengths_than_ropes_are_told(tmp_path):
     assert not [
         n for n in board_of(records, "QUICK", {"QUICK": 1}, []).notes if n.startswith("A cost is the mean")
     ]
+
+
+def test_the_other_orders_agreement_with_the_mean_is_told(tmp_path):
+    skills = {"rope": 1.0, "fox": 3.0, "alibi": 9.0}
+    (note,) = [n for n in make_board(write_sweep(tmp_path, skills)).notes if "Kendall's tau" in n]
+    assert note == (
+        "Order by the mean, 3 encodings with every task: Kendall's tau is +1.00 with the order by standardised scores "
+        "and +1.00 with the order by median rank."
+    )
+    pair = make_board(write_sweep(tmp_path / "two", dict(list(skills.items())[:2])))
+    assert not [n for n in pair.notes if "Kendall's tau" in n]

@@ -720,3 +720,10 @@ def test_a_row_that_beats_its_leader_is_in_its_tier():
     p = np.ones((2, 2))
     p[1, 0] = 0.001
     assert ranking.tiers(range(2), p) == {0: 1, 1: 1}
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=9))
+def test_tau_is_that_of_scipy(pairs):
+    a, b = np.array(pairs, float).T
+    theirs = stats.kendalltau(a, b).statistic
+    assert ranking.tau(a, b) == pytest.approx(theirs, nan_ok=True)
