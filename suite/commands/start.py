@@ -199,7 +199,7 @@ def check(
             checks = made()
             walks = kernels_equal_their_definition(cls) if all(c.passed for c in checks) else None
             checks += [walks] if walks else []
-        demand_room(checks)
+    demand_room(checks)
     failed = [c for c in checks if not c.passed]
     if as_json:
         rows = [
