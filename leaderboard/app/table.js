@@ -169,6 +169,7 @@ export default function show({ data, parentElement, setTriggerValue, setStateVal
         cell.append(make("span", "title", row.title));
         cell.title = row.title;
       } else cell.textContent = row[`${column.key}-text`] ?? shown(row[column.key], column);
+      if (row[`${column.key}-ends`]) cell.append(make("span", "ends", row[`${column.key}-ends`]));
       if (data.plain) cell.dataset.label = column.title;
       line.append(cell);
     }

@@ -373,10 +373,7 @@ def overview(site: Site) -> Page:
         f"<p class=facts>{html.escape(views.news(board, site.version))}</p>",
     )
     ranking_table(page, "overview", board)
-    page.add(
-        "<p class=facts>Shaded bands are tiers: nothing in a tier is separable from its leader. Scores run from 0 "
-        "(without reading the input) to 1 (an oracle); cost is the time of a training step over RoPE's.</p>"
-    )
+    page.add(f"<p class=facts>{rows.CAPTION}</p>")
     page.add("<h2>Scores with 95 % intervals</h2>")
     page.figure(
         "scores",

@@ -790,6 +790,10 @@ def test_what_the_longest_length_bounds_is_marked_and_so_are_missing_tasks(tmp_p
     assert rows["fox"]["keeps-text"].endswith("+")
     assert rows["alibi"]["learns-text"].endswith("%*")
     assert "learns-text" not in rows["fox"]
+    fox = entry(there, "fox")
+    assert rows["fox"]["beyond-ends"] == f"{fox.beyond.low:.2f}–{fox.beyond.high:.2f}"
+    assert rows["fox"]["keeps-ends"] == f"{fox.keeps.low:.1f}–{fox.keeps.high:.1f}"
+    assert rows["alibi"]["at_length-ends"] is None  # a family is missing
     wider = write_sweep(tmp_path / "wider", {"rope": 0.1, "fox": 60.0}, seeds=2, profile="STANDARD")
     fox = entry(make_board(wider), "fox")  # the profile has tasks that this folder has not
     assert (fox.keeps.marks, fox.learns.marks) == ("+*", "*")

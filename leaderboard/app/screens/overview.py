@@ -42,10 +42,7 @@ def show() -> None:
     if table.empty:
         st.info("No encoding passes these filters.")
         return
-    st.caption(
-        "Shaded bands are tiers: nothing in a tier is separable from its leader. Scores run from 0 (without reading "
-        "the input) to 1 (an oracle); cost is the time of a training step over RoPE's."
-    )
+    st.caption(rows.CAPTION)
     download(table, "overview")
     st.subheader("Scores with 95 % intervals")
     draw(figures.scores(table), "overview", measured=views.scale(board))
