@@ -34,7 +34,8 @@ def interval(part: Interval | Entry | None, hollow: bool = False) -> Data | None
 
 CAPTION = (
     "Shaded bands are tiers: nothing in a tier is separable from its leader. Scores run from 0 (without reading the "
-    "input) to 1 (an oracle). Beside or below them stand 95 % intervals. Cost is the time of a training step over RoPE's."
+    "input) to 1 (an oracle). Beside or below them stand 95 % intervals. Cost is the time of a training step over "
+    "RoPE's."
 )
 
 
