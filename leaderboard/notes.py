@@ -128,11 +128,14 @@ def _firsts(result: ranking.Ranking) -> str:
 
 
 def _orders_alike(result: ranking.Ranking) -> str:
-    """How far the order by the mean is that by other ways to aggregate tasks; of two rows nothing is said."""
+    """How far the order by the mean is that by other ways to aggregate tasks.
+
+    Nothing is said of two rows, or of one family of tasks, where all ways are one.
+    """
     places = ranking.places(result)
-    mean = places.pop("mean") if "mean" in places else None
-    if mean is None or len(mean) < 3 or not len(places.columns):
+    if "mean" not in places or len(places) < 3 or result.families["task_family"].nunique() < 2:
         return ""
+    mean = places.pop("mean")
     taus = {order: ranking.tau(mean.to_numpy(float), places[order].to_numpy(float)) for order in places}
     said = " and ".join(f"{tau:+.2f} with the order by {WAYS[order]}" for order, tau in taus.items())
     return f"Order by the mean, {counted(len(mean), 'encoding')} with every task: Kendall's tau is {said}."
