@@ -221,15 +221,15 @@ def _tracks_of(
     return extension.make_tracks([folder_named(folder) for folder in folders], profile)
 
 
-def trend(quantity: str) -> Trend:
-    """The trend over the sizes in the folders of the board. TrendError where there is one size."""
+def trend(quantity: str, task: str = "") -> Trend:
+    """The trend over the sizes in the folders of the board, of one task or all. TrendError where there is one size."""
     folders, changed = st.session_state[links.SOURCES]
-    return _trend(folders, quantity, changed)
+    return _trend(folders, quantity, task, changed)
 
 
 @functools.lru_cache(maxsize=8)
-def _trend(folders: tuple[str, ...], quantity: str, changed: int) -> Trend:
-    return of_folder([folder_named(folder) for folder in folders], (), quantity)
+def _trend(folders: tuple[str, ...], quantity: str, task: str, changed: int) -> Trend:
+    return of_folder([folder_named(folder) for folder in folders], (), quantity, [task] if task else ())
 
 
 def here(profile: str | None = None) -> dict[str, str]:

@@ -29,7 +29,7 @@ from pebench.leaderboard.reports import claims, extension, sentences
 from pebench.leaderboard.reports.method import METHOD
 from pebench.leaderboard.reports.published import FILE, read
 from pebench.leaderboard.reports.submitting import SUBMIT
-from pebench.leaderboard.reports.trend import FAILS, STANDS, UNKNOWN, Trend, TrendError, of_folder
+from pebench.leaderboard.reports.trend import FAILS, STANDS, UNKNOWN, Trend, TrendError, by_task
 from pebench.leaderboard.reports.validity import Validity, validity
 from pebench.leaderboard.reports.verdicts import verdict
 from pebench.suite.results.record import Unreadable
@@ -46,7 +46,6 @@ MENU = {
     "method.html": "How ranks work",
     "submit.html": "Submit",
 }
-QUANTITIES = {"At L": "at_length", "Beyond L": "beyond"}  # of the trend over sizes
 MISSING = "404.html"
 NAME = "title: pebench leaderboard"
 SPACE = f"""---
@@ -626,12 +625,10 @@ def method_curves(page: Page, name: str, track: extension.Track) -> None:
 
 
 def of_sizes(records: Sequence[Path]) -> dict[str, Trend]:
-    """The trend over the sizes of models, by the title of its quantity; empty where there is one size."""
-    found = {}
-    for title, quantity in QUANTITIES.items():
-        with suppress(TrendError):
-            found[title] = of_folder(records, of=quantity)
-    return found
+    """The trend over the sizes of models, by the titles of quantity and task; empty where there is one size."""
+    with suppress(TrendError):
+        return {f"{title}, {task}": found for (title, task), found in by_task(records).items()}
+    return {}
 
 
 def sizes(trends: Mapping[str, Trend]) -> Page:

@@ -146,6 +146,7 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "controls": ("docs/standard2.md", lambda: gates.controls(board())),
     "trials": ("docs/standard2.md", rules.trial_table),
     "trend": ("docs/standard2.md", lambda: trend.published("STANDARD_2", "LARGE")),
+    "sizes": ("docs/standard2.md", lambda: trend.gates("STANDARD_2", "LARGE")),
     "evaluation": ("docs/speed.md", lambda: evaluation.to_markdown(records(), FIRST, PROFILE)),
     "recipes": ("docs/standard.md", recipes.to_markdown),
     "notes": ("docs/standard.md", lambda: bullets(notes.on_tasks(board(FIRST)))),

@@ -7,7 +7,7 @@ verdict.
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from pebench.leaderboard.about import PUBLISHED
 from pebench.leaderboard.board import reading
 from pebench.leaderboard.columns import number
 from pebench.leaderboard.table import run_table, score_table
+from pebench.suite.results.metrics import counted
 from pebench.suite.results.record import Record, newest
 
 STANDS, FAILS, UNKNOWN = "stands", "does not carry over", "unknown"
@@ -77,8 +78,10 @@ class Trend(NamedTuple):
         )
 
 
-def trend(profiles: Mapping[str, Sequence[Record]], of: str = "score") -> Trend:
+def trend(profiles: Mapping[str, Sequence[Record]], of: str = "score", wanted: Collection[str] = ()) -> Trend:
     """Compare the sizes on the tasks and conditions that all profiles have; `of` is one of ranking.QUANTITIES.
+
+    Where tasks are `wanted`, on these alone.
 
     A pair is compared on conditions that both encodings have at every size. A task in which one of the two has fewer
     than two seeds at some size is left out, where another remains. A difference has its 95 % interval over seeds.
@@ -98,6 +101,9 @@ def trend(profiles: Mapping[str, Sequence[Record]], of: str = "score") -> Trend:
     alike = {task for task, _ in set.intersection(*map(recipes, profiles.values()))}
     if not alike:
         raise TrendError("the profiles have no task with the same training length, steps and tokens")
+    if absent := sorted(set(wanted) - alike):
+        raise TrendError(f"no trend of the task {absent[0]!r}; there are: {', '.join(sorted(alike))}")
+    alike = alike & set(wanted) or alike
     table = {name: score_table(records) for name, records in profiles.items()}
     common, at_length = (
         set.intersection(*(_counted(s[s["task"].isin(alike)], kind) for s in table.values()))
@@ -316,7 +322,9 @@ def _spanned(value: float, low: float, high: float) -> str:
     return f"{value:+.3f}" + (f" ({low:+.3f} to {high:+.3f})" if np.isfinite(low) else "")
 
 
-def of_folder(records: Sequence[Path], profiles: Sequence[str] = (), of: str = "score") -> Trend:
+def of_folder(
+    records: Sequence[Path], profiles: Sequence[str] = (), of: str = "score", wanted: Collection[str] = ()
+) -> Trend:
     """The trend of records folders. Without profiles: the group of profiles with most tasks of an equal RECIPE.
 
     TrendError where there is no such group.
@@ -338,9 +346,9 @@ def of_folder(records: Sequence[Path], profiles: Sequence[str] = (), of: str = "
             + (f"; make some with `pebench run --profile {absent[0]}`" if about.tasks(absent[0]) else "")
         )
     if profiles:
-        return trend({name: by_profile[name] for name in profiles}, of)
+        return trend({name: by_profile[name] for name in profiles}, of, wanted)
     if found := groups(by_profile):
-        return trend({name: by_profile[name] for name in found[0]}, of)
+        return trend({name: by_profile[name] for name in found[0]}, of, wanted)
     raise TrendError(
         "no two profiles here train a common task alike and differ in their models' sizes; "
         "make some with `pebench run --profile STANDARD_2` and `pebench run --profile LARGE`"
@@ -348,14 +356,47 @@ def of_folder(records: Sequence[Path], profiles: Sequence[str] = (), of: str = "
 
 
 def published(*profiles: str) -> str:
-    """The trend of the published records at L and beyond L, or the records that it lacks."""
+    """The trend of the published records, task by task, at L and beyond L; or the records that it lacks."""
     try:
-        return "\n\n".join(
-            f"**{title}.** {to_markdown(of_folder([PUBLISHED], profiles, of))}"
-            for of, title in (("at_length", "At L"), ("beyond", "Beyond L"))
-        )
+        found = by_task([PUBLISHED], profiles)
     except TrendError as e:
         return f"No trend yet: {e}."
+    return "\n\n".join(f"**{title}, `{task}`.** {to_markdown(part)}" for (title, task), part in found.items())
+
+
+def by_task(records: Sequence[Path], profiles: Sequence[str] = ()) -> dict[tuple[str, str], Trend]:
+    """The trend of each task alone, at L and beyond L: by the title of the quantity, and the task.
+
+    A quantity that the profiles have in no task is left out. TrendError where they have neither.
+    """
+    made, lacking = dict[tuple[str, str], Trend](), list[TrendError]()
+    for of, title in (("at_length", "At L"), ("beyond", "Beyond L")):
+        try:
+            for task in of_folder(records, profiles, of).tasks:
+                made[title, task] = of_folder(records, profiles, of, [task])
+        except TrendError as e:
+            lacking.append(e)
+    if not made:
+        raise lacking[0]
+    return made
+
+
+def gates(*profiles: str) -> str:
+    """Markdown: in each task of the profiles, how many runs pass the gate, and of how many encodings."""
+    runs = {
+        name: run_table([r for r in reading(PUBLISHED).records if r.profile == name]) for name in profiles
+    }
+    lines = [f"| task | {' | '.join(profiles)} |", "|---" * (len(profiles) + 1) + "|"]
+    for task in [t.name for t in about.tasks(profiles[0]) if t.context]:
+        cells = []
+        for frame in runs.values():
+            own = frame[frame["task"] == task].dropna(subset="learned")
+            passed = f"{int(own['learned'].sum())} of {counted(len(own), 'run')}"
+            cells.append(
+                f"{passed}, {counted(own['encoding'].nunique(), 'encoding')}" if len(own) else "no record"
+            )
+        lines.append(f"| `{task}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 APART = 1.5  # least ratio of the parameters of two sizes

@@ -170,6 +170,10 @@ def show_trend(
         Literal["score", "at_length", "beyond"],
         typer.Option(help="The scores to compare: all, at the training length, or beyond it."),
     ] = "score",
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option("--tasks", "-t", help="Compare on these tasks alone, with commas or -t again."),
+    ] = None,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
@@ -178,7 +182,8 @@ def show_trend(
     from pebench.leaderboard.reports.trend import of_folder, to_frame, to_json, to_markdown
 
     refuse_two_forms(json=as_json, csv=as_csv)
-    found = of_folder(sources(records, beside), [profile.upper() for profile in listed(profiles)], quantity)
+    chosen = [profile.upper() for profile in listed(profiles)]
+    found = of_folder(sources(records, beside), chosen, quantity, listed(tasks))
     if as_json:
         typer.echo(json.dumps(to_json(found), indent=1))
     elif as_csv:

@@ -217,6 +217,9 @@ def test_two_sizes_make_a_page_of_the_trend(monkeypatch, tmp_path):
     assert len(page.dataframe[0].value) == 11 * 10 // 2
     page.multiselect(key="pairs").set_value(["rope"]).run()
     assert len(page.dataframe[0].value) == 10
+    page.selectbox(key="of_task").set_value("copy").run()
+    assert "steps and tokens: copy." in said(page).replace("\\", "")
+    assert not page.error
 
 
 def test_an_encoding_without_a_score_is_told_in_the_comparison(monkeypatch, tmp_path):

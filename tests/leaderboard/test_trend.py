@@ -1,6 +1,7 @@
 """The trend over made records at two and three sizes, whose truth is known."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,17 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pebench.leaderboard.about import PUBLISHED
 from pebench.leaderboard.reports.trend import (
     FAILS,
     STANDS,
     UNKNOWN,
     TrendError,
+    by_task,
+    gates,
     groups,
     of_folder,
     to_markdown,
     trend,
 )
-from pebench.suite.results.record import Record, Row, write
+from pebench.leaderboard.table import run_table
+from pebench.suite.results.record import Record, Row, read_all, write
 from tests.in_process import exit_code
 
 
@@ -225,8 +230,31 @@ def test_the_command_finds_the_sizes_and_prints_the_pairs_or_the_remedy(
     assert told("--csv")[1].startswith(
         "better,worse,STANDARD_2,STANDARD_2_low,STANDARD_2_high,LARGE,LARGE_low,LARGE_high,slope,low,high,verdict,tasks\n"
     )
+    assert json.loads(told("--json", "-t", "sort")[1])["tasks"] == ["sort"]
+    code, _, error = told("-t", "copy,srot")
+    assert (code, "no trend of the task 'srot'; there are: copy, sort" in error) == (3, True)
     code, _, error = told("-p", "STANDARD_2,LARGR")
     assert (code, "no records of profile 'LARGR'" in error) == (3, True)
+
+
+def test_each_task_has_a_trend_of_its_own(tmp_path: Path) -> None:
+    for record in [*SMALL, *(r for r in LARGE if r.task == "copy" or r.encoding != "alibi")]:
+        write(record, tmp_path)
+    found = by_task([tmp_path])
+    assert list(found) == [(title, task) for title in ("At L", "Beyond L") for task in ("copy", "sort")]
+    assert len(found["At L", "copy"].pairs) == 3
+    assert verdicts(found["Beyond L", "sort"]) == {("fox", "rope"): STANDS}
+
+
+def test_the_page_counts_gates_at_each_size() -> None:
+    text = gates("STANDARD_2", "LARGE")
+    runs = [r for r in read_all(PUBLISHED)[0] if (r.profile, r.task) == ("LARGE", "language_ends")]
+    passed = sum(bool(run) for run in run_table(runs)["learned"])
+    many = len({r.encoding for r in runs})
+    assert re.search(
+        rf"`language_ends` \| \d+ of \d+ runs, \d+ encodings \| {passed} of {len(runs)} runs, {many} ", text
+    )
+    assert "| `sort` |" in text
 
 
 def test_profiles_of_nearly_one_size_are_no_two_sizes() -> None:

@@ -19,6 +19,7 @@ from pebench.leaderboard.reports.trend import FAILS, STANDS, UNKNOWN, TrendError
 from pebench.suite.results.metrics import counted
 
 VERDICTS = (STANDS, FAILS, UNKNOWN)
+EVERY = "all"  # tasks
 QUANTITIES = {"score": "all lengths", "at_length": "at L", "beyond": "beyond L"}
 
 
@@ -31,6 +32,9 @@ def show() -> None:
     )  # fmt: skip
     try:
         found = trend(quantity)
+        if len(found.tasks) > 1:
+            task = links.pick("Task", [EVERY, *found.tasks], "of_task")
+            found = found if task == EVERY else trend(quantity, task)
     except TrendError as e:
         st.info(plain(f"{e}."))
         return
