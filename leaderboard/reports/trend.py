@@ -329,6 +329,11 @@ def of_folder(
 
     TrendError where there is no such group.
     """
+    return trend(selected(records, profiles), of, wanted)
+
+
+def selected(records: Sequence[Path], profiles: Sequence[str] = ()) -> dict[str, list[Record]]:
+    """The records of these profiles, or of the largest group of profiles that can be compared, as in `of_folder`."""
     read = {folder: reading(folder).records for folder in records}
     published = {(r.profile, r.encoding) for r in read.get(PUBLISHED, ())}  # these are shown as published
     every = newest(
@@ -346,9 +351,9 @@ def of_folder(
             + (f"; make some with `pebench run --profile {absent[0]}`" if about.tasks(absent[0]) else "")
         )
     if profiles:
-        return trend({name: by_profile[name] for name in profiles}, of, wanted)
+        return {name: by_profile[name] for name in profiles}
     if found := groups(by_profile):
-        return trend({name: by_profile[name] for name in found[0]}, of, wanted)
+        return {name: by_profile[name] for name in found[0]}
     raise TrendError(
         "no two profiles here train a common task alike and differ in their models' sizes; "
         "make some with `pebench run --profile STANDARD_2` and `pebench run --profile LARGE`"
@@ -369,15 +374,17 @@ def by_task(records: Sequence[Path], profiles: Sequence[str] = ()) -> dict[tuple
 
     A quantity that the profiles have in no task is left out. TrendError where they have neither.
     """
+    chosen = selected(records, profiles)
     made, lacking = dict[tuple[str, str], Trend](), list[TrendError]()
+    tasks = set.intersection(*({r.task for r in of_one} for of_one in chosen.values()))
     for of, title in (("at_length", "At L"), ("beyond", "Beyond L")):
-        try:
-            for task in of_folder(records, profiles, of).tasks:
-                made[title, task] = of_folder(records, profiles, of, [task])
-        except TrendError as e:
-            lacking.append(e)
+        for task in sorted(tasks):
+            try:
+                made[title, task] = trend(chosen, of, [task])
+            except TrendError as e:
+                lacking.append(e)
     if not made:
-        raise lacking[0]
+        raise (lacking or [TrendError("the profiles have no task in common")])[0]
     return made
 
 

@@ -1,6 +1,7 @@
 """Commands on the way of a result from its author to the board."""
 
 import json
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -212,7 +213,7 @@ def reproduce_record(
     if mark:
         marks_of(mark)  # an unfit file is told before the run, not after it
     text = corpus.resolve() if corpus else None
-    screen = Console(stderr=True)
+    screen = Console(stderr=True, quiet=as_json and not sys.stderr.isatty())
     _, result, stated = reproduce(
         record,
         encoding or "",

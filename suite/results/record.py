@@ -58,20 +58,17 @@ class Score:
 
 @dataclass(frozen=True)
 class Row(Score):
-    """A score in a record: its metric is a known one and its numbers are possible. RecordError otherwise."""
+    """A score in a record: its metric is a known one and its numbers are finite. RecordError otherwise."""
 
     def __post_init__(self) -> None:
         value, floor, ceiling = self.value, self.floor, self.ceiling
         if self.metric not in METRICS:
             raise RecordError(f"unknown metric {self.metric!r}; add it to suite/results/metrics.py")
-        least, most = METRICS[self.metric].possible
         for name, number in (("value", value), ("floor", floor), ("ceiling", ceiling)):
             if number is None and name != "value":
                 continue
             if not _finite(number):
                 raise RecordError(f"{name} of {self.metric} is {number!r}, not a finite number")
-        if not least <= value <= most:
-            raise RecordError(f"value of {self.metric} is {value!r}, and possible are {least:g} to {most:g}")
         if (floor is None) != (ceiling is None) or (floor is not None and floor == ceiling):
             raise RecordError(f"{self.metric} has a floor and a different ceiling, or neither")
         if type(self.n) is not int or self.n < 1:
@@ -242,6 +239,12 @@ def from_json(text: str) -> Record:
         raise RecordError(f"unknown fields {sorted(unknown)}")
     try:
         rows = tuple(Row(**row) for row in data.pop("rows", ()))
+        for row in rows:
+            least, most = METRICS[row.metric].possible
+            if not least <= row.value <= most:
+                raise RecordError(
+                    f"value of {row.metric} is {row.value!r}, and possible are {least:g} to {most:g}"
+                )
         return Record(rows=rows, answers=tuple(data.pop("answers", ())), **data)
     except (TypeError, OverflowError) as e:  # an unknown field; an integer beyond all floats
         raise RecordError(str(e)) from e
