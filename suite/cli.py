@@ -1,7 +1,7 @@
 """The command line. It may import everything, but only inside the command that needs it: `--help` is quick.
 
 Exit codes: 0 fine, 1 a check failed, 2 wrong use, 3 something of the environment or the data is missing,
-4 part of a sweep failed or is being made by another, 130 interrupted.
+4 part of a sweep failed, 130 interrupted.
 """
 
 import sys

@@ -153,7 +153,7 @@ def run(
             "leaves",
             err=True,
         )
-    raise typer.Exit(4 if failed or others else 0)
+    raise typer.Exit(4 if failed else 0)
 
 
 def warn_of_hidden_input(chosen: list[str]) -> None:
