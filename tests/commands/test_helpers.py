@@ -91,7 +91,7 @@ def test_a_killed_helper_ends_its_run_alone(words: list[str], tmp_path: Path, ow
     assert set(made(records)) == {("rope", 0), ("rope", 1)}
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.walks)])
 def test_helpers_end_with_the_call(how: signal.Signals, words: list[str], tmp_path: Path) -> None:
     options = ["-m", f"{odd(tmp_path, STAND)},none", "--records", str(tmp_path / "records"), "--jobs", "2"]
     call = subprocess.Popen(

@@ -214,6 +214,7 @@ def test_the_examples_of_the_card_run(folder: Path) -> None:
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.walks
 def test_the_profile_that_the_board_shows_first_comes_first() -> None:
     older = [
         r for name in ("QUICK", "ABLATION") for r in Sweep({"rope": 1.0, "fox": 6.0}, profile=name).records()

@@ -60,6 +60,7 @@ def test_one_seed_carries_no_sentence() -> None:
     assert "0 encodings" in said[0]
 
 
+@pytest.mark.walks
 def test_each_sentence_names_its_lengths_and_seeds() -> None:
     for text in sentences.in_short(documents.board()) + sentences.in_short(documents.board(documents.FIRST)):
         assert re.search(r"\bL\b", text), text

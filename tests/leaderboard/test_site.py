@@ -324,6 +324,7 @@ def test_a_folder_of_something_else_stays_and_a_page_of_the_past_goes(tmp_path: 
     assert (out / "README.md").read_text() == "# Mine"
 
 
+@pytest.mark.walks
 def test_models_of_two_sizes_have_a_page(tmp_path: Path) -> None:
     for record in (*SMALL, *LARGE):
         write(record, tmp_path / "records")

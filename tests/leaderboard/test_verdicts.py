@@ -24,6 +24,7 @@ def board() -> Board:
     return made()
 
 
+@pytest.mark.walks
 def test_the_verdict_is_the_tests_of_the_ranking(board: Board) -> None:
     """For every pair of ranked encodings; whichever is named first."""
     r = board.ranking
