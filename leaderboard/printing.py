@@ -28,8 +28,12 @@ COLUMNS = {
 }
 
 
+class OrderError(BoardError):
+    """The name of no order."""
+
+
 def ordered(board: Board, order: str) -> Board:
-    """The board with its ranked rows in another order, and a note that says so. BoardError for an unknown one.
+    """The board with its ranked rows in another order, and a note that says so. OrderError for an unknown one.
 
     An order is one of ORDERS, or of a quantity in COLUMNS, the largest first. Tiers and ranks stay as by the mean: only
     its differences are tested in pairs. Rows without a place in the order follow. By a quantity these are the rows
@@ -38,7 +42,7 @@ def ordered(board: Board, order: str) -> Board:
     every = ORDERS | COLUMNS
     order = next((name for name in every if name.lower() == order.lower()), order)
     if order not in every:
-        raise BoardError(f"no order {order!r}; there are: {', '.join(every)}")
+        raise OrderError(f"no order {order!r}; there are: {', '.join(every)}")
     if order == ranking.ORDERS[0]:
         return board
     last = len(board.entries) + 1

@@ -33,9 +33,8 @@ def build(records: list[Record], folder: Path, version: str) -> dict[str, int]:
         name: rows for name, rows in tables(records).items() if len(rows)
     }  # no reader takes an empty file
     _demand_ours(folder)
-    write_whole(
-        folder / "README.md", card(made, version).encode()
-    )  # first: a call that is cut off is known by it
+    # First the card: by it a folder is known as ours, after a call that was cut off too.
+    write_whole(folder / "README.md", card(made, version).encode())
     for name in SCHEMAS.keys() - made.keys():
         (folder / "data" / f"{name}.parquet").unlink(missing_ok=True)
     for name, rows in made.items():

@@ -22,6 +22,11 @@ def console() -> Console:
     return screen if screen.is_terminal else Console(width=WIDE)
 
 
+def tell(line: str) -> None:
+    """Print a line of progress, beside the output."""
+    typer.echo(line, err=True)
+
+
 @contextmanager
 def uncollected() -> Iterator[None]:
     """No garbage collection: it takes a sixth of the time of large imports, and finds nothing in them."""

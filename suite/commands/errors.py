@@ -17,6 +17,7 @@ CODES = {
     "pebench.leaderboard.app.launch.LaunchError": MISSING,
     "pebench.leaderboard.export.tables.DatasetError": MISSING,
     "pebench.leaderboard.export.hub.PublishError": MISSING,
+    "pebench.leaderboard.printing.OrderError": WRONG,
     "pebench.encodings.registry.EncodingError": WRONG,
     "pebench.encodings.registry.UnknownName": WRONG,
     "pebench.suite.results.record.RecordError": WRONG,

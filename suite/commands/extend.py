@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pebench.suite.commands.common import AsJson, Corpus, ModelFolder, Records, listed, specs
+from pebench.suite.commands.common import AsJson, Corpus, ModelFolder, Records, listed, specs, tell
 
 if TYPE_CHECKING:
     from pebench.suite.extend.checkpoint import Checkpoint
@@ -167,11 +167,6 @@ def extend(
 def has_others(run: "Run", records: Path) -> bool:
     """Whether the folder has a record of this method, task and text whose scores depend on something else."""
     return any((records / run.path).parent.glob(f"{run.text}-*.json"))
-
-
-def tell(line: str) -> None:
-    """What users see of runs on their way."""
-    typer.echo(line, err=True)
 
 
 def search_divisors(checkpoint: "Checkpoint", factor: float, corpus: Path | None, as_json: bool) -> None:

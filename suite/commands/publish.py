@@ -13,6 +13,7 @@ from pebench.suite.commands.common import (
     Records,
     Shown,
     sources,
+    tell,
 )
 
 if TYPE_CHECKING:
@@ -83,9 +84,6 @@ def write_site(
 
     if url and not url.startswith(("https://", "http://")):
         raise typer.BadParameter(f"{url!r} is no web address; write it in full, as https://example.org/board")
-
-    def tell(line: str) -> None:
-        typer.echo(line, err=True)
 
     made = build_site(
         sources(records, beside), profile and profile.upper(), out, version("pebench"), url, tell

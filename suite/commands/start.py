@@ -21,6 +21,7 @@ from pebench.suite.commands.common import (
     Corpus,
     console,
     filled,
+    tell,
     uncollected,
 )
 
@@ -307,9 +308,6 @@ def prepare(
     from pebench.tasks.data.corpus import prepare as prepare_books
     from pebench.tasks.lm_eval import questions as harness_data
 
-    def tell(line: str) -> None:
-        typer.echo(line, err=True)
-
     if harness and smollm2:
         raise typer.BadParameter("--harness and --smollm2 are two downloads; give one at a time")
     if harness:
@@ -367,9 +365,6 @@ def tokenise(
     """Tokenise text into shards with GPT-2's encoding, in the GRAPE reference's format; a second call continues."""
     from pebench.tasks.data.tokens import MANIFEST, Source, identity
     from pebench.tasks.data.tokens import tokenise as write_shards
-
-    def tell(line: str) -> None:
-        typer.echo(line, err=True)
 
     try:
         write_shards(Source(source, name, revision, text), out, tokens, progress=tell)

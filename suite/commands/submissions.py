@@ -220,9 +220,9 @@ def reproduce_record(
         text,
         device,
         records or PUBLISHED,
-        partial(run_again, console=screen),
-        model,
-        screen,
+        rerun=partial(run_again, console=screen),
+        model=model,
+        console=screen,
     )
     if as_json:
         typer.echo(json.dumps(stated, indent=1))

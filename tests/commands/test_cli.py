@@ -25,6 +25,12 @@ from tests.made_records import write_sweep
 
 ROOT = Path(__file__).parents[2]
 PEBENCH = Path(sys.executable).with_name("pebench")
+MINE = (
+    (ROOT / "encodings/nope.py")
+    .read_text()
+    .replace('@register("nope")\n', "")
+    .replace("class NoPE", "class Mine")
+)
 
 
 def pebench(*words: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
@@ -406,9 +412,7 @@ def test_a_title_is_no_markup(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "mine.py"
-    text = (ROOT / "encodings/nope.py").read_text().replace('@register("nope")\n', "")
-    text = text.replace("class NoPE", "class Mine")
-    file.write_text(text.replace("    paper =", '    title = "a [/b] [log]"\n    paper =', 1))
+    file.write_text(MINE.replace("    paper =", '    title = "a [/b] [log]"\n    paper =', 1))
     assert exit_code(monkeypatch, "show", f"{file}") == 0
     assert "a [/b] [log]" in capsys.readouterr().out
 
@@ -512,8 +516,7 @@ def test_a_file_that_reads_the_machine_runs_with_a_note_and_is_not_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "mine.py"
-    text = (ROOT / "encodings/nope.py").read_text().replace('@register("nope")\n', "")
-    file.write_text("import os\n" + text.replace("class NoPE", "class Mine"))
+    file.write_text(f"import os\n{MINE}")
     monkeypatch.chdir(tmp_path)
     assert exit_code(monkeypatch, "run", "-p", "SMOKE", "-e", f"{file}", "-t", "sort", "--jobs", "1") == 0
     said = capsys.readouterr().err

@@ -380,19 +380,25 @@ worker.main()
 """
 
 
+def worked(code: str, cell: Cell, folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The exit status of a worker that runs this code in the place of its own, for a cell whose model is saved."""
+    with (folder / "log").open("w") as log, monkeypatch.context() as patched:
+        patched.setattr(local, "WORKER", ("-c", code))
+        worker = local.spawn(log)
+    assert worker.stdin
+    worker.stdin.write(local.order(cell, folder, save=True))
+    worker.stdin.flush()
+    status = worker.wait()
+    worker.communicate()
+    return status
+
+
 def test_a_training_that_was_killed_goes_on_to_an_equal_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cell = Cell("fox", "copy", "SMOKE", 0)
     sweep(tmp_path / "whole", [cell])
-    with (tmp_path / "log").open("w") as log, monkeypatch.context() as patched:
-        patched.setattr(local, "WORKER", ("-c", KILLED))
-        killed = local.spawn(log)
-    assert killed.stdin
-    killed.stdin.write(local.order(cell, tmp_path, save=True))
-    killed.stdin.flush()
-    assert killed.wait() == -signal.SIGKILL
-    killed.communicate()
+    assert worked(KILLED, cell, tmp_path, monkeypatch) == -signal.SIGKILL
     state = tmp_path / cell.place.with_suffix(".state")
     assert state.exists()
     sweep(tmp_path, [cell])
@@ -422,14 +428,7 @@ def test_a_measurement_that_fails_leaves_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cell = Cell("rope", "sort", "SMOKE", 0)
-    with (tmp_path / "log").open("w") as log, monkeypatch.context() as patched:
-        patched.setattr(local, "WORKER", ("-c", UNMEASURED))
-        worker = local.spawn(log)
-    assert worker.stdin
-    worker.stdin.write(local.order(cell, tmp_path, save=False))
-    worker.stdin.flush()
-    worker.wait()
-    worker.communicate()
+    worked(UNMEASURED, cell, tmp_path, monkeypatch)
     assert record_of(cell, tmp_path).outcome == "out of memory"
     steps = PROFILES["SMOKE"].plans["sort"].recipe.steps
     sweep(tmp_path, [cell], retry=True)
