@@ -66,6 +66,7 @@ def test_the_source_distribution_is_whole(built: Path) -> None:
     assert {"pyproject.toml", "README.md", "LICENSE"} <= names
 
 
+@pytest.mark.walks
 def test_the_wheel_is_whole_and_has_one_import_name(built: Path) -> None:
     (archive,) = built.glob("*.whl")
     with zipfile.ZipFile(archive) as wheel:

@@ -61,6 +61,7 @@ def measured(done: subprocess.CompletedProcess[str], folder: Path) -> Record:
     return found[0]
 
 
+@pytest.mark.walks
 def test_nothing_in_the_working_directory_is_imported(tmp_path: Path) -> None:
     for name in TAKEN:
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -263,7 +264,8 @@ runner.Sweep([cell], Path("r"), 1, 5, 2**32).run()
 """
 
 
-@pytest.mark.parametrize("who", some(["sweep and worker", "worker", "sweep"], "worker"))
+@pytest.mark.walks
+@pytest.mark.parametrize("who", ["sweep and worker", "worker", "sweep"])
 def test_a_run_that_is_suspended_is_not_timed_out(who: str, tmp_path: Path) -> None:
     command = [sys.executable, "-P", "-c", SUSPENDED]
     sweep = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)

@@ -143,6 +143,10 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "orders": ("docs/standard.md", lambda: machines.published_orders("QUICK_2", PUBLISHED)),
     "rates": ("docs/standard.md", lambda: rates.to_markdown(records())),
     "rules": ("docs/standard2.md", lambda: rules.published("STANDARD_2")),
+    "effort": (
+        "docs/standard2.md",
+        lambda: rates.effort_to_markdown(rates.of_trials(rules.published_trials("STANDARD_2"))),
+    ),
     "controls": ("docs/standard2.md", lambda: gates.controls(board())),
     "trials": ("docs/standard2.md", rules.trial_table),
     "trend": ("docs/standard2.md", lambda: trend.published("STANDARD_2", "LARGE")),

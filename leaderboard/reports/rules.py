@@ -259,6 +259,11 @@ def to_markdown(found: Iterable[Verdict]) -> str:
     return "\n".join([*lines, *(f"| ({v.rule}) | `{v.task}` | {said[v.met]} | {v.detail} |" for v in found)])
 
 
+def published_trials(profile: str) -> pd.DataFrame:
+    """The trials of the repository at a profile's sizes."""
+    return of_trials(TRIALS.read_text(encoding="utf-8"), profile)
+
+
 def published(profile: str) -> str:
     """The table of a profile, of the published records and trials."""
     records = newest(r for r in read_all(PUBLISHED)[0] if r.profile == profile)
@@ -268,7 +273,7 @@ def published(profile: str) -> str:
         if records
         else "no records yet"
     )
-    trials = of_trials(TRIALS.read_text(encoding="utf-8"), profile)
+    trials = published_trials(profile)
     said = [f"{profile}: {state}.", row_time(records), to_markdown(verdicts(records, trials, profile))]
     return "\n\n".join(filter(None, said))
 

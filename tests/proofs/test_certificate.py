@@ -82,7 +82,11 @@ def failed(name: str, cls: type[Encoding], checks: Iterable[CheckFunction]) -> l
     return [done for check in checks if not (done := run_check(check, name, cls, 0)).passed]
 
 
-@pytest.mark.parametrize("name", names())
+# A certificate of these takes several times as long as of any other.
+SLOW = {"asentmax", "dape", "dape_v2"}
+
+
+@pytest.mark.parametrize("name", some(names(), *sorted(set(names()) - SLOW)))
 def test_the_certificate_holds(name: str) -> None:
     assert not failed(*resolve(name), [check for check in UNCOMPILED if check not in FAR])
 
@@ -92,7 +96,9 @@ def test_the_certificate_holds_far_away_and_in_bfloat16(name: str) -> None:
     assert not failed(*resolve(name), FAR)
 
 
-@pytest.mark.parametrize("name", some(names(), *KINDS))
+@pytest.mark.parametrize(
+    "name", some(names(), "alibi", "canon", "cope", "fire", "fox", "grape_ap", "path", "randomized", "rope")
+)
 def test_it_compiles_whole(name: str) -> None:
     assert not failed(*resolve(name), [compiles_whole])
 

@@ -149,6 +149,7 @@ def test_a_run_waits_for_the_model_that_it_measures(tmp_path: Path) -> None:
     assert queue.take() not in (None, first)
 
 
+@pytest.mark.walks
 def test_the_driver_keeps_up_with_a_hundred_nodes_and_its_memory_does_not_grow(tmp_path: Path) -> None:
     """Fifty finished runs a second, in processor time: a driver has a processor of its own."""
     engine = Stand([f"n{i}" for i in range(100)], tmp_path)

@@ -335,6 +335,7 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
     return {key for key in before if before[key] != after[key]}
 
 
+@pytest.mark.walks
 def test_moves_and_tidying_change_nothing(
     tree: Path, ideas: dict[str, str], found: list[dict[str, str]]
 ) -> None:
@@ -407,6 +408,7 @@ CHANGES: list[tuple[str, str, str, set[str]]] = [
 ]
 
 
+@pytest.mark.walks
 def test_a_change_of_each_kind_of_file_makes_stale_what_depends_on_it(found: list[dict[str, str]]) -> None:
     before, *after = found
     of_ours = before.keys() - {spec for spec in before if ".py:" in spec}

@@ -134,6 +134,7 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path, name: str, t
     assert sorted(out.rglob("*")) == before
 
 
+@pytest.mark.walks
 @pytest.mark.usefixtures("books")
 def test_submit_continues_packs_compares_and_names_what_is_to_be_filled(tmp_path: Path) -> None:
     _, records, out = submitted(tmp_path)
