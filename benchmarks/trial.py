@@ -13,12 +13,12 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 import typer
 
-from pebench.encodings.registry import resolve
+from pebench.encodings.registry import UnknownName, resolve
 from pebench.suite.experiment.measure import function, gate, measure
 from pebench.suite.experiment.profiles import Plan, profile_named
 from pebench.suite.experiment.training import Recipe, train
@@ -53,18 +53,20 @@ def main(
     """
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)
-    subject = make(task)
-    assert isinstance(subject, Task), f"{task} trains nothing; there are: {', '.join(TASKS)}"
-    grid = tuple(float(multiple) for multiple in multiples.split(","))
-    plan = Plan(layers, width, heads, Recipe(length, steps, tokens, rate), grid, examples)
-    if profile:
-        plans = profile_named(profile).plans
-        if task not in plans:
-            raise typer.BadParameter(f"{profile} has no {task}; it has {', '.join(plans)}")
-        plan = scaled(plans[task], times, faster)
+    try:
+        subject = trained_task(task)
+        cls = resolve(encoding)[1]
+        grid = tuple(float(multiple) for multiple in multiples.split(","))
+        plan = Plan(layers, width, heads, Recipe(length, steps, tokens, rate), grid, examples)
+        if profile:
+            plan = scaled(plan_of(profile, task), times, faster)
+        if json_file:  # before an hour of training, not after it
+            json_file.open("a").close()
+    except (ValueError, OSError) as e:
+        raise typer.BadParameter(str(e)) from e
     recipe = plan.recipe
     start = time.process_time()
-    lm = LM(plan.size(subject.vocab), resolve(encoding)[1], subject.context(recipe.length), seed)
+    lm = LM(plan.size(subject.vocab), cls, subject.context(recipe.length), seed)
     trained = train(lm, subject, recipe, seed)
     model = function(lm, torch.device("cpu"))
     row = gate(subject, model, subject.conditions(recipe.length, (1,)), plan.examples)
@@ -91,6 +93,22 @@ def main(
         }
         with open(json_file, "a", encoding="utf-8") as file:
             file.write(json.dumps(said) + "\n")
+
+
+def trained_task(name: str) -> Task:
+    """The task of this name. UnknownName where there is none, or where it trains nothing."""
+    trained = [known for known, cls in TASKS.items() if issubclass(cls, Task)]
+    if name not in trained:
+        raise UnknownName("task that trains", name, trained)
+    return cast(Task, make(name))
+
+
+def plan_of(profile: str, task: str) -> Plan:
+    """The plan of a task in a profile. UnknownName where either does not exist."""
+    plans = profile_named(profile).plans
+    if task not in plans:
+        raise UnknownName(f"task of {profile}", task, list(plans))
+    return plans[task]
 
 
 def scaled(plan: Plan, times: float, faster: float) -> Plan:

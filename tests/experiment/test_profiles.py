@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
-from benchmarks.trial import scaled
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from benchmarks.trial import main, scaled
 from pebench.encodings.registry import resolve
 from pebench.leaderboard.ranking import FEWEST
 from pebench.suite.experiment.profiles import LARGE, PROFILES, QUICK, QUICK_2, STANDARD_2, Profile
@@ -71,3 +75,21 @@ def test_the_quick_board_has_the_two_seeds_that_a_tier_needs_and_costs_no_more_t
     assert QUICK_2.seeds >= FEWEST
     assert tokens(QUICK_2) < tokens(QUICK)
     assert "--profile QUICK_2" in (Path(__file__).parents[2] / "Makefile").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("throughput", "rope"), "no task that trains"),
+        (("copy", "rop"), "did you mean 'rope'"),
+        (("copy", "rope", "--profile", "STANDARD_2"), "no task of STANDARD_2 'copy'"),
+        (("copy", "rope", "--multiples", "1,x"), "'x'"),
+        (("copy", "rope", "--json", "none/of/these.jsonl"), "No such file"),
+    ],
+)
+def test_a_trial_refuses_what_it_cannot_do_before_it_trains(words: tuple[str, ...], said: str) -> None:
+    app = typer.Typer()
+    app.command()(main)
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.replace("│", " ").split())
