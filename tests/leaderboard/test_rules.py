@@ -278,9 +278,11 @@ CITED = [
 def test_the_page_cites_what_the_trials_found(
     task: str, encoding: str, length: int, steps: int, gate: float | None, loss: float | None
 ) -> None:
-    trials = map(json.loads, rules.TRIALS.read_text(encoding="utf-8").splitlines())
+    rate = 6e-3 if task == "flipflop_error" else 4e-3  # of the profile; the first trial with it is cited
+    every = map(json.loads, rules.TRIALS.read_text(encoding="utf-8").splitlines())
+    trials = (t for t in every if t["rate"] == rate and t["width"] == 96)
     run = (task, encoding, length, steps, 0)
-    (t,) = (t for t in trials if (t["task"], t["encoding"], t["length"], t["steps"], t["seed"]) == run)
+    t = next(t for t in trials if (t["task"], t["encoding"], t["length"], t["steps"], t["seed"]) == run)
     page = (rules.TRIALS.resolve().parents[1] / "docs" / "standard2.md").read_text(encoding="utf-8")
     prose = page.partition("## The trend")[0]
     for cited, found in ((gate, t["gate"]), (loss, t["loss"])):
