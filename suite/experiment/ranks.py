@@ -6,6 +6,7 @@ and shares of parameters, gradients and moments are its FSDP2.
 """
 
 import contextlib
+import gc
 import json
 import os
 import shutil
@@ -22,7 +23,7 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as checkpoints
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.functional import cross_entropy
@@ -77,6 +78,7 @@ class Team:
     sharing: Sharing
     rank: int
     device: torch.device
+    mesh: DeviceMesh | None = None
 
     def train(
         self,
@@ -102,6 +104,21 @@ class Team:
 
         return train(lm, task, recipe, seed, tick, resume, stepper)
 
+    def weights(
+        self,
+        lm: LM,
+        task: Task,
+        recipe: Recipe,
+        seed: int,
+        tick: Callable[[int], None],
+        folder: Path,
+        run: str,
+    ) -> tuple[dict[str, Tensor], Trained, RunFacts]:
+        """Train with a saved state; the whole weights, and what a record says of earlier ranks."""
+        state = SharedResume(folder, run, team=self)
+        done = self.train(lm, task, recipe, seed, tick, state)
+        return self.whole(lm), done, {"ranks_before": state.before} if state.before else {}
+
     def replica(self, loss: Loss) -> nn.Module:
         """The loss on every rank, with all parameters (DDP).
 
@@ -115,7 +132,7 @@ class Team:
 
     def shards(self, loss: Loss) -> nn.Module:
         """The loss on every rank, with a share of every parameter (FSDP2)."""
-        mesh = init_device_mesh(self.device.type, (self.sharing.ranks,))
+        self.mesh = mesh = self.mesh or init_device_mesh(self.device.type, (self.sharing.ranks,))
         for block in loss.lm.blocks:
             fully_shard(block, mesh=mesh)
         fully_shard(loss, mesh=mesh)
@@ -172,6 +189,15 @@ class Team:
             for name, x in lm.state_dict().items()
         }
 
+    def forget(self) -> None:
+        """Let go of the destroyed group, so that its threads end before the interpreter does.
+
+        DTensor's caches hold the mesh, and the mesh holds the group. A thread of gloo that then frees a tensor while
+        the interpreter ends aborts the process.
+        """
+        getattr(self.mesh, "_pg_registry", {}).clear()
+        gc.collect()  # modules of FSDP2 hold the group in cycles
+
     def agree(self, mine: T) -> T:
         """What rank 0 says."""
         box = [mine]
@@ -186,9 +212,11 @@ def joined(sharing: Sharing, device: torch.device) -> Iterator[Team]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
-    yield Team(sharing, rank, device)
+    team = Team(sharing, rank, device)
+    yield team
     dist.barrier()  # none leaves while another still reads
     dist.destroy_process_group()
+    team.forget()
 
 
 def train_together(
@@ -207,13 +235,9 @@ def train_together(
     `folder` keeps the state of the run of this identity.
     """
     with joined(sharing, device) as team:
-        lm = model().to(device)
-        state = SharedResume(folder, run, team=team)
-        done = team.train(lm, task, recipe, seed, tick, state)
-        weights = team.whole(lm)
+        weights, done, about = team.weights(model().to(device), task, recipe, seed, tick, folder, run)
     whole = model().to(device)
     whole.load_state_dict(weights)
-    about: RunFacts = {"ranks_before": state.before} if state.before else {}
     return whole, done, about
 
 

@@ -117,6 +117,16 @@ def test_a_training_goes_on_after_a_rank_was_killed_and_ends_in_the_same_bits(
     assert made(2, "other", run="another")[0]["before"] == []
 
 
+@pytest.mark.engines
+@pytest.mark.parametrize("sharded", [False, True], ids=["replicas", "shares"])
+def test_a_training_leaves_no_thread_that_frees_tensors_while_the_interpreter_ends(
+    sharded: bool, tmp_path: Path
+) -> None:
+    """Such a thread waits for Python's lock, is ended there, and takes the process along (SIGABRT)."""
+    said = answers(together(2, "left", folder=os.fspath(tmp_path), sharded=sharded))
+    assert [rank["threads"] for rank in said] == [0, 0]
+
+
 @pytest.mark.parametrize(("rows", "world", "micro"), [(7, 2, 2), (1, 3, None), (8, 4, 1), (5, 1, 3)])
 def test_every_row_is_passed_once_and_every_rank_passes_as_often(
     rows: int, world: int, micro: int | None

@@ -6,17 +6,19 @@ import math
 import os
 import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import torch
 
 from pebench.encodings.registry import resolve
 from pebench.suite.experiment import ranks
-from pebench.suite.experiment.ranks import Loss, SharedResume, Team, joined
+from pebench.suite.experiment.ranks import Loss, SharedResume, Team, joined, train_together
 from pebench.suite.experiment.sharing import Sharing
 from pebench.suite.experiment.training import Diverged, Recipe, train
 from pebench.suite.lm import precision
@@ -26,6 +28,7 @@ from pebench.tasks.base import Task
 
 RECIPE = Recipe(length=8, steps=12, tokens=256, learning_rate=6e-3)
 TASK = make("copy")
+CPU = torch.device("cpu")
 assert isinstance(TASK, Task)
 
 
@@ -96,6 +99,13 @@ def resumed(team: Team, folder: Path, stop: int, run: str) -> dict[str, object]:
     return {"loss": done.final_loss, "bits": hashlib.sha256(bits).hexdigest(), "before": state.before}
 
 
+def left(world: int, folder: Path, sharded: bool) -> dict[str, int]:
+    """How many threads, beside Python's, a training leaves behind."""
+    sharing = Sharing(world, sharded=sharded)
+    train_together(lambda: model("fox"), TASK, RECIPE, 0, lambda step: None, folder, "run", sharing, CPU)
+    return {"threads": psutil.Process().num_threads() - threading.active_count()}
+
+
 def main() -> None:
     what, rest = sys.argv[1], json.loads(sys.argv[2])
     warnings.simplefilter("error")
@@ -104,7 +114,10 @@ def main() -> None:
     precision.fast_bf16 = lambda device: False  # type: ignore[assignment]
     precision.fast_fp16 = lambda: False  # type: ignore[assignment]
     world = int(os.environ["WORLD_SIZE"])
-    with joined(Sharing(world, sharded=rest.get("sharded", False)), torch.device("cpu")) as team:
+    if what == "left":
+        print(json.dumps(left(world, Path(rest["folder"]), rest["sharded"])), flush=True)
+        return
+    with joined(Sharing(world, sharded=rest.get("sharded", False)), CPU) as team:
         said: object
         if what == "alike":
             ways = {name: Sharing(world, **way) for name, way in rest["ways"].items()}
