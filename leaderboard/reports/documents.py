@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
+
 from pebench.leaderboard.board import PUBLISHED, Board, Overall, make_board
 from pebench.leaderboard.printing import plain, to_markdown
 from pebench.leaderboard.ranking import FEWEST
@@ -29,6 +31,7 @@ from pebench.leaderboard.reports import (
     rules,
     seeds,
     sentences,
+    steps,
     trend,
     validity,
     variants,
@@ -44,6 +47,11 @@ PROFILE = SHOWN
 FIRST = "STANDARD"  # version 1, with more encodings, on a page of its own
 STAR = r"\*"  # in Markdown
 TOP = 20  # rows of the README's table
+
+
+def doubled() -> pd.DataFrame:
+    """The published trials of `STANDARD_2` with its steps and with twice as many."""
+    return steps.doubled(rules.published_trials("STANDARD_2"))
 
 
 @functools.cache
@@ -147,6 +155,9 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
         "docs/standard2.md",
         lambda: rates.effort_to_markdown(rates.of_trials(rules.published_trials("STANDARD_2"))),
     ),
+    "steps": ("docs/standard2.md", lambda: steps.to_markdown(doubled())),
+    "steps-short": ("README.md", lambda: steps.in_short(doubled(), "docs/standard2.md")),
+    "steps-in-short": ("docs/leaderboard.md", lambda: steps.in_short(doubled(), "standard2.md")),
     "controls": ("docs/standard2.md", lambda: gates.controls(board())),
     "trials": ("docs/standard2.md", rules.trial_table),
     "trend": ("docs/standard2.md", lambda: trend.published("STANDARD_2", "LARGE")),

@@ -86,14 +86,19 @@ def effort_to_markdown(frame: pd.DataFrame) -> str:
         f"| {name} | {row['tasks']:.0f} | {row['own']:.2f} | {row['best']:.2f} | {row['gained']:+.2f} |"
         for name, row in each.iterrows()
     ]
-    order, other = list(each.index), list(each.sort_values("best", ascending=False).index)
-    said = (
-        "The order of the two columns is the same."
-        if order == other
-        else f"By the second column the order is {', '.join(f'`{name}`' for name in other)}; "
-        f"Kendall's tau between the two is {ranking.tau(each['own'].to_numpy(), each['best'].to_numpy()):+.2f}."
+    return "\n".join([*lines, "", orders(each, "own", "best"), "", _table(frame)])
+
+
+def orders(each: pd.DataFrame, one: str, two: str) -> str:
+    """Whether two columns of scores order the encodings alike, in a sentence."""
+    first, second = (list(each.sort_values(column, ascending=False).index) for column in (one, two))
+    if first == second:
+        return "The order of the two columns is the same."
+    tau = ranking.tau(each[one].to_numpy(), each[two].to_numpy())
+    return (
+        f"By the second column the order is {', '.join(f'`{name}`' for name in second)}; "
+        f"Kendall's tau between the two is {tau:+.2f}."
     )
-    return "\n".join([*lines, "", said, "", _table(frame)])
 
 
 def to_markdown(records: Iterable[Record]) -> str:
