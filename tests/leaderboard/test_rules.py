@@ -291,6 +291,19 @@ def test_the_page_cites_what_the_trials_found(
             assert f"{cited:g}" in prose
 
 
+def test_the_page_cites_the_reference_that_more_steps_do_not_help() -> None:
+    gates = {
+        (t["steps"], t["seed"]): t["gate"]
+        for t in map(json.loads, rules.TRIALS.read_text(encoding="utf-8").splitlines())
+        if (t["task"], t["encoding"], t["rate"], t["width"]) == ("recall_again", "rope", 4e-3, 96)
+    }
+    page = (rules.TRIALS.resolve().parents[1] / "docs" / "standard2.md").read_text(encoding="utf-8")
+    once, twice = ([f"{gates[steps, seed]:.2f}" for seed in (0, 1)] for steps in (2400, 4800))
+    assert once == ["0.99"] * 2
+    cited = f"seeds 0 and 1 (0.99 both), and fails it after 4,800 ({' and '.join(twice)})"
+    assert cited in " ".join(page.split())
+
+
 def test_the_page_cites_the_gates_of_nope_in_language() -> None:
     of_nope = [
         r for r in read_all(PUBLISHED)[0]
