@@ -49,9 +49,10 @@ STAR = r"\*"  # in Markdown
 TOP = 20  # rows of the README's table
 
 
+@functools.cache
 def doubled() -> pd.DataFrame:
-    """The published trials of `STANDARD_2` with its steps and with twice as many."""
-    return steps.doubled(rules.published_trials("STANDARD_2"))
+    """The published trials of a profile's steps and of twice as many."""
+    return steps.doubled(rules.published_trials(steps.PROFILE))
 
 
 @functools.cache

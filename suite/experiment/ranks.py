@@ -104,21 +104,6 @@ class Team:
 
         return train(lm, task, recipe, seed, tick, resume, stepper)
 
-    def weights(
-        self,
-        lm: LM,
-        task: Task,
-        recipe: Recipe,
-        seed: int,
-        tick: Callable[[int], None],
-        folder: Path,
-        run: str,
-    ) -> tuple[dict[str, Tensor], Trained, RunFacts]:
-        """Train with a saved state; the whole weights, and what a record says of earlier ranks."""
-        state = SharedResume(folder, run, team=self)
-        done = self.train(lm, task, recipe, seed, tick, state)
-        return self.whole(lm), done, {"ranks_before": state.before} if state.before else {}
-
     def replica(self, loss: Loss) -> nn.Module:
         """The loss on every rank, with all parameters (DDP).
 
@@ -235,9 +220,14 @@ def train_together(
     `folder` keeps the state of the run of this identity.
     """
     with joined(sharing, device) as team:
-        weights, done, about = team.weights(model().to(device), task, recipe, seed, tick, folder, run)
+        lm = model().to(device)
+        state = SharedResume(folder, run, team=team)
+        done = team.train(lm, task, recipe, seed, tick, state)
+        weights = team.whole(lm)
+        del lm  # its modules hold the group, that `joined` lets go
     whole = model().to(device)
     whole.load_state_dict(weights)
+    about: RunFacts = {"ranks_before": state.before} if state.before else {}
     return whole, done, about
 
 

@@ -17,6 +17,7 @@ def tried(scores: dict[str, float], task: str = "sort", seed: int = 0, times: fl
 
 
 ONCE = {"rope": 0.2, "alibi": 0.8, "t5_bias": 0.4, "fox": 1.0, "nope": 0.6}
+MEANS = ["once", "twice"]
 TWICE = {"rope": 1.0, "alibi": 0.8, "t5_bias": 0.4, "fox": 0.9, "nope": 0.2}
 
 
@@ -30,16 +31,17 @@ def test_twice_the_steps_are_held_against_the_mean_over_seeds_and_the_last_trial
         ]
     )
     row = steps.doubled(trials).loc[("sort", "rope")]
-    assert row.tolist() == pytest.approx([0.2, 0.5])
+    assert row[["seeds once", "seeds twice"]].tolist() == [2, 1]
+    assert row[MEANS].tolist() == pytest.approx([0.2, 0.5])
 
 
 def test_a_seed_that_was_measured_at_some_lengths_alone_moves_no_other_length() -> None:
     trials = pd.concat(
         [tried({"rope": 0.2}), tried({"rope": 0.6}, seed=1)[:1], tried({"rope": 1.0}, times=2.0)]
     )
-    assert steps.doubled(trials).loc[("sort", "rope")].tolist() == pytest.approx([0.2, 0.5])
+    assert steps.doubled(trials).loc[("sort", "rope"), MEANS].tolist() == pytest.approx([0.2, 0.5])
     short = pd.concat([tried({"rope": 0.2}), tried({"rope": 1.0}, times=2.0)[:1]])
-    assert steps.doubled(short).loc[("sort", "rope")].tolist() == pytest.approx([0.2, 1.0])
+    assert steps.doubled(short).loc[("sort", "rope"), MEANS].tolist() == pytest.approx([0.2, 1.0])
 
 
 def test_the_references_means_are_of_tasks_that_have_all_of_them() -> None:
@@ -58,7 +60,8 @@ def test_the_references_means_are_of_tasks_that_have_all_of_them() -> None:
     assert "| rope | 2 | 0.10 | 0.50 | +0.40 |" in text
     assert "the order is `rope`, `fox`, `alibi`, `t5_bias`, `nope`; Kendall's tau" in text
     short = steps.in_short(frame, "standard2.md")
-    assert "twice the steps move the 5 references' means over 2 tasks by -0.20 to +0.40 ([" in short
+    assert "move the 5 references' mean scores over 2 tasks by -0.20 to +0.40 (`STANDARD_2`, " in short
+    assert "3 layers x 96; seeds: 1 with the profile's steps, 1 with twice as many; no interval)" in short
     assert (
         "order is `fox`, `alibi`, `nope`, `t5_bias`, `rope` after the profile's steps, and `rope`, `fox`"
         in short
