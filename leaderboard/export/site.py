@@ -29,7 +29,7 @@ from pebench.leaderboard.reports import claims, extension, sentences
 from pebench.leaderboard.reports.method import METHOD
 from pebench.leaderboard.reports.published import FILE, read
 from pebench.leaderboard.reports.submitting import SUBMIT
-from pebench.leaderboard.reports.trend import FAILS, STANDS, UNKNOWN, Trend, TrendError, by_task
+from pebench.leaderboard.reports.trend import FAILS, STANDS, UNKNOWN, Trend, TrendError, by_quantity
 from pebench.leaderboard.reports.validity import Validity, validity
 from pebench.leaderboard.reports.verdicts import verdict
 from pebench.suite.results.record import Unreadable
@@ -627,7 +627,7 @@ def method_curves(page: Page, name: str, track: extension.Track) -> None:
 def of_sizes(records: Sequence[Path]) -> dict[str, Trend]:
     """The trend over the sizes of models, by the titles of quantity and task; empty where there is one size."""
     with suppress(TrendError):
-        return {f"{title}, {task}": found for (title, task), found in by_task(records).items()}
+        return {f"{title}, {task}": found for (title, task), found in by_quantity(records).items()}
     return {}
 
 

@@ -7,6 +7,7 @@ records make. A part `<!-- name -->` ... `<!-- /name -->` lies in the file that 
 import functools
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -53,6 +54,14 @@ TOP = 20  # rows of the README's table
 def doubled() -> pd.DataFrame:
     """The published trials of a profile's steps and of twice as many."""
     return steps.doubled(rules.published_trials(steps.PROFILE))
+
+
+@functools.cache
+def sizes() -> dict[tuple[str, str], trend.Trend]:
+    """The published trend of each quantity; empty where there is none."""
+    with suppress(trend.TrendError):
+        return trend.by_quantity([PUBLISHED], ("STANDARD_2", "LARGE"))
+    return {}
 
 
 @functools.cache
@@ -161,7 +170,9 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "steps-in-short": ("docs/leaderboard.md", lambda: steps.in_short(doubled(), "standard2.md")),
     "controls": ("docs/standard2.md", lambda: gates.controls(board())),
     "trials": ("docs/standard2.md", rules.trial_table),
-    "trend": ("docs/standard2.md", lambda: trend.published("STANDARD_2", "LARGE")),
+    "trend": ("docs/standard2.md", lambda: trend.published(sizes())),
+    "trend-short": ("README.md", lambda: trend.in_short(sizes(), "docs/standard2.md")),
+    "trend-in-short": ("docs/leaderboard.md", lambda: trend.in_short(sizes(), "standard2.md")),
     "sizes": ("docs/standard2.md", lambda: trend.gates("STANDARD_2", "LARGE")),
     "evaluation": ("docs/speed.md", lambda: evaluation.to_markdown(records(), FIRST, PROFILE)),
     "recipes": ("docs/standard.md", recipes.to_markdown),

@@ -23,12 +23,13 @@ from pebench.leaderboard.table import run_table, score_table
 from pebench.suite.results.metrics import counted
 from pebench.suite.results.record import Record, newest
 
-STANDS, FAILS, UNKNOWN = "stands", "does not carry over", "unknown"
+STANDS, FAILS, UNKNOWN = VERDICTS = "stands", "does not carry over", "unknown"
 COLUMNS = ["better", "worse", "differences", "lows", "highs", "slope", "low", "high", "verdict", "tasks"]
 PARTS = {"differences": "", "lows": "_low", "highs": "_high"}  # by size, and how its column in a table ends
 FALLEN = r"\*"  # in Markdown, behind an encoding whose score at L falls with size
 RECIPE = ("train_length", "steps", "tokens")  # equal in all profiles that are compared
 CELL = ["task", "metric", "condition"]
+AT, BEYOND = "At L", "Beyond L"  # titles of quantities
 
 
 class TrendError(ValueError):
@@ -57,6 +58,11 @@ class Trend(NamedTuple):
             f"{name} {n / 1e6:.2f} M parameters ({'; '.join(filter(None, (f'seeds: {seeds}', rate, precisions)))})"
             for name, n, seeds, rate, precisions in parts
         ]
+
+    @property
+    def encodings(self) -> int:
+        """How many encodings the pairs are of."""
+        return len({*self.pairs["better"], *self.pairs["worse"]})
 
     def partly(self, tasks: int) -> str:
         """What a pair that is compared on some of the tasks alone says of it; nothing where it has all."""
@@ -221,9 +227,14 @@ def _fallen(ranks: Sequence[ranking.Ranking], names: Sequence[str]) -> dict[str,
     return found
 
 
+def _tally(pairs: pd.DataFrame) -> list[int]:
+    """How many pairs have each of the VERDICTS."""
+    return [int((pairs["verdict"] == verdict).sum()) for verdict in VERDICTS]
+
+
 def _counts(pairs: pd.DataFrame) -> str:
     """How many pairs have each verdict, in words."""
-    return ", ".join(f"{v} {int((pairs['verdict'] == v).sum())}" for v in (STANDS, FAILS, UNKNOWN))
+    return ", ".join(f"{v} {n}" for v, n in zip(VERDICTS, _tally(pairs), strict=True))
 
 
 def _size(runs: pd.DataFrame) -> float:
@@ -360,32 +371,79 @@ def selected(records: Sequence[Path], profiles: Sequence[str] = ()) -> dict[str,
     )
 
 
-def published(*profiles: str) -> str:
-    """The trend of the published records, task by task, at L and beyond L; or the records that it lacks."""
-    try:
-        found = by_task([PUBLISHED], profiles)
-    except TrendError as e:
-        return f"No trend yet: {e}."
-    return "\n\n".join(f"**{title}, `{task}`.** {to_markdown(part)}" for (title, task), part in found.items())
+def published(found: Mapping[tuple[str, str], Trend]) -> str:
+    """The verdicts of each quantity of `by_quantity` counted, and a part for each with its pairs."""
+    if not found:
+        return "No two sizes have records of a common task yet."
+    named = {f"{title}, {_coded(tasks)}": part for (title, tasks), part in found.items()}
+    head = ["quantity", "encodings", "pairs", *VERDICTS]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for name, part in named.items():
+        cells = name, part.encodings, len(part.pairs), *_tally(part.pairs)
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    parts = (f"**{name}.** {to_markdown(part)}" for name, part in named.items())
+    return "\n\n".join(["\n".join(lines), *parts])
 
 
-def by_task(records: Sequence[Path], profiles: Sequence[str] = ()) -> dict[tuple[str, str], Trend]:
-    """The trend of each task alone, at L and beyond L: by the title of the quantity, and the task.
+def in_short(found: Mapping[tuple[str, str], Trend], page: str) -> str:
+    """Whether orders beyond L hold at another size: in all tasks together, and in the task with most pairs."""
+    beyond = {tasks: part for (title, tasks), part in found.items() if title == BEYOND}
+    if not beyond:
+        return ""
+    alone = {tasks: part for tasks, part in beyond.items() if len(part.tasks) == 1}
+    together = beyond.keys() - alone.keys()
+    said = []
+    for tasks in (*together, max(alone, key=lambda task: len(alone[task].pairs))):
+        part = beyond[tasks]
+        sizes = " and ".join(f"{n / 1e6:.2f} M" for n in part.parameters)
+        stand, turn, unknown = _tally(part.pairs)
+        said.append(
+            f"Beyond L, by {_coded(tasks)}: of {counted(len(part.pairs), 'pair')} of {part.encodings} encodings "
+            f"{stand} stand, {turn} do not carry over, {unknown} are unknown ({sizes} parameters; seeds: "
+            f"{' and '.join(part.seeds)})."
+        )
+    return (
+        f"An order is of a size. [The trend]({page}#the-trend) compares models of two sizes, trained at equal lengths "
+        f"and steps. {' '.join(said)} A pair stands where its 95 % intervals lie on the same side of 0 at each size. "
+        "They are of single pairs, uncorrected."
+    )
 
-    A quantity that the profiles have in no task is left out. TrendError where they have neither.
+
+def by_quantity(records: Sequence[Path], profiles: Sequence[str] = ()) -> dict[tuple[str, str], Trend]:
+    """The trend at L and beyond L, of tasks together and of each alone: by the title of the quantity, and the tasks.
+
+    Together are the tasks that have a trend; it compares the encodings with two seeds in each of them at every size. A
+    quantity that the profiles have in no task is left out. TrendError where they have neither.
     """
     chosen = selected(records, profiles)
     made, lacking = dict[tuple[str, str], Trend](), list[TrendError]()
-    tasks = set.intersection(*({r.task for r in of_one} for of_one in chosen.values()))
-    for of, title in (("at_length", "At L"), ("beyond", "Beyond L")):
-        for task in sorted(tasks):
+    tasks = sorted(set.intersection(*({r.task for r in of_one} for of_one in chosen.values())))
+    for of, title in (("at_length", AT), ("beyond", BEYOND)):
+        single = {}
+        for task in tasks:
             try:
-                made[title, task] = trend(chosen, of, [task])
+                single[task] = trend(chosen, of, [task])
             except TrendError as e:
                 lacking.append(e)
+        whole = _whole(chosen, single) if len(single) > 1 else set()
+        if len(whole) > 1:
+            rows = {name: [r for r in of_one if r.encoding in whole] for name, of_one in chosen.items()}
+            made[title, f"{len(single)} tasks together"] = trend(rows, of, single)
+        made |= {(title, task): part for task, part in single.items()}
     if not made:
         raise (lacking or [TrendError("the profiles have no task in common")])[0]
     return made
+
+
+def _whole(profiles: Mapping[str, Sequence[Record]], tasks: Collection[str]) -> set[str]:
+    """The encodings that have two seeds or more in each of the tasks, in every profile."""
+    several = [_in_two_seeds(score_table(records)) for records in profiles.values()]
+    return set.intersection(*({name for name, has in each.items() if has >= set(tasks)} for each in several))
+
+
+def _coded(tasks: str) -> str:
+    """The tasks of a quantity in Markdown: one is code, several are words."""
+    return tasks if " " in tasks else f"`{tasks}`"
 
 
 def gates(*profiles: str) -> str:

@@ -334,7 +334,7 @@ def test_models_of_two_sizes_have_a_page(tmp_path: Path) -> None:
         site.build([tmp_path / name for name in made] or [one], None, folder, "1")
         assert (folder / "trend.html").exists() is there
         assert ("Other sizes" in (folder / "index.html").read_text()) is there
-    rows = json.loads((tmp_path / "site-True/data/trend-1.json").read_text())
+    rows = json.loads((tmp_path / "site-True/data/trend-2.json").read_text())
     assert {row["verdict"] for row in rows} == {"stands", "does not carry over"}
     assert all(row["LARGE_low"] < row["LARGE"] < row["LARGE_high"] for row in rows)
     assert "does not carry over 1" in (tmp_path / "site-True/trend.html").read_text()

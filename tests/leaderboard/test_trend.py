@@ -15,10 +15,12 @@ from pebench.leaderboard.reports.trend import (
     STANDS,
     UNKNOWN,
     TrendError,
-    by_task,
+    by_quantity,
     gates,
     groups,
+    in_short,
     of_folder,
+    published,
     to_markdown,
     trend,
 )
@@ -240,8 +242,9 @@ def test_the_command_finds_the_sizes_and_prints_the_pairs_or_the_remedy(
 def test_each_task_has_a_trend_of_its_own(tmp_path: Path) -> None:
     for record in [*SMALL, *(r for r in LARGE if r.task == "copy" or r.encoding != "alibi")]:
         write(record, tmp_path)
-    found = by_task([tmp_path])
-    assert list(found) == [(title, task) for title in ("At L", "Beyond L") for task in ("copy", "sort")]
+    found = by_quantity([tmp_path])
+    of_one = [name for name, part in found.items() if len(part.tasks) == 1]
+    assert of_one == [(title, task) for title in ("At L", "Beyond L") for task in ("copy", "sort")]
     assert len(found["At L", "copy"].pairs) == 3
     assert verdicts(found["Beyond L", "sort"]) == {("fox", "rope"): STANDS}
 
@@ -262,3 +265,37 @@ def test_profiles_of_nearly_one_size_are_no_two_sizes() -> None:
     found = {"STANDARD_2": SMALL, "RATE": other_rate, "LARGE": LARGE}
     assert groups(found) == [["STANDARD_2", "LARGE"], ["RATE", "LARGE"]]
     assert groups({"STANDARD_2": SMALL, "RATE": other_rate}) == []
+
+
+def test_tasks_together_have_the_encodings_with_two_seeds_in_each(tmp_path: Path) -> None:
+    lone = [r for r in LARGE if (r.encoding, r.task) == ("rope", "sort") and r.seed]
+    for record in [*SMALL, *(r for r in LARGE if r not in lone)]:
+        write(record, tmp_path)
+    found = by_quantity([tmp_path])
+    assert [name for name in found if name[0] == "Beyond L"] == [
+        ("Beyond L", name) for name in ("2 tasks together", "copy", "sort")
+    ]
+    together = found["Beyond L", "2 tasks together"]
+    assert verdicts(together) == {("alibi", "fox"): FAILS}
+    assert together.tasks == ["copy", "sort"]
+    table, *parts = published(found).split("\n\n")
+    assert "| Beyond L, 2 tasks together | 2 | 1 | 0 | 1 | 0 |" in table
+    assert "| Beyond L, `copy` | 3 | 3 | 2 | 1 | 0 |" in table
+    assert len([part for part in parts if part.startswith("**")]) == len(found)
+
+
+def test_the_sentence_counts_the_pairs_that_stand_and_falls_with_its_data(tmp_path: Path) -> None:
+    for record in (*SMALL, *LARGE):
+        write(record, tmp_path)
+    said = in_short(by_quantity([tmp_path]), "page.md")
+    assert (
+        "Beyond L, by 2 tasks together: of 3 pairs of 3 encodings 2 stand, 1 do not carry over, 0 are unknown "
+        "(0.30 M and 1.20 M parameters; seeds: 3 and 3)." in said
+    )
+    assert "Beyond L, by `copy`: of 3 pairs" in said
+    assert "`sort`" not in said  # as many pairs as `copy`
+    assert "(page.md#the-trend)" in said
+    assert in_short({}, "page.md") == ""
+    assert published({}).startswith("No two sizes")
+    at_alone = {name: part for name, part in by_quantity([tmp_path]).items() if name[0] == "At L"}
+    assert in_short(at_alone, "page.md") == ""
