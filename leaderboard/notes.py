@@ -84,15 +84,16 @@ def _length_notes(result: ranking.Ranking) -> list[str]:
 
 def _keeps_notes(entries: "list[Entry]", caps: Mapping[str, float]) -> list[str]:
     """How far each task's lengths reach, in octaves of L, which bounds *keeps*; `caps` by task."""
-    cut = [e.keeps.cut for e in entries if e.keeps and e.rank is not None]
-    if not cut or not any(cut):
+    kept = [e.keeps for e in entries if e.keeps and e.rank is not None]
+    if not any(keeps.cut for keeps in kept):
         return []
     reach = ", ".join(
         f"{task} {octaves:.1f}" for task, octaves in sorted(caps.items(), key=lambda each: each[1])
     )
     return [
         f"Keeps ends with a task's longest length, in octaves of L: {reach}. Of a ranked encoding's passing runs "
-        f"{sum(cut) / len(cut):.0%} in the mean still hold half of the score there."
+        f"{sum(keeps.cut for keeps in kept) / len(kept):.0%} in the mean still hold half of the score there. "
+        "So intervals and P(best) by keeps are of these lengths; longer ones may tell rows apart that are equal here."
     ]
 
 

@@ -638,7 +638,8 @@ def sizes(trends: Mapping[str, Trend]) -> Page:
         "<p>The first minus the second, in score, with 95 % intervals over seeds. "
         f"<em>{STANDS}</em>: the intervals lie on the same side of 0 at every size. "
         f"<em>{FAILS}</em>: two lie on opposite sides. <em>{UNKNOWN}</em>: neither. "
-        "<em>slope</em>: the change per doubling of the parameters. Intervals are of single pairs.</p>"
+        "<em>slope</em>: the change per doubling of the parameters. Intervals are of single pairs, uncorrected. "
+        "<em>apart</em>: the sizes at which no processor, with its precision, trained both.</p>"
     )
     for n, (title, found) in enumerate(trends.items()):
         page.add(f"<h2>{title}</h2>", f"<p class=facts>{html.escape(views.sizes_compared(found))}</p>")

@@ -179,7 +179,7 @@ def to_markdown(board: Board) -> str:
         if not beyond.empty:
             tasks = measured(board, BESIDE).shared(row.first, row.second)
             other = f"{beyond['difference'].iloc[0]:+.3f}" + (f" ({tasks})" if tasks else "")
-        apart = ", on another processor" if on_other_processors(board, row.first, row.second) else ""
+        apart = ", on another processor" if on_other_processors(board.runs, row.first, row.second) else ""
         lines.append(f"| {claim}{apart} | {paper} | {both} | {gap} | {row.seeds} | {row.verdict} | {other} |")
     return "\n".join(lines)
 

@@ -161,6 +161,7 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "orders": ("docs/standard.md", lambda: machines.published_orders("QUICK_2", PUBLISHED)),
     "rates": ("docs/standard.md", lambda: rates.to_markdown(records())),
     "rules": ("docs/standard2.md", lambda: rules.published("STANDARD_2")),
+    "rules-large": ("docs/standard2.md", lambda: rules.published("LARGE")),
     "effort": (
         "docs/standard2.md",
         lambda: rates.effort_to_markdown(rates.of_trials(rules.published_trials("STANDARD_2"))),

@@ -105,7 +105,25 @@ def to_markdown(boards: Sequence[Board], records: Iterable[Record] = ()) -> str:
     both = alike(boards, every) if every else []
     if not both or None in map(power, both):
         return text
-    return f"{text}\n\nThe encodings that all of them rank, with equal seeds:\n\n{_table(both)}"
+    return f"{text}\n\nThe encodings that all of them rank, with equal seeds:\n\n{_table(both)}\n\n{_beside(both)}"
+
+
+def _row_seconds(board: Board) -> str:
+    """What training and measuring `rope` in every task took: of one seed, or the range over seeds."""
+    made = board.runs[board.runs["encoding"] == "rope"].dropna(subset="gate")
+    rows = [row for _, row in made.groupby("seed") if set(board.ranking.data.tasks) <= set(row["task"])]
+    took = sorted(row["seconds"].sum() for row in rows)
+    return " to ".join(dict.fromkeys(f"{s:.0f}" for s in (took[0], took[-1]))) if took else "-"
+
+
+def _beside(boards: Sequence[Board]) -> str:
+    """Which of the boards separates most of the pairs that all of them have."""
+    found = {board.profile: made for board in boards if (made := power(board))}
+    named = "; ".join(
+        f"`{profile}` separates {made.separated} of {made.pairs} pairs, and {made.dead:.0%} of its weight is dead"
+        for profile, made in found.items()
+    )
+    return f"On these, {named}."
 
 
 def _table(boards: Sequence[Board]) -> str:
@@ -116,16 +134,11 @@ def _table(boards: Sequence[Board]) -> str:
     ]
     for board in boards:
         if found := power(board):
-            row = board.runs[(board.runs["encoding"] == "rope") & (board.runs["seed"] == 0)].dropna(
-                subset="gate"
-            )
-            whole = set(board.ranking.data.tasks) <= set(row["task"])
-            seconds = f"{row['seconds'].sum():.0f}" if whole else "-"
             cells = (
                 *(f"`{board.profile}`", f"{size(board)}, {trained_at(board)}"),
                 *(f"{found.ranked}, {found.seeds}", f"{found.separated} of {found.pairs}"),
                 *(f"{found.visible:.2f}", f"{found.dead:.0%}", f"{found.ceiling:.0%}"),
-                *(f"{found.effective:.1f} of {found.tasks}", seconds),
+                *(f"{found.effective:.1f} of {found.tasks}", _row_seconds(board)),
             )
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

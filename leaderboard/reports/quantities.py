@@ -167,9 +167,12 @@ def scope(board: Board, phase: str) -> str:
     return f"`{there[0]}`" if len(there) == 1 else f"{len(there)} of {len(data.tasks)} tasks"
 
 
-def on_other_processors(board: Board, first: str, second: str) -> bool:
-    """Whether no processor, with its precision of products, made runs of both; its effect is in their difference."""
-    trained = board.runs[board.runs["gate"].notna() & (board.runs["cpu"] != "")]
+def on_other_processors(runs: pd.DataFrame, first: str, second: str) -> bool:
+    """Whether no processor, with its precision of products, made trained runs of both.
+
+    Its effect is in their difference. `runs` is a `table.run_table`, as a board's `runs`.
+    """
+    trained = runs[runs["gate"].notna() & (runs["cpu"] != "")]
     kinds = [
         set(zip(rows["cpu"], rows["precision"], strict=True))
         for name in (first, second)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from pebench.leaderboard import about, ranking
 from pebench.leaderboard.board import PUBLISHED
@@ -169,20 +170,34 @@ def enough(tried: pd.DataFrame, tasks: Iterable[str]) -> list[Verdict]:
     for task in tasks:
         of_task = tried[tried["task"] == task].drop_duplicates(run, keep="last")
         once = of_plan(of_task).groupby(at)["score"].agg(["mean", "std", "size"])
-        twice = of_plan(of_task, times=2.0).groupby(at)["score"].mean()
-        both = once[once["size"] > 1].join(twice.rename("twice"), how="inner")
+        twice = of_plan(of_task, times=2.0).groupby(at)["score"].agg(twice="mean", doubled="size")
+        both = once[once["size"] > 1].join(twice, how="inner")
         gap = both["twice"] - both["mean"]
         far = gap[gap.abs() > DEVIATIONS * both["std"].clip(lower=LEAST_SD)]
         places = set(of_task["where"])
         tried_at = both.reset_index().groupby("encoding")["where"].agg(set)
         known = {name for name, of_name in tried_at.items() if of_name >= places}
         missing = [n for n in REFERENCES if n not in known]
-        text = [f"{len(far)} of {len(gap)} move, {int((far > 0).sum())} of them up"] if len(far) else []
+        chance = sum(by_chance(*sizes) for sizes in both[["size", "doubled"]].to_numpy())
+        moved = f"{len(far)} of {len(gap)} move, by chance up to {chance:.1f}; {int((far > 0).sum())} of them move up"
+        text = [moved] if len(far) else []
         text += [f"{name} by {moved:+.2f} {where}" for (name, where), moved in far.items()]
         text += [f"no trials of two seeds and a doubling of {', '.join(missing)}"] if missing else []
         met = False if len(far) else None if missing else True
         found.append(Verdict("d", task, met, "; ".join(text) or "none moves"))
     return found
+
+
+def by_chance(once: float, twice: float) -> float:
+    """The probability that rule (d) sees a move between the means of so many seeds where the steps change nothing.
+
+    The difference over the deviation of the seeds with the profile's steps is Student's t, of normal scores of one
+    variance. LEAST_SD makes it less probable.
+
+    >>> round(by_chance(2, 1), 2), round(by_chance(3, 1), 2)
+    (0.35, 0.23)
+    """
+    return float(2 * special.stdtr(once - 1, -DEVIATIONS / (1 / once + 1 / twice) ** 0.5))
 
 
 def equal_effort(records: Iterable[Record]) -> list[Verdict]:
@@ -224,8 +239,8 @@ def balanced(records: Iterable[Record]) -> list[Verdict]:
     if scores.empty:
         return [Verdict("f", "all", None, "no scores")]
     shares = ranking.influence(ranking.rank(scores)).dropna()
-    if len(shares) == 1:
-        return [Verdict("f", "all", None, f"{shares.index[0]} alone: shares need two families")]
+    if 1 <= len(shares) <= INFLUENCE:
+        return [Verdict("f", "all", None, f"{', '.join(shares.index)} alone: no share can be too large")]
     if shares.empty:
         return [Verdict("f", "all", None, "fewer than two ranked encodings")]
     large = shares[shares > INFLUENCE / len(shares)]
@@ -274,19 +289,40 @@ def published(profile: str) -> str:
         else "no records yet"
     )
     trials = published_trials(profile)
-    said = [f"{profile}: {state}.", row_time(records), to_markdown(verdicts(records, trials, profile))]
+    times = [row_time(records), row_times(records, profile)]
+    said = [f"{profile}: {state}.", " ".join(filter(None, times))]
+    said.append(to_markdown(verdicts(records, trials, profile)))
     return "\n\n".join(filter(None, said))
+
+
+def _rows(records: Iterable[Record]) -> dict[tuple[str, int], list[Record]]:
+    """The timed trainings of each encoding and seed."""
+    rows: dict[tuple[str, int], list[Record]] = {}
+    for r in records:
+        if any(row.metric == "gate" for row in r.rows) and "seconds" in r.provenance:
+            rows.setdefault((r.encoding, r.seed), []).append(r)
+    return rows
+
+
+def row_times(records: Iterable[Record], profile: str) -> str:
+    """What the rows of all encodings took that have every task of the profile; empty where none has."""
+    tasks = {plan.name for plan in about.tasks(profile) if plan.context is not None}
+    whole = [row for row in _rows(records).values() if tasks and {r.task for r in row} >= tasks]
+    minutes = [sum(float(r.provenance["seconds"]) for r in row) / 60 for row in whole]
+    if not minutes:
+        return ""
+    return (
+        f"A row of any encoding: {min(minutes):.0f} to {max(minutes):.0f} minutes, the median {np.median(minutes):.0f} "
+        f"({counted(len(minutes), 'row')}, all processors)."
+    )
 
 
 def row_time(records: Iterable[Record]) -> str:
     """What training and measuring a row of `rope` took with each seed, a thread for each run; empty without records."""
-    rows: dict[int, list[Record]] = {}
-    for r in records:
-        trained = any(row.metric == "gate" for row in r.rows)
-        if r.encoding == "rope" and trained and "seconds" in r.provenance:
-            rows.setdefault(r.seed, []).append(r)
     took = []
-    for seed, row in sorted(rows.items()):
+    for (name, seed), row in sorted(_rows(records).items()):
+        if name != "rope":
+            continue
         seconds = sum(float(r.provenance["seconds"]) for r in row)
         where = sorted(
             {f"{r.provenance.get('cpu', 'unknown')}, {r.provenance.get('precision', '')}" for r in row}
@@ -296,10 +332,11 @@ def row_time(records: Iterable[Record]) -> str:
 
 
 def trial_table() -> str:
-    """All published trials, a line each."""
+    """All published trials, a line each, with the examples of a condition and the precision where it has them."""
     lines = [
-        "| task | encoding | L | layers x width, heads | steps x tokens | rate | seed | gate | loss | s | scores |",
-        "|---" * 11 + "|",
+        "| task | encoding | L | layers x width, heads | steps x tokens | rate | seed | gate | loss | s | scores "
+        "| examples, precision |",
+        "|---" * 12 + "|",
     ]
     for text in TRIALS.read_text(encoding="utf-8").splitlines():
         t = json.loads(text)
@@ -313,6 +350,7 @@ def trial_table() -> str:
             ),
             *(t["seed"], f"{t['gate']:.2f} ({'passes' if t['learned'] else 'fails'})", f"{t['loss']:.3f}"),
             *(t["seconds"], scores),
+            ", ".join(str(t[part]) for part in ("examples", "precision") if part in t) or "-",
         )
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)

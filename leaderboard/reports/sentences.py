@@ -189,10 +189,13 @@ def published_orders(board: Board) -> str:
         f"{counted(v.sources, 'source')} (tau: +1 the same order, -1 "
         f"the opposite; 95 % over sources): {'; '.join(f'{name} {_tau(found)}' for name, found in parts)}."
     )
-    far, inside = kinds["perplexity beyond L"], v.within_class
-    many = min(far.sources, inside.sources) >= SOURCES
-    if many and far.low is not None and far.low > 0 and inside.low is not None and inside.low <= 0:
-        said += " So this board screens classes of encodings beyond L; inside a class it is no evidence."
+    sure = [name for name, found in parts[:-1] if found.sources >= SOURCES and (found.low or 0) > 0]
+    inside = v.within_class
+    if sure and inside.sources >= SOURCES and inside.low is not None and inside.low <= 0:
+        said += (
+            f" So by {' and '.join(sure)} this board orders encodings as published. By the other named quantities, and "
+            "inside a class, it is no evidence."
+        )
     return said
 
 
@@ -252,7 +255,9 @@ def _gaps(
 
 
 def _seeds(gaps: Sequence[tuple[Gap, float]]) -> str:
-    return counted(min(gap.seeds for gap, _ in gaps), "seed")
+    """The seeds of each pair, the fewest and the most."""
+    few, many = (pick(gap.seeds for gap, _ in gaps) for pick in (min, max))
+    return counted(few, "seed") if few == many else f"{few} to {many} seeds"
 
 
 def _signed(gap: Gap) -> str:

@@ -52,24 +52,15 @@ def setup(frame: pd.DataFrame) -> str:
 
 
 def in_short(frame: pd.DataFrame, page: str) -> str:
-    """How far twice the steps move the references' means and their order, with a link to the page; or nothing."""
+    """How far twice the steps move each reference's mean, with a link to the page; or nothing."""
     each = of_references(frame)
     if each.empty:
         return ""
-    moved = each["twice"] - each["once"]
-    once, twice = (
-        ", ".join(f"`{name}`" for name in order)
-        for order in (each.index, each.sort_values("twice", ascending=False).index)
-    )
-    order = (
-        f"Their order, {once}, stays."
-        if once == twice
-        else f"Their order is {once} after the profile's steps, and {twice} after twice as many."
-    )
+    moves = ", ".join(f"`{name}` {row['once']:.2f} to {row['twice']:.2f}" for name, row in each.iterrows())
     return (
-        f"A score is of a budget. On validation, [twice the steps]({page}#what-twice-the-steps-change) move the "
-        f"{len(each)} references' mean scores over {counted(int(each['tasks'].iloc[0]), 'task')} by {moved.min():+.2f} "
-        f"to {moved.max():+.2f} (`{PROFILE}`, {setup(frame)}; no interval). {order}"
+        f"A score is of a budget. [Twice the steps]({page}#what-twice-the-steps-change) move the references' mean "
+        f"scores on validation: {moves}. They are over {counted(int(each['tasks'].iloc[0]), 'task')} of "
+        f"`{PROFILE}`, without an interval ({setup(frame)})."
     )
 
 

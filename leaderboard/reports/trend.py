@@ -19,13 +19,31 @@ from pebench.leaderboard import about, ranking
 from pebench.leaderboard.about import PUBLISHED
 from pebench.leaderboard.board import reading
 from pebench.leaderboard.columns import number
+from pebench.leaderboard.reports.quantities import on_other_processors
 from pebench.leaderboard.table import run_table, score_table
 from pebench.suite.results.metrics import counted
 from pebench.suite.results.record import Record, newest
 
 STANDS, FAILS, UNKNOWN = VERDICTS = "stands", "does not carry over", "unknown"
-COLUMNS = ["better", "worse", "differences", "lows", "highs", "slope", "low", "high", "verdict", "tasks"]
+COLUMNS = [
+    "better",
+    "worse",
+    "differences",
+    "lows",
+    "highs",
+    "slope",
+    "low",
+    "high",
+    "verdict",
+    "tasks",
+    "apart",
+]
 PARTS = {"differences": "", "lows": "_low", "highs": "_high"}  # by size, and how its column in a table ends
+READ = (
+    f"{STANDS}: the 95 % intervals lie on the same side of 0 at every size; {FAILS}: two lie on opposite sides; "
+    f"{UNKNOWN}: neither. Intervals are of single pairs, uncorrected. Apart: no processor, with its precision, "
+    "trained both there."
+)
 FALLEN = r"\*"  # in Markdown, behind an encoding whose score at L falls with size
 RECIPE = ("train_length", "steps", "tokens")  # equal in all profiles that are compared
 CELL = ["task", "metric", "condition"]
@@ -48,7 +66,9 @@ class Trend(NamedTuple):
     fallen: dict[
         str, tuple[float, ...]
     ]  # the encodings whose score at L falls with size, with it at each size
-    pairs: pd.DataFrame  # COLUMNS; better and worse are those of the smallest size
+    # COLUMNS. Better and worse are of the smallest size; `apart` names the profiles in which no processor, with its
+    # precision, trained both.
+    pairs: pd.DataFrame
 
     @property
     def sizes(self) -> list[str]:
@@ -69,6 +89,11 @@ class Trend(NamedTuple):
         return f" ({tasks} of {len(self.tasks)} tasks)" if tasks < len(self.tasks) else ""
 
     @property
+    def with_fallen(self) -> pd.DataFrame:
+        """The pairs with an encoding whose score at L falls with size."""
+        return self.pairs[self.pairs[["better", "worse"]].isin(set(self.fallen)).any(axis=1)]
+
+    @property
     def doubt(self) -> str:
         """Which encodings a larger size serves worse, and the verdicts of their pairs; empty where there is none."""
         if not self.fallen:
@@ -77,10 +102,10 @@ class Trend(NamedTuple):
             f"{name} ({', '.join(f'{score:.2f}' for score in scores)})"
             for name, scores in self.fallen.items()
         )
-        among = self.pairs[self.pairs[["better", "worse"]].isin(set(self.fallen)).any(axis=1)]
         return (
             f"The score at L falls with the size of the model: {named}. The training may be the "
-            f"cause: each size has one learning rate for all encodings. Pairs with such an encoding: {_counts(among)}."
+            f"cause: each size has one learning rate for all encodings. Pairs with such an encoding: "
+            f"{_counts(self.with_fallen)}."
         )
 
 
@@ -128,6 +153,7 @@ def trend(profiles: Mapping[str, Sequence[Record]], of: str = "score", wanted: C
     doublings = np.log2([size[name] for name in order])
     have, several = [_cells(r) for r in ranks], [_in_two_seeds(s) for s in scores]
     ranked = {frozenset(common): ranks}
+    compared = [r[r["encoding"].isin(names) & r["task"].isin(tasks)] for r in (runs[name] for name in order)]
     lines = []
     for a, b in itertools.combinations(names, 2):
         shared = [cells[a] & cells[b] for cells in have]
@@ -139,9 +165,9 @@ def trend(profiles: Mapping[str, Sequence[Record]], of: str = "score", wanted: C
         if on not in ranked:
             ranked[on] = [ranking.rank(_of_cells(s, on)) for s in scores]
         line = _line(a, b, [_difference(r, a, b, of) for r in ranked[on]], doublings)
-        lines.append((*line, len({task for task, *_ in both})))
+        apart = [name for name, made in zip(order, compared, strict=True) if on_other_processors(made, a, b)]
+        lines.append((*line, len({task for task, *_ in both}), ", ".join(apart)))
     seeds = [_seeds(s[s["encoding"].isin(names)]) for s in scores]
-    compared = [r[r["encoding"].isin(names) & r["task"].isin(tasks)] for r in (runs[name] for name in order)]
     # A ranking of lengths beyond L alone says nothing of L.
     at = (
         [ranking.rank(_of_cells(table[name], at_length)) for name in order]
@@ -320,7 +346,7 @@ def to_markdown(found: Trend) -> str:
             *pair,
             *gaps,
             _spanned(row.slope, row.low, row.high),
-            f"{row.verdict}{found.partly(row.tasks)}",
+            f"{row.verdict}{found.partly(row.tasks)}" + (f", apart in {row.apart}" if row.apart else ""),
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -402,10 +428,16 @@ def in_short(found: Mapping[tuple[str, str], Trend], page: str) -> str:
             f"{stand} stand, {turn} do not carry over, {unknown} are unknown ({sizes} parameters; seeds: "
             f"{' and '.join(part.seeds)})."
         )
+        if part.fallen:
+            doubted = _tally(part.with_fallen)[VERDICTS.index(FAILS)]
+            named = ", ".join(f"`{name}`" for name in part.fallen)
+            said.append(
+                f"Of the {turn}, {doubted} are with {named}, whose score at L falls with size. Its rate may be why."
+            )
     return (
-        f"An order is of a size. [The trend]({page}#the-trend) compares models of two sizes, trained at equal lengths "
-        f"and steps. {' '.join(said)} A pair stands where its 95 % intervals lie on the same side of 0 at each size. "
-        "They are of single pairs, uncorrected."
+        f"An order is of a size. [The trend]({page}#the-trend) compares models of two sizes. Lengths and steps are "
+        f"equal; each size has its own learning rate. {' '.join(said)} A pair stands where its 95 % intervals lie on "
+        "the same side of 0 at each size. They are of single pairs, uncorrected."
     )
 
 
@@ -518,7 +550,11 @@ def to_frame(found: Trend) -> pd.DataFrame:
         index=found.pairs.index,
     )
     return pd.concat(
-        [found.pairs[["better", "worse"]], gaps, found.pairs[["slope", "low", "high", "verdict", "tasks"]]],
+        [
+            found.pairs[["better", "worse"]],
+            gaps,
+            found.pairs[["slope", "low", "high", "verdict", "tasks", "apart"]],
+        ],
         axis=1,
     )
 

@@ -99,7 +99,7 @@ def paired(board: Board, quantity: Quantity) -> pd.DataFrame:
         alike = ranking.one_model(data, row["first"], row["second"]) if "@" in row["first"] else None
         if alike is False:
             frame.loc[at, "about"] = f"{row['about']}, from another training"
-        elif not alike and on_other_processors(board, row["first"], row["second"]):
+        elif not alike and on_other_processors(board.runs, row["first"], row["second"]):
             frame.loc[at, "about"] = f"{row['about']}, on another processor"
         elif alike:
             phase = next(name for name, of in PHASES.items() if of == quantity)

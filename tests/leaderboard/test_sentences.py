@@ -98,11 +98,11 @@ def test_one_task_is_measured_too() -> None:
     )
 
 
-def test_two_sources_screen_no_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_sources_say_nothing_of_published_orders(monkeypatch: pytest.MonkeyPatch) -> None:
     board = documents.board(documents.FIRST)
     full = sentences.published_orders(board)
     monkeypatch.setattr(sentences, "SOURCES", 99)
-    assert "screens classes" not in sentences.published_orders(board)
+    assert "as published" not in sentences.published_orders(board)
     assert sentences.published_orders(board) in full
 
 

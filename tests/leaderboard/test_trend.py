@@ -230,7 +230,7 @@ def test_the_command_finds_the_sizes_and_prints_the_pairs_or_the_remedy(
     assert list(data["profiles"]) == ["STANDARD_2", "LARGE"]
     assert {pair["verdict"] for pair in data["pairs"]} == {STANDS, FAILS}
     assert told("--csv")[1].startswith(
-        "better,worse,STANDARD_2,STANDARD_2_low,STANDARD_2_high,LARGE,LARGE_low,LARGE_high,slope,low,high,verdict,tasks\n"
+        "better,worse,STANDARD_2,STANDARD_2_low,STANDARD_2_high,LARGE,LARGE_low,LARGE_high,slope,low,high,verdict,tasks,apart\n"
     )
     assert json.loads(told("--json", "-t", "sort")[1])["tasks"] == ["sort"]
     code, _, error = told("-t", "copy,srot")

@@ -15,10 +15,9 @@ from pebench.leaderboard.app.widgets import (
     trend,
 )
 from pebench.leaderboard.printing import plain
-from pebench.leaderboard.reports.trend import FAILS, STANDS, UNKNOWN, TrendError
+from pebench.leaderboard.reports.trend import FAILS, STANDS, UNKNOWN, VERDICTS, TrendError
 from pebench.suite.results.metrics import counted
 
-VERDICTS = (STANDS, FAILS, UNKNOWN)
 EVERY = "all"  # tasks
 QUANTITIES = {"score": "all lengths", "at_length": "at L", "beyond": "beyond L"}
 
@@ -45,7 +44,8 @@ def show() -> None:
         f"*{STANDS}*: the 95 % intervals of a difference lie on the same side of 0 at every size. "
         f"*{FAILS}*: two lie on opposite sides. *{UNKNOWN}*: neither. "
         "*slope* is the change of the difference per doubling of the parameters, *low* and *high* its 95 % interval; "
-        "each size has such ends of its own."
+        "each size has such ends of its own. Intervals are of single pairs, uncorrected. "
+        "*apart*: the sizes at which no processor, with its precision, trained both."
     )
     frame = views.trend_lines(found)
     chosen = links.pick_many("Verdicts", VERDICTS, "verdict", widget=st.pills, selection_mode="multi")
