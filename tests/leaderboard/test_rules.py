@@ -170,7 +170,9 @@ def test_twice_the_steps_may_not_move_the_gate_either() -> None:
     once = [line(n, seed) for n in REFERENCES for seed in range(3)]
     verdict = of("d", tried(*once, *(line(n, times=2, gate=1.0) for n in REFERENCES)), "parity")
     assert verdict.met is False
-    assert "5 of 10 move, by chance up to 2.3; 5 of them move up; alibi by +0.05 in the gate" in verdict.detail
+    assert (
+        "5 of 10 move, by chance up to 2.3; 5 of them move up; alibi by +0.05 in the gate" in verdict.detail
+    )
 
 
 def test_without_a_doubling_or_seeds_d_is_unknown() -> None:
