@@ -47,6 +47,7 @@ READ = (
 FALLEN = r"\*"  # in Markdown, behind an encoding whose score at L falls with size
 RECIPE = ("train_length", "steps", "tokens")  # equal in all profiles that are compared
 CELL = ["task", "metric", "condition"]
+NAMED = 3  # standing pairs that the sentence names
 AT, BEYOND = "At L", "Beyond L"  # titles of quantities
 
 
@@ -422,13 +423,16 @@ def in_short(found: Mapping[tuple[str, str], Trend], page: str) -> str:
     for tasks in (*together, max(alone, key=lambda task: len(alone[task].pairs))):
         part = beyond[tasks]
         sizes = " and ".join(f"{n / 1e6:.2f} M" for n in part.parameters)
-        stand, turn, unknown = _tally(part.pairs)
+        stand, turn, _ = _tally(part.pairs)
         said.append(
-            f"Beyond L, by {_coded(tasks)}: of {counted(len(part.pairs), 'pair')} of {part.encodings} encodings "
-            f"{stand} stand, {turn} do not carry over, {unknown} are unknown ({sizes} parameters; seeds: "
-            f"{' and '.join(part.seeds)})."
+            f"Beyond L, by {_coded(tasks)} ({sizes} parameters; seeds: {' and '.join(part.seeds)}), "
+            f"{counted(len(part.pairs), 'pair')} of {part.encodings} encodings: {_counts(part.pairs)}."
         )
-        if part.fallen:
+        if 0 < stand <= NAMED:
+            rows = part.pairs[part.pairs["verdict"] == STANDS]
+            named = ", ".join(f"`{row.better}` above `{row.worse}`" for row in rows.itertuples())
+            said.append(f"Standing: {named}.")
+        if part.fallen and turn:
             doubted = _tally(part.with_fallen)[VERDICTS.index(FAILS)]
             named = ", ".join(f"`{name}`" for name in part.fallen)
             said.append(

@@ -289,10 +289,12 @@ def test_the_sentence_counts_the_pairs_that_stand_and_falls_with_its_data(tmp_pa
         write(record, tmp_path)
     said = in_short(by_quantity([tmp_path]), "page.md")
     assert (
-        "Beyond L, by 2 tasks together: of 3 pairs of 3 encodings 2 stand, 1 do not carry over, 0 are unknown "
-        "(0.30 M and 1.20 M parameters; seeds: 3 and 3)." in said
+        "Beyond L, by 2 tasks together (0.30 M and 1.20 M parameters; seeds: 3 and 3), 3 pairs of 3 encodings: "
+        "stands 2, does not carry over 1, unknown 0. Standing: `alibi` above `rope`, `fox` above `rope`."
+        in said
     )
-    assert "Beyond L, by `copy`: of 3 pairs" in said
+    assert "Of the 1, 1 are with `alibi`, whose score at L falls with size." in said
+    assert "Beyond L, by `copy` (0.30 M" in said
     assert "`sort`" not in said  # as many pairs as `copy`
     assert "(page.md#the-trend)" in said
     assert in_short({}, "page.md") == ""
