@@ -425,10 +425,12 @@ def sizes_compared(found: Trend) -> str:
     """What a trend compares, and how many pairs have each verdict."""
     counts = found.pairs["verdict"].value_counts()
     verdicts = ", ".join(f"{verdict} {counts[verdict]}" for verdict in counts.index)
+    fewer = int((found.pairs["tasks"] < len(found.tasks)).sum())
     return (
         f"Sizes: {', '.join(found.sizes)}. Same tasks, training lengths, steps and tokens: "
         f"{', '.join(found.tasks)}. "
         f"Of {counted(len(found.pairs), 'pair')}: {verdicts}."
+        + (f" Pairs with fewer of these tasks, and so of another quantity: {fewer}." if fewer else "")
     )
 
 
@@ -436,7 +438,7 @@ def trend_lines(found: Trend) -> pd.DataFrame:
     """The pairs of a trend, their verdicts and sizes; the largest difference at the largest size first."""
     frame = trend_frame(found)
     order = frame[found.profiles[-1]].abs().sort_values(ascending=False, kind="stable").index
-    first = ["better", "worse", "verdict"]
+    first = ["better", "worse", "verdict", "tasks"]
     return frame.loc[order, [*first, *frame.columns.drop(first)]].reset_index(drop=True)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pebench.leaderboard.about import PUBLISHED
+from pebench.leaderboard.app import views
 from pebench.leaderboard.reports.trend import (
     FAILS,
     STANDS,
@@ -301,3 +302,14 @@ def test_the_sentence_counts_the_pairs_that_stand_and_falls_with_its_data(tmp_pa
     assert published({}).startswith("No two sizes")
     at_alone = {name: part for name, part in by_quantity([tmp_path]).items() if name[0] == "At L"}
     assert in_short(at_alone, "page.md") == ""
+
+
+def test_a_pair_on_fewer_tasks_is_counted_as_another_quantity() -> None:
+    every = views.sizes_compared(trend({"LARGE": LARGE, "STANDARD_2": SMALL}))
+    assert "another quantity" not in every
+    lacking = [r for r in LARGE if (r.encoding, r.task) != ("alibi", "sort")]
+    found = trend({"LARGE": lacking, "STANDARD_2": SMALL})
+    assert views.sizes_compared(found).endswith("fewer of these tasks, and so of another quantity: 2.")
+    lines = views.trend_lines(found)
+    assert list(lines.columns[:4]) == ["better", "worse", "verdict", "tasks"]
+    assert sorted(lines["tasks"]) == [1, 1, 2]
