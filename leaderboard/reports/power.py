@@ -101,11 +101,17 @@ def alike(boards: Sequence[Board], records: Iterable[Record]) -> list[Board]:
 
 def to_markdown(boards: Sequence[Board], records: Iterable[Record] = ()) -> str:
     """A line for each board that can be judged, and where records are given one on what all boards have alike."""
-    text, every = _table(boards), list(records)
+    text, every = _table(_judged(boards)), list(records)
     both = alike(boards, every) if every else []
-    if not both or None in map(power, both):
+    found = _judged(both)
+    if not both or len(found) < len(both):
         return text
-    return f"{text}\n\nThe encodings that all of them rank, with equal seeds:\n\n{_table(both)}\n\n{_beside(both)}"
+    return f"{text}\n\nThe encodings that all of them rank, with equal seeds:\n\n{_table(found)}\n\n{_beside(found)}"
+
+
+def _judged(boards: Sequence[Board]) -> list[tuple[Board, Power]]:
+    """The boards that can be judged, with their figures."""
+    return [(board, found) for board in boards if (found := power(board))]
 
 
 def _row_seconds(board: Board) -> str:
@@ -116,29 +122,28 @@ def _row_seconds(board: Board) -> str:
     return " to ".join(dict.fromkeys(f"{s:.0f}" for s in (took[0], took[-1]))) if took else "-"
 
 
-def _beside(boards: Sequence[Board]) -> str:
-    """Which of the boards separates most of the pairs that all of them have."""
-    found = {board.profile: made for board in boards if (made := power(board))}
+def _beside(judged: Sequence[tuple[Board, Power]]) -> str:
+    """How many of the pairs that all of the boards have each separates, and its dead weight."""
     named = "; ".join(
-        f"`{profile}` separates {made.separated} of {made.pairs} pairs, and {made.dead:.0%} of its weight is dead"
-        for profile, made in found.items()
+        f"`{board.profile}` separates {found.separated} of {found.pairs} pairs, and {found.dead:.0%} of its weight "
+        "is dead"
+        for board, found in judged
     )
     return f"On these, {named}."
 
 
-def _table(boards: Sequence[Board]) -> str:
+def _table(judged: Sequence[tuple[Board, Power]]) -> str:
     lines = [
         "| profile | models | ranked, seeds | pairs separated | smallest difference | dead | at the ceiling "
         "| effective tasks | row of `rope`, s |",
         "|---" * 9 + "|",
     ]
-    for board in boards:
-        if found := power(board):
-            cells = (
-                *(f"`{board.profile}`", f"{size(board)}, {trained_at(board)}"),
-                *(f"{found.ranked}, {found.seeds}", f"{found.separated} of {found.pairs}"),
-                *(f"{found.visible:.2f}", f"{found.dead:.0%}", f"{found.ceiling:.0%}"),
-                *(f"{found.effective:.1f} of {found.tasks}", _row_seconds(board)),
-            )
-            lines.append(f"| {' | '.join(cells)} |")
+    for board, found in judged:
+        cells = (
+            *(f"`{board.profile}`", f"{size(board)}, {trained_at(board)}"),
+            *(f"{found.ranked}, {found.seeds}", f"{found.separated} of {found.pairs}"),
+            *(f"{found.visible:.2f}", f"{found.dead:.0%}", f"{found.ceiling:.0%}"),
+            *(f"{found.effective:.1f} of {found.tasks}", _row_seconds(board)),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -454,6 +454,7 @@ def by_quantity(records: Sequence[Path], profiles: Sequence[str] = ()) -> dict[t
     chosen = selected(records, profiles)
     made, lacking = dict[tuple[str, str], Trend](), list[TrendError]()
     tasks = sorted(set.intersection(*({r.task for r in of_one} for of_one in chosen.values())))
+    several = [_in_two_seeds(score_table(of_one)) for of_one in chosen.values()]
     for of, title in (("at_length", AT), ("beyond", BEYOND)):
         single = {}
         for task in tasks:
@@ -461,20 +462,14 @@ def by_quantity(records: Sequence[Path], profiles: Sequence[str] = ()) -> dict[t
                 single[task] = trend(chosen, of, [task])
             except TrendError as e:
                 lacking.append(e)
-        whole = _whole(chosen, single) if len(single) > 1 else set()
-        if len(whole) > 1:
+        whole = set.intersection(*({name for name in has if has[name] >= single.keys()} for has in several))
+        if min(len(single), len(whole)) > 1:
             rows = {name: [r for r in of_one if r.encoding in whole] for name, of_one in chosen.items()}
             made[title, f"{len(single)} tasks together"] = trend(rows, of, single)
         made |= {(title, task): part for task, part in single.items()}
     if not made:
         raise (lacking or [TrendError("the profiles have no task in common")])[0]
     return made
-
-
-def _whole(profiles: Mapping[str, Sequence[Record]], tasks: Collection[str]) -> set[str]:
-    """The encodings that have two seeds or more in each of the tasks, in every profile."""
-    several = [_in_two_seeds(score_table(records)) for records in profiles.values()]
-    return set.intersection(*({name for name, has in each.items() if has >= set(tasks)} for each in several))
 
 
 def _coded(tasks: str) -> str:
