@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from pebench.leaderboard import extension
 from pebench.leaderboard.about import EXTENDED
-from pebench.leaderboard.reports import extension
-from pebench.leaderboard.reports.extension import COST, LOSS, RETRIEVAL, Line, Track
+from pebench.leaderboard.extension import COST, LOSS, RETRIEVAL, Line, Track
 from pebench.suite.results.record import Record, Row, read_all
 
 __all__ = ["COST", "LOSS", "RETRIEVAL", "edited", "line_of", "of_another", "tracked"]

@@ -89,7 +89,9 @@ def test_a_module_imports_only_what_it_may(file: Path) -> None:
 
 FLOORS = {
     "suite": "results lm experiment proofs runs extend submissions commands cli",
-    "leaderboard": "shipped about columns folders table ranking notes board printing reports app submissions export",
+    "leaderboard": (
+        "shipped about columns folders table ranking notes board printing extension reports app submissions export"
+    ),
 }
 
 

@@ -11,9 +11,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from scipy.optimize import isotonic_regression
 
+from pebench.leaderboard.extension import Track
 from pebench.leaderboard.ranking import WHOLE
 from pebench.leaderboard.reports.agreement import Side
-from pebench.leaderboard.reports.extension import Track
 from pebench.leaderboard.reports.trend import Trend
 
 # Told apart in eight kinds of colour vision, and three times as light or dark as either background (tests).

@@ -5,9 +5,10 @@ from typing import Any
 
 import pandas as pd
 
+from pebench.leaderboard import extension
 from pebench.leaderboard.app.views import Filter, overview
 from pebench.leaderboard.board import Board, Entry, Interval, Standing
-from pebench.leaderboard.reports import claims, extension
+from pebench.leaderboard.reports import claims
 
 Data = dict[str, Any]
 RANKED, PREVIEW, OTHER = "ranked", "preview", "other"

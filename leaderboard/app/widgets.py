@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 import pandas as pd
 import streamlit as st
 
-from pebench.leaderboard import table
+from pebench.leaderboard import extension, table
 from pebench.leaderboard.app import figures, links, rows, views
 from pebench.leaderboard.app.launch import DEFAULT_FOLDER, OPEN_VARIABLE
 from pebench.leaderboard.app.links import PAGES
@@ -29,7 +29,7 @@ from pebench.leaderboard.board import (
     told_of,
 )
 from pebench.leaderboard.printing import plain, safe_csv
-from pebench.leaderboard.reports import extension, sentences
+from pebench.leaderboard.reports import sentences
 from pebench.leaderboard.reports.published import FILE, read
 from pebench.leaderboard.reports.trend import Trend, of_folder
 from pebench.leaderboard.reports.validity import Validity

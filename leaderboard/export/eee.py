@@ -11,7 +11,7 @@ from typing import Any
 
 from pebench.leaderboard import table
 from pebench.leaderboard.export.tables import encodable, published, text
-from pebench.leaderboard.reports.extension import is_pretrained, pretrained, subject_of
+from pebench.leaderboard.extension import is_pretrained, pretrained, subject_of
 from pebench.suite.results.metrics import METRICS
 from pebench.suite.results.record import Record, Row, write_whole
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from plotly.offline import get_plotlyjs
 
-from pebench.leaderboard import about, ranking, table
+from pebench.leaderboard import about, extension, ranking, table
 from pebench.leaderboard.app import figures, rows, views
 from pebench.leaderboard.board import Board, BoardError, Entry, make_board, version_before
 from pebench.leaderboard.export.citation import HOME, cited
@@ -25,7 +25,7 @@ from pebench.leaderboard.export.formulas import mathml
 from pebench.leaderboard.export.pictures import badge, social_card
 from pebench.leaderboard.export.places import PLACES
 from pebench.leaderboard.printing import objects, spanned_days, to_frame, to_json, unranked
-from pebench.leaderboard.reports import claims, extension, sentences
+from pebench.leaderboard.reports import claims, sentences
 from pebench.leaderboard.reports.method import METHOD
 from pebench.leaderboard.reports.published import FILE, read
 from pebench.leaderboard.reports.submitting import SUBMIT

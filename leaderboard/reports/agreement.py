@@ -17,10 +17,7 @@ from numpy.typing import NDArray
 
 from pebench.leaderboard.about import EXTENDED
 from pebench.leaderboard.board import Board
-from pebench.leaderboard.printing import plain
-from pebench.leaderboard.ranking.comparisons import one_model
-from pebench.leaderboard.ranking.scores import Cells
-from pebench.leaderboard.reports.extension import (
+from pebench.leaderboard.extension import (
     BASE,
     FULL,
     Quantity,
@@ -33,6 +30,9 @@ from pebench.leaderboard.reports.extension import (
     texts_of,
     title,
 )
+from pebench.leaderboard.printing import plain
+from pebench.leaderboard.ranking.comparisons import one_model
+from pebench.leaderboard.ranking.scores import Cells
 from pebench.leaderboard.reports.published import BEYOND
 from pebench.leaderboard.reports.quantities import Quantity as Ours
 from pebench.leaderboard.reports.quantities import measured, size, trained_at

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from pebench.leaderboard import extension
 from pebench.leaderboard.board import PUBLISHED, Board, Overall, make_board
 from pebench.leaderboard.printing import plain, to_markdown
 from pebench.leaderboard.ranking import FEWEST
@@ -21,7 +22,6 @@ from pebench.leaderboard.reports import (
     claims,
     evaluation,
     expected,
-    extension,
     gates,
     machines,
     notes,

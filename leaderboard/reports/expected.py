@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pebench.leaderboard.about import EXTENDED
-from pebench.leaderboard.reports.extension import (
+from pebench.leaderboard.extension import (
     BASE,
     PHASES,
     Found,
@@ -24,7 +24,7 @@ from pebench.leaderboard.reports.extension import (
     spanned,
     student,
 )
-from pebench.leaderboard.reports.shares import FEWEST
+from pebench.leaderboard.extension.shares import FEWEST
 
 HOLDS, CONTRADICTED, OPEN = "holds", "contradicted", "not separated"
 LOSSES, FOUND = "loss", "found"

@@ -31,7 +31,7 @@ def readable(records: Path) -> "list[Record]":
 
     The published records of the track EXTEND lie in a folder of their own.
     """
-    from pebench.leaderboard.reports.extension import latest, places
+    from pebench.leaderboard.extension import latest, places
     from pebench.suite.results.record import read_all
 
     read = [read_all(folder) for folder in dict.fromkeys([records, *places([records])])]

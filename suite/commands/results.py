@@ -20,7 +20,7 @@ from pebench.suite.commands.common import (
 )
 
 if TYPE_CHECKING:
-    from pebench.leaderboard.reports.extension import Track
+    from pebench.leaderboard.extension import Track
     from pebench.suite.results.record import Unreadable
 
 
@@ -44,9 +44,9 @@ def board(
     ] = "mean",
 ) -> None:
     """Print the ranking. The profiles EXTEND and EXTEND_QUICK rank methods that extend a pretrained model."""
+    from pebench.leaderboard import extension
     from pebench.leaderboard.board import make_board
     from pebench.leaderboard.printing import ordered, print_board, to_csv, to_json, to_markdown
-    from pebench.leaderboard.reports import extension
 
     refuse_two_forms(json=as_json, csv=as_csv, markdown=as_markdown)
     if extension.is_track(profile):
@@ -70,8 +70,8 @@ def print_track(
     tracks: "list[Track]", unreadable: "list[Unreadable]", as_json: bool, as_csv: bool, as_markdown: bool
 ) -> None:
     """Print the board of the track EXTEND."""
+    from pebench.leaderboard import extension
     from pebench.leaderboard.printing import safe_csv
-    from pebench.leaderboard.reports import extension
 
     if as_json:
         typer.echo(json.dumps(extension.to_json(tracks, unreadable), indent=1))

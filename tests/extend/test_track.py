@@ -13,8 +13,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from pebench.leaderboard import extension
 from pebench.leaderboard.board import BoardError, elsewhere, make_board
-from pebench.leaderboard.reports import extension
 from pebench.suite.cli import app
 from pebench.suite.extend import items as asked
 from pebench.suite.extend import measure, smollm2

@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pebench.leaderboard import extension
 from pebench.leaderboard.about import EXTENDED
 from pebench.leaderboard.app.figures import agreement as figure
 from pebench.leaderboard.printing import plain
-from pebench.leaderboard.reports import agreement, extension
+from pebench.leaderboard.reports import agreement
 from pebench.leaderboard.reports.agreement import Side
 from pebench.leaderboard.reports.documents import FIRST, board
 from pebench.leaderboard.reports.published import BEYOND

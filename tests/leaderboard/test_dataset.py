@@ -22,7 +22,7 @@ from pebench.leaderboard.export import dataset
 from pebench.leaderboard.export import hub as publish
 from pebench.leaderboard.export.dataset import build, export
 from pebench.leaderboard.export.tables import SCHEMAS, DatasetError, tables
-from pebench.leaderboard.reports.extension import make_tracks
+from pebench.leaderboard.extension import make_tracks
 from pebench.suite.cli import app
 from pebench.suite.commands.publish import readable
 from pebench.suite.results.record import Answer, Record, Row, newest, read_all, write

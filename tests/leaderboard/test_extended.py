@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from pebench.leaderboard.reports import expected, extension
+from pebench.leaderboard import extension
+from pebench.leaderboard.reports import expected
 from pebench.suite.results.record import Record, Row, write
 from tests.edited_tracks import COST, LOSS, RETRIEVAL, edited, line_of, of_another, tracked
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import special
 
-from pebench.leaderboard.reports.shares import differences, intervals, shares
+from pebench.leaderboard.extension.shares import differences, intervals, shares
 
 QUESTIONS, DRAWS = 22, 200
 TRUE = ((0.85, 0.7, 0.55), (0.6, 0.45, 0.3), (0.4, 0.25, 0.1))  # of three methods at three lengths

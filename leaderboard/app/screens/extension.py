@@ -3,6 +3,7 @@
 import pandas as pd
 import streamlit as st
 
+from pebench.leaderboard import extension
 from pebench.leaderboard.app import figures, links, rows
 from pebench.leaderboard.app.widgets import (
     MAP_WIDTH,
@@ -15,7 +16,6 @@ from pebench.leaderboard.app.widgets import (
 )
 from pebench.leaderboard.board import BoardError
 from pebench.leaderboard.printing import plain
-from pebench.leaderboard.reports import extension
 
 SHARES = ("exact", "found")  # metrics between 0 and 1
 FIRST = 4  # methods whose maps are drawn at first

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from pebench.leaderboard import extension
 from pebench.leaderboard.app import figures, views
 from pebench.leaderboard.app.widgets import (
     NUMBER,
@@ -15,7 +16,7 @@ from pebench.leaderboard.app.widgets import (
 )
 from pebench.leaderboard.board import Board, BoardError
 from pebench.leaderboard.printing import plain
-from pebench.leaderboard.reports import agreement, extension
+from pebench.leaderboard.reports import agreement
 from pebench.leaderboard.reports.validity import all_notes, best_columns, column_frame, contradiction_frame
 from pebench.suite.results.metrics import counted
 
