@@ -29,7 +29,7 @@ from pebench.leaderboard.reports import claims, sentences
 from pebench.leaderboard.reports.method import METHOD
 from pebench.leaderboard.reports.published import FILE, read
 from pebench.leaderboard.reports.submitting import SUBMIT
-from pebench.leaderboard.reports.trend import FAILS, STANDS, UNKNOWN, Trend, TrendError, by_quantity
+from pebench.leaderboard.reports.trend import Trend, TrendError, by_quantity, legend
 from pebench.leaderboard.reports.validity import Validity, validity
 from pebench.leaderboard.reports.verdicts import verdict
 from pebench.suite.results.record import Unreadable
@@ -636,10 +636,7 @@ def sizes(trends: Mapping[str, Trend]) -> Page:
     page = Page("trend.html", "Does it hold at another size?")
     page.add(
         "<p>The first minus the second, in score, with 95 % intervals over seeds. "
-        f"<em>{STANDS}</em>: the intervals lie on the same side of 0 at every size. "
-        f"<em>{FAILS}</em>: two lie on opposite sides. <em>{UNKNOWN}</em>: neither. "
-        "<em>slope</em>: the change per doubling of the parameters. Intervals are of single pairs, uncorrected. "
-        "<em>apart</em>: the sizes at which no processor, with its precision, trained both.</p>"
+        f"{legend('<em>{}</em>')}</p>"
     )
     for n, (title, found) in enumerate(trends.items()):
         page.add(f"<h2>{title}</h2>", f"<p class=facts>{html.escape(views.sizes_compared(found))}</p>")

@@ -39,16 +39,27 @@ COLUMNS = [
     "apart",
 ]
 PARTS = {"differences": "", "lows": "_low", "highs": "_high"}  # by size, and how its column in a table ends
-READ = (
-    f"{STANDS}: the 95 % intervals lie on the same side of 0 at every size; {FAILS}: two lie on opposite sides; "
-    f"{UNKNOWN}: neither. Intervals are of single pairs, uncorrected. Apart: no processor, with its precision, "
-    "trained both there."
-)
+MEANINGS = {
+    STANDS: "the 95 % intervals of a difference lie on the same side of 0 at every size.",
+    FAILS: "two lie on opposite sides.",
+    UNKNOWN: "neither. Intervals are of single pairs, uncorrected.",
+    "slope": "the change of the difference per doubling of the parameters, with its 95 % interval.",
+    "apart": "the sizes at which no processor, with its precision, trained both.",
+}  # of verdicts and columns
 FALLEN = r"\*"  # in Markdown, behind an encoding whose score at L falls with size
 RECIPE = ("train_length", "steps", "tokens")  # equal in all profiles that are compared
 CELL = ["task", "metric", "condition"]
 NAMED = 3  # standing pairs that the sentence names
 AT, BEYOND = "At L", "Beyond L"  # titles of quantities
+
+
+def legend(term: str = "{}") -> str:
+    """How to read a trend's columns; `term` formats each one's name.
+
+    >>> legend("*{}*")[:42]
+    '*stands*: the 95 % intervals of a differen'
+    """
+    return " ".join(f"{term.format(name)}: {meaning}" for name, meaning in MEANINGS.items())
 
 
 class TrendError(ValueError):

@@ -168,7 +168,7 @@ def show_trend(
 ) -> None:
     """Compare sizes of the model: does each difference of two encodings hold, and how does it change?"""
     from pebench.leaderboard.printing import safe_csv
-    from pebench.leaderboard.reports.trend import READ, of_folder, to_frame, to_json, to_markdown
+    from pebench.leaderboard.reports.trend import legend, of_folder, to_frame, to_json, to_markdown
 
     refuse_two_forms(json=as_json, csv=as_csv)
     chosen = [profile.upper() for profile in listed(profiles)]
@@ -178,7 +178,7 @@ def show_trend(
     elif as_csv:
         typer.echo(safe_csv(to_frame(found)), nl=False)
     else:
-        typer.echo(f"{to_markdown(found)}\n\n{READ[0].upper()}{READ[1:]}")
+        typer.echo(f"{to_markdown(found)}\n\n{legend()}")
 
 
 def compare_with_published(

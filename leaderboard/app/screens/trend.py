@@ -15,7 +15,7 @@ from pebench.leaderboard.app.widgets import (
     trend,
 )
 from pebench.leaderboard.printing import plain
-from pebench.leaderboard.reports.trend import FAILS, STANDS, UNKNOWN, VERDICTS, TrendError
+from pebench.leaderboard.reports.trend import VERDICTS, TrendError, legend
 from pebench.suite.results.metrics import counted
 
 EVERY = "all"  # tasks
@@ -40,13 +40,7 @@ def show() -> None:
     st.markdown(plain(views.sizes_compared(found)))
     if found.doubt:
         st.markdown(plain(found.doubt))
-    st.caption(
-        f"*{STANDS}*: the 95 % intervals of a difference lie on the same side of 0 at every size. "
-        f"*{FAILS}*: two lie on opposite sides. *{UNKNOWN}*: neither. "
-        "*slope* is the change of the difference per doubling of the parameters, *low* and *high* its 95 % interval; "
-        "each size has such ends of its own. Intervals are of single pairs, uncorrected. "
-        "*apart*: the sizes at which no processor, with its precision, trained both."
-    )
+    st.caption(f"{legend('*{}*')} Ends of intervals are columns, *low* and *high*; each size has such ends.")
     frame = views.trend_lines(found)
     chosen = links.pick_many("Verdicts", VERDICTS, "verdict", widget=st.pills, selection_mode="multi")
     encodings = links.pick_many("Encodings", views.compared(found), "pairs", what="encoding")
