@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from pebench.api import check as check
     from pebench.api import load as load
     from pebench.api import records as records
+    from pebench.api import resolve as resolve
     from pebench.api import run as run
     from pebench.encodings.base import Encoding as Encoding
     from pebench.encodings.base import Shape as Shape
     from pebench.encodings.registry import names as encodings
     from pebench.encodings.registry import register as register
-    from pebench.encodings.registry import resolve as resolve
     from pebench.suite.lm.model import LM as LM
     from pebench.suite.lm.model import Size as Size
 
@@ -48,9 +48,9 @@ __all__ = [
 ]
 
 _HOME = {
-    **dict.fromkeys(("board", "check", "load", "records", "run"), "pebench.api"),
+    **dict.fromkeys(("board", "check", "load", "records", "resolve", "run"), "pebench.api"),
     **dict.fromkeys(("Encoding", "Shape"), "pebench.encodings.base"),
-    **dict.fromkeys(("register", "resolve"), "pebench.encodings.registry"),
+    "register": "pebench.encodings.registry",
     **dict.fromkeys(("LM", "Size"), "pebench.suite.lm.model"),
 }
 

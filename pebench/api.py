@@ -43,7 +43,20 @@ def board(folder: str | Path = "records", profile: str | None = None) -> "pd.Dat
     from pebench.leaderboard.board import make_board
     from pebench.leaderboard.printing import to_frame
 
-    return to_frame(make_board(existing(folder), profile and profile.upper()))
+    return to_frame(make_board(existing(folder), profile_of(profile)))
+
+
+def resolve(spec: str) -> "tuple[str, type[Encoding]]":
+    """The name and class of a registered name, of a sum such as `rope+fox`, or of `path/to/file.py:Class`.
+
+    Each of them extended at evaluation time by a method: `rope@yarn`. UnknownName or EncodingError where there is
+    none that can be run.
+    """
+    from pebench.encodings import registry
+
+    if not isinstance(spec, str):
+        raise TypeError(f"spec: give a name such as 'rope', or 'file.py:Class', not {spec!r}")
+    return registry.resolve(spec)
 
 
 def check(encoding: "str | type[Encoding]") -> "list[Check]":
@@ -54,11 +67,19 @@ def check(encoding: "str | type[Encoding]") -> "list[Check]":
     """
     import torch
 
-    from pebench.encodings.registry import demand_acceptable, resolve
+    from pebench.encodings.base import Encoding
+    from pebench.encodings.registry import demand_acceptable
     from pebench.suite.proofs.certificate import certify
     from pebench.suite.proofs.hooks import demand_hooks
 
-    name, cls = resolve(encoding) if isinstance(encoding, str) else (encoding.__name__.lower(), encoding)
+    if isinstance(encoding, str):
+        name, cls = resolve(encoding)
+    elif isinstance(encoding, type) and issubclass(encoding, Encoding):
+        name, cls = encoding.__name__.lower(), encoding
+    else:
+        raise TypeError(
+            f"encoding: give a name, 'file.py:Class', or a subclass of pebench.Encoding, not {encoding!r}"
+        )
     demand_acceptable(name, cls)
     demand_hooks(name, cls)
     threads = torch.get_num_threads()
@@ -96,13 +117,13 @@ def run(
     from pebench.suite.runs import runner
     from pebench.suite.runs.selection import chosen, demand_data, demand_device
 
-    if jobs is not None and jobs < 1:
+    if jobs is not None and (not isinstance(jobs, int) or jobs < 1):
         raise ValueError(
             f"jobs is a number of runs at a time, 1 or more, or None for all processors, not {jobs!r}"
         )
     if not encoding:
         raise ValueError("encoding names nothing; give 'rope', 'file.py:Class', or several in a list")
-    settings = profile_named(profile or USUAL)
+    settings = profile_named(profile_of(profile) or USUAL)
     specs, wanted = chosen(settings, listed("encoding", encoding), listed("tasks", tasks))
     numbers = seeds_of(settings.seeds if seeds is None else seeds)
     demand_device(device)
@@ -111,6 +132,13 @@ def run(
     place = Path(folder).expanduser()
     runner.sweep(settings, cells, place, jobs, device=device, retry=retry, console=Console()).run()
     return [record for cell in cells if (record := runner.existing(cell, place))]
+
+
+def profile_of(name: str | None) -> str | None:
+    """A profile's name in capitals; None where none is given. TypeError for anything else."""
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"profile: give a name such as 'STANDARD_2', or None, not {name!r}")
+    return name.upper() if name else None
 
 
 def listed(what: str, names: str | Sequence[str]) -> list[str]:

@@ -137,6 +137,8 @@ def test_runs_give_records_and_are_not_made_twice(tmp_path: Path, capsys: pytest
         ({"device": "meta"}, RuntimeError, "no device 'meta'"),
         ({"jobs": -1}, ValueError, "1 or more"),
         ({"jobs": 0}, ValueError, "1 or more"),
+        ({"jobs": "2"}, ValueError, "1 or more"),
+        ({"profile": 2}, TypeError, "a name such as 'STANDARD_2'"),
         ({"encoding": []}, ValueError, "names nothing"),
         ({"encoding": ""}, ValueError, "names nothing"),
     ],
@@ -155,6 +157,21 @@ def test_a_folder_that_is_not_there_is_told(read: object, tmp_path: Path) -> Non
     assert callable(read)
     with pytest.raises(FileNotFoundError, match="pebench run"):
         read(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("wrong", [None, 3, ["rope"], pebench.Size, torch.nn.Linear(2, 2)], ids=str)
+def test_no_encoding_is_told(wrong: object) -> None:
+    with pytest.raises(TypeError, match="give a name"):
+        pebench.check(wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="give a name"):
+        pebench.resolve(wrong)  # type: ignore[arg-type]
+
+
+def test_no_profile_is_told(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="a name such as 'STANDARD_2'"):
+        pebench.load(["QUICK"])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="a name such as 'STANDARD_2'"):
+        pebench.board(tmp_path, 3)  # type: ignore[arg-type]
 
 
 def test_the_example_of_the_board_draws(tmp_path: Path) -> None:
