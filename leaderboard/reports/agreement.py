@@ -33,9 +33,9 @@ from pebench.leaderboard.extension import (
 from pebench.leaderboard.printing import plain
 from pebench.leaderboard.ranking.comparisons import one_model
 from pebench.leaderboard.ranking.scores import Cells
-from pebench.leaderboard.reports.published import BEYOND
 from pebench.leaderboard.reports.quantities import Quantity as Ours
 from pebench.leaderboard.reports.quantities import measured, size, trained_at
+from pebench.leaderboard.reports.vocabulary import BEYOND
 from pebench.suite.results.metrics import counted, listed
 
 ENCODING = "rope"

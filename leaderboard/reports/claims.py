@@ -10,7 +10,6 @@ import pandas as pd
 from pebench.leaderboard import ranking
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.reports import published
-from pebench.leaderboard.reports.published import AT, BEYOND
 from pebench.leaderboard.reports.quantities import (
     ALL,
     Quantity,
@@ -21,6 +20,7 @@ from pebench.leaderboard.reports.quantities import (
     train_lengths,
     trained_at,
 )
+from pebench.leaderboard.reports.vocabulary import AT, BEYOND, task_of
 
 PREVIEW = "preview"
 OTHER = "not the same quantity"
@@ -55,7 +55,7 @@ BESIDE = Quantity(ALL, BEYOND)  # shown beside, never judged against them
 
 def ours(board: Board) -> Quantity:
     """The quantity that the paper's tables are compared with: the board's language task at L."""
-    return Quantity(published.task_of("downstream", train_lengths(board)), AT)
+    return Quantity(task_of("downstream", train_lengths(board)), AT)
 
 
 def judged(board: Board) -> pd.DataFrame:

@@ -35,12 +35,13 @@ from pebench.leaderboard.reports import (
     steps,
     trend,
     validity,
+    validity_tables,
     variants,
 )
 from pebench.leaderboard.reports.method import METHOD
-from pebench.leaderboard.reports.published import AT, BEYOND
 from pebench.leaderboard.reports.quantities import scope
 from pebench.leaderboard.reports.submitting import SHOWN, SUBMIT
+from pebench.leaderboard.reports.vocabulary import AT, BEYOND
 from pebench.suite.results.record import Record, read_all
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,12 +141,12 @@ PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "first-board": ("docs/version1.md", lambda: to_markdown(board(FIRST))),
     "first-claims": ("docs/version1.md", lambda: claims.to_markdown(board(FIRST))),
     "power": ("docs/validity.md", lambda: power.to_markdown([board(FIRST), board()], records())),
-    "validity": ("docs/validity.md", lambda: validity.to_markdown(held(PROFILE))),
+    "validity": ("docs/validity.md", lambda: validity_tables.to_markdown(held(PROFILE))),
     "first-validity": (
         "docs/version1.md",
-        lambda: validity.to_markdown(held(FIRST)).replace("\n## ", "\n### "),
+        lambda: validity_tables.to_markdown(held(FIRST)).replace("\n## ", "\n### "),
     ),
-    "versions": ("docs/validity.md", lambda: validity.beside(held(FIRST), held(PROFILE))),
+    "versions": ("docs/validity.md", lambda: validity_tables.beside(held(FIRST), held(PROFILE))),
     "agreement": ("docs/validity.md", lambda: agreement.published([board(), board(FIRST)])),
     "extend": ("docs/extend.md", extension.published),
     "extend-short": ("README.md", extension.in_short),

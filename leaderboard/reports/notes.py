@@ -6,8 +6,8 @@ from pebench.leaderboard.board import Board
 from pebench.leaderboard.ranking import FEWEST
 from pebench.leaderboard.reports import rates
 from pebench.leaderboard.reports.gates import FOUR
-from pebench.leaderboard.reports.published import BEYOND
 from pebench.leaderboard.reports.quantities import Quantity, measured, trained_at
+from pebench.leaderboard.reports.vocabulary import BEYOND
 from pebench.suite.results.metrics import counted
 from pebench.suite.results.record import Record
 

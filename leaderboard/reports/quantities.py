@@ -14,7 +14,7 @@ from scipy import special
 from pebench.leaderboard import ranking
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.ranking.scores import row_means
-from pebench.leaderboard.reports.published import AT, BEYOND
+from pebench.leaderboard.reports.vocabulary import AT, BEYOND
 from pebench.suite.results.metrics import length_unit
 
 ALL = ""  # the task of the average of all tasks, weighed as on the board

@@ -12,7 +12,6 @@ import numpy as np
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.ranking import FEWEST, LEVEL, holm
 from pebench.leaderboard.reports import claims, published, quantities, variants
-from pebench.leaderboard.reports.published import AT, BEYOND
 from pebench.leaderboard.reports.quantities import (
     ALL,
     Gap,
@@ -23,7 +22,9 @@ from pebench.leaderboard.reports.quantities import (
     train_lengths,
     trained_at,
 )
-from pebench.leaderboard.reports.validity import Agreement, interval, validity
+from pebench.leaderboard.reports.validity import Agreement, validity
+from pebench.leaderboard.reports.validity_tables import interval
+from pebench.leaderboard.reports.vocabulary import AT, BEYOND
 from pebench.suite.results.metrics import counted
 
 DECAYS = ("grape_a_qk", "kerple_log", "fox", "alibi")

@@ -7,8 +7,8 @@ from scipy import special
 from pebench.leaderboard import ranking
 from pebench.leaderboard.board import Board
 from pebench.leaderboard.reports.claims import Pair, gaps, signed, verdict
-from pebench.leaderboard.reports.published import AT, BEYOND
 from pebench.leaderboard.reports.quantities import ALL, Quantity, measured, on_other_processors, scope
+from pebench.leaderboard.reports.vocabulary import AT, BEYOND
 
 # All that the variant changes, the variant, and what it is a variant of.
 VARIANTS = (

@@ -196,7 +196,8 @@ def compare_with_published(
     from pebench.encodings.registry import names
     from pebench.leaderboard.board import make_board
     from pebench.leaderboard.reports.published import FILE, read
-    from pebench.leaderboard.reports.validity import print_validity, to_json, validity
+    from pebench.leaderboard.reports.validity import validity
+    from pebench.leaderboard.reports.validity_tables import print_validity, to_json
 
     tables = read(published or FILE)
     found = validity(make_board(sources(records, None), profile and profile.upper()), tables, names())

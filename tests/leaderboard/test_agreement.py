@@ -15,8 +15,8 @@ from pebench.leaderboard.printing import plain
 from pebench.leaderboard.reports import agreement
 from pebench.leaderboard.reports.agreement import Side
 from pebench.leaderboard.reports.documents import FIRST, board
-from pebench.leaderboard.reports.published import BEYOND
 from pebench.leaderboard.reports.quantities import Quantity, measured
+from pebench.leaderboard.reports.vocabulary import BEYOND
 from pebench.suite.results.record import Row
 from tests.edited_tracks import edited, of_another, tracked
 

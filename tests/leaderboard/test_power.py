@@ -6,7 +6,7 @@ import pytest
 
 from pebench.leaderboard import ranking
 from pebench.leaderboard.board import Board, board_of
-from pebench.leaderboard.reports import power, published, validity
+from pebench.leaderboard.reports import power, published, validity, validity_tables
 from pebench.suite.results.record import Record
 from tests.made_records import Sweep
 
@@ -84,7 +84,7 @@ def test_two_versions_stand_beside_each_other(records: list[Record]) -> None:
     tables = published.read()
     board = made(records)
     less = made([r for r in records if r.task != "needle"])
-    head, _, *lines = validity.beside(
+    head, _, *lines = validity_tables.beside(
         validity.validity(board, tables), validity.validity(less, tables)
     ).splitlines()
     assert head.count("`QUICK`: column") == 2

@@ -8,7 +8,6 @@ import pytest
 
 from pebench.leaderboard.board import Board, board_of, make_board
 from pebench.leaderboard.reports.documents import top
-from pebench.leaderboard.reports.published import AT, BEYOND
 from pebench.leaderboard.reports.quantities import (
     ALL,
     WHOLE,
@@ -18,6 +17,7 @@ from pebench.leaderboard.reports.quantities import (
     scope,
     train_lengths,
 )
+from pebench.leaderboard.reports.vocabulary import AT, BEYOND
 from pebench.suite.results.record import write
 from tests.made_records import TASKS, TRAIN_LENGTH, Sweep
 

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from pebench.encodings import registry
 from pebench.leaderboard.board import Board, board_of
-from pebench.leaderboard.reports import published, validity
-from pebench.leaderboard.reports.published import KINDS, PublishedError, named, parse
+from pebench.leaderboard.reports import causes, published, validity, validity_tables, vocabulary
+from pebench.leaderboard.reports.published import PublishedError, parse
 from pebench.leaderboard.reports.quantities import Quantity, measured
+from pebench.leaderboard.reports.vocabulary import KINDS, named
 from pebench.suite.results.record import Record, Row
 from pebench.tasks import TASKS
 from tests.made_records import SKILL, Sweep
@@ -75,11 +76,11 @@ def test_a_board_of_newer_tasks_is_asked_for_those() -> None:
     assert asked("counting", "parity", "flipflop_error") == "parity"
     assert asked("counting", "parity", "flipflop") == "flipflop"
     assert asked("composition", "parity") == ""
-    assert {task for tasks in published.SUCCESSORS.values() for task in tasks} <= set(TASKS)
+    assert {task for tasks in vocabulary.SUCCESSORS.values() for task in tasks} <= set(TASKS)
 
 
 def test_every_alias_leads_to_an_encoding() -> None:
-    for ours in set(published.ALIASES.values()):
+    for ours in set(vocabulary.ALIASES.values()):
         registry.resolve(ours)
 
 
@@ -231,14 +232,14 @@ def test_the_column_that_orders_alike_is_first(board: Board) -> None:
 def test_columns_that_predict_equally_well_are_all_named(board: Board) -> None:
     v = compare(board, *copying("A", fox=0.9, rope=0.1), *copying("B", fox=0.9, alibi=0.1))
     one, *others = (replace(column, tau=tau) for column, tau in zip(v.columns, (0.5, 0.2, 0.1), strict=False))
-    said = validity.best_columns(replace(v, columns=[one, *others]))
+    said = validity_tables.best_columns(replace(v, columns=[one, *others]))
     assert (
         f"{one.column} predicts the published order best: tau +0.50. It has 2 comparisons of 2 pairs" in said
     )
     twins = [one, *(replace(column, tau=0.5) for column in others)]
     names = f"{twins[0].column}, {twins[1].column} and {twins[2].column}"
     assert f"{names} predict the published order best: tau +0.50. The first has 2 comparisons" in (
-        validity.best_columns(replace(v, columns=twins))
+        validity_tables.best_columns(replace(v, columns=twins))
     )
 
 
@@ -250,7 +251,7 @@ def test_pairs_of_encodings_count_once_however_many_tables_have_them(board: Boar
 def test_a_cause_that_was_tested_on_two_encodings_is_given_to_their_order_alone(board: Board) -> None:
     on_top = {("alibi", "rope"): "in part", ("t5_bias", "alibi"): "no"}
     for order, tested in on_top.items():
-        cause = validity._cause(board, "any", "perplexity at L", {order})
+        cause = causes.cause(board, "language", "any", "perplexity at L", {order})
         assert cause[1] == tested
 
 
@@ -306,7 +307,7 @@ def test_a_table_of_one_encoding_compares_nothing(board: Board) -> None:
     v = compare(board, *copying("A", fox=0.9))
     assert v.total.pairs == 0
     assert any("1 table of one encoding" in note for note in v.notes)
-    json.dumps(validity.to_json(v), allow_nan=False)
+    json.dumps(validity_tables.to_json(v), allow_nan=False)
 
 
 def test_a_task_that_the_board_lacks_is_named(board: Board) -> None:
@@ -435,7 +436,7 @@ def test_rows_that_cannot_be_read_are_left_out_with_their_lines(board: Board) ->
     v = validity.validity(board, tables)
     assert v.total.pairs == 1
     assert note in v.notes
-    assert [one["line"] for one in validity.to_json(v)["left_out"]] == [2, 3, 4]
+    assert [one["line"] for one in validity_tables.to_json(v)["left_out"]] == [2, 3, 4]
 
 
 def test_many_lines_without_csv_end_the_reading() -> None:
@@ -593,7 +594,7 @@ def test_other_bytes_are_refused_with_the_remedy(tmp_path: Path, data: bytes) ->
 
 
 def test_json_has_null_for_what_is_unknown_and_the_counts_add_up(board: Board) -> None:
-    data = validity.to_json(compare(board, *copying("A", fox=0.9, rope=0.1, alibi=0.5)))
+    data = validity_tables.to_json(compare(board, *copying("A", fox=0.9, rope=0.1, alibi=0.5)))
     assert json.loads(json.dumps(data, allow_nan=False)) == data
     (kind,) = data["kinds"]
     assert kind["low"] is None
@@ -602,7 +603,7 @@ def test_json_has_null_for_what_is_unknown_and_the_counts_add_up(board: Board) -
 
 
 def test_the_page_in_markdown_has_every_kind_and_escapes_what_is_not_ours(board: Board) -> None:
-    text = validity.to_markdown(
+    text = validity_tables.to_markdown(
         compare(board, *copying("**B** | x", rope=0.9, fox=0.1), *copying("A", fox=0.9, nope=0.1))
     )
     assert "| copy beyond L | `copy` beyond L | 2 |" in text
@@ -654,18 +655,18 @@ def test_the_sizes_of_a_cause_are_of_language_alone(monkeypatch: pytest.MonkeyPa
 
     def trend(profiles: dict[str, list[Record]], of: str) -> None:
         asked.update(profiles)
-        raise validity.trend.TrendError("enough")
+        raise causes.trend.TrendError("enough")
 
-    monkeypatch.setattr(validity.trend, "trend", trend)
-    assert validity._sizes_of_rope_and_alibi.__wrapped__() == ""
-    assert list(asked) == list(validity.rules.SIZES)
+    monkeypatch.setattr(causes.trend, "trend", trend)
+    assert causes._sizes_of_rope_and_alibi.__wrapped__() == ""
+    assert list(asked) == list(causes.rules.SIZES)
     assert {record.task for records in asked.values() for record in records} == {"language_ends"}
 
 
 def test_the_last_lines_of_two_boards_are_of_the_pairs_of_both(board: Board) -> None:
     rows = parse(table(*copying("A", fox=0.9, rope=0.1, alibi=0.5), *copying("B", alibi=0.9, nope=0.1)))
     less = made(Sweep({"fox": 9.0, "rope": 0.3, "nope": 1.0}))
-    lines = validity.beside(validity.validity(board, rows), validity.validity(less, rows)).splitlines()
+    lines = validity_tables.beside(validity.validity(board, rows), validity.validity(less, rows)).splitlines()
     both, inside = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines[-4:-2])
     assert both == ["of both", "", "1", "+1.00", "", "1", "+1.00"]
     assert inside == ["of both, inside one class", "", "0", "-", "", "0", "-"]
@@ -689,4 +690,4 @@ def test_two_boards_agree_unlike_where_their_intervals_lie_apart(
 ) -> None:
     one = compare(board, *copying("A", fox=0.9, rope=0.1)).total
     sides = (replace(one, tau=(low + high) / 2, low=low, high=high) for low, high in (before, after))
-    assert validity.nearer(*sides).startswith(said)
+    assert validity_tables.nearer(*sides).startswith(said)

@@ -17,7 +17,12 @@ from pebench.leaderboard.app.widgets import (
 from pebench.leaderboard.board import Board, BoardError
 from pebench.leaderboard.printing import plain
 from pebench.leaderboard.reports import agreement
-from pebench.leaderboard.reports.validity import all_notes, best_columns, column_frame, contradiction_frame
+from pebench.leaderboard.reports.validity_tables import (
+    all_notes,
+    best_columns,
+    column_frame,
+    contradiction_frame,
+)
 from pebench.suite.results.metrics import counted
 
 ABOUT = """
