@@ -32,7 +32,8 @@ WARM = """
 import sys, time
 from pathlib import Path
 from pebench.leaderboard.app import rows, views
-from pebench.leaderboard.board import cached_board, stamp
+from pebench.leaderboard.board import cached_board
+from pebench.leaderboard.reading import stamp
 folder = sys.argv[1]
 cached_board((folder,), None, (), stamp(Path(folder)))
 start = time.process_time()

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from pebench.leaderboard import ranking
-from pebench.leaderboard.board import PUBLISHED
+from pebench.leaderboard.about import PUBLISHED
 from pebench.leaderboard.ranking import Cells
 from pebench.leaderboard.table import score_table
 from pebench.suite.results.record import newest, read_all

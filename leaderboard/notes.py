@@ -5,24 +5,22 @@ import functools
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from pebench.leaderboard import ranking
 from pebench.leaderboard.columns import Columns
+from pebench.leaderboard.entries import Entry
 from pebench.suite.results.metrics import RATIOS, YARDSTICK, counted
 from pebench.suite.results.record import CERTIFICATE, Unreadable
-
-if TYPE_CHECKING:
-    from pebench.leaderboard.board import Entry
 
 WAYS = {"mean": "the mean", "standardised": "standardised scores", "median-rank": "median rank"}
 NAMED = 6  # pairs that a note names
 
 
 def notes_of(
-    entries: "list[Entry]",
+    entries: list[Entry],
     told: Columns,
     result: ranking.Ranking,
     scores: pd.DataFrame,
@@ -47,11 +45,11 @@ def notes_of(
     ]
 
 
-def _names(entries: "list[Entry]") -> str:
+def _names(entries: list[Entry]) -> str:
     return ", ".join(e.name for e in entries)
 
 
-def _seed_notes(entries: "list[Entry]", result: ranking.Ranking, scores: pd.DataFrame) -> list[str]:
+def _seed_notes(entries: list[Entry], result: ranking.Ranking, scores: pd.DataFrame) -> list[str]:
     """Which encodings and tasks have too few seeds, and which tasks do not count yet."""
     notes, data = [], result.data
     previews = [e for e in entries if e.preview]
@@ -82,7 +80,7 @@ def _length_notes(result: ranking.Ranking) -> list[str]:
     return [f"Scored at the training length: {', '.join(there)}. The gate alone judges it in {rest}."]
 
 
-def _keeps_notes(entries: "list[Entry]", caps: Mapping[str, float]) -> list[str]:
+def _keeps_notes(entries: list[Entry], caps: Mapping[str, float]) -> list[str]:
     """How far each task's lengths reach, in octaves of L, which bounds *keeps*; `caps` by task."""
     kept = [e.keeps for e in entries if e.keeps and e.rank is not None]
     if not any(keeps.cut for keeps in kept):
@@ -281,7 +279,7 @@ def _meaning(source: str) -> str:
     return ast.dump(tree)
 
 
-def _entry_notes(entries: "list[Entry]") -> list[str]:
+def _entry_notes(entries: list[Entry]) -> list[str]:
     """Rows that lack something or were made in another way."""
     notes = []
     if partial := [e for e in entries if e.partial]:

@@ -12,7 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from pebench.leaderboard import ranking
-from pebench.leaderboard.board import COSTS, Board, BoardError, Entry, Overall, Standing
+from pebench.leaderboard.board import Board
+from pebench.leaderboard.entries import COSTS, Entry, Overall, Standing
+from pebench.leaderboard.reading import BoardError
 from pebench.suite.results.metrics import counted
 
 ORDERS = {

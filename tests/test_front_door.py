@@ -13,7 +13,7 @@ import torch
 import pebench
 from pebench.encodings.registry import EncodingError, UnknownName, names
 from pebench.encodings.rope import RoPE
-from pebench.leaderboard.board import BoardError
+from pebench.leaderboard.reading import BoardError
 from tests.wrong_encodings import WRONG
 
 ROOT = Path(__file__).parent.parent

@@ -14,7 +14,8 @@ import psutil
 import pytest
 import torch
 
-from pebench.leaderboard.board import make_board, stamp
+from pebench.leaderboard.board import make_board
+from pebench.leaderboard.reading import stamp
 from pebench.suite.commands import terminal
 from pebench.suite.experiment.clock import Clock
 from pebench.suite.results.processes import environment

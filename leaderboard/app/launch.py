@@ -192,15 +192,15 @@ def serve(host: str, port: int) -> None:
     from streamlit import config, net_util
     from streamlit.web import bootstrap
 
-    from pebench.leaderboard import app, board  # noqa: F401 (all that the pages need)
+    from pebench.leaderboard import app, board, reading  # noqa: F401 (all that the pages need)
 
     config.get_config_files = lambda file_name: []
     net_util.get_external_ip = lambda: None  # it would ask another host
 
     def read_ahead() -> None:
-        folders = board.folders_named(os.environ.get(RECORDS, DEFAULT_FOLDER))
+        folders = reading.folders_named(os.environ.get(RECORDS, DEFAULT_FOLDER))
         with contextlib.suppress(OSError, ValueError):  # the page will say it
-            board.cached_board(folders, None, (), board.stamp(*map(board.folder_named, folders)))
+            board.cached_board(folders, None, (), reading.stamp(*map(reading.folder_named, folders)))
 
     threading.Thread(target=read_ahead, daemon=True).start()
     bootstrap.load_config_options(options(port, host))

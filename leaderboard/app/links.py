@@ -11,8 +11,8 @@ from typing import Any, NoReturn, TypeVar
 
 import streamlit as st
 
-from pebench.leaderboard.board import elsewhere, folder_named
 from pebench.leaderboard.printing import plain
+from pebench.leaderboard.reading import elsewhere, folder_named
 
 T = TypeVar("T", bound=Hashable)
 

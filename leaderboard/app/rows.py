@@ -7,7 +7,8 @@ import pandas as pd
 
 from pebench.leaderboard import extension
 from pebench.leaderboard.app.views import Filter, overview
-from pebench.leaderboard.board import Board, Entry, Interval, Standing
+from pebench.leaderboard.board import Board
+from pebench.leaderboard.entries import Entry, Interval, Standing
 from pebench.leaderboard.reports import claims
 
 Data = dict[str, Any]

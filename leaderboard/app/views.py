@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from pebench.leaderboard import about, ranking
-from pebench.leaderboard.board import COSTS, Board, Entry, Interval, Overall, version_after, version_before
+from pebench.leaderboard.board import Board, version_after, version_before
+from pebench.leaderboard.entries import COSTS, Entry, Interval, Overall
 from pebench.leaderboard.printing import plain, spanned_days, to_frame
 from pebench.leaderboard.reports.quantities import train_lengths
 from pebench.leaderboard.reports.trend import APART, Trend

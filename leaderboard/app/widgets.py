@@ -19,16 +19,9 @@ from pebench.leaderboard import extension, table
 from pebench.leaderboard.app import figures, links, rows, views
 from pebench.leaderboard.app.launch import DEFAULT_FOLDER, OPEN_VARIABLE
 from pebench.leaderboard.app.links import PAGES
-from pebench.leaderboard.board import (
-    Board,
-    BoardError,
-    cached_board,
-    folder_named,
-    folders_named,
-    stamp,
-    told_of,
-)
+from pebench.leaderboard.board import Board, cached_board
 from pebench.leaderboard.printing import plain, safe_csv
+from pebench.leaderboard.reading import BoardError, folder_named, folders_named, stamp, told_of
 from pebench.leaderboard.reports import sentences
 from pebench.leaderboard.reports.published import FILE, read
 from pebench.leaderboard.reports.trend import Trend, of_folder

@@ -5,7 +5,8 @@ import io
 
 from PIL import Image, ImageDraw, ImageFont
 
-from pebench.leaderboard.board import Board, Entry
+from pebench.leaderboard.board import Board
+from pebench.leaderboard.entries import Entry
 
 SIZE = (1200, 630)  # pixels, as the networks ask
 PAPER, TEXT, QUIET, MARK = "#ffffff", "#1a1c22", "#5b6070", "#0072b2"

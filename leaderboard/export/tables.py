@@ -16,11 +16,12 @@ import pandas as pd
 import pyarrow as pa
 
 from pebench.leaderboard import table
-from pebench.leaderboard.board import REMEDY, Board, board_of_columns, newest_version, of_profile
+from pebench.leaderboard.board import Board, board_of_columns, newest_version, of_profile
 from pebench.leaderboard.columns import Columns, columns
 from pebench.leaderboard.extension import ALL, KINDS, is_track, pretrained, tracks_of
 from pebench.leaderboard.extension import to_frame as to_track_frame
 from pebench.leaderboard.printing import ORDERS, to_frame
+from pebench.leaderboard.reading import REMEDY
 from pebench.leaderboard.reports.published import FILE, read
 from pebench.leaderboard.reports.validity import validity
 from pebench.suite.results.metrics import EXTENDING

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from pebench.leaderboard.about import EXTENDED, PUBLISHED
-from pebench.leaderboard.board import BoardError, reading
 from pebench.leaderboard.extension.board import CACHE, CACHE_RATIO, COSTS, PLANS, Line, Track
 from pebench.leaderboard.extension.notes import level_notes, notes
 from pebench.leaderboard.extension.quantities import found_by_phase, loss_quantities, quantities_of
@@ -24,6 +23,7 @@ from pebench.leaderboard.extension.records import (
     subject_of,
 )
 from pebench.leaderboard.printing import spanned_days
+from pebench.leaderboard.reading import BoardError, reading
 from pebench.suite.results.metrics import EXTENDING
 from pebench.suite.results.record import Record, Unreadable, newest
 

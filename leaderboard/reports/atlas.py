@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from pebench.leaderboard.board import Board, Entry
+from pebench.leaderboard.board import Board
+from pebench.leaderboard.entries import Entry
 from pebench.leaderboard.printing import plain
 
 FACTS = Path(__file__).parents[1] / "facts.json"

@@ -6,7 +6,8 @@ from functools import cache
 import numpy as np
 
 from pebench.leaderboard.about import PUBLISHED
-from pebench.leaderboard.board import Board, reading
+from pebench.leaderboard.board import Board
+from pebench.leaderboard.reading import reading
 from pebench.leaderboard.reports import rules, trend, trials
 from pebench.leaderboard.reports.quantities import size, trained_at
 from pebench.suite.results.metrics import counted

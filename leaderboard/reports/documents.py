@@ -13,7 +13,9 @@ from pathlib import Path
 import pandas as pd
 
 from pebench.leaderboard import extension
-from pebench.leaderboard.board import PUBLISHED, Board, Overall, make_board
+from pebench.leaderboard.about import PUBLISHED
+from pebench.leaderboard.board import Board, make_board
+from pebench.leaderboard.entries import Overall
 from pebench.leaderboard.printing import plain, to_markdown
 from pebench.leaderboard.ranking import FEWEST
 from pebench.leaderboard.reports import (

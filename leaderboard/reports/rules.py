@@ -17,7 +17,7 @@ import pandas as pd
 from scipy import special
 
 from pebench.leaderboard import about, ranking
-from pebench.leaderboard.board import PUBLISHED
+from pebench.leaderboard.about import PUBLISHED
 from pebench.leaderboard.table import score_table
 from pebench.suite.results.metrics import counted
 from pebench.suite.results.record import Record, newest, read_all

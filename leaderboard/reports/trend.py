@@ -17,8 +17,8 @@ from scipy import special
 
 from pebench.leaderboard import about, ranking
 from pebench.leaderboard.about import PUBLISHED
-from pebench.leaderboard.board import reading
 from pebench.leaderboard.columns import number
+from pebench.leaderboard.reading import reading
 from pebench.leaderboard.reports.quantities import on_other_processors
 from pebench.leaderboard.table import run_table, score_table
 from pebench.suite.results.metrics import counted

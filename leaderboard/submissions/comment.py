@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from pebench.leaderboard.app import views
-from pebench.leaderboard.board import Board, Entry, board_of
+from pebench.leaderboard.board import Board, board_of
+from pebench.leaderboard.entries import Entry
 from pebench.leaderboard.printing import plain
 from pebench.leaderboard.reports.claims import signed
 from pebench.leaderboard.submissions.report import Report, problems_to_show

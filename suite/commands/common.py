@@ -80,7 +80,7 @@ def filled(option: str | None) -> str | None:
 
 def shown_folder(path: str | Path) -> Path:
     """A folder of records to show; the word `published`, where no folder has that name, means the published ones."""
-    from pebench.leaderboard.board import folder_named
+    from pebench.leaderboard.reading import folder_named
 
     text = os.fspath(path)
     return folder_named(text) if text == "published" and not os.path.isdir(text) else expanded(text)
@@ -192,7 +192,7 @@ AnyProfile = Annotated[
 def sources(records: list[Path] | None, beside: Published | None) -> list[Path]:
     """The folders to show: those that are named, the usual one, or, where there is none, the published results."""
     from pebench.leaderboard.about import PUBLISHED
-    from pebench.leaderboard.board import folder_named, folders_named
+    from pebench.leaderboard.reading import folder_named, folders_named
 
     usual = Path("records")
     given = records or list(map(folder_named, folders_named(os.environ.get(RECORDS, ""))))

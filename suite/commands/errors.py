@@ -12,7 +12,7 @@ CODES = {
     "pebench.suite.runs.checkpoint.CheckpointError": MISSING,
     "pebench.suite.extend.checkpoint.ModelError": MISSING,
     "pebench.suite.runs.selection.EnvironmentProblem": MISSING,
-    "pebench.leaderboard.board.BoardError": MISSING,
+    "pebench.leaderboard.reading.BoardError": MISSING,
     "pebench.leaderboard.reports.trend.TrendError": MISSING,
     "pebench.leaderboard.app.launch.LaunchError": MISSING,
     "pebench.leaderboard.export.tables.DatasetError": MISSING,

@@ -97,7 +97,8 @@ def compare(
     """Compare two encodings, overall and task by task: differences paired by seed, with 95 % intervals."""
     from pebench.encodings.registry import UnknownName
     from pebench.leaderboard.app.views import compare as compared
-    from pebench.leaderboard.board import BoardError, elsewhere, make_board
+    from pebench.leaderboard.board import make_board
+    from pebench.leaderboard.reading import BoardError, elsewhere
     from pebench.leaderboard.reports.verdicts import verdict
 
     folders = sources(records, beside)

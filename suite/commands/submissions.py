@@ -98,7 +98,7 @@ def submit(
 
 def standing(records: Path) -> "list[Record]":
     """What a submission stands beside: these records, and those that this checkout publishes."""
-    from pebench.leaderboard.board import PUBLISHED
+    from pebench.leaderboard.about import PUBLISHED
     from pebench.suite.results.record import read_all
 
     folders = {folder.resolve() for folder in (records, PUBLISHED) if folder.is_dir()}
@@ -114,7 +114,7 @@ def standing(records: Path) -> "list[Record]":
 def judged(folder: Path, among: "list[Record]") -> "Report":
     """What `validate` finds in a submission among these records, by this checkout's profiles and encodings."""
     from pebench.encodings.registry import FOLDER
-    from pebench.leaderboard.board import PUBLISHED
+    from pebench.leaderboard.about import PUBLISHED
     from pebench.leaderboard.submissions.completeness import Rules
     from pebench.leaderboard.submissions.origin import taken_names
     from pebench.leaderboard.submissions.validate import validate
@@ -155,7 +155,7 @@ def accept_folder(
 ) -> None:
     """Move a submission that passes `validate` into this checkout, and regenerate the documents."""
     from pebench.encodings.registry import FOLDER
-    from pebench.leaderboard.board import PUBLISHED
+    from pebench.leaderboard.about import PUBLISHED
     from pebench.leaderboard.reports.documents import write as write_documents
     from pebench.leaderboard.submissions.report import problems_to_show
     from pebench.suite.results.metrics import counted
@@ -205,7 +205,7 @@ def reproduce_record(
     differ as between two seeds. A record of the track EXTEND reads its pretrained model again: --model where it is not
     SmolLM2.
     """
-    from pebench.leaderboard.board import PUBLISHED
+    from pebench.leaderboard.about import PUBLISHED
     from pebench.suite.runs.selection import demand_device
     from pebench.suite.submissions.reproduce import add_mark, marks_of, reproduce, run_again
 

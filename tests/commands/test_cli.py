@@ -13,7 +13,7 @@ from rich.console import Console
 
 import pebench as pebench_api
 from pebench.encodings.registry import EncodingError, names
-from pebench.leaderboard.board import folders_named
+from pebench.leaderboard.reading import folders_named
 from pebench.suite.commands import runs
 from pebench.suite.commands.errors import CODES
 from pebench.suite.commands.results import compare

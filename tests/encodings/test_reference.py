@@ -3,7 +3,7 @@
 import pytest
 
 from pebench.encodings import registry
-from pebench.leaderboard.board import PUBLISHED as RECORDS
+from pebench.leaderboard.about import PUBLISHED as RECORDS
 from pebench.leaderboard.reports.documents import PARTS, ROOT, made, marked
 from pebench.suite.results.record import Record, read_all
 from tests.walks import some

@@ -14,7 +14,8 @@ import torch
 from typer.testing import CliRunner
 
 from pebench.leaderboard import extension
-from pebench.leaderboard.board import BoardError, elsewhere, make_board
+from pebench.leaderboard.board import make_board
+from pebench.leaderboard.reading import BoardError, elsewhere
 from pebench.suite.cli import app
 from pebench.suite.extend import items as asked
 from pebench.suite.extend import measure, smollm2

@@ -31,6 +31,7 @@ from tests.in_process import exit_code
 from tests.leaderboard.test_board import HOSTILE, hostile
 from tests.made_records import SKILL, STANDARD_TASKS, TRAIN_LENGTH, Sweep, checks, write_failure, write_sweep
 from tests.ports import unused_port
+from tests.publishing import publish
 from tests.walks import some
 
 TIMEOUT = 120
@@ -397,9 +398,9 @@ def test_the_recipe_of_a_space_shows_the_published_results(monkeypatch, folder):
     given = {}
     monkeypatch.setattr(launch, "run_app", lambda folders, port, browser, host: given.update(locals()) or 0)
     assert exit_code(monkeypatch, *json.loads(command[1])[1:]) == 0
-    assert given["folders"] == [board.PUBLISHED]
+    assert given["folders"] == [about.PUBLISHED]
     assert (given["port"], given["browser"], given["host"]) == (7860, False, "0.0.0.0")
-    monkeypatch.setattr(board, "PUBLISHED", folder)
+    publish(monkeypatch, folder)
     page = AppTest.from_file(app.__file__, default_timeout=TIMEOUT).run()
     assert not page.exception
     assert len(names_of_main(page)) == 11
@@ -458,7 +459,7 @@ def test_a_task_is_told_with_an_item_and_ranked_alone(monkeypatch, folder):
 
 
 def test_ones_own_row_is_marked_beside_the_published_ones(monkeypatch, folder, tmp_path):
-    monkeypatch.setattr(board, "PUBLISHED", folder)
+    publish(monkeypatch, folder)
     mine = write_sweep(tmp_path, {"mine": 6.1})
     monkeypatch.setenv(RECORDS, os.pathsep.join([str(mine), "published"]))
     page = AppTest.from_function(one_page, default_timeout=TIMEOUT, args=("overview",)).run()

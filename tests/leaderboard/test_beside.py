@@ -12,17 +12,20 @@ import pytest
 from rich.console import Console
 
 from pebench.leaderboard import about, board, printing
-from pebench.leaderboard.board import BoardError, Entry, make_board
+from pebench.leaderboard.board import make_board
+from pebench.leaderboard.entries import Entry
+from pebench.leaderboard.reading import BoardError
 from pebench.suite.commands.common import Published, sources
 from pebench.suite.results.record import Answer
 from tests.made_records import Sweep, write_sweep
+from tests.publishing import publish
 
 
 @pytest.fixture
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A made-up published leaderboard of three encodings."""
     folder = write_sweep(tmp_path / "published", {"rope": 1.0, "alibi": 4.0, "fox": 6.0})
-    monkeypatch.setattr(board, "PUBLISHED", folder)
+    publish(monkeypatch, folder)
     return folder
 
 

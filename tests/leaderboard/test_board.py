@@ -17,15 +17,7 @@ from rich.console import Console
 
 from pebench.leaderboard.app import figures, views
 from pebench.leaderboard.app.rows import board_table
-from pebench.leaderboard.board import (
-    Board,
-    BoardError,
-    board_of,
-    folder_named,
-    make_board,
-    newest_version,
-    stamp,
-)
+from pebench.leaderboard.board import Board, board_of, make_board, newest_version
 from pebench.leaderboard.columns import columns
 from pebench.leaderboard.printing import (
     ordered,
@@ -36,6 +28,7 @@ from pebench.leaderboard.printing import (
     to_json,
     to_markdown,
 )
+from pebench.leaderboard.reading import BoardError, folder_named, stamp
 from pebench.suite.results.record import VERIFIED, Record, Row, read, read_all, write
 from pebench.suite.results.record import to_json as record_text
 from tests.made_records import (

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pebench.leaderboard import folders, table
+from pebench.leaderboard import folders, reading, table
 from pebench.leaderboard.board import make_board
 from pebench.leaderboard.columns import columns
 from pebench.leaderboard.folders import columns_of
@@ -38,8 +38,8 @@ def settle(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def shown(folder: Path) -> dict[str, Any]:
     """Everything that `pebench board --json` prints, made anew."""
-    for kept in ("_told_of", "_reading"):
-        make_board.__globals__[kept].cache_clear()
+    for kept in (reading._told_of, reading._reading):
+        kept.cache_clear()
     return to_json(make_board(folder))
 
 

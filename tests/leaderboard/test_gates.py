@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pebench.leaderboard.board import PUBLISHED, board_of, make_board
+from pebench.leaderboard.about import PUBLISHED
+from pebench.leaderboard.board import board_of, make_board
 from pebench.leaderboard.reports import gates
 from pebench.suite.experiment.measure import generator
 from pebench.suite.results.metrics import counted, listed

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pebench.leaderboard.board import PUBLISHED, Board, board_of
+from pebench.leaderboard.about import PUBLISHED
+from pebench.leaderboard.board import Board, board_of
 from pebench.leaderboard.reports import machines
 from pebench.suite.results.record import VERIFIED
 from tests.made_records import Sweep

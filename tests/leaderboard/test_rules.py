@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pebench.leaderboard import about
-from pebench.leaderboard.board import PUBLISHED
+from pebench.leaderboard.about import PUBLISHED
 from pebench.leaderboard.reports import rules
 from pebench.leaderboard.reports.rules import REFERENCES, Verdict
 from pebench.suite.results.record import Record, Row, newest, read_all, write

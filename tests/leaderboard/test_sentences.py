@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from pebench.leaderboard.board import PUBLISHED, Board, board_of, make_board
+from pebench.leaderboard.about import PUBLISHED
+from pebench.leaderboard.board import Board, board_of, make_board
 from pebench.leaderboard.reports import documents, notes, sentences, trials
 from pebench.suite.results.record import Record, Row
 from tests.made_records import SKILL, Sweep

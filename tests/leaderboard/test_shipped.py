@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pebench.leaderboard import board, shipped
-from pebench.leaderboard.board import BoardError, make_board
+from pebench.leaderboard import shipped
+from pebench.leaderboard.board import make_board
+from pebench.leaderboard.reading import BoardError
 from pebench.suite.results import cache
+from tests.publishing import publish
 
 FILES = {f"records/QUICK/copy/rope/{n}.json": f"{{{n}}}" for n in range(200)} | {"extended/a.json": "{}"}
 
@@ -100,6 +102,6 @@ def test_without_a_cache_it_is_the_temporary_folder_and_without_that_none(
 
 
 def test_who_can_write_nothing_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(board, "PUBLISHED", tmp_path / "records")
+    publish(monkeypatch, tmp_path / "records")
     with pytest.raises(BoardError, match="set PEBENCH_CACHE to a folder that can be written"):
         make_board(tmp_path / "records")

@@ -15,9 +15,10 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from pebench.leaderboard.app import views
-from pebench.leaderboard.board import BoardError, board_of, make_board
+from pebench.leaderboard.board import board_of, make_board
 from pebench.leaderboard.export import site
 from pebench.leaderboard.export.pictures import badge
+from pebench.leaderboard.reading import BoardError
 from pebench.suite.results.record import Row, write
 from tests.edited_tracks import COST, LOSS, RETRIEVAL, edited, of_another
 from tests.leaderboard.test_board import hostile

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from pebench.leaderboard.board import PUBLISHED
+from pebench.leaderboard.about import PUBLISHED
 from pebench.suite import cli
 from pebench.suite.results.record import Record, RecordError, Row, newest, read_all, to_json, write
 from pebench.suite.runs.cell import Cell

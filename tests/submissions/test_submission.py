@@ -9,13 +9,13 @@ import pytest
 from typer.testing import CliRunner
 
 from pebench.encodings.registry import EncodingError
-from pebench.leaderboard import board
 from pebench.suite.cli import app
 from pebench.suite.commands import submissions
 from pebench.suite.experiment.profiles import PROFILES
 from pebench.suite.results.record import CERTIFICATE, read, read_all, write
 from pebench.suite.submissions import submission
 from tests.made_submission import FILLED, SMOKE, fill, proposal, record, rows, standing, submitted
+from tests.publishing import publish
 
 PEBENCH = Path(sys.executable).with_name("pebench")
 
@@ -160,7 +160,7 @@ def test_a_submission_stands_beside_what_is_published(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     published = standing(tmp_path / "published")
-    monkeypatch.setattr(board, "PUBLISHED", published)
+    publish(monkeypatch, published)
     alone = submissions.standing(tmp_path / "nowhere")
     assert alone
     assert submissions.standing(published) == alone  # and not twice

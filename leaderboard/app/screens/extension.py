@@ -14,8 +14,8 @@ from pebench.leaderboard.app.widgets import (
     shown_folders,
     tracks_of,
 )
-from pebench.leaderboard.board import BoardError
 from pebench.leaderboard.printing import plain
+from pebench.leaderboard.reading import BoardError
 
 SHARES = ("exact", "found")  # metrics between 0 and 1
 FIRST = 4  # methods whose maps are drawn at first

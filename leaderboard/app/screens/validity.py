@@ -14,8 +14,9 @@ from pebench.leaderboard.app.widgets import (
     tracks_of,
     validity,
 )
-from pebench.leaderboard.board import Board, BoardError
+from pebench.leaderboard.board import Board
 from pebench.leaderboard.printing import plain
+from pebench.leaderboard.reading import BoardError
 from pebench.leaderboard.reports import agreement
 from pebench.leaderboard.reports.validity_tables import (
     all_notes,
