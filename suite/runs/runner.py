@@ -208,7 +208,8 @@ class Sweep:
         except OSError as e:
             if e.errno in EXHAUSTED:
                 raise SweepError(f"cannot start another process: {e.strerror}; give fewer --jobs") from e
-            raise SweepError(f"cannot use the records folder {self.folder}: {e.strerror or e}") from e
+            inside = f"{e.filename}: " if e.filename and Path(e.filename) != self.folder else ""
+            raise SweepError(f"cannot use the records folder {self.folder}: {inside}{e.strerror or e}") from e
         return self.outcomes
 
     def here(self) -> Local:

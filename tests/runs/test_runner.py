@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -537,6 +538,9 @@ def test_a_folder_that_cannot_be_used_is_one_clear_error(tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(SweepError, match="cannot use the records folder"):
         sweep(tmp_path / "file" / "records", [Cell("nope", "copy", "SMOKE", 0)])
+    (tmp_path / ".running").write_text("")
+    with pytest.raises(SweepError, match=re.escape(f"{tmp_path / '.running'}: File exists")):
+        sweep(tmp_path, [Cell("nope", "copy", "SMOKE", 0)])
 
 
 def test_a_record_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
